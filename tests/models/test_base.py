@@ -169,7 +169,7 @@ def test_logits_are_the_models_own_where_it_scales_or_caps_them(kind, changes):
     with torch.no_grad():
         tiny.close(base.logits(base.hidden(tokens)), base.model(tokens).logits)
     # Layers that read only the latest tokens take no mask of ours.
-    assert base.runs_trees == (kind not in {"gemma2", "mistral"})
+    assert base.runs_packed == (kind not in {"gemma2", "mistral"})
 
 
 def test_a_model_whose_logits_are_made_another_way_is_refused(monkeypatch):
@@ -190,8 +190,8 @@ def test_an_architecture_that_keeps_its_own_positions_runs_no_trees():
     config = AutoConfig.for_model("bloom", vocab_size=300, hidden_size=32, n_layer=2, n_head=4)
     model = AutoModelForCausalLM.from_config(config)
     tiny.randomise(model, seed=1)
-    assert not share(model, tiny.make_tokenizer("llama")).runs_trees
+    assert not share(model, tiny.make_tokenizer("llama")).runs_packed
     for name in tiny.ARCHITECTURES:
         other = AutoModelForCausalLM.from_config(tiny.config(name, tiny.make_tokenizer(name)))
         tiny.randomise(other, seed=2)
-        assert share(other, tiny.make_tokenizer(name)).runs_trees
+        assert share(other, tiny.make_tokenizer(name)).runs_packed

@@ -7,7 +7,9 @@ alone say what is real. Only generation pads on the left (see generation.py).
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -29,11 +31,14 @@ from transformers.pytorch_utils import Conv1D
 from ethosteer.config import BaseSettings, ModelShape
 from ethosteer.errors import InputError
 from ethosteer.models.lora_bank import ArmLinear, features
-from ethosteer.models.trees import LARGEST_TREE, Packed, pack, stack
+from ethosteer.models.packing import Packed, packed_attention, repacked, unpacked
+from ethosteer.models.trees import LARGEST_TREE, pack, stack
 from ethosteer.store import folder_fingerprint
 
 ATTENTION_RATE = 0.2
 """Speed of attention under a mask against that of a large matrix product, both in FLOP/s."""
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 POCKET = Path(str(files("ethosteer"))) / "assets" / "pocket"
 
@@ -42,13 +47,14 @@ POCKET = Path(str(files("ethosteer"))) / "assets" / "pocket"
 class SharedBase:
     """A frozen causal language model whose linear layers can carry arms' adapters.
 
-    ``runs_trees`` says that the model takes rows packed as prefix trees (trees.py).
+    ``runs_packed`` says that the model takes rows packed without padding, prefix trees among them
+    (packing.py, trees.py).
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     layers: dict[str, ArmLinear]
-    runs_trees: bool = False
+    runs_packed: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -87,22 +93,23 @@ class SharedBase:
 
         Linear layers take 2 FLOP per weight and token, attention over n tokens 4 n hidden a layer.
         """
-        if not self.runs_trees:
+        if not self.runs_packed:
             return None
         depth = int(self.model.config.get_text_config().num_hidden_layers)
         return ATTENTION_RATE * self.weights / (2 * self.hidden_size * depth)
 
-    def hidden_of_trees(self, trees: Packed, arms: int) -> Tensor:
-        """Run ``R`` packed trees under each of ``arms``: ``[arms * R, T, hidden]``."""
-        tokens = trees.tokens.repeat(arms, 1)
-        if trees.mask is None:
-            return self.hidden(tokens)
-        out: Tensor = self.model.get_decoder()(
-            input_ids=tokens,
-            position_ids=trees.positions.repeat(arms, 1),
-            attention_mask=trees.mask.repeat(arms, 1, 1, 1),
-            use_cache=False,
-        ).last_hidden_state
+    def hidden_packed(self, packed: Packed) -> Tensor:
+        """Run packed rows, block by block under the arms in use: ``[blocks, n, hidden]``."""
+        if not self.runs_packed:
+            tokens, real = unpacked(packed)
+            return repacked(self.hidden(tokens), real, packed)
+        with packed_attention(self.model):
+            out: Tensor = self.model.get_decoder()(
+                input_ids=packed.tokens,
+                position_ids=packed.positions,
+                use_cache=False,
+                packing=packed.runs(),
+            ).last_hidden_state
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -173,8 +180,23 @@ def load_base(settings: BaseSettings) -> SharedBase:
         )
     except (OSError, ValueError) as fault:
         raise InputError(f"model {settings.model}: cannot be loaded: {fault}") from fault
+    keep_freed_memory()
     model.to(choose_device(settings.device))  # type: ignore[arg-type]  # misread by the stubs
     return share(model, tokenizer)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep freed memory for the next tensor instead of handing it back.
+
+    Training on a processor makes and frees megabytes at every layer; without this each of them is
+    mapped and its pages are faulted in anew (a fifth of the time of a training step on two cores).
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, musl has not
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc allows
+        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def read_shape(settings: BaseSettings) -> ModelShape:
@@ -224,7 +246,7 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
             f"model {model.name_or_path}: ethosteer does not know how {model.config.model_type} "
             "models make their logits; use a base of another architecture"
         )
-    return replace(base, runs_trees=not _slides(base) and _reads_trees_as_rows(base))
+    return replace(base, runs_packed=not _slides(base) and _runs_packed(base))
 
 
 @torch.no_grad()
@@ -244,17 +266,24 @@ def _slides(base: SharedBase) -> bool:
 
 
 @torch.no_grad()
-def _reads_trees_as_rows(base: SharedBase) -> bool:
-    """Try whether the model keeps to a tree's mask and positions (ALiBi, recurrence do not)."""
+def _runs_packed(base: SharedBase) -> bool:
+    """Try whether the model keeps to a stream's rows, a tree's mask and its positions.
+
+    ALiBi, recurrence and attention that is not taken from transformers' interface do not.
+    """
     rows = [tuple(row) for row in _probe(base, [range(20), [*range(4), *range(8, 24)]]).tolist()]
-    (tree,) = pack(rows, float("inf"), LARGEST_TREE)
+    trees = [*pack(rows, float("inf"), LARGEST_TREE), *pack(rows[:1], None, LARGEST_TREE)]
     try:
-        together = base.hidden_of_trees(stack([tree], base.device, base.model.dtype), 1)[0]
+        together = replace(base, runs_packed=True).hidden_packed(
+            stack(trees, base.device, base.model.dtype)
+        )[0]
     except (TypeError, ValueError, RuntimeError):
         return False
     apart = base.hidden(torch.tensor(rows, device=base.device))
+    found = [*(list(trees[0].paths[row]) for row in rows), list(range(-20, 0))]
     return all(
-        _alike(together[list(tree.paths[row])], own) for row, own in zip(rows, apart, strict=True)
+        _alike(together[places], own)
+        for places, own in zip(found, [*apart, apart[0]], strict=True)
     )
 
 

@@ -146,24 +146,25 @@ def _score(
     base: SharedBase, batch: Sequence[Tree], rows: Mapping[Row, Sequence[Request]], arms: int
 ) -> list[tuple[Request, NDArray[np.float64]]]:
     """Run one batch of trees and sum each request's target log-probabilities."""
-    hidden = base.hidden_of_trees(stack(batch, base.device, base.model.dtype), arms)
-    hidden = hidden.view(arms, len(batch), *hidden.shape[1:])
-    wanted: dict[tuple[int, int, int], int] = {}  # (tree, node, target) -> its place among them
+    hidden = base.hidden_packed(stack(batch, base.device, base.model.dtype).repeat(arms))
+    wanted: dict[tuple[int, int], int] = {}  # (place in the stream, target) -> its own among them
     requests: list[Request] = []
     places: list[int] = []
     starts: list[int] = []
-    for tree_index, tree in enumerate(batch):
+    before = 0
+    for tree in batch:
         for row, path in tree.paths.items():
             for request in rows[row]:
                 requests.append(request)
                 starts.append(len(places))
                 nodes = path[len(row) - len(request.targets) :]
                 places += [
-                    wanted.setdefault((tree_index, node, target), len(wanted))
+                    wanted.setdefault((before + node, target), len(wanted))
                     for node, target in zip(nodes, request.targets, strict=True)
                 ]
-    at_tree, at_node, targets = torch.tensor(list(wanted)).to(base.device).unbind(dim=1)
-    picked = hidden[:, at_tree, at_node].flatten(end_dim=1)
+        before += len(tree.tokens)
+    at, targets = torch.tensor(list(wanted)).to(base.device).unbind(dim=1)
+    picked = hidden[:, at].flatten(end_dim=1)
     parts = zip(
         picked.split(POSITIONS_AT_ONCE), targets.repeat(arms).split(POSITIONS_AT_ONCE), strict=True
     )

@@ -1,6 +1,6 @@
 """Token rows that begin alike, packed so that what they share runs through the model once.
 
-A tree's tokens lie depth-first in one row of a batch. Each attends to its ancestors and itself
+A tree's tokens lie depth-first. Each attends to its ancestors and itself
 alone, and its position is its depth, so every branch reads as if it stood by itself ("tree
 attention", Miao et al. 2024). That shares the instruction of a task, the common part of an item's
 choices, and Winograd twins' sentences by one means.
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 from torch import Tensor
+
+from ethosteer.models.packing import Packed
 
 LARGEST_TREE = 1024
 """Tokens of a tree at most, since its mask has their square."""
@@ -96,50 +97,38 @@ def _tree(rows: Sequence[Row]) -> Tree:
 
 
 def batches(trees: Iterable[Tree], room: int) -> Iterator[list[Tree]]:
-    """Group trees of like size, the largest first, up to ``room`` tokens with their padding.
-
-    Chains keep apart, since they need no attention mask. A tree that is larger goes alone.
-    """
-    ordered = sorted(trees, key=lambda tree: (tree.is_chain, -len(tree.tokens)))
-    for _, group in groupby(ordered, key=lambda tree: tree.is_chain):
-        alike = list(group)
-        while alike:
-            count = max(1, room // len(alike[0].tokens))
-            yield alike[:count]
-            alike = alike[count:]
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """Trees as tensors: tokens, positions ``[R, T]`` and what may be attended to.
-
-    mask: ``[R, 1, T, T]``, 0 where a token reads another and the dtype's lowest number elsewhere;
-    None with plain causal attention. Rows are padded on the right; padding reads itself alone.
-    """
-
-    tokens: Tensor
-    positions: Tensor
-    mask: Tensor | None
+    """Group trees, the largest first, up to ``room`` tokens. A tree that is larger goes alone."""
+    batch: list[Tree] = []
+    size = 0
+    for tree in sorted(trees, key=lambda tree: -len(tree.tokens)):
+        if batch and size + len(tree.tokens) > room:
+            yield batch
+            batch, size = [], 0
+        batch.append(tree)
+        size += len(tree.tokens)
+    if batch:
+        yield batch
 
 
 def stack(trees: Sequence[Tree], device: torch.device, dtype: torch.dtype) -> Packed:
-    """Lay trees side by side."""
-    width = max(len(tree.tokens) for tree in trees)
-    tokens = torch.zeros(len(trees), width, dtype=torch.long)
-    positions = torch.zeros(len(trees), width, dtype=torch.long)
-    ends = torch.arange(1, width + 1).repeat(len(trees), 1)
-    for row, tree in enumerate(trees):
-        size = len(tree.tokens)
-        tokens[row, :size] = torch.tensor(tree.tokens)
-        positions[row, :size] = torch.tensor(tree.depths)
-        ends[row, :size] = torch.tensor(tree.ends)
-    tokens, positions, ends = tokens.to(device), positions.to(device), ends.to(device)
-    if all(tree.is_chain for tree in trees):
-        return Packed(tokens, torch.arange(width, device=device).expand(len(trees), -1), None)
-    reader = torch.arange(width, device=device).view(1, width, 1)
-    read = torch.arange(width, device=device).view(1, 1, width)
-    # Depth-first, a node's subtree is the run of nodes from itself up to its end.
-    allowed = (read <= reader) & (reader < ends.unsqueeze(1))
+    """Lay trees end to end, as one block."""
+    tokens = [token for tree in trees for token in tree.tokens]
+    positions = [depth for tree in trees for depth in tree.depths]
+    return Packed(
+        torch.tensor([tokens], device=device),
+        torch.tensor([positions], device=device),
+        (tuple(len(tree.tokens) for tree in trees),),
+        tuple(None if tree.is_chain else _mask(tree, device, dtype) for tree in trees),
+    )
+
+
+def _mask(tree: Tree, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What each node reads, ``[1, 1, n, n]``: its ancestors and itself.
+
+    Depth-first, a node's subtree is the run of nodes from itself up to its end.
+    """
+    at = torch.arange(len(tree.tokens), device=device)
+    ends = torch.tensor(tree.ends, device=device)
+    allowed = (at <= at.unsqueeze(1)) & (at.unsqueeze(1) < ends)
     mask = torch.zeros(allowed.shape, dtype=dtype, device=device)
-    mask.masked_fill_(~allowed, torch.finfo(dtype).min)
-    return Packed(tokens, positions, mask.unsqueeze(1))
+    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[None, None]
