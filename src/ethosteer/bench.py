@@ -4,37 +4,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 
 from ethosteer import catalog
-from ethosteer.config import BaseSettings, BenchmarkSettings, LoraSettings
+from ethosteer.algorithms.ppo import PPO
+from ethosteer.algorithms.rollouts import draw_prompts
+from ethosteer.algorithms.steering import Task
+from ethosteer.config import (
+    BaseSettings,
+    BenchmarkSettings,
+    LoraSettings,
+    OptimiserSettings,
+    RewardSettings,
+    SteerSettings,
+)
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase, choose_device, load_base
+from ethosteer.models.generation import Sampling
+from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
+from ethosteer.models.pairs import EncodedPair
+from ethosteer.models.rewards import RewardModels
 from ethosteer.models.scoring import Plan, log_likelihoods, pack_requests, plan_requests
-from ethosteer.sources import Origin
+from ethosteer.models.timing import Stopwatch, peak_memory
+from ethosteer.models.training import generator
+from ethosteer.sources import Origin, Row
 from ethosteer.stages.answering import load_items, token_budget
+from ethosteer.stages.reward import RewardTraining
 
+ASSISTANT = "\n\nAssistant:"
 LORA_RANK = 16
 LORA_TARGETS = ("q_proj", "v_proj", "c_attn", "query_key_value")
-
-
-@dataclass
-class Stopwatch:
-    """Seconds by part of the work."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Add the time of a block to part ``name``."""
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
 def matrix_product_rate(settings: BaseSettings) -> float:
@@ -52,16 +57,168 @@ def matrix_product_rate(settings: BaseSettings) -> float:
 
 def random_adapters(base: SharedBase, arms: int) -> LoraBank:
     """Make ``arms`` adapters with random weights on the projections of attention."""
-    present = {name.rsplit(".", 1)[-1] for name in base.layers}
-    targets = tuple(target for target in LORA_TARGETS if target in present)
-    if not targets:
-        raise InputError(f"bench: the model has none of the layers {', '.join(LORA_TARGETS)}")
-    bank = LoraBank(base.layers, arms, LoraSettings(r=LORA_RANK, targets=targets), seed=0)
+    bank = LoraBank(base.layers, arms, LoraSettings(r=LORA_RANK, targets=_targets(base)), seed=0)
     for arm in range(arms):
         noise = torch.Generator().manual_seed(arm)
         for parameter in bank.arm_parameters(arm):
             parameter.data.normal_(std=0.01, generator=noise)
     return bank.to(base.device).requires_grad_(False)
+
+
+def measure_ppo(
+    settings: BaseSettings, origin: Origin, arms: int, episodes: PPOEpisodes
+) -> dict[str, Any]:
+    """Run PPO of ``arms`` arms on HH prompts, and measure it.
+
+    Every episode has all its new tokens. FLOP are those of matrix products: 2 per weight of the
+    decoder's linear layers and token for each of sampling, reward, reference and forward passes,
+    and as much again for the backward pass; 2 per weight of the output embedding and new token.
+    """
+    base = load_base(settings)
+    steer = SteerSettings(
+        steps=episodes.steps,
+        batch=episodes.batch,
+        minibatches=episodes.minibatches,
+        epochs=episodes.epochs,
+        min_new_tokens=episodes.new_tokens,
+        max_new_tokens=episodes.new_tokens,
+        kl_target=None,
+        measure_every=episodes.steps + 1,
+        lora=LoraSettings(r=LORA_RANK, alpha=32.0, targets=_targets(base)),
+    )
+    prompts = _hh_prompts(base, origin, episodes)
+    policies = LoraBank(base.layers, arms, steer.lora, seed=0).to(base.device)
+    heads = ScalarHeads(arms, base.hidden_size, bias=False, seed=0).to(base.device)
+    ones = torch.ones(arms, device=base.device)
+    rewards = RewardModels(random_adapters(base, arms), heads, ones, 0 * ones)
+    sampling = Sampling(episodes.new_tokens, episodes.new_tokens, ignore_eos=True)
+    names = [str(arm) for arm in range(arms)]
+    task = Task(
+        base, policies, rewards, names, range(arms), prompts, [[]] * arms, steer, sampling, seed=0
+    )
+    run = PPO(task)
+    started = time.perf_counter()
+    for step in range(episodes.steps):
+        run.step(step)
+    seconds = time.perf_counter() - started
+    ceiling = matrix_product_rate(settings)
+    count = episodes.batch * episodes.steps * arms
+    read = arms * sum(
+        len(prompt)
+        for step in range(episodes.steps)
+        for prompt in draw_prompts(prompts, episodes.batch, generator(0, "prompts", step))
+    )
+    new = count * episodes.new_tokens
+    # sampling, reward, reference; each epoch forward and backward
+    decoder = 2 * base.weights * (read + new) * (3 + 2 * episodes.epochs)
+    head = 2 * base.head_weights * new * (2 + 2 * episodes.epochs)
+    return {
+        "arms": arms,
+        "episodes": count,
+        "mean_prompt_tokens": read / count,
+        "episodes_per_second": count / seconds,
+        "seconds": run.watch.seconds | {"all": seconds},
+        "flops_per_second": (decoder + head) / seconds,
+        "ceiling_flops_per_second": ceiling,
+        "share_of_ceiling": (decoder + head) / seconds / ceiling,
+        "peak_memory_bytes": peak_memory(base.device),
+        "device": str(base.device),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class PPOEpisodes:
+    """How much PPO to run: as many steps of as many episodes, and how they are learnt from."""
+
+    batch: int
+    prompt_tokens: int
+    new_tokens: int
+    epochs: int
+    minibatches: int
+    steps: int
+
+
+def measure_reward(
+    settings: BaseSettings, origin: Origin, arms: int, batch: int, pairs: int
+) -> dict[str, Any]:
+    """Train ``arms`` reward models on the same HH pairs, one epoch, and measure it.
+
+    FLOP are those of matrix products, forward and backward: 4 per weight of the decoder's linear
+    layers and token that runs. ``tokens_padded`` is what padding every batch would have run.
+    """
+    base = load_base(settings)
+    encoded = _hh_pairs(base, origin, pairs)
+    lora = LoraSettings(r=8, alpha=32.0, targets=_targets(base))
+    optimiser = OptimiserSettings(learning_rate=2e-5)
+    own = RewardSettings(batch=batch, lora=lora, optimiser=optimiser)
+    training = RewardTraining(base, [encoded] * arms, own, seed=0)
+    started = time.perf_counter()
+    for step in range(len(training.plans[0])):
+        training.step(step)
+    seconds = time.perf_counter() - started
+    ceiling = matrix_product_rate(settings)
+    chosen = [[encoded[i] for i in plan] for plan in training.plans[0]]
+    count = arms * sum(map(len, chosen))
+    tokens = arms * sum(pair.tokens for part in chosen for pair in part)
+    longest = [max(max(len(p.chosen), len(p.rejected)) for p in part) for part in chosen]
+    flop = 4 * base.weights * tokens
+    return {
+        "arms": arms,
+        "pairs": count,
+        "pairs_per_second": count / seconds,
+        "seconds": {"all": seconds},
+        "tokens": tokens,
+        "tokens_padded": arms * sum(2 * batch * length for length in longest),
+        "flops_per_second": flop / seconds,
+        "ceiling_flops_per_second": ceiling,
+        "share_of_ceiling": flop / seconds / ceiling,
+        "peak_memory_bytes": peak_memory(base.device),
+        "device": str(base.device),
+    }
+
+
+def _targets(base: SharedBase) -> tuple[str, ...]:
+    """The projections of queries and values, by whatever name the architecture has for them."""
+    present = {name.rsplit(".", 1)[-1] for name in base.layers}
+    targets = tuple(target for target in LORA_TARGETS if target in present)
+    if not targets:
+        raise InputError(f"bench: the model has none of the layers {', '.join(LORA_TARGETS)}")
+    return targets
+
+
+def _hh_rows(origin: Origin) -> Iterator[Row]:
+    """The published training pairs of harmless-base."""
+    dataset = catalog.dataset("harmless")
+    return dataset.rows(origin.locate(dataset.source))
+
+
+def _hh_prompts(base: SharedBase, origin: Origin, episodes: PPOEpisodes) -> list[list[int]]:
+    """HH dialogues up to their last answer, those of at most ``prompt_tokens``."""
+    needed = episodes.batch * episodes.steps
+    found: list[list[int]] = []
+    for row in _hh_rows(origin):
+        text = row.text("chosen").rsplit(ASSISTANT, 1)[0] + ASSISTANT
+        ids = base.tokenizer(text).input_ids
+        if len(ids) <= episodes.prompt_tokens:
+            found.append(ids)
+        if len(found) == needed:
+            return found
+    raise InputError(
+        f"bench ppo: {origin.folder} has {len(found)} prompts of at most {episodes.prompt_tokens} "
+        f"tokens, and {needed} are needed; lower --steps or --batch"
+    )
+
+
+def _hh_pairs(base: SharedBase, origin: Origin, count: int) -> list[EncodedPair]:
+    """The first ``count`` HH pairs as they were published, those that fit."""
+    found: list[EncodedPair] = []
+    for row in islice(_hh_rows(origin), count):
+        sides = [base.tokenizer(row.text(name)).input_ids for name in ("chosen", "rejected")]
+        if sides[0] != sides[1] and max(map(len, sides)) <= base.max_length:
+            same = (a == b for a, b in zip(*sides, strict=False))
+            shared = next((i for i, alike in enumerate(same) if not alike), min(map(len, sides)))
+            found.append(EncodedPair(sides[0], sides[1], shared, str(len(found))))
+    return found
 
 
 def measure_evaluation(

@@ -9,9 +9,10 @@ import atexit
 import gc
 import sys
 import traceback
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -229,11 +230,66 @@ def bench_evaluate(
     chosen = _benchmarks(benchmarks, limit, None)
     settings = _base(model, None, dtype.value, device)
     from ethosteer.bench import measure_evaluation
+
+    _measured(
+        lambda: measure_evaluation(settings, arms, chosen, origin, tokens_per_batch), json_file
+    )
+
+
+@bench.command("ppo")
+def bench_ppo(
+    data_dir: Annotated[Path, typer.Option("--data-dir", help="published files, HH's among them")],
+    model: Annotated[str, typer.Option("--model", help="a model folder or 'pocket'")] = "pocket",
+    arms: Annotated[int, typer.Option(min=1, help="policies side by side")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="episodes per step and arm")] = 32,
+    prompt_tokens: Annotated[int, typer.Option(min=8, help="longer prompts are left out")] = 64,
+    new_tokens: Annotated[int, typer.Option(min=1, help="of every episode: EOS is ignored")] = 48,
+    epochs: Annotated[int, typer.Option(min=1, help="passes over a batch")] = 4,
+    minibatches: Annotated[int, typer.Option(min=1, help="of a batch")] = 4,
+    steps: Annotated[int, typer.Option(min=1)] = 4,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="where to write the measurement")
+    ] = None,
+    dtype: Annotated[Dtype, typer.Option(help="of the model's weights")] = Dtype.float32,
+    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', ...")] = "auto",
+) -> None:
+    """Measure the speed of PPO: episodes a second, seconds by part, FLOP/s, peak memory."""
+    if batch % minibatches:
+        raise InputError("--batch must be a multiple of --minibatches")
+    origin, settings = _folder(data_dir), _base(model, None, dtype.value, device)
+    from ethosteer.bench import PPOEpisodes, measure_ppo
+
+    episodes = PPOEpisodes(batch, prompt_tokens, new_tokens, epochs, minibatches, steps)
+    _measured(lambda: measure_ppo(settings, origin, arms, episodes), json_file)
+
+
+@bench.command("reward")
+def bench_reward(
+    data_dir: Annotated[Path, typer.Option("--data-dir", help="published files, HH's among them")],
+    model: Annotated[str, typer.Option("--model", help="a model folder or 'pocket'")] = "pocket",
+    arms: Annotated[int, typer.Option(min=1, help="reward models to train")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="pairs per step")] = 16,
+    pairs: Annotated[int, typer.Option(min=2, help="pairs to read")] = 256,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="where to write the measurement")
+    ] = None,
+    dtype: Annotated[Dtype, typer.Option(help="of the model's weights")] = Dtype.float32,
+    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', ...")] = "auto",
+) -> None:
+    """Measure the speed of reward modelling: pairs a second, FLOP/s, peak memory."""
+    origin, settings = _folder(data_dir), _base(model, None, dtype.value, device)
+    from ethosteer.bench import measure_reward
+
+    _measured(lambda: measure_reward(settings, origin, arms, batch, pairs), json_file)
+
+
+def _measured(work: Callable[[], dict[str, Any]], json_file: Path | None) -> None:
+    """Do a measurement, print it, and keep it if a file is named."""
     from ethosteer.models.base import quiet_libraries
     from ethosteer.store import write_json
 
     quiet_libraries()
-    found = measure_evaluation(settings, arms, chosen, origin, tokens_per_batch)
+    found = work()
     if json_file is not None:
         write_json(json_file, found)
     Console().print_json(data=found)

@@ -106,6 +106,7 @@ class ArmSettings(Settings):
     """[arms.NAME]: one preference dataset."""
 
     dataset: str | None = Field(None, description="the dataset's name; the arm's own by default")
+    algorithm: Algorithm | None = Field(None, description="how it is steered; [steer]'s by default")
     pairs_per_group: int = Field(2, ge=1, description="pairs made from one scenario at most")
     max_pairs: int | None = Field(
         None, ge=8, description="training pairs at most, chosen by hash (also for held-out pairs)"
@@ -120,14 +121,58 @@ class RewardSettings(Settings):
     normalisation_samples: int = Field(
         256, ge=16, description="base answers on which the reward's mean 0 and sd 1 are fitted"
     )
+    tokens_per_batch: int | None = Field(
+        None, ge=1, description="of one training pass; by default what suits the device"
+    )
     lora: LoraSettings = LoraSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
 
 
 class PPOSettings(Settings):
-    """[steer]: PPO from each arm's reward (Ziegler et al. 2019; Huang et al. 2024)."""
+    """[steer.ppo]: proximal policy optimisation (Ziegler et al. 2019; Huang et al. 2024)."""
 
-    algorithm: Literal["ppo"] = "ppo"
+    gamma: float = Field(1.0, gt=0, le=1)
+    gae_lambda: float = Field(0.95, ge=0, le=1)
+    clip: float = Field(0.2, gt=0)
+    value_clip: float = Field(0.2, gt=0)
+    value_weight: float = Field(0.1, ge=0)
+
+
+class OwnPace(Settings):
+    """An algorithm's own number of steps and learning rate, where [steer]'s do not suit it."""
+
+    steps: int | None = Field(None, ge=1, description="[steer]'s by default")
+    learning_rate: float | None = Field(None, gt=0, description="[steer.optimiser]'s by default")
+
+
+class RLOOSettings(OwnPace):
+    """[steer.rloo]: REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024)."""
+
+    answers: int = Field(4, ge=2, description="to each prompt; batch must be a multiple")
+    clip: float = Field(0.2, gt=0)
+
+
+class DPOSettings(OwnPace):
+    """[steer.dpo]: direct preference optimisation, from the pairs (Rafailov et al. 2023)."""
+
+    beta: float = Field(0.1, gt=0, description="how much a nat of difference counts")
+    pairs: int = Field(16, ge=1, description="pairs per step")
+
+
+class BestOfNSettings(OwnPace):
+    """[steer.best_of_n]: learn the best of n answers of the base (Dong et al. 2023, RAFT)."""
+
+    n: int = Field(16, ge=2, description="answers to each prompt")
+    prompts: int = Field(8, ge=1, description="per step")
+
+
+Algorithm = Literal["ppo", "rloo", "dpo", "best_of_n"]
+
+
+class SteerSettings(Settings):
+    """[steer]: how arms are steered, and which of their checkpoints is evaluated."""
+
+    algorithm: Algorithm = Field("ppo", description="of arms that name none of their own")
     steps: int = Field(100, ge=1)
     batch: int = Field(64, ge=1, description="episodes per step and arm")
     minibatches: int = Field(4, ge=1)
@@ -142,23 +187,46 @@ class PPOSettings(Settings):
         6.0, gt=0, description="nats per response; none keeps the coefficient fixed"
     )
     kl_horizon: int = Field(10_000, ge=1, description="episodes, of the adaptive controller")
-    gamma: float = Field(1.0, gt=0, le=1)
-    gae_lambda: float = Field(0.95, ge=0, le=1)
-    clip: float = Field(0.2, gt=0)
-    value_clip: float = Field(0.2, gt=0)
-    value_weight: float = Field(0.1, ge=0)
+    max_kl: float = Field(
+        200.0, gt=0, description="nats per response; an arm that goes beyond is stopped"
+    )
+    select: Literal["step", "kl"] = Field(
+        "step", description="evaluate the last step, or the last whose KL is within kl_target"
+    )
+    measure_every: int = Field(
+        5, ge=1, description="steps between scores by every reward model (and any, for dpo)"
+    )
     held_out_prompts: int = Field(64, ge=8, description="for reward and KL before and after")
     checkpoint_every: int = Field(20, ge=1, description="steps between resumable checkpoints")
+    tokens_per_batch: int | None = Field(
+        None, ge=1, description="of one training pass; by default what suits the device"
+    )
+    ppo: PPOSettings = PPOSettings()
+    rloo: RLOOSettings = RLOOSettings()
+    dpo: DPOSettings = DPOSettings()
+    best_of_n: BestOfNSettings = BestOfNSettings()
     lora: LoraSettings = LoraSettings(r=16, dropout=0.05)
     optimiser: OptimiserSettings = OptimiserSettings(learning_rate=1.4e-5, warmup=0.0, decay=False)
 
     @model_validator(mode="after")
-    def _consistent(self) -> PPOSettings:
+    def _consistent(self) -> SteerSettings:
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError("min_new_tokens must not exceed max_new_tokens")
         if self.batch % self.minibatches:
             raise ValueError("batch must be a multiple of minibatches")
+        if self.select == "kl" and self.kl_target is None:
+            raise ValueError("select = 'kl' needs a kl_target")
         return self
+
+    def for_algorithm(self, algorithm: Algorithm) -> SteerSettings:
+        """Return the settings of an arm steered by ``algorithm``, with its own pace put in."""
+        own = getattr(self, algorithm)
+        changes: dict[str, Any] = {"algorithm": algorithm}
+        if isinstance(own, OwnPace):
+            changes["steps"] = own.steps or self.steps
+            rate = own.learning_rate or self.optimiser.learning_rate
+            changes["optimiser"] = self.optimiser.model_copy(update={"learning_rate": rate})
+        return self.model_copy(update=changes)
 
 
 class BenchmarkSettings(Settings):
@@ -180,6 +248,17 @@ class EvaluateSettings(Settings):
         None, ge=1, description="of all models together; by default what suits the device"
     )
     sample_prompts: int = Field(6, ge=0, description="held-out prompts answered side by side")
+    cross_pairs: int = Field(
+        200, ge=8, description="held-out pairs of each dataset that every reward model judges"
+    )
+
+
+class TrackSettings(Settings):
+    """[track]: where the curves of steering go while they are made."""
+
+    trackers: tuple[str, ...] = Field(
+        ("tensorboard",), description="of accelerate, such as wandb, aim or mlflow; [] for none"
+    )
 
 
 class CompareSettings(Settings):
@@ -207,16 +286,19 @@ class StudyConfig(Settings):
     finetune: FinetuneSettings = FinetuneSettings()
     arms: dict[str, ArmSettings] = Field(min_length=1)
     reward: RewardSettings = RewardSettings()
-    steer: PPOSettings = PPOSettings()
+    steer: SteerSettings = SteerSettings()
     benchmarks: dict[str, BenchmarkSettings] = Field(min_length=1)
     evaluate: EvaluateSettings = EvaluateSettings()
     compare: CompareSettings = CompareSettings()
+    track: TrackSettings = TrackSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
         for name in self.arms:
             if name in CONTROLS or not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"arms.{name} is not a usable name for an arm")
+            if self.algorithm_of(name) == "rloo" and self.steer.batch % self.steer.rloo.answers:
+                raise ValueError("steer.batch must be a multiple of steer.rloo.answers")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds must differ from each other")
         return self
@@ -224,6 +306,23 @@ class StudyConfig(Settings):
     def dataset_of(self, arm: str) -> str:
         """Return the name of the dataset behind an arm."""
         return self.arms[arm].dataset or arm
+
+    def algorithm_of(self, arm: str) -> Algorithm:
+        """Return the algorithm that steers an arm."""
+        return self.arms[arm].algorithm or self.steer.algorithm
+
+    def data_of(self, arm: str) -> str:
+        """Return the first arm that has the same pairs: they are curated and rewarded once."""
+        own = self._data(arm)
+        return next(name for name in self.arms if self._data(name) == own)
+
+    def data_arms(self) -> tuple[str, ...]:
+        """Return the arms that bring pairs of their own; others steer by them another way."""
+        return tuple(name for name in self.arms if self.data_of(name) == name)
+
+    def _data(self, arm: str) -> dict[str, Any]:
+        own = self.arms[arm].model_dump(exclude={"algorithm"})
+        return {**own, "dataset": self.dataset_of(arm)}
 
     def arm_seeds(self) -> tuple[Arm, ...]:
         """Return every arm of the study, seed by seed."""

@@ -20,7 +20,7 @@ from ethosteer.records import BASE, CONTROLS, FINETUNED, Arm, Model
 from ethosteer.sources import CONVERSATIONS, Origin, file_hash
 from ethosteer.store import fingerprint
 
-VERSIONS = {"curate": 1, "finetune": 1, "reward": 1, "steer": 1, "evaluate": 2, "compare": 2}
+VERSIONS = {"curate": 1, "finetune": 1, "reward": 2, "steer": 2, "evaluate": 2, "compare": 3}
 """Of each stage's code: raised when a change to it makes stored artifacts stale."""
 
 
@@ -76,15 +76,18 @@ class Plan:
     @cached_property
     def curation(self) -> dict[str, Step]:
         """The pairs of each arm, by the arm's name."""
-        steps = {}
+        steps: dict[str, Step] = {}
         for name, settings in self.config.arms.items():
+            if self.config.data_of(name) != name:
+                steps[name] = steps[self.config.data_of(name)]
+                continue
             source = catalog.dataset(self.config.dataset_of(name)).source
             steps[name] = step(
                 "curate",
                 name,
                 self.base,
                 self.config.dataset_of(name),
-                settings.model_dump(exclude={"dataset"}),
+                settings.model_dump(exclude={"dataset", "algorithm"}),
                 [self.config.data.template, self.config.data.max_tokens],
                 self.origin.revision(source),
             )
@@ -97,7 +100,7 @@ class Plan:
         if data.prompts == "conversations":
             before: list[object] = [self.base, file_hash(self.conversations)]
         else:
-            before = list(self.curation.values())
+            before = [self.curation[name] for name in self.config.data_arms()]
         return step("curate", "prompts", data.prompts, data.max_prompt_tokens, before)
 
     @cached_property
@@ -118,27 +121,42 @@ class Plan:
         sampling = self.config.steer.model_dump(
             include={"min_new_tokens", "max_new_tokens", "ignore_eos", "temperature"}
         )
-        return {
-            arm: step(
-                "reward",
-                arm.label,
-                self.config.reward.model_dump(),
-                sampling,
-                arm.seed,
-                [self.curation[arm.name], self.prompts, self.finetuning],
+        steps: dict[Arm, Step] = {}
+        for arm in self.config.arm_seeds():
+            source = Arm(self.config.data_of(arm.name), arm.seed)
+            steps[arm] = (
+                steps[source]
+                if source in steps
+                else step(
+                    "reward",
+                    arm.label,
+                    self.config.reward.model_dump(exclude={"tokens_per_batch"}),
+                    sampling,
+                    arm.seed,
+                    [self.curation[arm.name], self.prompts, self.finetuning],
+                )
             )
-            for arm in self.config.arm_seeds()
-        }
+        return steps
+
+    def judges(self, seed: int) -> dict[str, Step]:
+        """The distinct reward models of one seed, by the arm that brought the pairs."""
+        return {name: self.rewards[Arm(name, seed)] for name in self.config.data_arms()}
 
     @cached_property
     def steering(self) -> dict[Arm, Step]:
         """One steered policy per arm."""
         return {
             arm: step(
-                "steer", arm.label, self.config.steer.model_dump(), arm.seed, reward, self.prompts
+                "steer", arm.label, self._steering_settings(arm), arm.seed, reward, self.prompts
             )
             for arm, reward in self.rewards.items()
         }
+
+    def _steering_settings(self, arm: Arm) -> dict[str, object]:
+        """What of [steer] an arm's training rests on."""
+        algorithm = self.config.algorithm_of(arm.name)
+        idle = {"select", "tokens_per_batch", "ppo", "rloo", "dpo", "best_of_n"} - {algorithm}
+        return self.config.steer.for_algorithm(algorithm).model_dump(exclude=idle)
 
     @cached_property
     def models(self) -> tuple[Model, ...]:
@@ -165,14 +183,34 @@ class Plan:
 
     def _weights(self, model: Model) -> object:
         if model.arm is not None:
-            return self.steering[model.arm]
+            return [self.steering[model.arm], self.config.steer.select]
         return {BASE: self.base, FINETUNED: self.finetuning}[model.name]
 
     @cached_property
     def samples(self) -> Step:
         """Side-by-side answers of all models, with the first seed's arms."""
         arms = [own for arm, own in self.steering.items() if arm.seed == self.config.seeds[0]]
-        return step("evaluate", "samples", self.config.evaluate.sample_prompts, list(arms))
+        return step(
+            "evaluate",
+            "samples",
+            self.config.evaluate.sample_prompts,
+            self.config.steer.select,
+            list(arms),
+        )
+
+    @cached_property
+    def cross(self) -> dict[int, Step]:
+        """Per seed: every model's answers, and every dataset's pairs, under every reward model."""
+        return {
+            seed: step(
+                "evaluate",
+                f"cross-s{seed}",
+                [self.config.evaluate.cross_pairs, self.config.steer.held_out_prompts],
+                self.config.steer.select,
+                [own for arm, own in self.steering.items() if arm.seed == seed],
+            )
+            for seed in self.config.seeds
+        }
 
     @cached_property
     def overlap(self) -> Step:
@@ -185,7 +223,7 @@ class Plan:
             "compare",
             "overlap",
             self.config.compare.overlap_ngram,
-            list(self.curation.values()),
+            [self.curation[name] for name in self.config.data_arms()],
             benchmarks,
         )
 
@@ -199,19 +237,21 @@ class Plan:
             self.config.question,
             self.config.compare.model_dump(),
             [*self.steering.values(), *self.evaluation.values()],
-            [self.samples, self.overlap],
+            [*self.cross.values(), self.samples, self.overlap],
         )
 
     def steps(self) -> Sequence[Step]:
         """Return every step, in the order of the work."""
-        return (
+        every = (
             *self.curation.values(),
             self.prompts,
             self.finetuning,
             *self.rewards.values(),
             *self.steering.values(),
             *self.evaluation.values(),
+            *self.cross.values(),
             self.samples,
             self.overlap,
             self.comparison,
         )
+        return tuple(dict.fromkeys(every))

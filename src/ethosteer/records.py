@@ -111,23 +111,29 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Sampled responses of all arms: ``arms`` equal blocks of rows, arm by arm.
+    """Sampled responses to the same prompts: an equal block of rows for each of ``arms``.
 
-    tokens: ``[arms * rows, T]``, prompt and response, right-padded; prompt_lengths: ``[arms *
-    rows]``. response_tokens and response_mask: ``[arms * rows, N]``, the mask covering the response
-    up to and with its EOS; log-probabilities and values have that shape too and belong to the
-    response token of their column. scores: ``[arms * rows]``, normalised.
+    tokens: ``[R, T]``, prompt and response, right-padded; prompt_lengths: ``[R]``. response_tokens
+    and response_mask: ``[R, N]``, the mask covering the response up to and with its EOS;
+    log-probabilities, entropy and values have that shape too and belong to the response token of
+    their column. scores: ``[R]``, normalised.
     """
 
-    arms: int
+    arms: tuple[int, ...]
     tokens: Tensor
     prompt_lengths: Tensor
     response_tokens: Tensor
     response_mask: Tensor
     log_probabilities: Tensor
     reference_log_probabilities: Tensor
+    entropy: Tensor
     values: Tensor
     scores: Tensor
+
+    @property
+    def read_lengths(self) -> Tensor:
+        """Tokens of each row that predict one of its response: all but the last, ``[R]``."""
+        return self.prompt_lengths + self.response_mask.sum(dim=1) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +226,11 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """One PPO step of one arm. Reward is normalised (base samples: mean 0, sd 1); KL in nats."""
+    """One measured step of one arm's steering, of the policy before the step's updates.
+
+    Reward is normalised (base samples: mean 0, sd 1), KL in nats per response. ``rewards`` has the
+    same answers' mean reward under every reward model of the study, where that was measured.
+    """
 
     step: int
     reward: float
@@ -230,9 +240,10 @@ class CurvePoint:
     response_tokens: float
     eos_share: float
     entropy: float
-    policy_loss: float
-    value_loss: float
-    clip_share: float
+    loss: float = 0.0
+    value_loss: float = 0.0
+    clip_share: float = 0.0
+    rewards: dict[str, float] = field(default_factory=dict)
     alarms: tuple[str, ...] = ()
 
 
@@ -242,7 +253,8 @@ class ArmResult:
 
     ``start`` and ``end`` are normalised rewards of answers to the same held-out prompts, before and
     after steering; ``gain`` is their paired difference; ``kl`` is to the reference at the end, in
-    nats per response.
+    nats per response. The end is the checkpoint that the study evaluates: of ``step``, by rule
+    ``select``. ``stopped`` says why an arm ended early.
     """
 
     arm: str
@@ -256,6 +268,45 @@ class ArmResult:
     gain: Estimate
     kl: Estimate
     curve: tuple[CurvePoint, ...]
+    algorithm: str = "ppo"
+    select: Literal["step", "kl"] = "step"
+    step: int = 0
+    stopped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """A rise per 100 steps, with its interval and the p of its being 0; seeds are its replicates.
+
+    With one seed the interval covers the noise along that one run, and nothing of seeds.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlopeResult:
+    """How fast arm ``a``'s reward rises, or, with ``b``, how much faster than ``b``'s."""
+
+    a: str
+    b: str
+    slope: Slope
+    adjusted_p: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class CrossCell:
+    """What the reward model of ``judge`` makes of a model's answers (mean normalised reward), or of
+    a dataset's held-out pairs (accuracy).
+    """
+
+    name: str
+    judge: str
+    estimate: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,3 +410,6 @@ class StudyResults:
     provenance: dict[str, str] = field(default_factory=dict)
     times: tuple[StageTime, ...] = ()
     margin: float | None = None
+    cross_rewards: tuple[CrossCell, ...] = ()
+    cross_accuracies: tuple[CrossCell, ...] = ()
+    slopes: tuple[SlopeResult, ...] = ()

@@ -15,7 +15,7 @@ from ethosteer.models.base import quiet_libraries
 from ethosteer.report import write_report
 from ethosteer.results import results_from_json, results_to_json
 from ethosteer.sources import Origin
-from ethosteer.stages import compare, curate, evaluate, finetune, reward, steer
+from ethosteer.stages import compare, cross, curate, evaluate, finetune, reward, steer
 from ethosteer.stages.outcomes import write_outcomes
 from ethosteer.stages.workspace import Workspace
 from ethosteer.store import MANIFEST, write_atomic, write_json
@@ -71,6 +71,8 @@ class Study:
             for seed in self.config.seeds:
                 reward.run(work, seed)
                 steer.run(work, seed)
+            for seed in self.config.seeds:
+                cross.run(work, seed)
             evaluate.run(work)
             compare.run(work)
             self.write_files()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -16,8 +17,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 Report = Callable[[int, int, str], None]
+ReportTable = Callable[[int, int, Sequence[Sequence[str]]], None]
 
 
 class Terminal:
@@ -29,11 +32,39 @@ class Terminal:
     @contextmanager
     def stage(self, name: str) -> Iterator[Report]:
         """Show one stage; yield ``report(done, total, note)`` for its progress."""
+        with self._timed(name) as bar:
+            if bar is None:
+                yield lambda done, total, note: None
+                return
+            task = bar.add_task(escape(name), total=None, note="")
+            with Live(bar, console=self.console, transient=True):
+                yield lambda done, total, note: bar.update(
+                    task, completed=done, total=total, note=escape(note)
+                )
+
+    @contextmanager
+    def table(self, name: str, headings: Sequence[str]) -> Iterator[ReportTable]:
+        """Show one stage with a table under its bar; yield ``report(done, total, rows)``."""
+        with self._timed(name) as bar:
+            if bar is None:
+                yield lambda done, total, rows: None
+                return
+            task = bar.add_task(escape(name), total=None, note="")
+            with Live(bar, console=self.console, transient=True) as live:
+
+                def report(done: int, total: int, rows: Sequence[Sequence[str]]) -> None:
+                    bar.update(task, completed=done, total=total)
+                    table = Table(*headings, box=None)
+                    for row in rows:
+                        table.add_row(*map(escape, row))
+                    live.update(Group(bar, table))
+
+                yield report
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[Progress | None]:
+        """Say how long a block took; yield a bar for it, None where nobody watches."""
         started = time.monotonic()
-        if not self.console.is_terminal:
-            yield lambda done, total, note: None
-            self.say(f"{name}: done in {time.monotonic() - started:.1f} s")
-            return
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -42,11 +73,7 @@ class Terminal:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(escape(name), total=None, note="")
-            yield lambda done, total, note: progress.update(
-                task, completed=done, total=total, note=escape(note)
-            )
+        yield Progress(*columns, console=self.console) if self.console.is_terminal else None
         self.say(f"{name}: done in {time.monotonic() - started:.1f} s")
 
     def say(self, text: str) -> None:

@@ -93,12 +93,12 @@ def value_losses(values: Tensor, old_values: Tensor, returns: Tensor, clip: floa
 
 
 def adapted_coefficient(
-    coefficient: Tensor, kl: Tensor, target: float, batch: int, horizon: int
-) -> Tensor:
-    """The adaptive KL controller (Ziegler et al. 2019, section 2.2), per arm.
+    coefficient: float, kl: float, target: float, batch: int, horizon: int
+) -> float:
+    """The adaptive KL controller (Ziegler et al. 2019, section 2.2), of one arm.
 
-    coefficient, kl: ``[arms]``, kl in nats per response; the proportional error is clipped to 0.2
-    either way and moves the coefficient by ``error * batch / horizon``.
+    kl, target: nats per response; the proportional error is clipped to 0.2 either way and moves
+    the coefficient by ``error * batch / horizon``.
     """
-    error = (kl / target - 1).clamp(-0.2, 0.2)
+    error = min(max(kl / target - 1, -0.2), 0.2)
     return coefficient * (1 + error * batch / horizon)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log
+
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -12,3 +14,20 @@ def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
     chosen, rejected: rewards ``[...]`` -> losses ``[...]``.
     """
     return -logsigmoid(chosen.float() - rejected.float())
+
+
+def dpo_loss(policy: Tensor, reference: Tensor, beta: float) -> Tensor:
+    """``-log sigmoid(beta (log-ratio of chosen - log-ratio of rejected))`` (Rafailov et al. 2023).
+
+    policy, reference: log-likelihoods of (chosen, rejected), ``[pairs, 2]`` -> losses ``[pairs]``.
+    """
+    ratios = (policy - reference).float()
+    return -logsigmoid(beta * (ratios[:, 0] - ratios[:, 1]))
+
+
+def best_of_n_kl(n: int) -> float:
+    """The most nats by which the best of ``n`` answers can leave the sampler.
+
+    ``log n - (n - 1) / n`` (Stiennon et al. 2020, appendix G.3; a bound: Beirami et al. 2024).
+    """
+    return log(n) - (n - 1) / n

@@ -7,9 +7,7 @@ alone say what is real. Only generation pads on the left (see generation.py).
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -31,14 +29,13 @@ from transformers.pytorch_utils import Conv1D
 from ethosteer.config import BaseSettings, ModelShape
 from ethosteer.errors import InputError
 from ethosteer.models.lora_bank import ArmLinear, features
+from ethosteer.models.memory import keep_freed_memory
 from ethosteer.models.packing import Packed, packed_attention, repacked, unpacked
 from ethosteer.models.trees import LARGEST_TREE, pack, stack
 from ethosteer.store import folder_fingerprint
 
 ATTENTION_RATE = 0.2
 """Speed of attention under a mask against that of a large matrix product, both in FLOP/s."""
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 POCKET = Path(str(files("ethosteer"))) / "assets" / "pocket"
 
@@ -185,20 +182,6 @@ def load_base(settings: BaseSettings) -> SharedBase:
     return share(model, tokenizer)
 
 
-def keep_freed_memory() -> None:
-    """Let the C library keep freed memory for the next tensor instead of handing it back.
-
-    Training on a processor makes and frees megabytes at every layer; without this each of them is
-    mapped and its pages are faulted in anew (a fifth of the time of a training step on two cores).
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, musl has not
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc allows
-        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
-
-
 def read_shape(settings: BaseSettings) -> ModelShape:
     """Read a base's geometry from its config alone; InputError where that is not at hand."""
     try:
@@ -282,8 +265,7 @@ def _runs_packed(base: SharedBase) -> bool:
     apart = base.hidden(torch.tensor(rows, device=base.device))
     found = [*(list(trees[0].paths[row]) for row in rows), list(range(-20, 0))]
     return all(
-        _alike(together[places], own)
-        for places, own in zip(found, [*apart, apart[0]], strict=True)
+        _alike(together[places], own) for places, own in zip(found, [*apart, apart[0]], strict=True)
     )
 
 
@@ -305,11 +287,6 @@ def pad_right(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tens
     width = int(lengths.max())
     tokens = torch.tensor([list(row) + [0] * (width - len(row)) for row in rows])
     return tokens.to(device), lengths.to(device)
-
-
-def last_real(hidden: Tensor, lengths: Tensor) -> Tensor:
-    """Pick each row's hidden state at its last real token: ``[R, T, H], [R] -> [R, H]``."""
-    return hidden[torch.arange(hidden.shape[0], device=hidden.device), lengths - 1]
 
 
 def quiet_libraries() -> None:

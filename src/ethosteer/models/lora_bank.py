@@ -1,6 +1,7 @@
 """LoRA adapters of many arms on one frozen base: one bmm per layer, no hooks.
 
-Rows of a batch lie arm by arm in equal blocks, ``[arms * rows, tokens, features]``. A layer adds
+The arms in use have equal blocks of a batch: rows, ``[arms * rows, tokens, features]``, or a packed
+stream each, ``[arms, n, features]``. A layer adds
 ``scale * (x A^T) B^T`` with ``A: [arms, r, in]`` and ``B: [arms, out, r]`` (Hu et al. 2021).
 """
 
@@ -16,8 +17,6 @@ from torch import Tensor, nn
 
 from ethosteer.config import LoraSettings
 from ethosteer.errors import InputError
-
-DRAWN_AT_ONCE = 16
 
 
 @dataclass(slots=True)
@@ -52,7 +51,7 @@ class ArmLinear(nn.Module):
         arms = adapter.a.shape[0]
         rows = x.to(adapter.a.dtype).reshape(arms, -1, x.shape[-1])
         if adapter.dropout and adapter.seed is not None:
-            mask = _dropout_mask(x.shape[0] // arms, x, adapter.dropout, adapter.seed)
+            mask = _dropout_mask(rows.shape[1], x, adapter.dropout, adapter.seed)
             rows = rows * mask.to(rows.dtype)
         low = torch.bmm(rows, adapter.a.transpose(1, 2))
         b = adapter.b.transpose(1, 2) * adapter.scale
@@ -61,18 +60,10 @@ class ArmLinear(nn.Module):
         return torch.baddbmm(out.view(arms, -1, out.shape[-1]), low, b).view(out.shape)
 
 
-def _dropout_mask(rows: int, x: Tensor, dropout: float, seed: int) -> Tensor:
-    """One inverted-dropout mask ``[rows * tokens, in]`` for all arms (common random numbers).
-
-    It is drawn token by token, in parts of one size, so that a token's part of it does not depend
-    on how far its row is padded: the padding comes from other arms.
-    """
-    tokens, width = x.shape[1:]
+def _dropout_mask(tokens: int, x: Tensor, dropout: float, seed: int) -> Tensor:
+    """One inverted-dropout mask ``[tokens, in]`` for all arms (common random numbers)."""
     noise = torch.Generator(x.device).manual_seed(seed)
-    drawn = torch.empty(-(-tokens // DRAWN_AT_ONCE) * DRAWN_AT_ONCE, rows, width, device=x.device)
-    for part in drawn.split(DRAWN_AT_ONCE):
-        part.uniform_(generator=noise)
-    kept = drawn[:tokens].transpose(0, 1).reshape(rows * tokens, width) < 1 - dropout
+    kept = torch.rand(tokens, x.shape[-1], generator=noise, device=x.device) < 1 - dropout
     return kept / (1 - dropout)
 
 

@@ -113,12 +113,12 @@ def repacked(hidden: Tensor, real: Tensor, packed: Packed) -> Tensor:
 def packed_attention(model: PreTrainedModel) -> Iterator[None]:
     """Let ``model`` run packed streams inside the block."""
     config = model.config.get_text_config()
-    before = config._attn_implementation  # noqa: SLF001 (layers read it at every call)
-    config._attn_implementation = ATTENTION  # noqa: SLF001
+    before = config._attn_implementation
+    config._attn_implementation = ATTENTION
     try:
         yield
     finally:
-        config._attn_implementation = before  # noqa: SLF001
+        config._attn_implementation = before
 
 
 def _attend(
@@ -142,7 +142,7 @@ def _attend(
     outs = []
     for run, *states in zip(packing, *parts, strict=True):
         rows = (own.view(run.count, run.length, *own.shape[1:]).transpose(1, 2) for own in states)
-        out, _ = sdpa_attention_forward(module, *rows, run.mask, **settings)
+        out, _ = sdpa_attention_forward(module, *rows, run.mask, **settings)  # type: ignore[call-arg]
         outs.append(out.reshape(run.count * run.length, *out.shape[2:]))
     blocks, _, width, _ = query.shape
     return torch.cat(outs).view(blocks, width, *outs[0].shape[1:]), None

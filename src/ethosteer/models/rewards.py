@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from ethosteer.models.adapters import load_bank, read_adapter, save_adapter
-from ethosteer.models.base import SharedBase, last_real, pad_right
+from ethosteer.models.base import SharedBase
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
+from ethosteer.models.memory import training_tokens
+from ethosteer.models.trees import LARGEST_TREE, Tree, batches, pack, stack
 
 NORMALISATION = "normalisation.json"
 
@@ -31,31 +33,68 @@ class RewardModels:
     gain: Tensor
     bias: Tensor
 
-    @torch.no_grad()
-    def score(self, base: SharedBase, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Score ``arms * n`` token rows, arm by arm, each by its own arm: normalised, ``[R]``."""
-        raw = raw_scores(base, self.bank, self.heads, rows)
-        per_arm = raw.view(self.bank.arms, -1)
-        return (per_arm * self.gain.unsqueeze(1) + self.bias.unsqueeze(1)).flatten()
+    def score(self, base: SharedBase, arm: int, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Score token rows by one arm's reward model: normalised, ``[rows]``."""
+        raw = score_rows(base, self.bank, self.heads, arm, rows)
+        return raw * self.gain[arm] + self.bias[arm]
 
 
 def raw_scores(
     base: SharedBase,
     bank: LoraBank,
     heads: ScalarHeads,
+    arm: int,
     rows: Sequence[Sequence[int]],
-    arms: Sequence[int] | None = None,
     dropout: torch.Generator | None = None,
 ) -> Tensor:
-    """Score token rows (equal blocks for each of ``arms``) at their last real token, ``[R]``.
+    """Score token rows at their last token by one arm, in one pass: ``[rows]``, with gradients.
 
-    Raw scores, with gradients; ``dropout`` is for training.
+    Rows that begin alike (the answers to one dialogue) share what they have in common. ``dropout``
+    is for training.
     """
-    tokens, lengths = pad_right(rows, base.device)
-    with bank.applied(arms, dropout):
-        hidden = base.hidden(tokens)
-    scores: Tensor = heads(last_real(hidden, lengths), arms)
+    own = [tuple(row) for row in rows]
+    trees = pack(own, base.knee, LARGEST_TREE)
+    return _scores_of_trees(base, bank, heads, arm, trees, own, dropout)
+
+
+def _scores_of_trees(
+    base: SharedBase,
+    bank: LoraBank,
+    heads: ScalarHeads,
+    arm: int,
+    trees: Sequence[Tree],
+    rows: Sequence[tuple[int, ...]],
+    dropout: torch.Generator | None = None,
+) -> Tensor:
+    last: dict[tuple[int, ...], int] = {}
+    before = 0
+    for tree in trees:
+        last |= {row: before + path[-1] for row, path in tree.paths.items()}
+        before += len(tree.tokens)
+    with bank.applied([arm], dropout):
+        hidden = base.hidden_packed(stack(trees, base.device, base.model.dtype))
+    places = torch.tensor([last[row] for row in rows], device=base.device)
+    scores: Tensor = heads(hidden[0, places], [arm])
     return scores
+
+
+@torch.no_grad()
+def score_rows(
+    base: SharedBase,
+    bank: LoraBank,
+    heads: ScalarHeads,
+    arm: int,
+    rows: Sequence[Sequence[int]],
+) -> Tensor:
+    """Raw scores of any number of token rows by one arm, ``[rows]``, a part at a time."""
+    own = [tuple(row) for row in rows]
+    room = training_tokens(base, None)
+    found: dict[tuple[int, ...], Tensor] = {}
+    for batch in batches(pack(own, base.knee, min(room, LARGEST_TREE)), room):
+        read = [row for tree in batch for row in tree.paths]
+        scores = _scores_of_trees(base, bank, heads, arm, batch, read)
+        found |= dict(zip(read, scores.unbind(), strict=True))
+    return torch.stack([found[row] for row in own])
 
 
 def save_reward(

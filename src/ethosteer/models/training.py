@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -95,15 +95,30 @@ class ArmOptimiser:
         self.rule.param_groups[0]["lr"] = rate * factor(steps_done)
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint holds beside the optimisers: JSON facts, and tensors by name."""
+
+    facts: dict[str, object]
+    extra: dict[str, Tensor]
+
+
 def save_checkpoint(
-    folder: Path, optimisers: Sequence[ArmOptimiser], facts: dict[str, object]
+    folder: Path,
+    optimisers: Sequence[ArmOptimiser],
+    facts: dict[str, object],
+    extra: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the optimisers' tensors and JSON ``facts`` as one safetensors file, atomically."""
+    """Write the optimisers' tensors, JSON ``facts`` and more as one safetensors file, atomically.
+
+    An ``extra`` tensor's name starts with a word, an optimiser's with its number.
+    """
     tensors = {
         f"{arm}.{name}": tensor.contiguous()
         for arm, optimiser in enumerate(optimisers)
         for name, tensor in optimiser.tensors().items()
     }
+    tensors |= {name: tensor.clone() for name, tensor in (extra or {}).items()}  # none shared
     part = folder / "checkpoint.part"
     save_file(tensors, part, metadata={"facts": json.dumps(facts)})
     part.replace(folder / "checkpoint.safetensors")
@@ -111,8 +126,8 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, optimisers: Sequence[ArmOptimiser], steps_done: str
-) -> dict[str, object] | None:
-    """Restore the optimisers from ``folder`` and return the facts; None where there is nothing.
+) -> Checkpoint | None:
+    """Restore the optimisers from ``folder``; None where there is nothing.
 
     ``steps_done`` names the fact that counts each optimiser's steps.
     """
@@ -129,4 +144,5 @@ def load_checkpoint(
             if name.split(".", 1)[0] == str(arm)
         }
         optimiser.restore(own, int(str(facts[steps_done])))
-    return facts
+    extra = {name: tensor for name, tensor in tensors.items() if not name[0].isdigit()}
+    return Checkpoint(facts, extra)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
@@ -14,7 +14,8 @@ from ethosteer.benchmarks.base import Benchmark
 from ethosteer.config import CompareSettings
 from ethosteer.maths import statistics
 from ethosteer.maths.metrics import Metric
-from ethosteer.maths.statistics import Clustered, Resamples, cluster_sums
+from ethosteer.maths.slopes import slope
+from ethosteer.maths.statistics import Clustered, Floats, Resamples, cluster_sums
 from ethosteer.models.rewards import read_scale
 from ethosteer.records import (
     CONTROLS,
@@ -23,14 +24,18 @@ from ethosteer.records import (
     BenchmarkCell,
     BenchmarkResult,
     Comparison,
+    CrossCell,
     Estimate,
     Outcome,
     Overlap,
     SliceCell,
+    Slope,
+    SlopeResult,
     StageTime,
     StudyResults,
 )
 from ethosteer.results import results_to_json
+from ethosteer.stages.cross import CrossResult, read_cross
 from ethosteer.stages.curate import overlap, stored_set
 from ethosteer.stages.evaluate import (
     benchmark_items,
@@ -39,7 +44,7 @@ from ethosteer.stages.evaluate import (
     stored_samples,
 )
 from ethosteer.stages.reward import HeldOutPairs, read_held_out
-from ethosteer.stages.steer import SteeringResult, read_steered
+from ethosteer.stages.steer import Select, SteeringResult, read_steered
 from ethosteer.stages.workspace import Workspace
 from ethosteer.store import write_atomic, write_json
 
@@ -62,7 +67,7 @@ def run(work: Workspace) -> None:
 
 def _overlaps(work: Workspace) -> Iterator[Overlap]:
     n = work.config.compare.overlap_ngram
-    sets = [stored_set(work, name) for name in work.config.arms]
+    sets = [stored_set(work, name) for name in work.config.data_arms()]
     for name in work.config.benchmarks:
         texts = [text for item in benchmark_items(work, name) for text in item.texts()]
         yield from (overlap(curated, name, texts, n) for curated in sets)
@@ -81,23 +86,31 @@ def _results(work: Workspace) -> StudyResults:
         benchmark, items = catalog.benchmark(name), len(benchmark_items(work, name))
         benchmarks.append(judge.summary(benchmark, items, outcomes, judge_note(work, name)))
         comparisons += judge.comparisons(benchmark, outcomes)
+    crossed = {seed: read_cross(work.path(step)) for seed, step in work.plan.cross.items()}
+    steered = {
+        arm: read_steered(work.path(work.plan.steering[arm])) for arm in work.config.arm_seeds()
+    }
     return StudyResults(
         study=work.config.name,
         question=work.config.question,
         control=work.config.compare.control,
         seeds=work.config.seeds,
         models=(*CONTROLS, *work.config.arms),
-        cards=tuple(stored_set(work, name).card for name in work.config.arms),
+        cards=tuple(stored_set(work, name).card for name in work.config.data_arms()),
         overlaps=tuple(Overlap(**found) for found in work.read_json(work.plan.overlap, OVERLAPS)),
         arms=tuple(
             judge.arm(
                 arm,
                 read_held_out(work.path(work.plan.rewards[arm])),
                 read_scale(work.path(work.plan.rewards[arm])),
-                read_steered(work.steered(arm)),
+                steered[arm],
+                work.config.steer.select,
             )
             for arm in work.config.arm_seeds()
         ),
+        cross_rewards=tuple(judge.cross_rewards(crossed)),
+        cross_accuracies=tuple(judge.cross_accuracies(crossed)),
+        slopes=tuple(judge.slopes(work.config.arms, steered)),
         benchmarks=tuple(benchmarks),
         comparisons=tuple(comparisons),
         samples=stored_samples(work),
@@ -215,10 +228,12 @@ class Judge:
         pairs: HeldOutPairs,
         scale: tuple[float, float],
         steering: SteeringResult,
+        select: Select,
     ) -> ArmResult:
         """Summarise one arm's reward model and its steering."""
         right = [float(c > r) for c, r in zip(pairs.chosen, pairs.rejected, strict=True)]
-        gains = [end - start for start, end in zip(steering.start, steering.end, strict=True)]
+        end = steering.checkpoints[select]
+        gains = [after - before for before, after in zip(steering.start, end.rewards, strict=True)]
         return ArmResult(
             arm=arm.name,
             seed=arm.seed,
@@ -227,14 +242,82 @@ class Judge:
             normalisation_gain=scale[0],
             normalisation_bias=scale[1],
             start=self._mean(steering.start),
-            end=self._mean(steering.end),
+            end=self._mean(end.rewards),
             gain=self._mean(gains),
-            kl=self._mean(steering.kl),
+            kl=self._mean(end.kl),
             curve=tuple(steering.curve),
+            algorithm=steering.algorithm,
+            select=select,
+            step=end.step,
+            stopped=steering.stopped,
+        )
+
+    def cross_rewards(self, crossed: Mapping[int, CrossResult]) -> Iterator[CrossCell]:
+        """Every model's mean reward under every reward model: prompts and seeds resampled."""
+        some = next(iter(crossed.values()))
+        for model, judges in some.rewards.items():
+            for judge in judges:
+                tables = [_mean_table(own.rewards[model][judge]) for own in crossed.values()]
+                groups = [str(index) for index in range(len(tables[0]))]
+                yield CrossCell(model, judge, self._ratio(tables, groups))
+
+    def cross_accuracies(self, crossed: Mapping[int, CrossResult]) -> Iterator[CrossCell]:
+        """Every reward model's accuracy on every dataset's held-out pairs."""
+        some = next(iter(crossed.values()))
+        for judge, datasets in some.right.items():
+            for name in datasets:
+                tables = [_mean_table(own.right[judge][name]) for own in crossed.values()]
+                yield CrossCell(name, judge, self._ratio(tables, some.groups[name]))
+
+    def slopes(
+        self, arms: Iterable[str], steered: Mapping[Arm, SteeringResult]
+    ) -> Iterator[SlopeResult]:
+        """How fast each arm's reward rises, and whether two arms of one algorithm differ in it.
+
+        Arms share prompts and noise, so two arms' rewards are compared step by step.
+        """
+        curves: dict[str, list[SteeringResult]] = {
+            name: [own for arm, own in steered.items() if arm.name == name] for name in arms
+        }
+        found = [SlopeResult(name, "", _slope(own)) for name, own in curves.items()]
+        pairs = [
+            (a, b)
+            for a, b in combinations(curves, 2)
+            if curves[a][0].algorithm == curves[b][0].algorithm
+        ]
+        differing = [_slope(curves[a], curves[b]) for a, b in pairs]
+        adjusted = statistics.holm([own.p for own in differing], self.settings.alpha)
+        yield from found
+        for (a, b), own, p in zip(pairs, differing, adjusted, strict=True):
+            yield SlopeResult(a, b, own, p)
+
+    def _ratio(self, tables: Sequence[Floats], groups: Sequence[str]) -> Estimate:
+        return statistics.estimate(
+            cluster_sums(tables, groups),
+            lambda sums: np.asarray(sums[..., 0] / sums[..., 1]),
+            self.settings.resamples,
+            self.generator(),
         )
 
     def _mean(self, values: Sequence[float], groups: Sequence[str] | None = None) -> Estimate:
         return statistics.mean_estimate(values, self.settings.resamples, self.generator(), groups)
+
+
+def _mean_table(values: Sequence[float] | Sequence[bool]) -> Floats:
+    """Parts of a mean: (value, 1) per item."""
+    return np.stack([np.asarray(values, dtype=float), np.ones(len(values))], axis=1)
+
+
+def _slope(own: Sequence[SteeringResult], other: Sequence[SteeringResult] = ()) -> Slope:
+    """The slope over steps of reward, or of the difference to another arm's at the same steps."""
+    series = []
+    for index, result in enumerate(own):
+        rewards = {point.step: point.reward for point in result.curve}
+        if other:
+            less = {point.step: point.reward for point in other[index].curve}
+            rewards = {step: rewards[step] - less[step] for step in rewards if step in less}
+        series.append((list(rewards), list(rewards.values())))
+    return slope(series)
 
 
 def _cell(

@@ -15,11 +15,13 @@ from ethosteer.config import ArmSettings, DataSettings
 from ethosteer.datasets.base import Dropped, turns
 from ethosteer.datasets.splits import Split, split_of, unit_hash
 from ethosteer.errors import InputError
+from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.text import Template
 from ethosteer.records import DatasetCard, Overlap, PreferencePair, PreferenceSet, Turn
 from ethosteer.sources import Origin
 from ethosteer.stages import finetune
 from ethosteer.stages.answering import load_items, load_judge
+from ethosteer.stages.tracking import check_trackers
 from ethosteer.stages.workspace import PROMPTS, Workspace
 from ethosteer.store import write_atomic, write_json
 
@@ -39,11 +41,12 @@ def check_inputs(work: Workspace) -> None:
         load_items(catalog.benchmark(name), own, work.origin)
         load_judge(catalog.benchmark(name), own, work.origin)
     finetune.read_conversations(work.plan.conversations)
+    check_trackers(work.config.track.trackers)
 
 
 def run(work: Workspace) -> None:
     """Curate every arm's dataset and the steering prompts, where that is not done."""
-    for name in work.missing_of(work.plan.curation, work.config.arms):
+    for name in work.missing_of(work.plan.curation, work.config.data_arms()):
         with (
             work.terminal.stage(f"curate {name}"),
             work.writing(work.plan.curation[name]) as folder,
@@ -65,7 +68,7 @@ def _prompts(work: Workspace, split: Split) -> list[list[Turn]]:
     if work.config.data.prompts == "conversations":
         conversations = finetune.read_conversations(work.plan.conversations)
         return first_turns(conversations, split, work.template, limit)
-    sets = [stored_set(work, name) for name in work.config.arms]
+    sets = [stored_set(work, name) for name in work.config.data_arms()]
     return steering_prompts(sets, split, work.template, limit)
 
 
@@ -223,3 +226,15 @@ def overlap(curated: PreferenceSet, benchmark: str, texts: Iterable[str], n: int
 def _ngrams(text: str, n: int) -> set[tuple[str, ...]]:
     words = re.findall(r"\w+", text.lower())
     return set(zip(*(words[i:] for i in range(n)), strict=False))
+
+
+def encode(pairs: Sequence[PreferencePair], template: Template) -> list[EncodedPair]:
+    """Turn pairs into token rows."""
+    encoded = []
+    for pair in pairs:
+        dialogue = turns(pair.prompt)
+        prompt = template.prompt_ids(dialogue)
+        sides = [template.response_ids(dialogue, side) for side in (pair.chosen, pair.rejected)]
+        chosen, rejected = ([*prompt, *side] for side in sides)
+        encoded.append(EncodedPair(chosen, rejected, len(prompt), pair.group))
+    return encoded

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Literal
 
+import torch
+
 from ethosteer import catalog
 from ethosteer.models.base import SharedBase
 from ethosteer.models.classifiers import Classifier
@@ -96,12 +98,11 @@ def _samples(work: Workspace) -> tuple[Sample, ...]:
     answers = dict(zip((BASE,), answer(work.raw_base, 1), strict=True))
     steered = work.with_adapters(work.base, models, lambda: answer(work.base, len(models)))
     answers |= {model.name: own for model, own in zip(models, steered, strict=True)}
-    rewards = load_rewards(work.base, [work.path(work.plan.rewards[arm]) for arm in arms])
+    judges = work.plan.judges(seed)
+    rewards = load_rewards(work.base, [work.path(step) for step in judges.values()])
     texts = [work.template.prompt_text(own) if len(own) > 1 else own[0][1] for own in turns]
     prompts = list(zip(texts, ids, strict=True))
-    return judge_samples(
-        work.base, rewards, [arm.name for arm in arms], prompts, answers, work.sampling
-    )
+    return judge_samples(work.base, rewards, list(judges), prompts, answers, work.sampling)
 
 
 def benchmark_items(work: Workspace, name: str) -> list[Item]:
@@ -154,7 +155,8 @@ def judge_samples(
         for own in answers.values()
         for (_, ids), response in zip(prompts, own, strict=True)
     ]
-    scores = rewards.score(base, rows * len(arms)).view(len(arms), len(answers), len(prompts))
+    scores = torch.stack([rewards.score(base, judge, rows) for judge in range(len(arms))])
+    scores = scores.view(len(arms), len(answers), len(prompts))
     return tuple(
         Sample(
             prompt=text,

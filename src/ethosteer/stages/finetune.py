@@ -89,8 +89,8 @@ def finetune(
     steps = max(1, round(settings.epochs * per_epoch))
     steps = min(steps, settings.max_steps or steps)
     optimiser = ArmOptimiser.build(bank.arm_parameters(0), settings.optimiser, steps)
-    facts = load_checkpoint(checkpoints, [optimiser], "done")
-    losses: list[float] = list(facts["losses"]) if facts else []  # type: ignore[call-overload]
+    found = load_checkpoint(checkpoints, [optimiser], "done")
+    losses: list[float] = list(found.facts["losses"]) if found else []  # type: ignore[call-overload]
     for step in range(len(losses), steps):
         epoch, place = divmod(step, per_epoch)
         order = torch.randperm(len(rows), generator=generator("finetune", epoch)).tolist()

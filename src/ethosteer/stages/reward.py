@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ethosteer.config import RewardSettings
-from ethosteer.datasets.base import turns
 from ethosteer.maths.preference import bradley_terry_loss
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import generate
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.rewards import raw_scores, save_reward
-from ethosteer.models.text import Template
+from ethosteer.models.memory import training_tokens
+from ethosteer.models.pairs import EncodedPair, parts, schedule
+from ethosteer.models.rewards import raw_scores, save_reward, score_rows
 from ethosteer.models.training import (
     ArmOptimiser,
     derived_seed,
@@ -28,21 +27,19 @@ from ethosteer.models.training import (
     load_checkpoint,
     save_checkpoint,
 )
-from ethosteer.records import PreferencePair
-from ethosteer.stages.curate import stored_set
+from ethosteer.records import Arm
+from ethosteer.stages.curate import encode, stored_set
 from ethosteer.stages.workspace import Workspace
 from ethosteer.store import write_json
 
 HELD_OUT = "held_out.json"
 CHECKPOINT_EVERY = 100
-SCORED_AT_ONCE = 16
 SAMPLED_AT_ONCE = 64
-PADDING_ALLOWED = 1.3
 
 
 def run(work: Workspace, seed: int) -> None:
     """Train the reward models of one seed's arms, beside each other, where they are missing."""
-    own = [arm for arm in work.config.arm_seeds() if arm.seed == seed]
+    own = [Arm(name, seed) for name in work.config.data_arms()]
     arms = work.missing_of(work.plan.rewards, own)
     if not arms:
         return
@@ -89,21 +86,6 @@ def read_held_out(folder: Path) -> HeldOutPairs:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedPair:
-    """A pair as token rows: prompt and response joined."""
-
-    chosen: list[int]
-    rejected: list[int]
-    response_tokens: tuple[int, int]
-    group: str
-
-    @property
-    def tokens(self) -> int:
-        """The length of the longer side."""
-        return max(len(self.chosen), len(self.rejected))
-
-
-@dataclass(frozen=True, slots=True)
 class HeldOutPairs:
     """How a reward model does on pairs it never saw: one entry per pair (rewards are raw)."""
 
@@ -121,49 +103,6 @@ class HeldOutPairs:
         if rewards.std() == 0 or lengths.std() == 0:
             return float("nan")
         return float(np.corrcoef(rewards.ravel(), lengths.ravel())[0, 1])
-
-
-def encode(pairs: Sequence[PreferencePair], template: Template) -> list[EncodedPair]:
-    """Turn pairs into token rows."""
-    encoded = []
-    for pair in pairs:
-        dialogue = turns(pair.prompt)
-        prompt = template.prompt_ids(dialogue)
-        chosen = template.response_ids(dialogue, pair.chosen)
-        rejected = template.response_ids(dialogue, pair.rejected)
-        encoded.append(
-            EncodedPair(
-                [*prompt, *chosen],
-                [*prompt, *rejected],
-                (len(chosen), len(rejected)),
-                pair.group,
-            )
-        )
-    return encoded
-
-
-def batches(pairs: Sequence[EncodedPair], size: int, noise: torch.Generator) -> list[list[int]]:
-    """One epoch of full batches: shuffled, pairs of like length together, batches in any order."""
-    order = torch.randperm(len(pairs), generator=noise).tolist()
-    near = [
-        sorted(order[start : start + 8 * size], key=lambda index: pairs[index].tokens)
-        for start in range(0, len(order), 8 * size)
-    ]
-    full = [part[i : i + size] for part in near for i in range(0, len(part) - size + 1, size)]
-    return [full[i] for i in torch.randperm(len(full), generator=noise).tolist()]
-
-
-def together(widths: dict[int, int]) -> Iterator[list[int]]:
-    """Group arms whose batches have like widths, so that no arm's rows pad another's.
-
-    widths: arm -> tokens; no member's rows grow by more than a factor of PADDING_ALLOWED.
-    """
-    ranked = sorted(widths, key=lambda arm: -widths[arm])
-    while ranked:
-        widest = widths[ranked[0]]
-        group = [arm for arm in ranked if widths[arm] * PADDING_ALLOWED >= widest]
-        yield sorted(group)
-        ranked = [arm for arm in ranked if arm not in group]
 
 
 class RewardTraining:
@@ -186,7 +125,16 @@ class RewardTraining:
         self.heads = ScalarHeads(
             len(pairs), base.hidden_size, bias=False, seed=derived_seed(seed, "reward heads")
         ).to(base.device)
-        self.plans = [self._plan(own) for own in pairs]
+        self.plans = [
+            schedule(
+                len(own),
+                settings.batch,
+                settings.epochs,
+                lambda epoch: generator(seed, "reward order", epoch),
+            )
+            for own in pairs
+        ]
+        self.room = training_tokens(base, settings.tokens_per_batch)
         self.optimisers = [
             ArmOptimiser.build(
                 [*self.bank.arm_parameters(arm), *self.heads.arm_parameters(arm)],
@@ -196,15 +144,6 @@ class RewardTraining:
             for arm, plan in enumerate(self.plans)
         ]
         self.losses: list[list[float]] = [[] for _ in pairs]
-
-    def _plan(self, pairs: Sequence[EncodedPair]) -> list[list[int]]:
-        """All batches of one arm's run, over whole and part epochs."""
-        size = min(self.settings.batch, len(pairs))
-        epochs: list[list[int]] = []
-        whole = -(-self.settings.epochs // 1)
-        for epoch in range(int(whole)):
-            epochs += batches(pairs, size, generator(self.seed, "reward order", epoch))
-        return epochs[: max(1, round(len(epochs) * self.settings.epochs / whole))]
 
     def train(self, checkpoints: Path, progress: Callable[[int, int, str], None]) -> None:
         """Run every arm's plan; ``progress(done, steps, note)`` after every step."""
@@ -218,46 +157,31 @@ class RewardTraining:
             progress(step + 1, steps, f"loss {np.mean([own[-1] for own in self.losses]):.3f}")
 
     def step(self, step: int) -> None:
-        """One step of every arm that still has a batch."""
-        chosen = {
-            arm: [self.pairs[arm][i] for i in plan[step]]
-            for arm, plan in enumerate(self.plans)
-            if step < len(plan)
-        }
-        sizes = {len(batch) for batch in chosen.values()}
-        for size in sizes:
-            widths = {
-                arm: max(pair.tokens for pair in batch)
-                for arm, batch in chosen.items()
-                if len(batch) == size
-            }
-            for arms in together(widths):
-                self._learn(step, arms, [chosen[arm] for arm in arms])
+        """One step of every arm that still has a batch, one arm after another."""
+        for arm, plan in enumerate(self.plans):
+            if step < len(plan):
+                self._learn(step, arm, [self.pairs[arm][i] for i in plan[step]])
 
-    def _learn(self, step: int, arms: list[int], own: Sequence[Sequence[EncodedPair]]) -> None:
-        """Forward, backward and one optimiser step for a few arms, side by side."""
-        rows = [
-            row
-            for batch in own
-            for row in (*(pair.chosen for pair in batch), *(pair.rejected for pair in batch))
-        ]
-        dropout = generator(self.seed, "reward dropout", step, device=self.base.device)
-        scores = raw_scores(self.base, self.bank, self.heads, rows, arms, dropout)
-        sides = scores.view(len(arms), 2, -1)
-        losses = bradley_terry_loss(sides[:, 0], sides[:, 1]).mean(dim=1)
-        losses.sum().backward()
-        for arm, loss in zip(arms, losses.tolist(), strict=True):
-            self.optimisers[arm].step()
-            self.losses[arm].append(loss)
+    def _learn(self, step: int, arm: int, batch: Sequence[EncodedPair]) -> None:
+        """One optimiser step of one arm, its gradient gathered from parts that fit in memory."""
+        loss = 0.0
+        for number, part in enumerate(parts(batch, self.room)):
+            dropout = generator(self.seed, "reward dropout", step, number, device=self.base.device)
+            rows = [row for pair in part for row in (pair.chosen, pair.rejected)]
+            scores = raw_scores(self.base, self.bank, self.heads, arm, rows, dropout).view(-1, 2)
+            own = bradley_terry_loss(scores[:, 0], scores[:, 1]).sum() / len(batch)
+            own.backward()
+            loss += float(own.detach())
+        self.optimisers[arm].step()
+        self.losses[arm].append(loss)
 
     def _resume(self, folder: Path) -> int:
-        facts = load_checkpoint(folder, self.optimisers, "done")
-        if facts is None:
+        found = load_checkpoint(folder, self.optimisers, "done")
+        if found is None:
             return 0
-        self.losses = facts["losses"]  # type: ignore[assignment]
-        return int(str(facts["done"]))
+        self.losses = found.facts["losses"]  # type: ignore[assignment]
+        return int(str(found.facts["done"]))
 
-    @torch.no_grad()
     def held_out(self, arm: int, pairs: Sequence[EncodedPair]) -> HeldOutPairs:
         """Score held-out pairs with one arm's reward model."""
         rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
@@ -270,16 +194,9 @@ class RewardTraining:
             self.losses[arm],
         )
 
-    @torch.no_grad()
     def scores(self, arm: int, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Raw scores of token rows by one arm, ``[rows]``, in batches of like length."""
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-        out = torch.empty(len(rows))
-        for start in range(0, len(order), SCORED_AT_ONCE):
-            part = order[start : start + SCORED_AT_ONCE]
-            batch = [rows[index] for index in part]
-            out[part] = raw_scores(self.base, self.bank, self.heads, batch, [arm]).cpu()
-        return out
+        """Raw scores of token rows by one arm, ``[rows]``."""
+        return score_rows(self.base, self.bank, self.heads, arm, rows).cpu()
 
     def normalisation(self, arm: int, samples: Sequence[Sequence[int]]) -> tuple[float, float]:
         """(gain, bias) that give the base's answers mean 0 and standard deviation 1."""

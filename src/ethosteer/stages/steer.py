@@ -1,123 +1,208 @@
-"""Steer: every arm of one seed by PPO, beside each other on the fine-tuned base."""
+"""Steer: the arms of one seed, beside each other on the fine-tuned base."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
+from ethosteer.algorithms.best_of_n import BestOfN
+from ethosteer.algorithms.dpo import DPO
 from ethosteer.algorithms.ppo import PPO
+from ethosteer.algorithms.rloo import RLOO
 from ethosteer.algorithms.rollouts import HeldOut
-from ethosteer.config import PPOSettings
+from ethosteer.algorithms.steering import Steering, Task, point_from
+from ethosteer.config import Algorithm
 from ethosteer.models.adapters import save_adapter
-from ethosteer.models.base import SharedBase
-from ethosteer.models.generation import Sampling
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.rewards import load_rewards
 from ethosteer.models.training import derived_seed
-from ethosteer.records import CurvePoint
-from ethosteer.stages.workspace import Workspace
+from ethosteer.records import Arm, CurvePoint
+from ethosteer.stages.curate import encode, stored_set
+from ethosteer.stages.tracking import Tracking
+from ethosteer.stages.workspace import AT_KL, Workspace
 from ethosteer.store import write_json
 
 RESULT = "steering.json"
+ALGORITHMS: dict[Algorithm, Callable[[Task], Steering]] = {
+    "ppo": PPO,
+    "rloo": RLOO,
+    "dpo": DPO,
+    "best_of_n": BestOfN,
+}
+
+Select = Literal["step", "kl"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One checkpoint of an arm: held-out rewards (normalised) and KL (nats) per response."""
+
+    step: int
+    rewards: list[float]
+    kl: list[float]
 
 
 @dataclass(frozen=True, slots=True)
 class SteeringResult:
-    """One arm's run: held-out rewards (normalised) before and after, KL per response, the curve."""
+    """One arm's run: rewards before it, its checkpoints by rule, the curve, why it was stopped."""
 
+    algorithm: str
     start: list[float]
-    end: list[float]
-    kl: list[float]
+    checkpoints: dict[Select, Checkpoint]
     curve: list[CurvePoint]
+    stopped: str = ""
+
+
+def run(work: Workspace, seed: int) -> None:
+    """Steer one seed's arms where that is not done, those of one algorithm beside each other."""
+    own = [arm for arm in work.config.arm_seeds() if arm.seed == seed]
+    for algorithm in ALGORITHMS:
+        arms = [arm for arm in own if work.config.algorithm_of(arm.name) == algorithm]
+        missing = work.missing_of(work.plan.steering, arms)
+        if missing:
+            _steer(work, seed, algorithm, missing)
+
+
+def _steer(work: Workspace, seed: int, algorithm: Algorithm, arms: Sequence[Arm]) -> None:
+    """Steer arms by one algorithm and store them."""
+    started = time.monotonic()
+    name = f"steer {algorithm}, seed {seed}"
+    headings = ("arm", "reward", "KL", "tokens", "alarms")
+    scratch = work.scratch([work.plan.steering[arm] for arm in arms])
+    tracking = Tracking.start(
+        work.config.track.trackers, f"{algorithm}-s{seed}", work.folder / "tracking"
+    )
+    with work.terminal.table(name, headings) as show:
+        task = make_task(work, seed, algorithm, arms)
+        steering = ALGORITHMS[algorithm](task)
+        rows = {arm.label: ("", "", "", "") for arm in arms}
+
+        def report(step: int, points: Mapping[int, CurvePoint]) -> None:
+            by_label = {arms[place].label: point for place, point in points.items()}
+            tracking.log(step, by_label)
+            rows.update({label: _shown(point) for label, point in by_label.items()})
+            show(step + 1, task.settings.steps, [(label, *row) for label, row in rows.items()])
+
+        held_out = work.prompt_ids("test")[: work.config.steer.held_out_prompts]
+        run = steer(steering, held_out, scratch, report)
+        share = (time.monotonic() - started) / len(arms)
+        for place, arm in enumerate(arms):
+            with work.writing(work.plan.steering[arm], seconds=share) as folder:
+                run.write(folder, place)
+    tracking.finish()
+    for place, reason in steering.stopped.items():
+        work.terminal.say(f"{arms[place].label} was stopped: {reason}")
+
+
+def _shown(point: CurvePoint) -> tuple[str, str, str, str]:
+    tokens = f"{point.response_tokens:.0f}"
+    return f"{point.reward:+.2f}", f"{point.kl:.1f}", tokens, ", ".join(point.alarms)
+
+
+def make_task(work: Workspace, seed: int, algorithm: Algorithm, arms: Sequence[Arm]) -> Task:
+    """Bring together what an algorithm is given for some arms of one seed."""
+    judges = work.plan.judges(seed)
+    settings = work.config.steer.for_algorithm(algorithm)
+    policies = LoraBank(
+        work.base.layers, len(arms), settings.lora, derived_seed(seed, "policy adapters")
+    )
+    names = list(judges)
+    return Task(
+        base=work.base,
+        policies=policies.to(work.base.device),
+        rewards=load_rewards(work.base, [work.path(step) for step in judges.values()]),
+        judges=names,
+        own=[names.index(work.config.data_of(arm.name)) for arm in arms],
+        prompts=work.prompt_ids("train"),
+        pairs=[encode(stored_set(work, arm.name).train, work.template) for arm in arms],
+        settings=settings,
+        sampling=work.sampling,
+        seed=seed,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Steered:
-    """The policies of all arms of one seed, and how each run went."""
+    """A run that has ended: held-out answers before it, and of both checkpoints."""
 
-    policies: LoraBank
-    results: list[SteeringResult]
+    steering: Steering
+    before: HeldOut
+    last: HeldOut
+    within: HeldOut | None
 
-
-def run(work: Workspace, seed: int) -> None:
-    """Steer one seed's arms, beside each other, where that is not done."""
-    own = [arm for arm in work.config.arm_seeds() if arm.seed == seed]
-    arms = work.missing_of(work.plan.steering, own)
-    if not arms:
-        return
-    started = time.monotonic()
-    with work.terminal.stage(f"steer, seed {seed}") as progress:
-        steered = steer(
-            work.base,
-            [work.path(work.plan.rewards[arm]) for arm in arms],
-            work.prompt_ids("train"),
-            work.prompt_ids("test")[: work.config.steer.held_out_prompts],
-            work.config.steer,
-            work.sampling,
-            seed,
-            work.scratch([work.plan.steering[arm] for arm in arms]),
-            progress,
+    def result(self, arm: int) -> SteeringResult:
+        """Return one arm's result."""
+        steering = self.steering
+        checkpoints: dict[Select, Checkpoint] = {
+            "step": _checkpoint(self.last, arm, _last_step(steering, arm))
+        }
+        if self.within is not None:
+            checkpoints["kl"] = _checkpoint(self.within, arm, steering.within_kl[arm].step)
+        return SteeringResult(
+            steering.settings.algorithm,
+            self.before.scores[arm].tolist(),
+            checkpoints,
+            steering.curves[arm],
+            steering.stopped.get(arm, ""),
         )
-        share = (time.monotonic() - started) / len(arms)
-        for place, arm in enumerate(arms):
-            with work.writing(work.plan.steering[arm], seconds=share) as folder:
-                write_steered(folder, work.base, steered, place)
+
+    def write(self, folder: Path, arm: int) -> None:
+        """Write one arm's result and both its checkpoints as PEFT adapters."""
+        steering = self.steering
+        save_adapter(folder, steering.base, steering.task.policies, arm)
+        write_json(folder / RESULT, asdict(self.result(arm)))
+        if self.within is not None:
+            last = steering.snapshot(arm)
+            steering.restore(arm, steering.within_kl[arm])
+            save_adapter(folder / AT_KL, steering.base, steering.task.policies, arm)
+            steering.restore(arm, last)
 
 
 def steer(
-    base: SharedBase,
-    rewards: Sequence[Path],
-    prompts: Sequence[Sequence[int]],
+    steering: Steering,
     held_out: Sequence[Sequence[int]],
-    settings: PPOSettings,
-    sampling: Sampling,
-    seed: int,
     checkpoints: Path,
-    progress: Callable[[int, int, str], None],
+    report: Callable[[int, Mapping[int, CurvePoint]], None],
 ) -> Steered:
-    """Run PPO for one arm per folder of ``rewards``; resumes from ``checkpoints``.
-
-    ``progress(done, steps, note)`` is called after every step.
-    """
-    policies = LoraBank(
-        base.layers, len(rewards), settings.lora, derived_seed(seed, "policy adapters")
-    ).to(base.device)
-    run = PPO(base, policies, load_rewards(base, rewards), prompts, settings, sampling, seed)
-    before = run.held_out(held_out)
+    """Carry a run through, from ``checkpoints`` if it was broken off, and measure its ends."""
+    before = steering.held_out(held_out)
     assert float(before.kl.abs().max()) == 0.0, "an untrained policy is the reference, exactly"
-
-    def report(step: int, points: Sequence[CurvePoint]) -> None:
-        shown = " ".join(f"{point.reward:+.2f}/{point.kl:.1f}" for point in points)
-        progress(step + 1, settings.steps, f"reward/KL {shown}")
-
-    curves = run.train(checkpoints, report)
-    return Steered(policies, _results(before, run.held_out(held_out), curves))
-
-
-def _results(
-    before: HeldOut, after: HeldOut, curves: Sequence[list[CurvePoint]]
-) -> list[SteeringResult]:
-    return [
-        SteeringResult(
-            before.scores[arm].tolist(), after.scores[arm].tolist(), after.kl[arm].tolist(), curve
-        )
-        for arm, curve in enumerate(curves)
-    ]
+    steering.train(checkpoints, report)
+    last = steering.held_out(held_out)
+    target = steering.settings.kl_target
+    if target is None:
+        return Steered(steering, before, last, None)
+    arms = range(len(steering.curves))
+    ends = [steering.snapshot(arm, _last_step(steering, arm)) for arm in arms]
+    for arm in arms:
+        if float(last.kl[arm].mean()) <= target:
+            steering.within_kl[arm] = ends[arm]
+        steering.restore(arm, steering.within_kl[arm])
+    within = steering.held_out(held_out)
+    for arm in arms:
+        steering.restore(arm, ends[arm])
+    return Steered(steering, before, last, within)
 
 
-def write_steered(folder: Path, base: SharedBase, steered: Steered, arm: int) -> None:
-    """Write one arm's policy as a PEFT adapter, and its result."""
-    save_adapter(folder, base, steered.policies, arm)
-    write_json(folder / RESULT, asdict(steered.results[arm]))
+def _last_step(steering: Steering, arm: int) -> int:
+    """Return how many steps lie behind an arm's last checkpoint."""
+    return steering.healthy[arm].step if arm in steering.stopped else steering.settings.steps
+
+
+def _checkpoint(found: HeldOut, arm: int, step: int) -> Checkpoint:
+    return Checkpoint(step, found.scores[arm].tolist(), found.kl[arm].tolist())
 
 
 def read_steered(folder: Path) -> SteeringResult:
     """Read one arm's result."""
-    fields = json.loads((folder / RESULT).read_text("utf-8"))
-    curve = [
-        CurvePoint(**{**point, "alarms": tuple(point["alarms"])}) for point in fields.pop("curve")
-    ]
-    return SteeringResult(curve=curve, **fields)
+    fields: dict[str, Any] = json.loads((folder / RESULT).read_text("utf-8"))
+    checkpoints = fields.pop("checkpoints")
+    return SteeringResult(
+        curve=[point_from(point) for point in fields.pop("curve")],
+        checkpoints={rule: Checkpoint(**own) for rule, own in checkpoints.items()},
+        **fields,
+    )

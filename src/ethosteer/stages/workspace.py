@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 MERGED = "model"
 PROMPTS = "prompts.json"
+AT_KL = "at-kl"
+"""Within the folder of a steered arm: its last checkpoint within the KL target."""
 
 
 @dataclass
@@ -119,8 +121,9 @@ class Workspace:
         return [self.template.prompt_ids(turns) for turns in self.prompts(split)]
 
     def steered(self, arm: Arm) -> Path:
-        """Return the folder of an arm's steered policy."""
-        return self.path(self.plan.steering[arm])
+        """Return the folder of an arm's policy: of the checkpoint that the study evaluates."""
+        folder = self.path(self.plan.steering[arm])
+        return folder / AT_KL if self.config.steer.select == "kl" else folder
 
     def with_adapters(self, base: SharedBase, models: Sequence[Model], work: Callable[[], T]) -> T:
         """Do ``work`` with the models side by side on ``base``; controls are the base itself."""

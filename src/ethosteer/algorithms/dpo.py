@@ -1,0 +1,58 @@
+"""DPO: straight from the pairs, with no reward model and no samples in training.
+
+Rafailov et al. 2023, "Direct Preference Optimization: Your Language Model is Secretly a Reward
+Model". With it a dataset and an algorithm can be told apart. Samples are drawn now and then, for
+the curve and the checkpoint at equal KL alone.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ethosteer.algorithms.steering import Learned, Steering, Task
+from ethosteer.maths.preference import dpo_loss
+from ethosteer.models.pairs import parts, response_log_likelihoods, schedule
+from ethosteer.records import Rollout
+
+
+class DPO(Steering):
+    """A step is a batch of each arm's own pairs."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task, updates=1)
+        settings = task.settings
+        self.plans = [
+            schedule(
+                len(pairs),
+                settings.dpo.pairs,
+                max(1.0, settings.steps * settings.dpo.pairs / len(pairs) + 1),
+                lambda epoch: self.generator("pairs", epoch),
+            )
+            for pairs in task.pairs
+        ]
+
+    def observe(self, step: int) -> Rollout | None:
+        """Sample now and then."""
+        if step % self.settings.measure_every:
+            return None
+        return self.sample(step, self.settings.batch)
+
+    def learn(self, step: int, rollout: Rollout | None) -> dict[int, Learned]:
+        """One optimiser step of every running arm."""
+        return {arm: self._learn(step, arm) for arm in list(self.running)}
+
+    def _learn(self, step: int, arm: int) -> Learned:
+        plan = self.plans[arm]
+        batch = [self.task.pairs[arm][i] for i in plan[step % len(plan)]]
+        total = 0.0
+        for number, part in enumerate(parts(batch, self.collector.room)):
+            dropout = self.generator("dropout", step, number, device=self.base.device)
+            with torch.no_grad():
+                reference = response_log_likelihoods(self.base, part)
+            with self.task.policies.applied([arm], dropout):
+                policy = response_log_likelihoods(self.base, part)
+            losses = dpo_loss(policy, reference, self.settings.dpo.beta)
+            loss = losses.sum() / len(batch)
+            loss.backward()
+            total += float(loss.detach())
+        return Learned(total, finite=self.optimisers[arm].step())

@@ -1,0 +1,58 @@
+"""How much of a text runs at once, so that activations fit where they are to stay."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from ethosteer.models.base import SharedBase
+
+CPU_TOKENS = 1024
+"""Tokens of a training pass on a processor: more leave its cache, fewer leave it waiting."""
+GPU_SHARE = 0.6
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
+
+
+def activation_bytes(hidden: int, intermediate: int, layers: int, width: int) -> int:
+    """Bytes that one token of a Llama-like decoder keeps for the backward pass.
+
+    ``width`` is the bytes of a number. A layer keeps about 14 hidden (norms, projections,
+    attention) and 4 intermediate (gated MLP) numbers.
+    """
+    return layers * width * (14 * hidden + 4 * intermediate)
+
+
+def training_tokens(base: SharedBase, asked: int | None) -> int:
+    """Return the tokens of one forward and backward pass: what was asked for, or what fits."""
+    if asked is not None:
+        return asked
+    if base.device.type != "cuda":
+        return CPU_TOKENS
+    config = base.model.config.get_text_config()
+    free, _ = torch.cuda.mem_get_info(base.device)
+    token = activation_bytes(
+        base.hidden_size,
+        getattr(config, "intermediate_size", None) or 4 * base.hidden_size,
+        int(config.num_hidden_layers),
+        base.model.dtype.itemsize,
+    )
+    logits = 3 * 4 * int(config.vocab_size)  # fp32: the logits, their softmax, its gradient
+    return max(256, min(32_768, int(GPU_SHARE * free) // (token + logits)))
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep freed memory for the next tensor instead of handing it back.
+
+    Training on a processor makes and frees megabytes at every layer; without this each of them is
+    mapped and its pages are faulted in anew (a fifth of the time of a training step on two cores).
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, musl has not
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc allows
+        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)

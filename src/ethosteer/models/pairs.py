@@ -1,0 +1,106 @@
+"""Preference pairs as token rows, and how they are batched and packed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ethosteer.maths.ppo import token_log_probabilities
+from ethosteer.models.base import SharedBase
+from ethosteer.models.trees import LARGEST_TREE, pack, stack
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPair:
+    """A pair as token rows: prompt and response joined; ``prompt_tokens`` are common to both."""
+
+    chosen: list[int]
+    rejected: list[int]
+    prompt_tokens: int
+    group: str
+
+    @property
+    def response_tokens(self) -> tuple[int, int]:
+        """The lengths of both responses."""
+        return len(self.chosen) - self.prompt_tokens, len(self.rejected) - self.prompt_tokens
+
+    @property
+    def tokens(self) -> int:
+        """The tokens to run: the prompt once, and both responses."""
+        return len(self.chosen) + len(self.rejected) - self.prompt_tokens
+
+
+def batches(count: int, size: int, noise: torch.Generator) -> list[list[int]]:
+    """One epoch of full batches of ``count`` pairs, in random order."""
+    order = torch.randperm(count, generator=noise)
+    return [part.tolist() for part in order.split(size) if len(part) == size]
+
+
+def schedule(
+    count: int, size: int, epochs: float, noise: Callable[[int], torch.Generator]
+) -> list[list[int]]:
+    """All batches of a run over whole and part epochs of ``count`` pairs.
+
+    ``noise(epoch)`` orders an epoch. Fewer pairs than ``size`` make one smaller batch.
+    """
+    whole = math.ceil(epochs)
+    plan = [own for epoch in range(whole) for own in batches(count, min(size, count), noise(epoch))]
+    return plan[: max(1, round(len(plan) * epochs / whole))]
+
+
+def parts(pairs: Sequence[EncodedPair], room: int) -> Iterator[list[EncodedPair]]:
+    """Cut a batch into parts of at most ``room`` tokens; a pair that is larger goes alone."""
+    part: list[EncodedPair] = []
+    for pair in pairs:
+        if part and sum(own.tokens for own in part) + pair.tokens > room:
+            yield part
+            part = []
+        part.append(pair)
+    if part:
+        yield part
+
+
+def response_log_likelihoods(base: SharedBase, pairs: Sequence[EncodedPair]) -> Tensor:
+    """Summed log-probabilities of both responses under the adapters in use: ``[pairs, 2]``.
+
+    A pair's dialogue runs once. Gradients flow.
+    """
+    rows = [tuple(row) for pair in pairs for row in (pair.chosen, pair.rejected)]
+    starts = [pair.prompt_tokens for pair in pairs for _ in range(2)]
+    log_p, owner = _response_log_p(base, rows, starts)
+    return log_p.new_zeros(len(rows)).index_add(0, owner, log_p).view(-1, 2)
+
+
+def mean_negative_log_likelihood(
+    base: SharedBase, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
+) -> Tensor:
+    """The mean over all tokens of answers to prompts, under the adapters in use: a scalar."""
+    rows = [(*prompt, *answer) for prompt, answer in pairs]
+    log_p, _ = _response_log_p(base, rows, [len(prompt) for prompt, _ in pairs])
+    return -log_p.mean()
+
+
+def _response_log_p(
+    base: SharedBase, rows: Sequence[tuple[int, ...]], starts: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the tokens of ``rows`` from ``starts`` on, and each one's row."""
+    trees = pack(rows, base.knee, LARGEST_TREE)
+    hidden = base.hidden_packed(stack(trees, base.device, base.model.dtype))[0]
+    paths: dict[tuple[int, ...], list[int]] = {}
+    before = 0
+    for tree in trees:
+        paths |= {row: [before + node for node in path] for row, path in tree.paths.items()}
+        before += len(tree.tokens)
+    places: list[int] = []
+    targets: list[int] = []
+    owner: list[int] = []
+    for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
+        places += paths[row][start - 1 : -1]
+        targets += row[start:]
+        owner += [index] * (len(row) - start)
+    at, wanted, of = (torch.tensor(own, device=base.device) for own in (places, targets, owner))
+    return token_log_probabilities(base.logits(hidden[at]), wanted), of

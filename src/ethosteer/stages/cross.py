@@ -1,0 +1,107 @@
+"""Cross: every model's answers, and every dataset's pairs, under every reward model of a seed.
+
+Where an arm's reward rises under its own reward model and falls under the others', values conflict
+or the reward is hacked; where a reward model orders another's pairs, the values agree.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from ethosteer.models.base import SharedBase
+from ethosteer.models.generation import generate
+from ethosteer.models.rewards import load_rewards
+from ethosteer.models.training import generator
+from ethosteer.records import BASE, FINETUNED, Model
+from ethosteer.stages.curate import encode, stored_set
+from ethosteer.stages.workspace import Workspace
+from ethosteer.store import write_json
+
+RESULT = "cross.json"
+ANSWERED_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class CrossResult:
+    """One seed's scores, all normalised.
+
+    rewards: model -> reward model -> a score per held-out prompt, the same prompts for all. right:
+    reward model -> dataset -> whether it prefers the chosen side, per held-out pair; groups: each
+    dataset's pairs' scenarios.
+    """
+
+    rewards: dict[str, dict[str, list[float]]]
+    right: dict[str, dict[str, list[bool]]]
+    groups: dict[str, list[str]]
+
+
+def run(work: Workspace, seed: int) -> None:
+    """Judge one seed's models where that is not done."""
+    step = work.plan.cross[seed]
+    if work.is_done(step):
+        return
+    started = time.monotonic()
+    with work.terminal.stage(f"evaluate cross-rewards, seed {seed}"):
+        found = _judge(work, seed)
+    with work.writing(step, seconds=time.monotonic() - started) as folder:
+        write_json(folder / RESULT, asdict(found))
+
+
+def _judge(work: Workspace, seed: int) -> CrossResult:
+    judges = work.plan.judges(seed)
+    rewards = load_rewards(work.base, [work.path(step) for step in judges.values()])
+    prompts = work.prompt_ids("test")[: work.config.steer.held_out_prompts]
+    answers = _answers(work, seed, prompts)
+    eos = work.base.tokenizer.eos_token_id
+    rows = [
+        [*prompt, *work.sampling.scored_part(answer, eos)]
+        for own in answers.values()
+        for prompt, answer in zip(prompts, own, strict=True)
+    ]
+    limit = work.config.evaluate.cross_pairs
+    pairs = {name: encode(stored_set(work, name).test, work.template)[:limit] for name in judges}
+    scores: dict[str, dict[str, list[float]]] = {model: {} for model in answers}
+    right: dict[str, dict[str, list[bool]]] = {}
+    for place, judge in enumerate(judges):
+        by_model = rewards.score(work.base, place, rows).view(len(answers), -1)
+        for model, own in zip(answers, by_model.tolist(), strict=True):
+            scores[model][judge] = own
+        right[judge] = {}
+        for name, held_out in pairs.items():
+            sides = [row for pair in held_out for row in (pair.chosen, pair.rejected)]
+            found = rewards.score(work.base, place, sides).view(-1, 2)
+            right[judge][name] = torch.gt(found[:, 0], found[:, 1]).tolist()
+    groups = {name: [pair.group for pair in held_out] for name, held_out in pairs.items()}
+    return CrossResult(scores, right, groups)
+
+
+def _answers(
+    work: Workspace, seed: int, prompts: Sequence[Sequence[int]]
+) -> dict[str, list[list[int]]]:
+    """Answers of both controls and the seed's arms to the same prompts, with the same noise."""
+    arms = [arm for arm in work.config.arm_seeds() if arm.seed == seed]
+    models = [Model(FINETUNED), *(Model(arm.name, arm.seed) for arm in arms)]
+
+    def answer(base: SharedBase, count: int) -> list[list[list[int]]]:
+        found: list[list[list[int]]] = [[] for _ in range(count)]
+        for start in range(0, len(prompts), ANSWERED_AT_ONCE):
+            part = prompts[start : start + ANSWERED_AT_ONCE]
+            flat = generate(base, part, count, work.sampling, generator(seed, "cross", start))
+            for place, own in enumerate(found):
+                own.extend(flat[place * len(part) : (place + 1) * len(part)])
+        return found
+
+    (raw,) = answer(work.raw_base, 1)
+    steered = work.with_adapters(work.base, models, lambda: answer(work.base, len(models)))
+    return {BASE: raw} | {model.name: own for model, own in zip(models, steered, strict=True)}
+
+
+def read_cross(folder: Path) -> CrossResult:
+    """Read one seed's scores."""
+    return CrossResult(**json.loads((folder / RESULT).read_text("utf-8")))
