@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,3 +111,22 @@ def tiny_bases(tiny_models: dict[str, Path]) -> dict[str, SharedBase]:
 def llama(tiny_bases: dict[str, SharedBase]) -> SharedBase:
     """Return the tiny Llama."""
     return tiny_bases["llama"]
+
+
+@pytest.fixture
+def tokens_run() -> Callable[[SharedBase], AbstractContextManager[list[int]]]:
+    """Return a context that lists how many tokens each pass through a base's decoder has."""
+
+    @contextmanager
+    def count(base: SharedBase) -> Iterator[list[int]]:
+        counts: list[int] = []
+        decoder = base.model.get_decoder()
+        hook = decoder.register_forward_pre_hook(
+            lambda _, __, given: counts.append(given["input_ids"].numel()), with_kwargs=True
+        )
+        try:
+            yield counts
+        finally:
+            hook.remove()
+
+    return count

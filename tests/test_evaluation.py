@@ -117,12 +117,12 @@ def test_an_adapter_beside_the_base_gives_what_it_gives_merged(
         alike(beside[adapter], evaluated(tmp_path / adapter, {})["base"])
 
 
-def test_without_trees_the_results_are_the_same(tiny_models, adapters, monkeypatch):
-    trees = evaluated(tiny_models["llama"], adapters["llama"])
-    monkeypatch.setattr("ethosteer.models.base._reads_trees_as_rows", lambda base: False)
+def test_without_packing_the_results_are_the_same(tiny_models, adapters, monkeypatch):
+    packed = evaluated(tiny_models["llama"], adapters["llama"])
+    monkeypatch.setattr("ethosteer.models.base._runs_packed", lambda base: False)
     plain = evaluated(tiny_models["llama"], adapters["llama"])
-    for model in trees:
-        alike(trees[model], plain[model])
+    for model in packed:
+        alike(packed[model], plain[model])
 
 
 def test_the_command_writes_every_item(call, tiny_models, adapters, tmp_path):

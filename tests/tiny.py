@@ -9,9 +9,10 @@ token that is BOS and EOS; Qwen2 has biases on q, k and v, and a tokenizer witho
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -25,10 +26,20 @@ from transformers import (
     Qwen2Config,
 )
 
-from ethosteer.config import LoraSettings
+from ethosteer.algorithms.steering import Steering, Task
+from ethosteer.config import (
+    BestOfNSettings,
+    DPOSettings,
+    LoraSettings,
+    OptimiserSettings,
+    RLOOSettings,
+    SteerSettings,
+)
 from ethosteer.models.base import SharedBase
+from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
+from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.rewards import RewardModels
 
 ARCHITECTURES = ("llama", "gpt2", "qwen2")
@@ -175,3 +186,85 @@ def rewards(
 def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> None:
     """Assert that two tensors are the same, up to ``tolerance`` absolute and relative."""
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+# --- steering
+
+PROMPTS = ragged(20, 3, 12)
+STEERING = SteerSettings(
+    steps=4,
+    batch=8,
+    minibatches=2,
+    epochs=2,
+    min_new_tokens=3,
+    max_new_tokens=8,
+    ignore_eos=True,
+    temperature=0.9,
+    kl_target=0.5,
+    kl_horizon=100,
+    measure_every=2,
+    checkpoint_every=2,
+    lora=lora(),
+    optimiser=OptimiserSettings(learning_rate=2e-3, warmup=0.0, decay=False),
+    rloo=RLOOSettings(answers=4),
+    dpo=DPOSettings(pairs=4),
+    best_of_n=BestOfNSettings(n=4, prompts=4),
+)
+
+
+def task(base: SharedBase, arms: Sequence[int] = (0, 1), **changes: Any) -> Task:
+    """Return what steers ``arms`` by their own random rewards and pairs, whatever the others."""
+    settings = STEERING.model_copy(update=changes)
+    return Task(
+        base=base,
+        policies=LoraBank(base.layers, len(arms), settings.lora, seed=1),
+        rewards=rewards(base, arms, settings.lora.targets),
+        judges=[f"judge{arm}" for arm in arms],
+        own=range(len(arms)),
+        prompts=PROMPTS,
+        pairs=[random_pairs(12, seed=arm) for arm in arms],
+        settings=settings,
+        sampling=Sampling(
+            settings.min_new_tokens,
+            settings.max_new_tokens,
+            ignore_eos=settings.ignore_eos,
+            temperature=settings.temperature,
+        ),
+        seed=7,
+    )
+
+
+def random_pairs(count: int, seed: int) -> list[EncodedPair]:
+    """Return pairs of random answers of different lengths to random prompts."""
+    prompts = ragged(count, 3, 8, seed=3 * seed)
+    answers = [ragged(count, 2, 6, seed=3 * seed + place) for place in (1, 2)]
+    return [
+        EncodedPair([*prompt, *chosen], [*prompt, *rejected], len(prompt), str(place))
+        for place, (prompt, chosen, rejected) in enumerate(zip(prompts, *answers, strict=True))
+    ]
+
+
+def flat(run: Steering, arm: int) -> torch.Tensor:
+    """Return all that an arm trains, as one vector."""
+    return torch.cat([parameter.detach().flatten() for parameter in run.parameters(arm)])
+
+
+def often(base: SharedBase) -> SharedBase:
+    """Return the same base with an EOS that it samples often, so that rows end early."""
+    drawn = generate(base, PROMPTS, 1, Sampling(8, 8, ignore_eos=True), torch.Generator())
+    return with_eos(base, int(torch.tensor(drawn).mode().values.mode().values))
+
+
+def quiet(*_: object) -> None:
+    """Report nothing."""
+
+
+def prefer(*tokens: int) -> Callable[..., torch.Tensor]:
+    """Return a score for RewardModels: how often each judge's own token is in the row."""
+
+    def score(
+        _self: RewardModels, _base: SharedBase, judge: int, rows: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        return torch.tensor([float(list(row).count(tokens[judge])) for row in rows])
+
+    return score

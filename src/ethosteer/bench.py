@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -24,7 +24,7 @@ from ethosteer.config import (
     SteerSettings,
 )
 from ethosteer.errors import InputError
-from ethosteer.models.base import SharedBase, choose_device, load_base
+from ethosteer.models.base import SharedBase, load_base
 from ethosteer.models.generation import Sampling
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
@@ -42,9 +42,8 @@ LORA_RANK = 16
 LORA_TARGETS = ("q_proj", "v_proj", "c_attn", "query_key_value")
 
 
-def matrix_product_rate(settings: BaseSettings) -> float:
-    """Measure a large matrix product in the base's dtype on its device, FLOP/s: the ceiling."""
-    device, dtype = choose_device(settings.device), getattr(torch, settings.dtype)
+def matrix_product_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Measure a large matrix product, FLOP/s: the ceiling."""
     size = 4096 if device.type == "cuda" else 1536
     a = torch.randn(size, size, device=device).to(dtype)
     best = 0.0
@@ -66,15 +65,14 @@ def random_adapters(base: SharedBase, arms: int) -> LoraBank:
 
 
 def measure_ppo(
-    settings: BaseSettings, origin: Origin, arms: int, episodes: PPOEpisodes
+    base: SharedBase, prompts: Sequence[Sequence[int]], arms: int, episodes: PPOEpisodes
 ) -> dict[str, Any]:
-    """Run PPO of ``arms`` arms on HH prompts, and measure it.
+    """Run PPO of ``arms`` arms on prompts, and measure it.
 
     Every episode has all its new tokens. FLOP are those of matrix products: 2 per weight of the
     decoder's linear layers and token for each of sampling, reward, reference and forward passes,
     and as much again for the backward pass; 2 per weight of the output embedding and new token.
     """
-    base = load_base(settings)
     steer = SteerSettings(
         steps=episodes.steps,
         batch=episodes.batch,
@@ -86,7 +84,6 @@ def measure_ppo(
         measure_every=episodes.steps + 1,
         lora=LoraSettings(r=LORA_RANK, alpha=32.0, targets=_targets(base)),
     )
-    prompts = _hh_prompts(base, origin, episodes)
     policies = LoraBank(base.layers, arms, steer.lora, seed=0).to(base.device)
     heads = ScalarHeads(arms, base.hidden_size, bias=False, seed=0).to(base.device)
     ones = torch.ones(arms, device=base.device)
@@ -101,7 +98,7 @@ def measure_ppo(
     for step in range(episodes.steps):
         run.step(step)
     seconds = time.perf_counter() - started
-    ceiling = matrix_product_rate(settings)
+    ceiling = matrix_product_rate(base.device, base.model.dtype)
     count = episodes.batch * episodes.steps * arms
     read = arms * sum(
         len(prompt)
@@ -139,25 +136,23 @@ class PPOEpisodes:
 
 
 def measure_reward(
-    settings: BaseSettings, origin: Origin, arms: int, batch: int, pairs: int
+    base: SharedBase, pairs: Sequence[EncodedPair], arms: int, batch: int
 ) -> dict[str, Any]:
-    """Train ``arms`` reward models on the same HH pairs, one epoch, and measure it.
+    """Train ``arms`` reward models on the same pairs, one epoch, and measure it.
 
     FLOP are those of matrix products, forward and backward: 4 per weight of the decoder's linear
     layers and token that runs. ``tokens_padded`` is what padding every batch would have run.
     """
-    base = load_base(settings)
-    encoded = _hh_pairs(base, origin, pairs)
     lora = LoraSettings(r=8, alpha=32.0, targets=_targets(base))
     optimiser = OptimiserSettings(learning_rate=2e-5)
     own = RewardSettings(batch=batch, lora=lora, optimiser=optimiser)
-    training = RewardTraining(base, [encoded] * arms, own, seed=0)
+    training = RewardTraining(base, [pairs] * arms, own, seed=0)
     started = time.perf_counter()
     for step in range(len(training.plans[0])):
         training.step(step)
     seconds = time.perf_counter() - started
-    ceiling = matrix_product_rate(settings)
-    chosen = [[encoded[i] for i in plan] for plan in training.plans[0]]
+    ceiling = matrix_product_rate(base.device, base.model.dtype)
+    chosen = [[pairs[i] for i in plan] for plan in training.plans[0]]
     count = arms * sum(map(len, chosen))
     tokens = arms * sum(pair.tokens for part in chosen for pair in part)
     longest = [max(max(len(p.chosen), len(p.rejected)) for p in part) for part in chosen]
@@ -192,7 +187,7 @@ def _hh_rows(origin: Origin) -> Iterator[Row]:
     return dataset.rows(origin.locate(dataset.source))
 
 
-def _hh_prompts(base: SharedBase, origin: Origin, episodes: PPOEpisodes) -> list[list[int]]:
+def hh_prompts(base: SharedBase, origin: Origin, episodes: PPOEpisodes) -> list[list[int]]:
     """HH dialogues up to their last answer, those of at most ``prompt_tokens``."""
     needed = episodes.batch * episodes.steps
     found: list[list[int]] = []
@@ -209,7 +204,7 @@ def _hh_prompts(base: SharedBase, origin: Origin, episodes: PPOEpisodes) -> list
     )
 
 
-def _hh_pairs(base: SharedBase, origin: Origin, count: int) -> list[EncodedPair]:
+def hh_pairs(base: SharedBase, origin: Origin, count: int) -> list[EncodedPair]:
     """The first ``count`` HH pairs as they were published, those that fit."""
     found: list[EncodedPair] = []
     for row in islice(_hh_rows(origin), count):
@@ -262,7 +257,7 @@ def measure_evaluation(
         targets += sum(len(request.targets) for request in plan.requests)
     seconds = watch.seconds["score"]
     flop = arms * (2 * base.weights * tokens + 2 * base.head_weights * targets)
-    ceiling = matrix_product_rate(settings)
+    ceiling = matrix_product_rate(base.device, base.model.dtype)
     count = sum(map(len, items.values()))
     return {
         "arms": arms,

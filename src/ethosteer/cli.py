@@ -257,10 +257,16 @@ def bench_ppo(
     if batch % minibatches:
         raise InputError("--batch must be a multiple of --minibatches")
     origin, settings = _folder(data_dir), _base(model, None, dtype.value, device)
-    from ethosteer.bench import PPOEpisodes, measure_ppo
+    from ethosteer.bench import PPOEpisodes, hh_prompts, measure_ppo
+    from ethosteer.models.base import load_base
 
     episodes = PPOEpisodes(batch, prompt_tokens, new_tokens, epochs, minibatches, steps)
-    _measured(lambda: measure_ppo(settings, origin, arms, episodes), json_file)
+
+    def work() -> dict[str, Any]:
+        base = load_base(settings)
+        return measure_ppo(base, hh_prompts(base, origin, episodes), arms, episodes)
+
+    _measured(work, json_file)
 
 
 @bench.command("reward")
@@ -278,9 +284,14 @@ def bench_reward(
 ) -> None:
     """Measure the speed of reward modelling: pairs a second, FLOP/s, peak memory."""
     origin, settings = _folder(data_dir), _base(model, None, dtype.value, device)
-    from ethosteer.bench import measure_reward
+    from ethosteer.bench import hh_pairs, measure_reward
+    from ethosteer.models.base import load_base
 
-    _measured(lambda: measure_reward(settings, origin, arms, batch, pairs), json_file)
+    def work() -> dict[str, Any]:
+        base = load_base(settings)
+        return measure_reward(base, hh_pairs(base, origin, pairs), arms, batch)
+
+    _measured(work, json_file)
 
 
 def _measured(work: Callable[[], dict[str, Any]], json_file: Path | None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.markup import escape
 from rich.table import Table
 
@@ -18,6 +19,7 @@ from ethosteer.bench import matrix_product_rate
 from ethosteer.benchmarks.base import sources_of
 from ethosteer.config import LoraSettings, ModelShape, StudyConfig
 from ethosteer.models.base import choose_device, read_shape
+from ethosteer.models.memory import CPU_TOKENS, activation_bytes
 from ethosteer.records import PreferencePair
 from ethosteer.sources import CONVERSATIONS, SAMPLE_DIR, Origin, read_jsonl
 from ethosteer.stages.answering import load_items
@@ -26,6 +28,8 @@ from ethosteer.stages.curate import split_pairs
 EFFICIENCY = 0.35
 """Share of the matrix-product rate that the stages are assumed to reach."""
 
+SAMPLING_MEMORY = 16e9
+"""Bytes: sampling takes fewer prompts at once where less is free."""
 ASSUMED_PAIRS = 10_000
 ASSUMED_PAIR_TOKENS = 300
 ASSUMED_CONVERSATIONS = 9_846
@@ -63,7 +67,8 @@ def estimate(config: StudyConfig, origin: Origin) -> StudyEstimate:
     notes: list[str] = []
     shape = _shape(config)
     parameters = base_parameters(shape)
-    rate = matrix_product_rate(config.base)
+    device = choose_device(config.base.device)
+    rate = matrix_product_rate(device, getattr(torch, config.base.dtype))
     pair_tokens = {name: _pair_tokens(config, origin, name, notes) for name in config.arms}
     item_tokens = sum(_item_tokens(config, origin, name, notes) for name in config.benchmarks)
     seeds, arms = len(config.seeds), len(config.arm_seeds())
@@ -93,25 +98,25 @@ def estimate(config: StudyConfig, origin: Origin) -> StudyEstimate:
         "evaluate": 120.0 * (arms + 2) * item_tokens / ASSUMED_ITEM_TOKENS,
     }
     side_by_side = len(config.arms)
-    rows = side_by_side * max(1, steer.batch // steer.minibatches)
+    passed = config.steer.tokens_per_batch or CPU_TOKENS
+    longest = config.data.max_prompt_tokens + steer.max_new_tokens
+    cached = side_by_side * steer.batch * longest * 2 * shape.layers * shape.hidden * width
     memory = {
         "frozen base, once": parameters * width,
-        "policies, gradients and moments": 4 * adapter_bytes["steer"] * side_by_side,
+        # parameters, gradient, two moments, and two snapshots
+        "policies of all arms": 6 * adapter_bytes["steer"] * side_by_side,
         "reward models": adapter_bytes["reward"] * side_by_side,
-        "activations of one minibatch": rows
-        * row
-        * shape.layers
-        * width
-        * (14 * shape.hidden + 4 * shape.intermediate)
-        + 3 * 4 * rows * answer * shape.vocabulary,
+        f"one training pass of {passed:,} tokens": passed
+        * activation_bytes(shape.hidden, shape.intermediate, shape.layers, width)
+        + 3 * 4 * passed * shape.vocabulary,
+        "cache of sampling, at most": min(cached, SAMPLING_MEMORY),
     }
     stages = tuple(
         StageEstimate(stage, flop, flop / (rate * EFFICIENCY), disk.get(stage, 0.0))
         for stage, flop in work.items()
     )
-    device = str(choose_device(config.base.device))
     return StudyEstimate(
-        config.name, parameters, memory, stages, rate, device, tuple(dict.fromkeys(notes))
+        config.name, parameters, memory, stages, rate, str(device), tuple(dict.fromkeys(notes))
     )
 
 

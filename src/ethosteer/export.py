@@ -23,7 +23,7 @@ CARD = """\
 ---
 library_name: peft
 base_model: {{ base }}
-tags: [ethosteer, {{ "reward-model" if reward else "ppo" }}, lora]
+tags: [ethosteer, {{ "reward-model" if reward else result.algorithm }}, lora]
 ---
 
 # {{ arm.name }}, seed {{ arm.seed }} ({{ "reward model" if reward else "steered policy" }})
@@ -41,8 +41,8 @@ From the ethosteer study `{{ study }}`: {{ question }}
   + {{ "%.6g" | format(scale[1]) }}` (answers of the base have mean 0 and sd 1).
 {%- else %}
 - Normalised reward on held-out prompts: {{ "%.3f" | format(result.start.value) }} before,
-  {{ "%.3f" | format(result.end.value) }} after PPO; KL to the base
-  {{ "%.2f" | format(result.kl.value) }} nats per response.
+  {{ "%.3f" | format(result.end.value) }} after {{ result.step }} steps of {{ result.algorithm }};
+  KL to the base {{ "%.2f" | format(result.kl.value) }} nats per response.
 {%- endif %}
 - Prompts are written in the template `{{ template }}`.
 
@@ -71,8 +71,7 @@ def export_arm(
         raise InputError(f"{folder}: is there already; name a new folder")
     if work.missing([work.plan.comparison]):
         raise InputError(f"study {work.config.name} is not finished; run it first")
-    steps = work.plan.rewards if reward else work.plan.steering
-    source = work.path(steps[arm])
+    source = work.path(work.plan.rewards[arm]) if reward else work.steered(arm)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(work.path(work.plan.finetuning) / MERGED, part / BASE_FOLDER)

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
 
 from ethosteer.algorithms.rollouts import Collector, draw_prompts
+from ethosteer.models.base import SharedBase, pad_right
 from ethosteer.models.generation import Sampling
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.rewards import RewardModels
+from ethosteer.records import Rollout
 from tests import tiny
 
 PROMPTS = tiny.ragged(6, 2, 12)
 SAMPLING = Sampling(3, 9, temperature=0.8)
+ROOM = 40
 
 
 def noise(seed: int = 0) -> torch.Generator:
@@ -21,37 +27,75 @@ def noise(seed: int = 0) -> torch.Generator:
 
 
 @torch.no_grad()
-def collector(base, arms: int = 2, sampling: Sampling = SAMPLING, penalty: float = 0.0):
+def collector(
+    base: SharedBase,
+    arms: int = 2,
+    sampling: Sampling = SAMPLING,
+    penalty: float = 0.0,
+    name: str = "llama",
+) -> Collector:
     values = ScalarHeads(arms, base.hidden_size, bias=True, seed=3)
     for arm in range(arms):
         values.biases[arm].fill_(arm)
     return Collector(
         base,
-        tiny.fill(LoraBank(base.layers, arms, tiny.lora(dropout=0.3), seed=0)),
-        tiny.rewards(base, range(arms)),
-        values,
-        sampling,
-        rows_at_once=4,
+        tiny.fill(LoraBank(base.layers, arms, tiny.lora(name, dropout=0.3), seed=0)),
+        tiny.rewards(base, range(arms), tiny.LORA[name]),
+        judges=range(arms),
+        sampling=sampling,
+        minibatch=4,
+        room=ROOM,
+        values=values,
         missing_eos_penalty=penalty,
     )
 
 
-@pytest.fixture
-def ragged(llama):
+def early(base: SharedBase, name: str = "llama") -> SharedBase:
     """Return a base whose rows end early, here and there: its EOS is a token it likes."""
-    free = collector(llama).collect(PROMPTS, noise())[0]
-    return tiny.with_eos(llama, int(free.response_tokens[free.response_mask].mode().values))
+    free = collector(base, name=name).collect(PROMPTS, noise(), [0, 1])
+    return tiny.with_eos(base, int(free.response_tokens[free.response_mask].mode().values))
 
 
+@pytest.fixture
+def ragged(llama) -> SharedBase:
+    return early(llama)
+
+
+def hand_made(
+    prompts: list[list[int]], answers: list[list[int]], arms: tuple[int, ...] = (0,)
+) -> Rollout:
+    """Return a rollout of known answers, with nothing measured yet."""
+    device = torch.device("cpu")
+    rows = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
+    response_tokens, lengths = pad_right(answers, device)
+    blank = torch.zeros(response_tokens.shape)
+    return Rollout(
+        arms=arms,
+        tokens=pad_right(rows, device)[0],
+        prompt_lengths=torch.tensor([len(prompt) for prompt in prompts]),
+        response_tokens=response_tokens,
+        response_mask=torch.arange(response_tokens.shape[1]) < lengths.unsqueeze(1),
+        log_probabilities=blank,
+        reference_log_probabilities=blank,
+        entropy=blank,
+        values=blank,
+        scores=torch.zeros(len(rows)),
+    )
+
+
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+@pytest.mark.parametrize("recompute", [True, False])
 @torch.no_grad()
-def test_every_number_of_a_rollout_row_by_row(ragged):
-    base, own = ragged, collector(ragged)
-    rollout, entropy = own.collect(PROMPTS, noise())
-    assert rollout.arms == 2
+def test_every_number_of_a_rollout_row_by_row(recompute, name, tiny_bases):
+    base = early(tiny_bases[name], name)
+    own = collector(base, name=name)
+    rollout = own.collect(PROMPTS, noise(), [0, 1], recompute=recompute)
+    assert rollout.arms == (0, 1)
     lengths = rollout.response_mask.sum(dim=1).tolist()
     ended = own.ended(rollout)
     assert ended.any() and not ended.all(), "rows that end and rows that do not"
     assert len(set(lengths)) > 2
+    assert own.values is not None
     for row in range(12):
         arm, prompt = row // 6, PROMPTS[row % 6]
         answer = rollout.response_tokens[row, : lengths[row]].tolist()
@@ -59,7 +103,7 @@ def test_every_number_of_a_rollout_row_by_row(ragged):
         assert rollout.tokens[row, : whole.shape[1]].tolist() == whole[0].tolist()
         assert int(rollout.prompt_lengths[row]) == len(prompt)
         mask = [True] * lengths[row] + [False] * (max(lengths) - lengths[row])
-        assert rollout.response_mask[row].tolist() == mask
+        assert rollout.response_mask[row].tolist() == mask, "with EOS, and nothing after it"
         eos = base.tokenizer.eos_token_id
         assert eos not in answer[:-1]
         assert bool(ended[row]) == (answer[-1] == eos)
@@ -68,74 +112,161 @@ def test_every_number_of_a_rollout_row_by_row(ragged):
             hidden = base.hidden(whole)[0, len(prompt) - 1 : -1]
         policy = base.logits(hidden) / 0.8
         picked = (torch.arange(len(answer)), torch.tensor(answer))
-        for found, logits in (
-            (rollout.log_probabilities, policy),
-            (rollout.reference_log_probabilities, reference),
+        for found, expected in (
+            (rollout.log_probabilities, policy.log_softmax(-1)[picked]),
+            (rollout.reference_log_probabilities, reference.log_softmax(-1)[picked]),
+            (rollout.entropy, torch.distributions.Categorical(logits=policy).entropy()),
+            (rollout.values, hidden @ own.values.weights[arm] + arm),
         ):
-            expected = logits.log_softmax(-1)[picked]
             tiny.close(found[row, : len(answer)], expected, 1e-4)
-        expected = torch.distributions.Categorical(logits=policy).entropy()
-        tiny.close(entropy[row, : len(answer)], expected, 1e-4)
-        expected = hidden @ own.values.weights[arm] + arm
-        tiny.close(rollout.values[row, : len(answer)], expected, 1e-4)
-        read = [*prompt, *(answer[:-1] if ended[row] else answer)]
-        expected = own.rewards.score(base, [read, read])[arm]
-        tiny.close(rollout.scores[row], expected, 1e-4)
+            assert not found[row, len(answer) :].any()
+        read = torch.tensor([[*prompt, *(answer[:-1] if ended[row] else answer)]])
+        with own.rewards.bank.applied([arm]):
+            score = base.hidden(read)[0, -1] @ own.rewards.heads.weights[arm]
+        tiny.close(rollout.scores[row], (1 + arm) * score - 0.5 * (1 + arm), 1e-4)
+
+
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+def test_the_sampling_pass_stands_for_the_learners_own(name, tiny_bases):
+    own = collector(early(tiny_bases[name], name), name=name)
+    read = own.collect(PROMPTS, noise(), [0, 1], recompute=True)
+    cheap = own.collect(PROMPTS, noise(), [0, 1], recompute=False)
+    assert read.log_probabilities.abs().max() > 1
+    for field in fields(Rollout):
+        found, expected = getattr(cheap, field.name), getattr(read, field.name)
+        if field.name == "arms":
+            assert found == expected
+        else:
+            tiny.close(found, expected)
+
+
+def test_chosen_arms_answer_as_they_do_beside_all_others(ragged):
+    own = collector(ragged, arms=3)
+    for recompute in (True, False):
+        every = own.collect(PROMPTS, noise(), [0, 1, 2], recompute=recompute)
+        some = own.collect(PROMPTS, noise(), [2, 0], recompute=recompute)
+        assert some.arms == (2, 0)
+        for place, arm in enumerate(some.arms):
+            mine, theirs = own.block(some, place), own.block(every, arm)
+            shared = some.response_mask.shape[1]
+            assert not every.response_mask[theirs, shared:].any()
+            for name in ("response_tokens", "log_probabilities", "entropy", "values"):
+                tiny.close(getattr(some, name)[mine], getattr(every, name)[theirs, :shared])
+            tiny.close(some.scores[mine], every.scores[theirs])
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.permutations(range(6)),
+    st.integers(1, 6),
+    st.integers(1, 120),
+    st.integers(0, 9),
+    st.booleans(),
+    st.sampled_from([None, 0, 1]),
+)
+@torch.no_grad()
+def test_log_probabilities_do_not_depend_on_padding_order_batch_or_room(
+    tiny_bases, order, count, room, padding, packed, arm
+):
+    base = tiny_bases["llama"]
+    answers = tiny.ragged(6, 1, 9, seed=5)
+    own = replace(collector(base), base=replace(base, runs_packed=packed), room=room)
+    chosen = order[:count]
+    rollout = hand_made([PROMPTS[i] for i in chosen], [answers[i] for i in chosen])
+    rollout = replace(rollout, tokens=functional.pad(rollout.tokens, (0, padding), value=9))
+    found = torch.zeros(rollout.response_mask.shape)
+    for part in own.passes(rollout, 0):
+        block = torch.zeros(len(part), found.shape[1])
+        logits = base.logits(own.states(rollout, arm, part))
+        block[rollout.response_mask[part]] = own.log_p(rollout, part, logits)
+        found[part] = block
+    for row, index in enumerate(chosen):
+        prompt, answer = PROMPTS[index], answers[index]
+        whole = torch.tensor([[*prompt, *answer]])
+        if arm is None:
+            logits = base.model(whole).logits[0]
+        else:
+            with own.policies.applied([arm]):
+                logits = base.logits(base.hidden(whole))[0]
+        alone = (logits[len(prompt) - 1 : -1] / 0.8).log_softmax(-1)
+        expected = alone[torch.arange(len(answer)), torch.tensor(answer)]
+        tiny.close(found[row, : len(answer)], expected)
 
 
 def test_the_stop_token_is_not_scored(ragged, monkeypatch):
     seen: list[list[int]] = []
 
-    def score(_self, _base, rows):
+    def score(_self, _base, _judge, rows):
         seen.extend(map(list, rows))
         return torch.zeros(len(rows))
 
     monkeypatch.setattr(RewardModels, "score", score)
     eos = ragged.tokenizer.eos_token_id
-    rollout, _ = collector(ragged).collect(PROMPTS, noise())
+    rollout = collector(ragged).collect(PROMPTS, noise(), [0, 1])
     answers = [row[len(p) :] for row, p in zip(seen, PROMPTS * 2, strict=True)]
     lengths = rollout.response_mask.sum(dim=1).tolist()
     assert not any(eos in answer for answer in answers)
     assert 0 < sum(map(len, answers)) < sum(lengths)
     seen.clear()
-    collector(ragged, sampling=replace(SAMPLING, ignore_eos=True)).collect(PROMPTS, noise())
+    free = collector(ragged, sampling=replace(SAMPLING, ignore_eos=True))
+    free.collect(PROMPTS, noise(), [0, 1])
     assert any(eos in row[len(p) :] for row, p in zip(seen, PROMPTS * 2, strict=True))
 
 
 def test_a_missing_eos_costs_its_penalty_once(ragged, monkeypatch):
-    monkeypatch.setattr(RewardModels, "score", lambda _self, _base, rows: torch.ones(len(rows)))
+    monkeypatch.setattr(RewardModels, "score", lambda *own: torch.ones(len(own[-1])))
     own = collector(ragged, penalty=0.75)
-    rollout, _ = own.collect(PROMPTS, noise())
+    rollout = own.collect(PROMPTS, noise(), [0, 1])
     expected = [1.0 if ended else 0.25 for ended in own.ended(rollout)]
     assert rollout.scores.tolist() == expected
     assert set(expected) == {1.0, 0.25}
     own = collector(ragged, sampling=replace(SAMPLING, ignore_eos=True), penalty=0.75)
-    assert own.collect(PROMPTS, noise())[0].scores.tolist() == [1.0] * 12
+    assert own.collect(PROMPTS, noise(), [0, 1]).scores.tolist() == [1.0] * 12
 
 
-def test_blocks_hold_the_same_rows_of_every_arm(llama):
+@torch.no_grad()
+def test_each_arm_is_scored_by_its_own_judge(ragged):
+    own = replace(collector(ragged, arms=3), judges=[2, 0, 0])
+    rollout = own.collect(PROMPTS, noise(), [0, 1])
+    for place, judge in ((0, 2), (1, 0)):
+        block = own.block(rollout, place)
+        tiny.close(rollout.scores[block], own.judged(rollout, place, judge))
+        gap = own.judged(rollout, place, 1) - rollout.scores[block]
+        assert gap.abs().max() > 0.1
+
+
+def test_minibatches_are_rows_of_one_arm_in_the_order_that_is_asked(llama):
     own = collector(llama, arms=3)
-    blocks = own.blocks(6)
-    assert [block.tolist() for block in blocks] == [
-        [0, 1, 2, 3, 6, 7, 8, 9, 12, 13, 14, 15],
-        [4, 5, 10, 11, 16, 17],
-    ]
-    mixed = own.blocks(6, torch.tensor([5, 0, 3, 1, 4, 2]))
-    assert mixed[1].tolist() == [4, 2, 10, 8, 16, 14]
+    rollout = hand_made(PROMPTS * 3, tiny.ragged(18, 1, 5), arms=(0, 1, 2))
+    plain = [part.tolist() for part in own.minibatches(rollout, 1)]
+    assert plain == [[6, 7, 8, 9], [10, 11]]
+    order = torch.tensor([5, 0, 3, 1, 4, 2])
+    mixed = [part.tolist() for part in own.minibatches(rollout, 2, order)]
+    assert mixed == [[17, 12, 15, 13], [16, 14]]
 
 
-def test_means_weigh_tokens_and_responses_as_they_say(llama):
-    own = collector(llama, arms=2)
-    values = torch.tensor([[1.0, 2.0, 9.0], [3.0, 9.0, 9.0], [4.0, 4.0, 4.0], [0.0, 6.0, 9.0]])
-    mask = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 0]], dtype=torch.bool)
-    assert own.per_token(values, mask).tolist() == pytest.approx([2.0, 3.6])
-    assert own.per_response(values, mask).tolist() == [3.0, 9.0]
+def test_parts_fill_the_room_and_no_row_is_cut(llama):
+    # a row's last token predicts nothing: these read 3 + 4 - 1 = 6, 2, 9 and 4 tokens
+    prompts = [[5] * n for n in (3, 2, 1, 4)]
+    answers = [[6] * n for n in (4, 1, 9, 1)]
+    rollout = hand_made(prompts, answers)
+    assert rollout.read_lengths.tolist() == [6, 2, 9, 4]
+    own = collector(llama)
+    rows = torch.tensor([0, 1, 2, 3])
+    for room, expected in (
+        (1, [[0], [1], [2], [3]]),
+        (8, [[0, 1], [2], [3]]),
+        (12, [[0, 1], [2], [3]]),
+        (13, [[0, 1], [2, 3]]),
+        (21, [[0, 1, 2, 3]]),
+    ):
+        assert [part.tolist() for part in replace(own, room=room).parts(rollout, rows)] == expected
 
 
 def test_held_out_gives_answers_scores_and_kl_by_arm_and_prompt(ragged):
     own = collector(ragged)
-    held_out = own.held_out(PROMPTS, noise())
-    rollout, _ = own.collect(PROMPTS, noise())
+    held_out = own.held_out(PROMPTS, noise(), [0, 1])
+    rollout = own.collect(PROMPTS, noise(), [0, 1])
     kl = (rollout.log_probabilities - rollout.reference_log_probabilities) * rollout.response_mask
     assert held_out.kl.shape == held_out.scores.shape == (2, 6)
     torch.testing.assert_close(held_out.kl.flatten(), kl.sum(dim=1))

@@ -9,7 +9,6 @@ from ethosteer.errors import InputError
 from ethosteer.models.base import (
     SharedBase,
     choose_device,
-    last_real,
     load_base,
     load_tokenizer,
     model_fingerprint,
@@ -41,19 +40,16 @@ def test_a_row_does_not_depend_on_its_padding_or_its_batch(name, tiny_bases):
     rows = tiny.ragged(6, 2, 25)
     tokens, lengths = pad_right(rows, base.device)
     hidden = base.hidden(tokens)
-    for row, own, last in zip(rows, hidden, last_real(hidden, lengths), strict=True):
-        alone = base.hidden(torch.tensor([row]))[0]
-        tiny.close(own[: len(row)], alone)
-        tiny.close(last, alone[-1])
+    assert lengths.tolist() == list(map(len, rows))
+    for row, own in zip(rows, hidden, strict=True):
+        tiny.close(own[: len(row)], base.hidden(torch.tensor([row]))[0])
 
 
-def test_pad_right_and_last_real_by_hand():
+def test_pad_right_by_hand():
     tokens, lengths = pad_right([[5, 6, 7], [8]], torch.device("cpu"))
     assert tokens[0].tolist() == [5, 6, 7]
     assert int(tokens[1, 0]) == 8
     assert lengths.tolist() == [3, 1]
-    hidden = torch.arange(12.0).view(2, 3, 2)
-    assert last_real(hidden, lengths).tolist() == [[4.0, 5.0], [6.0, 7.0]]
 
 
 def test_scalar_heads_by_hand():
@@ -186,7 +182,7 @@ def test_a_model_whose_logits_are_made_another_way_is_refused(monkeypatch):
         share(model, tiny.make_tokenizer("llama"))
 
 
-def test_an_architecture_that_keeps_its_own_positions_runs_no_trees():
+def test_an_architecture_that_keeps_its_own_positions_does_not_run_packed():
     config = AutoConfig.for_model("bloom", vocab_size=300, hidden_size=32, n_layer=2, n_head=4)
     model = AutoModelForCausalLM.from_config(config)
     tiny.randomise(model, seed=1)

@@ -4,9 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from transformers import AutoConfig, DynamicCache
+from transformers.cache_utils import DynamicLayer
 
+from ethosteer.models import generation
 from ethosteer.models.base import SharedBase
-from ethosteer.models.generation import Sampling, generate
+from ethosteer.models.generation import RoomyLayer, Sampling, generate, make_cache
 from ethosteer.models.lora_bank import LoraBank
 from tests import tiny
 
@@ -131,3 +135,115 @@ def test_the_scored_part_is_without_the_stop_token():
     assert Sampling(1, 9).scored_part([5, 6, 7], 2) == [5, 6, 7]
     assert Sampling(1, 9).scored_part([2, 6, 7], 2) == [2, 6, 7]
     assert Sampling(1, 9, ignore_eos=True).scored_part([5, 6, 2], 2) == [5, 6, 2]
+
+
+@pytest.mark.parametrize("arms", [1, 3])
+@pytest.mark.parametrize("sampling", [Sampling(1, 14), Sampling(1, 14, ignore_eos=True)])
+def test_answered_prompts_leave_the_batch_without_changing_an_answer(
+    arms, sampling, llama, monkeypatch
+):
+    prompts = tiny.ragged(12, 2, 17)
+    base = tiny.with_eos(llama, 100)
+    bank = tiny.fill(LoraBank(llama.layers, arms, tiny.lora(), seed=0))
+
+    def answered() -> tuple[list[list[int]], list[int]]:
+        sizes = []
+        with bank.applied():
+            rows = generate(
+                base, prompts, arms, sampling, noise(), lambda here, *_: sizes.append(len(here))
+            )
+        return rows, sizes
+
+    left, fewer = answered()
+    monkeypatch.setattr(generation, "STILL_OPEN", -1)
+    stayed, all_of_them = answered()
+    assert left == stayed
+    assert set(all_of_them) == {12 * arms}
+    assert fewer == sorted(fewer, reverse=True)
+    assert fewer[-1] <= 3 * arms
+    assert all(size % arms == 0 for size in fewer), "a prompt stays or goes in all arms"
+
+
+def test_how_many_prompts_run_at_once_changes_no_answer(llama, monkeypatch):
+    bank = tiny.fill(LoraBank(llama.layers, 2, tiny.lora(), seed=0))
+    base = tiny.with_eos(llama, 100)
+    with bank.applied():
+        together = generate(base, PROMPTS, 2, Sampling(3, 12), noise())
+        for room in (1, 5, 8):
+            monkeypatch.setattr(generation, "sampling_rows", lambda base, length, room=room: room)
+            assert generate(base, PROMPTS, 2, Sampling(3, 12), noise()) == together
+
+
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+def test_what_watches_sees_the_log_probabilities_of_a_full_forward(name, tiny_bases):
+    base = tiny_bases[name]
+    bank = tiny.fill(LoraBank(base.layers, 2, tiny.lora(name), seed=0))
+    prompts = tiny.ragged(8, 2, 17)
+    seen = torch.zeros(16, 10)
+    tokens = torch.zeros(16, 10, dtype=torch.long)
+
+    def watch(rows: Tensor, column: int, hidden: Tensor, logits: Tensor, chosen: Tensor) -> None:
+        tiny.close(base.logits(hidden), logits)
+        seen[rows, column] = logits.log_softmax(dim=-1).gather(1, chosen.unsqueeze(1)).squeeze(1)
+        tokens[rows, column] = chosen
+
+    with bank.applied():
+        answers = generate(base, prompts, 2, Sampling(2, 10, ignore_eos=True), noise(), watch)
+    for index, answer in enumerate(answers):
+        arm, prompt = divmod(index, 8)
+        assert tokens[index, : len(answer)].tolist() == answer
+        with bank.applied([arm]), torch.no_grad():
+            hidden = base.hidden(torch.tensor([[*prompts[prompt], *answer]]))[0]
+        log_p = base.logits(hidden[len(prompts[prompt]) - 1 : -1]).log_softmax(dim=-1)
+        expected = log_p.gather(1, torch.tensor(answer).unsqueeze(1)).squeeze(1)
+        tiny.close(seen[index, : len(answer)], expected, 1e-4)
+
+
+def test_a_cache_with_room_holds_what_transformers_own_holds():
+    draw = torch.Generator().manual_seed(0)
+    roomy, stock = RoomyLayer(9), DynamicLayer()
+    for length in (4, 1, 1, 2):
+        rows = 3 if length > 1 and roomy.get_seq_length() == 0 else len(stock.keys)
+        keys, values = (torch.randn(rows, 2, length, 5, generator=draw) for _ in range(2))
+        for found, expected in zip(
+            roomy.update(keys, values), stock.update(keys, values), strict=True
+        ):
+            assert torch.equal(found, expected)
+        assert roomy.get_seq_length() == stock.get_seq_length()
+        if stock.get_seq_length() == 5:
+            for layer in (roomy, stock):
+                layer.batch_select_indices(torch.tensor([0, 2]))
+            assert torch.equal(roomy.keys, stock.keys)
+            assert torch.equal(roomy.values, stock.values)
+    assert roomy.keys.shape == (2, 2, 8, 5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+def test_a_model_reads_on_from_a_cache_with_room_as_from_its_own(name, tiny_bases):
+    base = tiny_bases[name]
+    decoder = base.model.get_decoder()
+    rows = torch.tensor(tiny.ragged(3, 12, 12))
+    caches = make_cache(base, 12), DynamicCache(config=base.model.config)
+    assert {type(layer) for layer in caches[0].layers} == {RoomyLayer}
+    for start, end in ((0, 7), (7, 8), (8, 12)):
+        found, expected = (
+            decoder(input_ids=rows[:, start:end], past_key_values=cache).last_hidden_state
+            for cache in caches
+        )
+        assert torch.equal(found, expected)
+
+
+def test_layers_of_another_kind_keep_transformers_own_cache(tiny_bases):
+    config = AutoConfig.for_model("gemma2", num_hidden_layers=2, sliding_window=8)
+    base = tiny_bases["llama"]
+
+    class Model:
+        def __init__(self) -> None:
+            self.config = config
+
+    sliding: Any = type(base)(Model(), base.tokenizer, {})  # type: ignore[arg-type]
+    own = [type(layer) for layer in DynamicCache(config=config).layers]
+    assert len(set(own)) == 2
+    expected = [RoomyLayer if kind is DynamicLayer else kind for kind in own]
+    assert [type(layer) for layer in make_cache(sliding, 12).layers] == expected

@@ -115,14 +115,30 @@ def test_a_checkpoint_continues_bit_for_bit(tmp_path):
     run(halved, optimisers, range(2))
     save_checkpoint(tmp_path, optimisers, {"done": 2, "curve": [0.1, float("nan")]})
     resumed, optimisers = fresh(7)
-    facts = load_checkpoint(tmp_path, optimisers, "done")
-    assert facts is not None and facts["done"] == 2
+    found = load_checkpoint(tmp_path, optimisers, "done")
+    assert found is not None and found.facts["done"] == 2
+    assert found.extra == {}
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
     for own, old in zip(resumed, halved, strict=True):
         assert same(values(own), values(old))
     run(resumed, optimisers, range(2, 4))
     for own, expected in zip(resumed, straight, strict=True):
         assert same(values(own), values(expected))
+
+
+def test_a_checkpoint_keeps_what_else_a_run_needs(tmp_path):
+    owned = parameters(0)
+    extra = {"best.0": owned[0].detach(), "best.1": owned[0].detach()}
+    save_checkpoint(tmp_path, [ArmOptimiser.build(owned, SETTINGS, STEPS)], {"done": 0}, extra)
+    kept = owned[0].detach().clone()
+    with torch.no_grad():
+        owned[0].zero_()
+    found = load_checkpoint(tmp_path, [ArmOptimiser.build(owned, SETTINGS, STEPS)], "done")
+    assert found is not None
+    assert found.facts == {"done": 0}
+    assert sorted(found.extra) == ["best.0", "best.1"]
+    assert all(torch.equal(tensor, kept) for tensor in found.extra.values())
+    assert torch.equal(owned[0], kept), "the parameters themselves come back too"
 
 
 def test_seeds_depend_on_every_part():

@@ -209,12 +209,7 @@ class Steering(ABC):
         self.running.remove(arm)
 
     def _adapt(self, arm: int, kl: float, target: float) -> None:
-        """Move an arm's KL coefficient, once the arm has reached its target for the first time.
-
-        Before that the controller would only wind the coefficient down, to lack it later.
-        """
-        if all(point.kl < target for point in self.curves[arm]):
-            return
+        """Move an arm's KL coefficient towards its target."""
         self.coefficients[arm] = adapted_coefficient(
             self.coefficients[arm], kl, target, self.settings.batch, self.settings.kl_horizon
         )

@@ -16,6 +16,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from ethosteer.models.base import SharedBase
+from ethosteer.models.memory import sampling_rows
 
 STILL_OPEN = 0.75
 """Finished rows leave the batch once no more than this share of it goes on."""
@@ -98,64 +99,97 @@ def generate(
     """Answer the same prompts with every arm of the bank in use (``arms`` = 1 for the bare base).
 
     Returns ``arms * len(prompts)`` responses, arm by arm. ``noise`` is a CPU generator, so that a
-    seed means the same on every device. Prompts that every arm has answered leave the batch.
+    seed means the same on every device; each prompt has noise of its own, whatever runs beside it.
+    As many prompts run at once as the memory for their cache allows.
     """
-    rows, device = len(prompts), base.device
-    width = max(len(prompt) for prompt in prompts)
-    tokens = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=device)
-    mask = torch.tensor(
-        [[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device
-    ).repeat(arms, 1)
-    limits = torch.randint(
-        sampling.min_new_tokens, sampling.max_new_tokens + 1, (rows,), generator=noise
-    ).to(device)
-    limits = limits.repeat(arms)
-    cache = make_cache(base, width + sampling.max_new_tokens)
-    step_tokens = tokens.repeat(arms, 1)
-    lengths = torch.zeros(arms * rows, dtype=torch.long, device=device)
-    sampled = torch.zeros(arms * rows, sampling.max_new_tokens, dtype=torch.long, device=device)
-    is_open = torch.ones(arms * rows, dtype=torch.bool, device=device)
-    here = torch.arange(arms * rows, device=device)  # the rows that are in the batch
-    decoder = base.model.get_decoder()
-    for column in range(sampling.max_new_tokens):
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -step_tokens.shape[1] :]
-        hidden = decoder(
-            input_ids=step_tokens,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
-        logits = base.logits(hidden)
-        chosen = _choose(logits, here % rows, rows, sampling, noise)
-        if watch is not None:
-            watch(here, column, hidden, logits, chosen)
-        sampled[here, column] = chosen
-        lengths[here] += is_open[here]
-        is_open &= lengths < limits
-        if not sampling.ignore_eos:
-            is_open[here] &= chosen != base.tokenizer.eos_token_id
-        if not is_open.any():
-            break
-        step_tokens = chosen.unsqueeze(1)
-        mask = torch.cat([mask, mask.new_ones(len(here), 1)], dim=1)
-        wanted = is_open.view(arms, rows).any(dim=0).repeat(arms)[here]
-        if int(wanted.sum()) <= STILL_OPEN * len(here):
-            kept = wanted.nonzero().squeeze(1)
-            cache.batch_select_indices(kept)
-            here, mask, step_tokens = here[kept], mask[kept], step_tokens[kept]
-    return [row[:length] for row, length in zip(sampled.tolist(), lengths.tolist(), strict=True)]
+    rows = len(prompts)
+    low, high = sampling.min_new_tokens, sampling.max_new_tokens
+    limits = torch.randint(low, high + 1, (rows,), generator=noise)
+    seeds = torch.randint(2**62, (rows,), generator=noise).tolist()
+    batch = _Batch(
+        base,
+        prompts,
+        arms,
+        sampling,
+        limits.to(base.device).repeat(arms),
+        [torch.Generator().manual_seed(seed) for seed in seeds],
+        torch.zeros(arms * rows, high, dtype=torch.long, device=base.device),
+        torch.zeros(arms * rows, dtype=torch.long, device=base.device),
+        watch,
+    )
+    longest = max(map(len, prompts)) + high
+    for part in torch.arange(rows).split(max(1, sampling_rows(base, longest) // arms)):
+        batch.answer(part.tolist())
+    tokens, lengths = batch.sampled.tolist(), batch.lengths.tolist()
+    return [row[:length] for row, length in zip(tokens, lengths, strict=True)]
 
 
-def _choose(
-    logits: Tensor, prompts: Tensor, rows: int, sampling: Sampling, noise: torch.Generator
-) -> Tensor:
-    """Pick every row's next token: ``[R, vocabulary]`` -> ``[R]``.
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Prompts being answered: ``limits``, ``sampled`` and ``lengths`` have a row per answer."""
 
-    ``prompts [R]`` says which of ``rows`` prompts each row answers: noise belongs to the prompt.
-    """
-    scores = logits.float() / sampling.temperature
-    if not sampling.greedy:
-        uniform = torch.rand(rows, logits.shape[-1], generator=noise).clamp(min=1e-20)
-        scores = scores - (-uniform.log()).log().to(scores.device)[prompts]
-    return scores.argmax(dim=-1)
+    base: SharedBase
+    prompts: Sequence[Sequence[int]]
+    arms: int
+    sampling: Sampling
+    limits: Tensor
+    noise: Sequence[torch.Generator]
+    sampled: Tensor
+    lengths: Tensor
+    watch: Watch | None
+
+    def answer(self, chosen: Sequence[int]) -> None:
+        """Answer some prompts, by their numbers, with every arm; those answered leave the batch."""
+        device, count = self.base.device, len(self.prompts)
+        own = [self.prompts[index] for index in chosen]
+        width = max(map(len, own))
+        fill = [[0] * (width - len(prompt)) for prompt in own]
+        tokens = torch.tensor([[*f, *p] for f, p in zip(fill, own, strict=True)], device=device)
+        mask = torch.tensor(
+            [[*f, *[1] * len(p)] for f, p in zip(fill, own, strict=True)], device=device
+        ).repeat(self.arms, 1)
+        step_tokens = tokens.repeat(self.arms, 1)
+        starts = torch.arange(self.arms).unsqueeze(1) * count
+        here = (starts + torch.tensor(chosen)).flatten().to(device)  # answers that are in the batch
+        is_open = torch.ones(len(here), dtype=torch.bool, device=device)
+        cache = make_cache(self.base, width + self.sampling.max_new_tokens)
+        for column in range(self.sampling.max_new_tokens):
+            positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -step_tokens.shape[1] :]
+            hidden = self.base.model.get_decoder()(
+                input_ids=step_tokens,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state[:, -1]
+            logits = self.base.logits(hidden)
+            taken = self._choose(logits, here)
+            if self.watch is not None:
+                self.watch(here, column, hidden, logits, taken)
+            self.sampled[here, column] = taken
+            self.lengths[here] += is_open
+            is_open &= self.lengths[here] < self.limits[here]
+            if not self.sampling.ignore_eos:
+                is_open &= taken != self.base.tokenizer.eos_token_id
+            if not is_open.any():
+                return
+            step_tokens = taken.unsqueeze(1)
+            mask = torch.cat([mask, mask.new_ones(len(here), 1)], dim=1)
+            wanted = is_open.view(self.arms, -1).any(dim=0).repeat(self.arms)
+            if int(wanted.sum()) <= STILL_OPEN * len(here):
+                kept = wanted.nonzero().squeeze(1)
+                cache.batch_select_indices(kept)
+                here, is_open = here[kept], is_open[kept]
+                mask, step_tokens = mask[kept], step_tokens[kept]
+
+    def _choose(self, logits: Tensor, here: Tensor) -> Tensor:
+        """Pick the next token of the answers ``here``: ``[R, vocabulary]`` -> ``[R]``."""
+        scores = logits.float() / self.sampling.temperature
+        if not self.sampling.greedy:
+            prompts = (here[: len(here) // self.arms] % len(self.prompts)).tolist()
+            uniform = torch.empty(len(prompts), logits.shape[-1])
+            for row, prompt in zip(uniform, prompts, strict=True):
+                row.uniform_(generator=self.noise[prompt])
+            gumbel = -(-uniform.clamp(min=1e-20).log()).log()
+            scores = scores + gumbel.to(scores.device).repeat(self.arms, 1)
+        return scores.argmax(dim=-1)

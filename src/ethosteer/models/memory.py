@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 CPU_TOKENS = 1024
 """Tokens of a training pass on a processor: more leave its cache, fewer leave it waiting."""
+CPU_CACHE = 128 << 20
+"""Bytes of keys and values while sampling on a processor."""
 GPU_SHARE = 0.6
+"""Of the free memory."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 
@@ -42,6 +45,18 @@ def training_tokens(base: SharedBase, asked: int | None) -> int:
     )
     logits = 3 * 4 * int(config.vocab_size)  # fp32: the logits, their softmax, its gradient
     return max(256, min(32_768, int(GPU_SHARE * free) // (token + logits)))
+
+
+def sampling_rows(base: SharedBase, length: int) -> int:
+    """Return how many answers of ``length`` tokens, with their prompts, may be sampled at once."""
+    config = base.model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or int(config.num_attention_heads)
+    size = getattr(config, "head_dim", None) or base.hidden_size // int(config.num_attention_heads)
+    token = 2 * int(config.num_hidden_layers) * heads * size * base.model.dtype.itemsize
+    room = CPU_CACHE
+    if base.device.type == "cuda":
+        room = int(GPU_SHARE * torch.cuda.mem_get_info(base.device)[0])
+    return max(1, room // (token * length))
 
 
 def keep_freed_memory() -> None:

@@ -5,8 +5,16 @@ from __future__ import annotations
 from itertools import combinations
 from math import isfinite
 
-from ethosteer.records import ArmResult, BenchmarkResult, Comparison, Estimate, Verdict
+from ethosteer.records import (
+    FINETUNED,
+    ArmResult,
+    BenchmarkResult,
+    Comparison,
+    Estimate,
+    Verdict,
+)
 from ethosteer.report.blocks import Block, Bullets, Text
+from ethosteer.report.cross import falling
 from ethosteer.report.numbers import (
     THIN,
     interval,
@@ -17,6 +25,7 @@ from ethosteer.report.numbers import (
     plural,
     signed,
 )
+from ethosteer.report.steering import alarms_said
 from ethosteer.report.view import View
 
 FEW_SEEDS = 5
@@ -149,7 +158,7 @@ def _price(view: View, arm: str) -> str:
         f"{arm}: its own reward {_verb([each.gain for each in results])} {gains} sd of base "
         f"answers{seeds}, at a KL of {kl} nats per response; {cost}"
     )
-    return f"{sentence}{_alarms(results)}."
+    return f"{sentence}{_others_falling(view, arm)}{_stopped(results)}{_alarms(results)}."
 
 
 def _verb(gains: list[Estimate]) -> str:
@@ -160,12 +169,21 @@ def _verb(gains: list[Estimate]) -> str:
     return "did not clearly rise in every seed:" if gains[1:] else "did not clearly change:"
 
 
-def _alarms(results: tuple[ArmResult, ...]) -> str:
-    rung = [alarm for each in results for point in each.curve for alarm in point.alarms]
-    if not rung:
+def _others_falling(view: View, arm: str) -> str:
+    fallen = [cell.judge for cell in falling(view, arm)]
+    if not fallen:
         return ""
-    names = listing(list(dict.fromkeys(rung)))
-    return f"; alarms in training ({plural(len(rung), 'time')}): {names}"
+    return f"; under the reward of {listing(fallen)} its answers fell below {FINETUNED}'s"
+
+
+def _stopped(results: tuple[ArmResult, ...]) -> str:
+    ended = [f"seed {each.seed}: {each.stopped}" for each in results if each.stopped]
+    return f"; stopped early ({'; '.join(ended)})" if ended else ""
+
+
+def _alarms(results: tuple[ArmResult, ...]) -> str:
+    said = alarms_said(results)
+    return f"; alarms in training: {said}" if said else ""
 
 
 def _certainty(view: View) -> tuple[str, ...]:

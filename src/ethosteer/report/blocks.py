@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 Kind = Literal["text", "number", "long", "code"]
 Mark = Literal["", "better", "worse", "equivalent", "undecided"]
+Tint = Literal[-3, -2, -1, 0, 1, 2, 3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,18 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: its text, smaller lines below it, a verdict, and warnings."""
+    """One cell: its text, smaller lines below it, a verdict, and warnings.
+
+    ``tint`` colours it by how far it lies above or below something, and ``ring`` draws a line
+    around it: both only repeat what the text says, for those who see them.
+    """
 
     text: str
     small: tuple[str, ...] = ()
     mark: Mark = ""
     flags: tuple[str, ...] = ()
+    tint: Tint = 0
+    ring: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,149 +1,326 @@
-"""From results to figures: what is drawn, and the numbers beside it."""
+"""The courses of steering: what is drawn of them, and the numbers beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
 from statistics import fmean
 
-from ethosteer.records import BenchmarkResult, CurvePoint
+from ethosteer.records import ArmResult, CurvePoint
 from ethosteer.report.blocks import Cell, Column, Figure, Table
-from ethosteer.report.figures import Bar, Point, Series, interval_plot, line_chart
-from ethosteer.report.numbers import MINUS, interval, listing, number, p_value, signed
-from ethosteer.report.tables import aim
+from ethosteer.report.figures import Point, Series, frame, line_chart
+from ethosteer.report.numbers import listing, number
+from ethosteer.report.steering import ALGORITHMS, evaluated_step
 from ethosteer.report.view import View
 
-MOST_POINTS = 120
-Axis = Callable[[CurvePoint], float]
+MOST_STEPS = 120
+MOST_ALONG_KL = 24
+RUNAWAY = 2.0
+"""A stopped arm is drawn up to this many times the largest KL of the arms that were not."""
 
-_AXES: dict[str, tuple[str, Axis]] = {
-    "step": ("PPO step", lambda point: float(point.step)),
-    "kl": ("KL to the reference, nats", lambda point: point.kl),
-    "reward": ("reward, sd of base answers", lambda point: point.reward),
-}
+Read = Callable[[CurvePoint], float]
+Line = dict[int, Point]
+"""One seed's points by step."""
 
 
-def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
-    """Draw the arms' differences from the control; None where there are none to draw."""
-    compared = [
-        (place, arm, found)
-        for place, arm in enumerate(view.arms)
-        if (found := view.comparison(benchmark, arm, view.control))
-    ]
-    if not compared:
-        return None
-    bars = [
-        Bar(
-            arm,
-            place,
-            found.difference.value,
-            found.difference.low,
-            found.difference.high,
-            found.verdict,
-            found.verdict != "undecided",
-        )
-        for place, arm, found in compared
-    ]
-    title = f"{benchmark.title}: difference in {view.judged(benchmark)}"
-    said = [f"{arm} {signed(c.difference.value)}, {c.verdict}" for _, arm, c in compared]
-    flagged = view.flagged(benchmark)
-    note = f"Arm {MINUS} {view.control}: {aim(view, benchmark)}."
-    if flagged:
-        note += f" Flagged as degenerate, no finding: {_all_or(flagged, view)}."
-    table = Table(
-        title="",
-        columns=(Column("arm"), *(Column(head, "number") for head in ("difference", "adjusted p"))),
-        rows=tuple(
-            (
-                Cell(arm),
-                Cell(signed(c.difference.value), (interval(c.difference),), c.verdict),
-                Cell(p_value(c.adjusted_p)),
-            )
-            for _, arm, c in compared
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """What a chart shows of every point of a curve, and of the evaluated checkpoint."""
+
+    title: str
+    x_label: str
+    y_label: str
+    x: Read
+    y: Read
+    x_end: Callable[[ArmResult], float]
+    y_end: Callable[[ArmResult], float]
+    most: int = MOST_STEPS
+    limit: float = inf
+    x_digits: int = 0
+
+
+def _step(point: CurvePoint) -> float:
+    return float(point.step)
+
+
+def _reward(point: CurvePoint) -> float:
+    return point.reward
+
+
+def _kl(point: CurvePoint) -> float:
+    return point.kl
+
+
+def _end_step(result: ArmResult) -> float:
+    step = evaluated_step(result)
+    return float("nan") if step is None else float(step)
+
+
+def _end_reward(result: ArmResult) -> float:
+    return result.end.value
+
+
+def _end_kl(result: ArmResult) -> float:
+    return result.kl.value
+
+
+def all_axes(view: View) -> tuple[Axes, Axes, Axes]:
+    """Return the axes of reward over steps, KL over steps, and reward against KL."""
+    algorithms = {ALGORITHMS.get(each.algorithm, each.algorithm) for each in view.results.arms}
+    step = f"{algorithms.pop()} step" if len(algorithms) == 1 else "step"
+    reward, kl = "reward, sd of base answers", "KL to the reference, nats"
+    limit = _kl_limit(view.results.arms)
+    return (
+        Axes("Reward over steps", step, reward, _step, _reward, _end_step, _end_reward),
+        Axes("KL over steps", step, kl, _step, _kl, _end_step, _end_kl, limit=limit),
+        Axes(
+            "Reward against KL", kl, reward, _kl, _reward, _end_kl, _end_reward,
+            MOST_ALONG_KL, limit, 2,
         ),
-    )
-    text = f"Against {view.control}: {'; '.join(said)}."
-    svg = interval_plot(
-        f"difference-{view.results.benchmarks.index(benchmark)}",
-        bars,
-        title=title,
-        text=text,
-        margin=view.results.margin,
-    )
-    return Figure(svg, benchmark.title, note, table)
+    )  # fmt: skip
 
 
-def _all_or(names: list[str], view: View) -> str:
-    return "every model" if len(names) == len(view.models) else listing(names)
+def _kl_limit(results: Iterable[ArmResult]) -> float:
+    """Return the KL up to which curves are drawn: an arm that ran away would flatten the rest."""
+    calm = [
+        point.kl
+        for each in results
+        if not each.stopped
+        for point in each.curve
+        if isfinite(point.kl)
+    ]
+    return RUNAWAY * max(calm) if calm else inf
 
 
 def curve_figures(view: View) -> tuple[Figure, ...]:
     """Draw reward over steps, KL over steps, and reward against KL; nothing without curves."""
     if not any(result.curve for result in view.results.arms):
         return ()
-    return (
-        _curve_figure(view, "Reward over steps", ("step", "reward"), MOST_POINTS),
-        _curve_figure(view, "KL over steps", ("step", "kl"), MOST_POINTS),
-        _curve_figure(view, "Reward against KL", ("kl", "reward"), 24),
+    names = ("reward", "kl", "kl-reward")
+    return tuple(
+        _together(view, f"curve-{name}", axes)
+        for name, axes in zip(names, all_axes(view), strict=True)
     )
 
 
-def _curve_figure(view: View, title: str, axes: tuple[str, str], most: int) -> Figure:
-    x, y = axes
-    x_label, y_label = _AXES[x][0], _AXES[y][0]
-    size = max(1, -(-max(len(result.curve) for result in view.results.arms) // most))
-    series = [_series(view, arm, place, axes, size) for place, arm in enumerate(view.arms)]
-    drawn = [each for each in series if each.mean]
-    ends = [f"{each.name} ends at {number(each.mean[-1][1], 2)}" for each in drawn]
-    svg = line_chart(
-        f"curve-{x}-{y}",
-        drawn,
-        title=title,
-        text=f"{y_label} over {x_label}: {'; '.join(ends)}.",
-        x_label=x_label,
-        y_label=y_label,
-    )
-    seeds = "Bold: mean of the seeds; thin: each seed." if view.results.seeds[1:] else "One seed."
-    averaged = f" Each point is the mean of {size} steps." if size > 1 else ""
-    return Figure(svg, title, seeds + averaged, _curve_table(drawn, x_label, y_label))
+def arm_figures(view: View) -> tuple[Figure, ...]:
+    """Draw each arm's reward against KL by itself, all on the same scales, others in grey.
 
-
-def _series(view: View, arm: str, colour: int, axes: tuple[str, str], size: int) -> Series:
-    x, y = (_AXES[axis][1] for axis in axes)
-    binned = [binned_curve(result.curve, size) for result in view.arm_results(arm) if result.curve]
-    lines = [{step: (x(p), y(p)) for step, p in seed.items()} for seed in binned]
-    seeds = tuple(tuple(line.values()) for line in lines) if lines[1:] else ()
-    return Series(arm, colour, mean_line(lines), seeds)
-
-
-def mean_line(lines: Sequence[dict[int, Point]]) -> tuple[Point, ...]:
-    """Return the mean of several seeds' points at the steps that all of them reached."""
-    if not lines:
+    Nothing for a single arm: that would be the figure of all arms once more.
+    """
+    axes = all_axes(view)[2]
+    drawn = [series for arm in view.arms if (series := _series(view, arm, axes)).mean]
+    if len(drawn) < 2:
         return ()
-    shared = [step for step in lines[0] if all(step in line for line in lines)]
-    points = [[line[step] for line in lines] for step in shared]
-    return tuple((fmean(a for a, _ in group), fmean(b for _, b in group)) for group in points)
+    return tuple(_alone(view, index, drawn, axes) for index in range(len(drawn)))
 
 
-def binned_curve(curve: Sequence[CurvePoint], size: int) -> dict[int, CurvePoint]:
-    """Average every ``size`` neighbouring steps, keyed by the last step of each group."""
-    groups = [curve[start : start + size] for start in range(0, len(curve), size)]
-    return {group[-1].step: _mean_point(group) for group in groups}
+def judged_figures(view: View) -> tuple[Figure, ...]:
+    """Draw, for each arm, the course of its answers' reward under every reward model.
+
+    Nothing where no more than one reward model judged them.
+    """
+    panels = [(arm, series) for arm in view.arms if (series := _judged(view, arm))]
+    if not panels or max(len(series) for _, series in panels) < 2:
+        return ()
+    within = frame(each for _, series in panels for each in series)
+    x_label, y_label = all_axes(view)[0].x_label, "mean reward, sd of base answers"
+    figures = []
+    for index, (arm, series) in enumerate(panels):
+        own = view.own_judge(arm)
+        note = f"Own reward model: {own}." if own else ""
+        svg = line_chart(
+            f"judged-{index}",
+            series,
+            title=f"Answers of {arm} under every reward model",
+            text=_ends(series),
+            x_label=x_label,
+            y_label=y_label,
+            within=within,
+        )
+        table = _course_table("reward model", series, x_label, y_label, 0)
+        figures.append(Figure(svg, f"Answers of {arm}", _seeds_note(view, arm) + note, table))
+    return tuple(figures)
 
 
-def _mean_point(group: Sequence[CurvePoint]) -> CurvePoint:
-    """Return the last point of a group with the group's mean reward and KL."""
-    return replace(group[-1], reward=fmean(p.reward for p in group), kl=fmean(p.kl for p in group))
+def _judged(view: View, arm: str) -> list[Series]:
+    """Return an arm's mean reward over steps under each reward model that judged it."""
+    series = []
+    for place, judge in enumerate(view.judges):
+        lines = [
+            {
+                point.step: (float(point.step), point.rewards[judge])
+                for point in result.curve
+                if isfinite(point.rewards.get(judge, inf))
+            }
+            for result in view.arm_results(arm)
+        ]
+        mean = mean_line([line for line in lines if line])
+        colour = view.arms.index(judge) if judge in view.arms else place
+        if mean:
+            series.append(Series(judge, colour, binned(mean, _width(mean, MOST_STEPS))))
+    return series
 
 
-def _curve_table(series: Sequence[Series], x_label: str, y_label: str) -> Table:
+def _together(view: View, name: str, axes: Axes) -> Figure:
+    """Draw one chart of all arms."""
+    drawn = [series for arm in view.arms if (series := _series(view, arm, axes)).mean]
+    svg = line_chart(
+        name,
+        [Series(each.name, each.colour, each.mean, each.seeds, _mean_mark(each)) for each in drawn],
+        title=axes.title,
+        text=f"{axes.y_label} over {axes.x_label}: {_ends(drawn)}",
+        x_label=axes.x_label,
+        y_label=axes.y_label,
+    )
+    seeds = "Bold: mean of the seeds; thin: each seed. " if _seeded(view) else "One seed. "
+    note = f"{seeds}Diamond: the evaluated checkpoint, on held-out prompts.{_averaged(view, axes)}"
+    table = _course_table("arm", drawn, axes.x_label, axes.y_label, axes.x_digits)
+    return Figure(svg, axes.title, note + _beyond(view, axes), table)
+
+
+def _alone(view: View, index: int, drawn: Sequence[Series], axes: Axes) -> Figure:
+    """Draw one arm's seeds and evaluated checkpoints, with the other arms' means behind them."""
+    own = drawn[index]
+    others = [
+        Series(each.name, each.colour, each.mean, quiet=True)
+        for place, each in enumerate(drawn)
+        if place != index
+    ]
+    svg = line_chart(
+        f"course-{index}",
+        [*others, own],
+        title=f"{own.name}: {axes.title.lower()}",
+        text=f"{axes.y_label} over {axes.x_label}: {_ends([own])}",
+        x_label=axes.x_label,
+        y_label=axes.y_label,
+        within=frame(drawn),
+    )
+    results = view.arm_results(own.name)
+    names = [f"seed {each.seed}" for each in results if each.curve]
+    lines = own.seeds or (own.mean,)
+    rows = _course_rows(list(zip(names, lines, strict=True)), axes.x_digits)
+    rows += [
+        (
+            Cell(f"seed {each.seed}, evaluated"),
+            Cell(number(axes.x_end(each), 2)),
+            Cell(number(axes.y_end(each), 2)),
+        )
+        for each in results
+    ]
+    columns = (Column("seed"), Column(axes.x_label, "number"), Column(axes.y_label, "number"))
+    note = f"{_seeds_note(view, own.name)}Diamonds: evaluated checkpoints. Grey: the other arms."
+    return Figure(svg, f"{own.name}: {axes.title.lower()}", note, Table("", columns, tuple(rows)))
+
+
+def _seeded(view: View) -> bool:
+    return len(view.results.seeds) > 1
+
+
+def _seeds_note(view: View, arm: str) -> str:
+    """Say where a mean of seeds ends before its longest seed does."""
+    results = view.arm_results(arm)
+    stopped = [str(each.seed) for each in results if each.stopped]
+    if not stopped:
+        return ""
+    if len(results) == 1:
+        return "Stopped early. "
+    named = f"Seed {stopped[0]} was" if len(stopped) == 1 else f"Seeds {listing(stopped)} were"
+    return f"{named} stopped early; the mean ends there. "
+
+
+def _averaged(view: View, axes: Axes) -> str:
+    steps = max(len(each.curve) for each in view.results.arms)
+    return " Points are means of neighbouring steps." if steps > axes.most else ""
+
+
+def _beyond(view: View, axes: Axes) -> str:
+    """Name the arms that leave the chart, and how far they went."""
+    farthest = {
+        each.arm: max((p.kl for p in each.curve if isfinite(p.kl)), default=0.0)
+        for each in view.results.arms
+        if each.stopped
+    }
+    gone = [f"{arm} ({number(kl, 0)} nats)" for arm, kl in farthest.items() if kl > axes.limit]
+    return f" Not drawn, for it would flatten the rest: the end of {listing(gone)}." if gone else ""
+
+
+def _mean_mark(series: Series) -> tuple[Point, ...]:
+    marks = [(x, y) for x, y in series.marks if isfinite(x) and isfinite(y)]
+    return ((fmean(x for x, _ in marks), fmean(y for _, y in marks)),) if marks else ()
+
+
+def _series(view: View, arm: str, axes: Axes) -> Series:
+    """Return an arm's lines and evaluated checkpoints; one seed is its own mean."""
+    results = view.arm_results(arm)
+    lines = [line_of(each.curve, axes) for each in results if each.curve]
+    mean = mean_line(lines)
+    width = max((_width(line, axes.most) for line in lines), default=1)
+    seeds = tuple(binned(line, width) for line in lines) if lines[1:] else ()
+    within = [each for each in results if not each.kl.value > axes.limit]
+    marks = tuple((axes.x_end(each), axes.y_end(each)) for each in within)
+    return Series(arm, view.arms.index(arm), binned(mean, width), seeds, marks)
+
+
+def line_of(curve: Iterable[CurvePoint], axes: Axes) -> Line:
+    """Return what is drawn of a curve, by step: what is finite and within the axes' limit."""
+    return {
+        point.step: (axes.x(point), axes.y(point))
+        for point in curve
+        if isfinite(axes.x(point)) and isfinite(axes.y(point)) and not point.kl > axes.limit
+    }
+
+
+def mean_line(lines: Sequence[Line]) -> Line:
+    """Return the mean of several seeds' points at the steps that all of them have.
+
+    A seed that was stopped ends the mean: one over fewer seeds would jump there.
+    """
+    if not lines:
+        return {}
+    shared = [step for step in sorted(lines[0]) if all(step in line for line in lines)]
+    points = {step: [line[step] for line in lines] for step in shared}
+    return {step: _centre(group) for step, group in points.items()}
+
+
+def binned(line: Mapping[int, Point], width: int) -> tuple[Point, ...]:
+    """Return the means over every ``width`` steps, however many of these were measured."""
+    groups: dict[int, list[Point]] = {}
+    for step in sorted(line):
+        groups.setdefault(step // width, []).append(line[step])
+    return tuple(_centre(group) for group in groups.values())
+
+
+def _width(line: Mapping[int, Point], most: int) -> int:
+    return max(1, -(-(max(line, default=0) + 1) // most))
+
+
+def _centre(points: Sequence[Point]) -> Point:
+    return fmean(x for x, _ in points), fmean(y for _, y in points)
+
+
+def _ends(series: Iterable[Series]) -> str:
+    ends = [f"{each.name} ends at {number(each.mean[-1][1], 2)}" for each in series if each.mean]
+    return f"{'; '.join(ends)}."
+
+
+def _course_table(
+    head: str, series: Iterable[Series], x_label: str, y_label: str, x_digits: int
+) -> Table:
     """Return five points of every mean line: enough to see its course."""
-    rows = []
-    for each in series:
-        last = len(each.mean) - 1
-        for index in sorted({round(last * share / 4) for share in range(5)}):
-            x, y = each.mean[index]
-            whole = x_label == _AXES["step"][0]
-            rows.append((Cell(each.name), Cell(number(x, 0 if whole else 2)), Cell(number(y, 2))))
-    columns = (Column("arm"), Column(x_label, "number"), Column(y_label, "number"))
+    rows = _course_rows([(each.name, each.mean) for each in series], x_digits)
+    columns = (Column(head), Column(x_label, "number"), Column(y_label, "number"))
     return Table("", columns, tuple(rows), note="Mean of the seeds, at five points of its course.")
+
+
+def _course_rows(
+    lines: Iterable[tuple[str, Sequence[Point]]], x_digits: int
+) -> list[tuple[Cell, ...]]:
+    rows = []
+    for name, line in lines:
+        last = len(line) - 1
+        for index in sorted({round(last * share / 4) for share in range(5) if line}):
+            x, y = line[index]
+            rows.append((Cell(name), Cell(number(x, x_digits)), Cell(number(y, 2))))
+    return rows

@@ -1,4 +1,4 @@
-"""Tables of data: dataset cards, drops, overlap, reward models, steering, samples, the run."""
+"""Tables of data: dataset cards, drops, overlap, reward models, samples, the run."""
 
 from __future__ import annotations
 
@@ -49,39 +49,8 @@ def _reward_row(result: ArmResult) -> tuple[Cell, ...]:
     )
 
 
-def steering_table(view: View) -> Table:
-    """Return each arm's own reward before and after steering, and the KL it took."""
-    return Table(
-        title="Steering",
-        columns=(
-            Column("arm"),
-            Column("seed", "number"),
-            Column("reward before", "number"),
-            Column("reward after", "number"),
-            Column("gain", "number"),
-            Column("KL, nats per response", "number"),
-            Column("prompts", "number"),
-        ),
-        rows=tuple(_steering_row(each) for arm in view.arms for each in view.arm_results(arm)),
-        note="Normalised reward by the arm's own reward model, on held-out prompts; the gain is "
-        "the paired difference.",
-    )
-
-
-def _steering_row(result: ArmResult) -> tuple[Cell, ...]:
-    return (
-        Cell(result.arm),
-        Cell(str(result.seed)),
-        _estimate(result.start, 2),
-        _estimate(result.end, 2),
-        Cell(signed(result.gain.value, 2), (interval(result.gain, 2),)),
-        _estimate(result.kl, 2),
-        Cell(count(result.gain.n)),
-    )
-
-
-def _estimate(estimate: Estimate, digits: int = 3) -> Cell:
-    return Cell(number(estimate.value, digits), (interval(estimate, digits),))
+def _estimate(estimate: Estimate) -> Cell:
+    return Cell(number(estimate.value), (interval(estimate),))
 
 
 def sample_table(view: View, sample: Sample, index: int) -> Table:

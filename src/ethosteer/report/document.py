@@ -5,7 +5,8 @@ from __future__ import annotations
 from ethosteer.records import BenchmarkResult
 from ethosteer.report.answer import answer
 from ethosteer.report.blocks import Block, Code, Document, Figures, Section, Text
-from ethosteer.report.curves import curve_figures, difference_figure
+from ethosteer.report.cross import cross_blocks
+from ethosteer.report.curves import arm_figures, curve_figures
 from ethosteer.report.data import (
     card_table,
     count_table,
@@ -14,11 +15,12 @@ from ethosteer.report.data import (
     provenance_table,
     reward_table,
     sample_table,
-    steering_table,
     time_table,
 )
+from ethosteer.report.differences import difference_figure
 from ethosteer.report.numbers import plural
 from ethosteer.report.published import NOT_LIKE_FOR_LIKE, published_tables
+from ethosteer.report.steering import alarm_table, rate_tables, steering_table
 from ethosteer.report.tables import (
     answers_table,
     comparison_table,
@@ -35,6 +37,10 @@ READING_VERDICTS = (
     "flag marks a degenerate number, such as a constant answer gets: no finding, whatever its "
     "verdict."
 )
+ALONE = (
+    "Reward against KL once more, arm by arm on the same scales: how much reward each arm bought "
+    "with how far it went from the base, seed by seed."
+)
 
 
 def document(view: View) -> Document:
@@ -45,6 +51,7 @@ def document(view: View) -> Document:
         Section("benchmarks", "Benchmarks", _benchmarks(view)),
         Section("differences", "Differences from the control", _differences(view)),
         Section("rewards", "Reward models and steering", _training(view)),
+        Section("cross", "Reward under every reward model", cross_blocks(view)),
         Section("samples", "Sample answers", _samples(view)),
         Section("data", "The data", _data(view)),
         Section("published", "The study of 2024", _published(view)),
@@ -104,16 +111,19 @@ def _differences(view: View) -> tuple[Block, ...]:
 def _training(view: View) -> tuple[Block, ...]:
     if not view.results.arms:
         return ()
-    figures = curve_figures(view)
+    figures, alone, alarms = curve_figures(view), arm_figures(view), alarm_table(view)
     return (
         reward_table(view),
         steering_table(view),
+        *((alarms,) if alarms else ()),
         Text(
             "While steering, every arm's reward is that of its own reward model, normalised so "
             "that base answers have mean 0 and sd 1. Arms are best compared at equal KL, not at "
             "equal steps."
         ),
         *((Figures(figures),) if figures else ()),
+        *((Text(ALONE), Figures(alone)) if alone else ()),
+        *rate_tables(view),
     )
 
 

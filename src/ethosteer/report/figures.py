@@ -8,7 +8,7 @@ stays readable at the width of a telephone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -22,16 +22,29 @@ NAME_LENGTH = 15
 LABEL_GAP = 15.0
 
 Point = tuple[float, float]
+Domain = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One arm's lines: every seed's own, and their mean. ``colour`` counts from 0."""
+    """One arm's lines: every seed's own, and their mean. ``colour`` counts from 0.
+
+    ``marks`` are points of their own beside the lines; a ``quiet`` series is drawn grey and has no
+    name, to be compared with.
+    """
 
     name: str
     colour: int
     mean: tuple[Point, ...]
     seeds: tuple[tuple[Point, ...], ...] = ()
+    marks: tuple[Point, ...] = ()
+    quiet: bool = False
+
+    @property
+    def points(self) -> Iterator[Point]:
+        """All points of all lines and marks that can be drawn."""
+        for line in (self.mean, *self.seeds, self.marks):
+            yield from (point for point in line if isfinite(point[0]) and isfinite(point[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +111,47 @@ def spread(places: Sequence[float], low: float, high: float) -> list[float]:
     return moved
 
 
+def frame(series: Iterable[Series]) -> tuple[Domain, Domain]:
+    """Return the ranges of x and y that hold all series with a little room."""
+    points = [point for each in series for point in each.points]
+    return padded(x for x, _ in points), padded(y for _, y in points)
+
+
 def line_chart(
-    name: str, series: Sequence[Series], *, title: str, text: str, x_label: str, y_label: str
+    name: str,
+    series: Sequence[Series],
+    *,
+    title: str,
+    text: str,
+    x_label: str,
+    y_label: str,
+    within: tuple[Domain, Domain] | None = None,
 ) -> Markup:
     """Draw series as lines, each labelled at its end: means bold, single seeds thin.
 
-    ``name`` makes ids unique in the page; ``title`` and ``text`` are for screen readers.
+    ``name`` makes ids unique in the page; ``title`` and ``text`` are for screen readers; charts
+    that are drawn ``within`` the same frame share their scales.
     """
     height, right = 270, 288
-    points = [point for each in series for line in (each.mean, *each.seeds) for point in line]
-    points = [point for point in points if isfinite(point[0]) and isfinite(point[1])]
-    if not points:
+    if not any(True for each in series for _ in each.points):
         return _svg(name, 40, title, text, [_text("label", 0, 24, "no values")])
-    x = Scale(padded(x for x, _ in points), (46, right))
-    y = Scale(padded(y for _, y in points), (height - 44, 30))
+    x_domain, y_domain = within or frame(series)
+    x, y = Scale(x_domain, (46, right)), Scale(y_domain, (height - 44, 30))
     parts = [_text("label", 0, 14, y_label), _text("label", right, height - 6, x_label, "end")]
     parts += _y_axis(y, right) + _x_axis(x, height - 44, 5)
-    for each in series:
-        parts += [_line(each.colour, "seed", line, x, y) for line in each.seeds]
-    parts += [_line(each.colour, "mean", each.mean, x, y) for each in series]
-    return _svg(name, height, title, text, parts + _end_labels(series, x, y, height - 44))
+    loud = [each for each in series if not each.quiet]
+    parts += [_line("quiet", each.mean, x, y) for each in series if each.quiet]
+    for each in loud:
+        parts += [_line(f"seed {_colour(each.colour)}", line, x, y) for line in each.seeds]
+    parts += [_line(f"mean {_colour(each.colour)}", each.mean, x, y) for each in loud]
+    parts += _end_labels(loud, x, y, height - 44)
+    for each in loud:
+        parts += [_diamond(each.colour, x(a), y(b)) for a, b in each.marks if isfinite(a + b)]
+    return _svg(name, height, title, text, parts)
+
+
+def _colour(colour: int) -> str:
+    return f"s{colour % COLOURS}"
 
 
 def _y_axis(y: Scale, right: float) -> list[Markup]:
@@ -136,11 +170,9 @@ def _x_axis(x: Scale, bottom: float, most: int) -> list[Markup]:
     return parts
 
 
-def _line(colour: int, kind: str, line: Iterable[Point], x: Scale, y: Scale) -> Markup:
+def _line(kind: str, line: Iterable[Point], x: Scale, y: Scale) -> Markup:
     places = [f"{x(a):.1f},{y(b):.1f}" for a, b in line if isfinite(a) and isfinite(b)]
-    return Markup('<polyline class="line {} s{}" points="{}"/>').format(
-        kind, colour % COLOURS, " ".join(places)
-    )
+    return Markup('<polyline class="line {}" points="{}"/>').format(kind, " ".join(places))
 
 
 def _end_labels(series: Sequence[Series], x: Scale, y: Scale, bottom: float) -> list[Markup]:
@@ -184,8 +216,8 @@ def interval_plot(
 def _bar(bar: Bar, x: Scale, y: float, left: float) -> list[Markup]:
     parts = [_text("name", left - 10, y + 4, _short(bar.name), "end")]
     if all(isfinite(value) for value in (bar.value, bar.low, bar.high)):
-        whisker = '<line class="whisker s{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'
-        colour = bar.colour % COLOURS
+        whisker = '<line class="whisker {}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'
+        colour = _colour(bar.colour)
         parts.append(Markup(whisker).format(colour, x(bar.low), y, x(bar.high), y))
         parts.append(_dot(bar.colour, x(bar.value), y, solid=bar.solid))
     parts.append(_text("tick", WIDTH, y - 2, signed(bar.value), "end"))
@@ -211,8 +243,13 @@ def _rule(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
 
 
 def _dot(colour: int, x: float, y: float, *, solid: bool) -> Markup:
-    form = '<circle class="dot {} s{}" cx="{:.1f}" cy="{:.1f}" r="4"/>'
-    return Markup(form).format("solid" if solid else "hollow", colour % COLOURS, x, y)
+    form = '<circle class="dot {} {}" cx="{:.1f}" cy="{:.1f}" r="4"/>'
+    return Markup(form).format("solid" if solid else "hollow", _colour(colour), x, y)
+
+
+def _diamond(colour: int, x: float, y: float) -> Markup:
+    form = '<path class="pick {}" d="M{:.1f} {:.1f}l6 6l-6 6l-6 -6z"/>'
+    return Markup(form).format(_colour(colour), x, y - 6)
 
 
 def _box(kind: str, x: float, y: float, width: float, height: float) -> Markup:

@@ -64,6 +64,30 @@ class View:
         found = [result for result in self.results.arms if result.arm == arm]
         return tuple(sorted(found, key=lambda result: result.seed))
 
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Names of the reward models that judged every model, in the study's order."""
+        cells = (*self.results.cross_rewards, *self.results.cross_accuracies)
+        return tuple(dict.fromkeys(cell.judge for cell in cells))
+
+    def own_judge(self, arm: str) -> str | None:
+        """Name the reward model that an arm was steered by, None where it cannot be told.
+
+        Arms of the same pairs have one reward model, named after the first of them, and so one
+        normalisation in every seed.
+        """
+        if arm in self.judges:
+            return arm
+        scale = self._normalisation(arm)
+        shared = (judge for judge in self.judges if scale and self._normalisation(judge) == scale)
+        return next(shared, None)
+
+    def _normalisation(self, arm: str) -> list[tuple[int, float, float]]:
+        return [
+            (own.seed, own.normalisation_gain, own.normalisation_bias)
+            for own in self.arm_results(arm)
+        ]
+
     def cell(
         self, benchmark: BenchmarkResult, model: str, metric: str = ""
     ) -> BenchmarkCell | None:
