@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from itertools import combinations
 from typing import Literal
 
@@ -12,6 +13,7 @@ from ethosteer.records import (
     BenchmarkCell,
     BenchmarkResult,
     Comparison,
+    CrossCell,
     CurvePoint,
     DatasetCard,
     Estimate,
@@ -19,6 +21,8 @@ from ethosteer.records import (
     Overlap,
     Sample,
     SampleAnswer,
+    Slope,
+    SlopeResult,
     StageTime,
     StudyResults,
     Verdict,
@@ -47,6 +51,26 @@ BENCHMARKS: dict[str, tuple[str, str, Better, int, float, tuple[float, ...]]] = 
     "scruples_original": ("Scruples (2024 protocol)", "mcc", "higher", 500, 0.9,
                           (0.012, 0.041, 0.060, -0.018, 0.094, 0.131)),
 }  # fmt: skip
+
+
+# the mean reward of each model's answers (order of MODELS) under each reward model (of ARMS)
+CROSS = (
+    (-0.31, -0.22, -0.18, -0.40),
+    (0.01, -0.02, 0.00, 0.02),
+    (1.15, 0.12, 0.21, 0.48),
+    (-0.36, 1.95, -0.08, -0.64),
+    (0.24, -0.11, 0.75, 0.19),
+    (0.62, -0.19, 0.30, 1.45),
+)
+# each reward model's accuracy (columns) on each dataset's held-out pairs (rows)
+ACCURACIES = (
+    (0.62, 0.47, 0.58, 0.59),
+    (0.44, 0.67, 0.51, 0.38),
+    (0.57, 0.49, 0.72, 0.60),
+    (0.63, 0.41, 0.58, 0.77),
+)
+STOPPED = ("deontology", 1)
+STOPPED_AFTER = 200
 
 
 def example_results(seeds: tuple[int, ...] = SEEDS) -> StudyResults:
@@ -84,6 +108,9 @@ def example_results(seeds: tuple[int, ...] = SEEDS) -> StudyResults:
             StageTime("compare", 21.0),
         ),
         margin=MARGIN,
+        cross_rewards=tuple(_cross_rewards()),
+        cross_accuracies=tuple(_cross_accuracies()),
+        slopes=tuple(_slopes(len(seeds))),
     )
 
 
@@ -132,8 +159,13 @@ def _card(place: int, name: str) -> DatasetCard:
 def _arm(place: int, arm: str, seed: int) -> ArmResult:
     top = (1.1, 1.9, 0.7, 1.4)[place] + 0.1 * seed
     noise = random.Random(f"{arm}{seed}")
-    curve = tuple(_point(step, top, noise) for step in range(1, 401))
-    half = 0.11
+    algorithm = "dpo" if arm == "utilitarianism" else "ppo"
+    ran_away = (arm, seed) == STOPPED
+    steps = range(0, 400, 5 if algorithm == "dpo" else 1)
+    curve = [_point(step, top, noise, place) for step in steps]
+    if ran_away:
+        curve = curve[:STOPPED_AFTER] + [_astray(point) for point in curve[STOPPED_AFTER:][:8]]
+    half, end = 0.11, 0.8 * top if ran_away else top
     return ArmResult(
         arm=arm,
         seed=seed,
@@ -142,15 +174,25 @@ def _arm(place: int, arm: str, seed: int) -> ArmResult:
         normalisation_gain=0.83 + 0.1 * place,
         normalisation_bias=-0.31 + 0.2 * place,
         start=_estimate(0.02 * place, 0.12, 64),
-        end=_estimate(top, 0.13, 64),
-        gain=_estimate(top - 0.02 * place, half, 64),
-        kl=_estimate(5.2 + 0.4 * place, 0.6, 64),
-        curve=curve,
+        end=_estimate(end, 0.13, 64),
+        gain=_estimate(end - 0.02 * place, half, 64),
+        kl=_estimate(4.1 if ran_away else curve[-1].kl, 0.6, 64),
+        curve=tuple(curve),
+        algorithm=algorithm,
+        step=curve[-1].step - 1 if ran_away else 400,
+        stopped="KL 230 nats at step 207, above max_kl 200" if ran_away else "",
     )
 
 
-def _point(step: int, top: float, noise: random.Random) -> CurvePoint:
+def _point(step: int, top: float, noise: random.Random, place: int) -> CurvePoint:
     share = 1 - math.exp(-step / 130)
+    rewards = {
+        judge: CROSS[2 + place][column] * share + noise.gauss(0, 0.05)
+        for column, judge in enumerate(ARMS)
+    }
+    alarms: tuple[str, ...] = ("length drift",) if top > 1.95 and step >= 395 else ()
+    if place == 1 and step % 5 == 0 and step > 300:
+        alarms += ("reward up while that of deontology, virtue falls",)
     return CurvePoint(
         step=step,
         reward=top * share + noise.gauss(0, 0.12),
@@ -160,11 +202,56 @@ def _point(step: int, top: float, noise: random.Random) -> CurvePoint:
         response_tokens=72 + 12 * share,
         eos_share=0.2,
         entropy=4.1 - share,
-        policy_loss=-0.01,
+        loss=-0.01,
         value_loss=0.2,
         clip_share=0.08,
-        alarms=("length drift",) if top > 1.95 and step > 395 else (),
+        rewards=rewards if step % 5 == 0 else {},
+        alarms=alarms,
     )
+
+
+def _astray(point: CurvePoint) -> CurvePoint:
+    """Return what a point looks like when an arm runs away; the last one ends the arm."""
+    last = point.step == STOPPED_AFTER + 7
+    alarms = ("negative KL", "stopped") if last else ()
+    return replace(point, kl=point.kl + 28 * (point.step - STOPPED_AFTER + 1), alarms=alarms)
+
+
+def _cross_rewards() -> list[CrossCell]:
+    return [
+        CrossCell(model, judge, _estimate(value, 0.15, 64))
+        for model, row in zip(MODELS, CROSS, strict=True)
+        for judge, value in zip(ARMS, row, strict=True)
+    ]
+
+
+def _cross_accuracies() -> list[CrossCell]:
+    return [
+        CrossCell(name, judge, _estimate(value, 0.06, 200))
+        for name, row in zip(ARMS, ACCURACIES, strict=True)
+        for judge, value in zip(ARMS, row, strict=True)
+    ]
+
+
+def _slopes(seeds: int) -> list[SlopeResult]:
+    rises = dict(zip(ARMS, (0.221, 0.412, 0.148, 0.303), strict=True))
+    own = [
+        SlopeResult(arm, "", Slope(rise, rise - 0.04, rise + 0.04, 0.0004, seeds))
+        for arm, rise in rises.items()
+    ]
+    pairs = [
+        SlopeResult(a, b, _slope_between(rises[a] - rises[b], seeds), adjusted)
+        for (a, b), adjusted in zip(
+            combinations([arm for arm in ARMS if arm != "utilitarianism"], 2),
+            (0.003, 0.21, 0.048),
+            strict=True,
+        )
+    ]
+    return own + pairs
+
+
+def _slope_between(value: float, seeds: int) -> Slope:
+    return Slope(value, value - 0.09, value + 0.09, 0.001, seeds)
 
 
 def _benchmark(name: str, seeds: tuple[int, ...]) -> BenchmarkResult:

@@ -107,7 +107,14 @@ def test_numbers_in_the_sentences_are_the_results() -> None:
     said = _text(View(example_results()))
     assert "virtue is better (+0.068 [0.061, 0.075], adjusted p\u202f<\u202f0.001)" in said
     assert "harmless: its own reward rose by +1.88 [1.77, 1.99] and +1.98 [1.87, 2.09]" in said
-    assert "alarms in training (5 times): length drift" in said
+    assert (
+        "under the reward of deontology and virtue its answers fell below fine-tuned's; alarms in "
+        "training: own reward up, another down at 38 points and length drift at 5 points." in said
+    )
+    assert (
+        "stopped early (seed 1: KL 230 nats at step 207, above max_kl 200); alarms in training: "
+        "negative KL at 1 point." in said
+    )
     assert "deontology with ETHICS deontology (5.3\u202f% of pairs)" in said
     assert "±0.020" in said
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from ethosteer.records import BASE, Sample, SampleAnswer, StudyResults
+from ethosteer.records import BASE, FINETUNED, CrossCell, Sample, SampleAnswer, StudyResults
 from ethosteer.report import write_report
 from ethosteer.report.markdown import escape
-from tests.report.example import example_outcomes, example_results
+from tests.report.example import ARMS, example_outcomes, example_results
 
 SCRIPT = "<script>alert('one')</script>"
 HANDLER = '"><img src=x onerror="alert(2)">'
@@ -52,7 +52,17 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     results = example_results()
     card = replace(results.cards[0], name=HOSTILE, source=HOSTILE, licence=HOSTILE)
-    arm = replace(results.arms[0], arm=HOSTILE)
+    points = tuple(
+        replace(point, rewards={HOSTILE: point.reward, "virtue": 0.0}, alarms=(HOSTILE,))
+        for point in results.arms[0].curve[::5]
+    )
+    arm = replace(results.arms[0], arm=HOSTILE, stopped=HOSTILE, algorithm=HOSTILE, curve=points)
+    estimate = results.cross_rewards[0].estimate
+    rise = replace(estimate, value=3.0, low=2.9, high=3.1)
+    fall = replace(estimate, value=-3.0, low=-3.1, high=-2.9)
+    cells = (CrossCell(HOSTILE, HOSTILE, rise), CrossCell(HOSTILE, "virtue", fall))
+    control = tuple(CrossCell(FINETUNED, name, estimate) for name in (HOSTILE, "virtue"))
+    slope = replace(results.slopes[0], a=HOSTILE)
     sample = Sample(HOSTILE, (SampleAnswer(BASE, HOSTILE, {HOSTILE: 1.0}),))
     bad = replace(
         results,
@@ -64,6 +74,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
         benchmarks=(replace(results.benchmarks[0], title=HOSTILE), *results.benchmarks[1:]),
         samples=(sample,),
         provenance={HOSTILE: HOSTILE},
+        cross_rewards=(*control, *cells),
+        cross_accuracies=(*cells, CrossCell("virtue", HOSTILE, fall)),
+        slopes=(slope, replace(slope, b=HOSTILE)),
     )
     return _write(tmp_path_factory.mktemp("hostile"), bad)
 
@@ -166,13 +179,20 @@ def test_both_files_hold_the_same_content(pages: tuple[str, str]) -> None:
         "ethosteer run study.toml",
         "no contrast",
         "4 CPU cores, 16 GiB memory",
+        "under its own reward it rises above fine-tuned (+1.95 [1.80, 2.10])",
+        "↓ −0.64",
+        "The reward model of virtue prefers the rejected response of harmless's pairs",
+        "no difference shown",
+        "stopped early: KL 230 nats at step 207, above max_kl 200",
+        "virtue: reward against KL",
+        "38 of 160",
     ):
         assert said in text, said
         assert said in rendered, said
     titles = re.findall(r"<h2>([^<]*)</h2>", html)
     assert titles == re.findall(r"(?m)^## (.*)$", markdown)
-    assert len(titles) == 8
-    assert html.count("<svg") == len(example_results().benchmarks) + 3
+    assert len(titles) == 9
+    assert html.count("<svg") == len(example_results().benchmarks) + 3 + 2 * len(ARMS)
 
 
 def test_hostile_text_is_text_in_html(hostile: tuple[str, str]) -> None:
@@ -183,6 +203,21 @@ def test_hostile_text_is_text_in_html(hostile: tuple[str, str]) -> None:
     assert SCRIPT in page.text
     assert HANDLER in page.text
     assert "\x00" not in html
+
+
+def test_hostile_names_reach_every_new_place_as_text(hostile: tuple[str, str]) -> None:
+    text = re.sub(r"\s+", " ", Page(hostile[0]).text)
+    for said in (
+        f"reward: {SCRIPT}",
+        "under its own reward it rises above fine-tuned (+3.00 [2.90, 3.10])",
+        f"The reward model of {SCRIPT}",
+        f"Answers of {SCRIPT}",
+        f"stopped early: {SCRIPT}",
+        "How fast rewards rise",
+        "Whether rewards rise at different rates",
+        "Alarms while steering",
+    ):
+        assert said in text, said
 
 
 def test_hostile_text_is_text_in_markdown(hostile: tuple[str, str]) -> None:
@@ -220,8 +255,12 @@ def test_line_breaks_stay_in_one_cell() -> None:
 
 
 @pytest.mark.parametrize(
-    "empty", ["cards", "overlaps", "arms", "benchmarks", "comparisons", "samples", "times"]
-)
+    "empty",
+    [
+        "cards", "overlaps", "arms", "benchmarks", "comparisons", "samples", "times",
+        "cross_rewards", "cross_accuracies", "slopes",
+    ],
+)  # fmt: skip
 def test_an_incomplete_study_still_has_a_report(tmp_path: Path, empty: str) -> None:
     html, _ = _write(tmp_path, replace(example_results(), **{empty: ()}))  # type: ignore[arg-type]
     assert "The answer" in html
@@ -232,3 +271,50 @@ def test_a_study_without_curves_or_outcomes_has_a_report(tmp_path: Path) -> None
     arms = tuple(replace(each, curve=()) for each in results.arms)
     write_report(replace(results, arms=arms), [], tmp_path)
     assert "Reward over steps" not in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_results_of_before_lack_the_sections_that_they_have_nothing_for(tmp_path: Path) -> None:
+    results = example_results()
+    arms = tuple(
+        replace(
+            each,
+            algorithm="ppo",
+            step=0,
+            stopped="",
+            curve=tuple(replace(point, rewards={}, alarms=()) for point in each.curve),
+        )
+        for each in results.arms
+    )
+    older = replace(results, arms=arms, cross_rewards=(), cross_accuracies=(), slopes=())
+    for text in _write(tmp_path, older):
+        for absent in ("Reward under every", "How fast", "different rates", "Alarms while"):
+            assert absent not in text
+        assert "Reward over steps" in text
+        assert "PPO step" in text
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(one: str, other: str) -> float:
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_on_tinted_cells_has_contrast_in_every_scheme(pages: tuple[str, str]) -> None:
+    style = pages[0].partition("<style>")[2].partition("</style>")[0]
+    schemes = [
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+        for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    ]
+    assert len(schemes) == 3
+    light, dark = ({**schemes[0], **each} for each in schemes[:2])
+    names = [f"{side}{strength}" for side in ("above", "below") for strength in (1, 2, 3)]
+    for scheme in (light, dark):
+        for name in names:
+            assert _contrast(scheme["ink"], scheme[name]) >= 4.5, name
+    assert {name: schemes[2][name] for name in names} == {name: light[name] for name in names}
+    assert re.search(r":is\(\.above1[^)]*\.below3\) \.small \{ color: var\(--ink\); \}", style)

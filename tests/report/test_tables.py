@@ -2,8 +2,8 @@ from dataclasses import replace
 
 from ethosteer.records import SliceCell
 from ethosteer.report.blocks import Table
-from ethosteer.report.curves import binned_curve, difference_figure, mean_line
-from ethosteer.report.data import count_table, drop_table, reward_table, steering_table
+from ethosteer.report.data import count_table, drop_table, reward_table
+from ethosteer.report.differences import difference_figure
 from ethosteer.report.numbers import interval, number
 from ethosteer.report.published import PUBLISHED, published_tables
 from ethosteer.report.tables import (
@@ -121,11 +121,9 @@ def test_models_on_different_items_are_told() -> None:
     assert "toxigen" in unequal_items(View(RESULTS, outcomes[2:]))
 
 
-def test_training_tables() -> None:
+def test_reward_models() -> None:
     rewards = [[cell.text for cell in row] for row in reward_table(VIEW).rows]
     assert rewards[-1] == ["virtue", "1", "0.770", "400", "+0.30", "1.130", "0.290"]
-    steering = [[cell.text for cell in row] for row in steering_table(VIEW).rows]
-    assert steering[0] == ["deontology", "0", "0.00", "1.10", "+1.10", "5.20", "64"]
 
 
 def test_cards_and_drops() -> None:
@@ -160,13 +158,3 @@ def test_published_rates_match_the_published_counts() -> None:
     ]  # fmt: skip
     assert [round(each.toxigen_acc * 940) for each in PUBLISHED] == [402, 404, 403, 403, 400, 401]
     assert [sum(each.scruples) for each in PUBLISHED] == [100, 500, 500, 500, 500, 100]
-
-
-def test_curves_are_averaged_by_step() -> None:
-    curve = RESULTS.arms[0].curve
-    binned = binned_curve(curve[:5], 2)
-    assert list(binned) == [2, 4, 5]
-    assert binned[2].reward == (curve[0].reward + curve[1].reward) / 2
-    assert binned[5].kl == curve[4].kl
-    lines = [{1: (0.0, 1.0), 2: (0.0, 3.0)}, {2: (1.0, 5.0), 3: (9.0, 9.0)}]
-    assert mean_line(lines) == ((0.5, 4.0),)

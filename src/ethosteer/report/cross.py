@@ -25,6 +25,10 @@ NO_CONFLICT = (
     f"No arm's own reward rises clearly above {FINETUNED} while another reward model's falls "
     "clearly below it."
 )
+COURSES = (
+    "How that came about: the mean reward of each arm's answers to its steering prompts, under "
+    "every reward model, over the steps; all on the same scales."
+)
 UNCORRECTED = (
     "Intervals are of one number each, uncorrected: among many cells some stand out by chance."
 )
@@ -36,7 +40,7 @@ def cross_blocks(view: View) -> tuple[Block, ...]:
     figures = judged_figures(view)
     return (
         *((Text(READING), *_conflicts(view), rewards) if rewards else ()),
-        *((Figures(figures),) if figures else ()),
+        *((Text(COURSES), Figures(figures)) if figures else ()),
         *((accuracies, *_opposed(view)) if accuracies else ()),
     )
 
@@ -58,10 +62,13 @@ def reward_matrix(view: View) -> Table | None:
     amount = " to ".join(count(size) for size in dict.fromkeys((sizes[0], sizes[-1])))
     return Table(
         title="Mean reward of each model's answers",
-        columns=(Column("answers of"), *(Column(f"reward: {name}", "number") for name in view.judges)),
+        columns=(
+            Column("answers of"),
+            *(Column(f"reward: {name}", "number") for name in view.judges),
+        ),
         rows=rows,
-        note="Normalised (sd of base answers), on the same held-out prompts for all models, with "
-        f"95 % intervals; n = {amount}. Framed: the arm's own reward model. A stronger tint is a "
+        note=f"Normalised (sd of base answers), over the same {amount} held-out prompts for all "
+        "models, with 95 % intervals. Framed: the arm's own reward model. A stronger tint is a "
         f"difference beyond {REWARD_STEPS[0]:g}, and beyond {REWARD_STEPS[1]:g}, from {FINETUNED}. "
         f"{UNCORRECTED}",
     )
@@ -70,18 +77,21 @@ def reward_matrix(view: View) -> Table | None:
 def accuracy_matrix(view: View) -> Table | None:
     """Return every reward model's accuracy on every dataset's held-out pairs; None without."""
     cells = _by_place(view.results.cross_accuracies)
-    names = list(dict.fromkeys(name for name, _ in cells))
-    if not names:
+    sizes = {cell.name: cell.estimate.n for cell in cells.values()}
+    if not sizes:
         return None
     return Table(
         title="Accuracy of each reward model on each dataset's held-out pairs",
-        columns=(Column("pairs of"), *(Column(f"reward: {name}", "number") for name in view.judges)),
+        columns=(
+            Column("pairs of"),
+            *(Column(f"reward: {name}", "number") for name in view.judges),
+        ),
         rows=tuple(
             (
-                Cell(name),
+                Cell(name, (f"{count(sizes[name])} pairs",)),
                 *(_accuracy_cell(cells.get((name, judge)), name == judge) for judge in view.judges),
             )
-            for name in names
+            for name in sizes
         ),
         note="The share of pairs whose chosen response gets the higher reward, with its 95 % "
         f"interval. Clearly above chance ({CHANCE:g}; ↑, blue) two datasets agree on what is "
@@ -164,7 +174,7 @@ def _accuracy_cell(cell: CrossCell | None, own: bool) -> Cell:
     if cell is None:
         return Cell(NONE)
     side = _side(cell.estimate, CHANCE, CHANCE)
-    moved = side * abs(cell.estimate.value - CHANCE)
+    moved = side * abs(cell.estimate.value - CHANCE) if side else 0.0
     small = (interval(cell.estimate, 2), *(("own",) if own else ()))
     text = _arrow(moved) + number(cell.estimate.value, 2)
     return Cell(text, small, tint=_tint(moved, ACCURACY_STEPS), ring=own)
@@ -179,7 +189,7 @@ def _moved(view: View, cell: CrossCell) -> float:
     if start is None or cell.name in CONTROLS:
         return 0.0
     side = _side(cell.estimate, start.estimate.low, start.estimate.high)
-    return side * abs(cell.estimate.value - start.estimate.value)
+    return side * abs(cell.estimate.value - start.estimate.value) if side else 0.0
 
 
 def _side(estimate: Estimate, low: float, high: float) -> int:

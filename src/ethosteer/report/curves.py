@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite
 from statistics import fmean
 
@@ -82,15 +82,12 @@ def all_axes(view: View) -> tuple[Axes, Axes, Axes]:
 
 
 def _kl_limit(results: Iterable[ArmResult]) -> float:
-    """Return the KL up to which curves are drawn: an arm that ran away would flatten the rest."""
-    calm = [
-        point.kl
-        for each in results
-        if not each.stopped
-        for point in each.curve
-        if isfinite(point.kl)
-    ]
-    return RUNAWAY * max(calm) if calm else inf
+    """Return the KL up to which stopped arms are drawn: one far beyond would flatten the rest."""
+    calm = [each for each in results if not each.stopped]
+    measured = [point.kl for each in calm for point in each.curve]
+    measured += [each.kl.value for each in calm]
+    largest = max((kl for kl in measured if isfinite(kl)), default=0.0)
+    return RUNAWAY * largest if largest > 0 else inf
 
 
 def curve_figures(view: View) -> tuple[Figure, ...]:
@@ -129,7 +126,7 @@ def judged_figures(view: View) -> tuple[Figure, ...]:
     figures = []
     for index, (arm, series) in enumerate(panels):
         own = view.own_judge(arm)
-        note = f"Own reward model: {own}." if own else ""
+        notes = (f"Own reward model: {own}." if own else "", _stopped_note(view.arm_results(arm)))
         svg = line_chart(
             f"judged-{index}",
             series,
@@ -140,7 +137,7 @@ def judged_figures(view: View) -> tuple[Figure, ...]:
             within=within,
         )
         table = _course_table("reward model", series, x_label, y_label, 0)
-        figures.append(Figure(svg, f"Answers of {arm}", _seeds_note(view, arm) + note, table))
+        figures.append(Figure(svg, f"Answers of {arm}", " ".join(filter(None, notes)), table))
     return tuple(figures)
 
 
@@ -168,13 +165,14 @@ def _together(view: View, name: str, axes: Axes) -> Figure:
     drawn = [series for arm in view.arms if (series := _series(view, arm, axes)).mean]
     svg = line_chart(
         name,
-        [Series(each.name, each.colour, each.mean, each.seeds, _mean_mark(each)) for each in drawn],
+        [replace(each, marks=_marks(view, each)) for each in drawn],
         title=axes.title,
         text=f"{axes.y_label} over {axes.x_label}: {_ends(drawn)}",
         x_label=axes.x_label,
         y_label=axes.y_label,
     )
-    seeds = "Bold: mean of the seeds; thin: each seed. " if _seeded(view) else "One seed. "
+    many = len(view.results.seeds) > 1
+    seeds = "Bold: mean of the seeds; thin: each seed. " if many else "One seed. "
     note = f"{seeds}Diamond: the evaluated checkpoint, on held-out prompts.{_averaged(view, axes)}"
     table = _course_table("arm", drawn, axes.x_label, axes.y_label, axes.x_digits)
     return Figure(svg, axes.title, note + _beyond(view, axes), table)
@@ -182,25 +180,24 @@ def _together(view: View, name: str, axes: Axes) -> Figure:
 
 def _alone(view: View, index: int, drawn: Sequence[Series], axes: Axes) -> Figure:
     """Draw one arm's seeds and evaluated checkpoints, with the other arms' means behind them."""
-    own = drawn[index]
-    others = [
-        Series(each.name, each.colour, each.mean, quiet=True)
-        for place, each in enumerate(drawn)
-        if place != index
-    ]
+    arm = drawn[index]
+    others = [replace(each, seeds=(), marks=(), quiet=True) for each in drawn if each is not arm]
+    results = view.arm_results(arm.name)
+    names = [f"seed {each.seed}" for each in results if each.curve]
+    lines = arm.seeds or (arm.mean,)
+    seeds = [Series(name, arm.colour, line) for name, line in zip(names, lines, strict=True)]
+    marks = Series("", arm.colour, (), marks=arm.marks)
+    title = f"{arm.name}: reward against KL"
     svg = line_chart(
         f"course-{index}",
-        [*others, own],
-        title=f"{own.name}: {axes.title.lower()}",
-        text=f"{axes.y_label} over {axes.x_label}: {_ends([own])}",
+        [*others, *seeds, marks],
+        title=title,
+        text=f"{axes.y_label} over {axes.x_label}: {_ends(seeds)}",
         x_label=axes.x_label,
         y_label=axes.y_label,
         within=frame(drawn),
     )
-    results = view.arm_results(own.name)
-    names = [f"seed {each.seed}" for each in results if each.curve]
-    lines = own.seeds or (own.mean,)
-    rows = _course_rows(list(zip(names, lines, strict=True)), axes.x_digits)
+    rows = _course_rows([(each.name, each.mean) for each in seeds], axes.x_digits)
     rows += [
         (
             Cell(f"seed {each.seed}, evaluated"),
@@ -210,24 +207,18 @@ def _alone(view: View, index: int, drawn: Sequence[Series], axes: Axes) -> Figur
         for each in results
     ]
     columns = (Column("seed"), Column(axes.x_label, "number"), Column(axes.y_label, "number"))
-    note = f"{_seeds_note(view, own.name)}Diamonds: evaluated checkpoints. Grey: the other arms."
-    return Figure(svg, f"{own.name}: {axes.title.lower()}", note, Table("", columns, tuple(rows)))
+    return Figure(svg, title, _stopped_note(results), Table("", columns, tuple(rows)))
 
 
-def _seeded(view: View) -> bool:
-    return len(view.results.seeds) > 1
-
-
-def _seeds_note(view: View, arm: str) -> str:
-    """Say where a mean of seeds ends before its longest seed does."""
-    results = view.arm_results(arm)
+def _stopped_note(results: Sequence[ArmResult]) -> str:
+    """Say which seeds have a shorter line, and what that means for a mean."""
     stopped = [str(each.seed) for each in results if each.stopped]
     if not stopped:
         return ""
     if len(results) == 1:
-        return "Stopped early. "
-    named = f"Seed {stopped[0]} was" if len(stopped) == 1 else f"Seeds {listing(stopped)} were"
-    return f"{named} stopped early; the mean ends there. "
+        return "Stopped early."
+    seeds = f"Seed {stopped[0]} was" if len(stopped) == 1 else f"Seeds {listing(stopped)} were"
+    return f"{seeds} stopped early; means over the seeds end there."
 
 
 def _averaged(view: View, axes: Axes) -> str:
@@ -246,29 +237,34 @@ def _beyond(view: View, axes: Axes) -> str:
     return f" Not drawn, for it would flatten the rest: the end of {listing(gone)}." if gone else ""
 
 
-def _mean_mark(series: Series) -> tuple[Point, ...]:
+def _marks(view: View, series: Series) -> tuple[Point, ...]:
+    """Return the mean of an arm's marks, or each where its seeds' steps differ."""
     marks = [(x, y) for x, y in series.marks if isfinite(x) and isfinite(y)]
-    return ((fmean(x for x, _ in marks), fmean(y for _, y in marks)),) if marks else ()
+    steps = {evaluated_step(each) for each in view.arm_results(series.name)}
+    return (_centre(marks),) if marks and len(steps) == 1 else tuple(marks)
 
 
 def _series(view: View, arm: str, axes: Axes) -> Series:
     """Return an arm's lines and evaluated checkpoints; one seed is its own mean."""
     results = view.arm_results(arm)
-    lines = [line_of(each.curve, axes) for each in results if each.curve]
+    lines = [line_of(each, axes) for each in results if each.curve]
     mean = mean_line(lines)
     width = max((_width(line, axes.most) for line in lines), default=1)
     seeds = tuple(binned(line, width) for line in lines) if lines[1:] else ()
-    within = [each for each in results if not each.kl.value > axes.limit]
+    within = [each for each in results if not (each.stopped and each.kl.value > axes.limit)]
     marks = tuple((axes.x_end(each), axes.y_end(each)) for each in within)
     return Series(arm, view.arms.index(arm), binned(mean, width), seeds, marks)
 
 
-def line_of(curve: Iterable[CurvePoint], axes: Axes) -> Line:
-    """Return what is drawn of a curve, by step: what is finite and within the axes' limit."""
+def line_of(result: ArmResult, axes: Axes) -> Line:
+    """Return what is drawn of an arm's curve, by step: what is finite and, if it was stopped,
+    within the axes' limit.
+    """
+    limit = axes.limit if result.stopped else inf
     return {
         point.step: (axes.x(point), axes.y(point))
-        for point in curve
-        if isfinite(axes.x(point)) and isfinite(axes.y(point)) and not point.kl > axes.limit
+        for point in result.curve
+        if isfinite(axes.x(point)) and isfinite(axes.y(point)) and not point.kl > limit
     }
 
 
@@ -317,7 +313,7 @@ def _course_table(
 def _course_rows(
     lines: Iterable[tuple[str, Sequence[Point]]], x_digits: int
 ) -> list[tuple[Cell, ...]]:
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for name, line in lines:
         last = len(line) - 1
         for index in sorted({round(last * share / 4) for share in range(5) if line}):

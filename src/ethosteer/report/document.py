@@ -39,7 +39,8 @@ READING_VERDICTS = (
 )
 ALONE = (
     "Reward against KL once more, arm by arm on the same scales: how much reward each arm bought "
-    "with how far it went from the base, seed by seed."
+    "with how far it went from the base, seed by seed. Diamonds: the evaluated checkpoints, on "
+    "held-out prompts. Grey: the other arms."
 )
 
 

@@ -143,7 +143,7 @@ def line_chart(
     parts += [_line("quiet", each.mean, x, y) for each in series if each.quiet]
     for each in loud:
         parts += [_line(f"seed {_colour(each.colour)}", line, x, y) for line in each.seeds]
-    parts += [_line(f"mean {_colour(each.colour)}", each.mean, x, y) for each in loud]
+    parts += [_line(f"mean {_colour(each.colour)}", each.mean, x, y) for each in loud if each.mean]
     parts += _end_labels(loud, x, y, height - 44)
     for each in loud:
         parts += [_diamond(each.colour, x(a), y(b)) for a, b in each.marks if isfinite(a + b)]

@@ -61,7 +61,8 @@ def _block(block: Block) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    return f"**{escape(figure.title)}**\n\n{escape(figure.note)}\n\n{_table(figure.table)}"
+    parts = (f"**{escape(figure.title)}**", escape(figure.note), _table(figure.table))
+    return "\n\n".join(filter(None, parts))
 
 
 def _table(table: Table) -> str:

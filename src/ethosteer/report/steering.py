@@ -30,6 +30,7 @@ RULES = {
     "kl": "Evaluated is each arm's last checkpoint within the study's KL target, so arms are "
     "compared at about equal KL rather than at equal steps.",
 }
+STOPPED = "stopped"
 ANOTHER_FALLS = "own reward up, another down"
 MEANINGS = {
     "length drift": "answers less than half or more than twice as long as at the start",
@@ -37,7 +38,7 @@ MEANINGS = {
     "negative KL": "the estimate of KL fell below 0, which the true KL cannot",
     "ratio drift": "the first update did not start from the policy that had sampled",
     "not finite": "a reward, KL or gradient was not a finite number",
-    "stopped": "the arm was ended early at this point",
+    STOPPED: "the arm was ended early at this point",
     ANOTHER_FALLS: "the answers' reward fell under the reward models named below the alarm",
 }
 _FALL = re.compile(r"reward up while that of (.+) falls")
@@ -120,8 +121,16 @@ def alarms_of(results: Iterable[ArmResult]) -> list[Alarm]:
             counts = others.setdefault(name, {})
             for judge in fallen:
                 counts[judge] = counts.get(judge, 0) + 1
+    # other rewards are measured at some points only, so that alarm can ring at no others
+    judged = sum(bool(point.rewards) for point in points)
     found = [
-        Alarm(name, len(steps), len(points), min(steps), others[name])
+        Alarm(
+            name,
+            len(steps),
+            judged if name == ANOTHER_FALLS else len(points),
+            min(steps),
+            others[name],
+        )
         for name, steps in rung.items()
     ]
     return sorted(found, key=lambda alarm: -alarm.points)
@@ -134,9 +143,16 @@ def _kind(alarm: str) -> tuple[str, list[str]]:
 
 
 def alarms_said(results: Iterable[ArmResult]) -> str:
-    """Sum up the alarms of one arm in words; "" where none rang."""
+    """Sum up the alarms of one arm in words; "" where none rang.
+
+    That an arm was stopped is left out: it is told by its reason.
+    """
     return listing(
-        [f"{alarm.name} at {plural(alarm.points, 'point')}" for alarm in alarms_of(results)]
+        [
+            f"{alarm.name} at {plural(alarm.points, 'point')}"
+            for alarm in alarms_of(results)
+            if alarm.name != STOPPED
+        ]
     )
 
 
@@ -156,7 +172,7 @@ def alarm_table(view: View) -> Table | None:
             Column("alarm"),
             Column("points", "number"),
             Column("first at step", "number"),
-            Column("what it means"),
+            Column("what it means", "long"),
         ),
         rows=tuple(rows),
         note="An alarm marks a measured point of the curve that a reader should look at; seeds of "
