@@ -130,3 +130,26 @@ def tokens_run() -> Callable[[SharedBase], AbstractContextManager[list[int]]]:
             hook.remove()
 
     return count
+
+
+@pytest.fixture(scope="session")
+def read_events() -> Callable[[Path], dict[str, list[tuple[int, float]]]]:
+    """Return a function that reads what TensorBoard's own reader finds below a folder.
+
+    It gives (step, value) by the scalar's name.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+        EventAccumulator,
+    )
+
+    def read(folder: Path) -> dict[str, list[tuple[int, float]]]:
+        found: dict[str, list[tuple[int, float]]] = {}
+        for place in {path.parent for path in folder.rglob("events.out.*")}:
+            events = EventAccumulator(str(place))
+            events.Reload()
+            for name in events.Tags()["scalars"]:
+                assert name not in found
+                found[name] = [(event.step, event.value) for event in events.Scalars(name)]
+        return found
+
+    return read

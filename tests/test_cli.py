@@ -116,6 +116,17 @@ def test_malformed_data_gives_one_line_and_status_2(
         (["run", "demo", "--set", "arms.duty={}"], "duty"),
         (["run", "demo", "--set", "benchmarks.toxgen={}"], "toxigen"),
         (["run", "demo", "--set", "benchmarks.scruples.source='x'"], "it has ethics-aita"),
+        (["run", "demo", "--set", "steer.algorithm=grpo"], "'rloo', 'dpo' or 'best_of_n'"),
+        (["run", "demo", "--set", "arms.virtue.algorithm=grpo"], "arms.virtue.algorithm: "),
+        (
+            ["run", "demo", "--set", "arms.virtue.algorithm=rloo", "--set", "steer.batch=6"],
+            "steer.batch must be a multiple of steer.rloo.answers",
+        ),
+        (
+            ["run", "demo", "--set", "steer.select=kl", "--set", "steer.kl_target=none"],
+            "select = 'kl' needs a kl_target",
+        ),
+        (["run", "demo", "--set", "steer.clip=0.2"], "unknown key steer.clip"),
         (["run", "demo", "--data-dir", "/no/such/folder"], "no such folder"),
         (["run", "demo", "--set", "base.model=/no/such/model"], "model /no/such/model"),
         (["curate", "duty"], "deontology"),
@@ -132,6 +143,33 @@ def test_wrong_settings_give_one_line_and_status_2(
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert expected in err
+
+
+@pytest.mark.parametrize(
+    ("trackers", "expected"),
+    [
+        ("['tensorbord']", "track.trackers: unknown tracker 'tensorbord'; known: "),
+        ("['clearml']", "track.trackers: clearml is not installed (pip install clearml)"),
+    ],
+)
+def test_a_tracker_that_cannot_be_had_is_told_before_any_model_is_loaded(
+    trackers: str,
+    expected: str,
+    tmp_path: Path,
+    tiny_base: Path,
+    call: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(*_: object) -> None:
+        pytest.fail("a model was loaded")
+
+    monkeypatch.setattr("ethosteer.stages.workspace.load_base", load)
+    changes = (f"base.model={tiny_base}", *OVERRIDES, f"track.trackers={trackers}")
+    settings = [part for change in changes for part in ("--set", change)]
+    status, out, err = call("run", "demo", "--runs-dir", str(tmp_path), *settings)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: {expected}")
+    assert err.count("\n") == 1
 
 
 def test_the_life_of_a_study(

@@ -4,13 +4,14 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
 from ethosteer.config import (
     STUDIES_DIR,
+    Algorithm,
     ArmSettings,
     BenchmarkSettings,
     ModelShape,
@@ -22,6 +23,8 @@ from ethosteer.config import (
 )
 from ethosteer.errors import InputError
 from ethosteer.records import Arm
+
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
 STUDY = """
 name = "small"
@@ -87,7 +90,11 @@ def test_a_study_file_and_its_defaults(study: Path):
     assert config.steer.steps == 7
     assert config.benchmarks["scruples"].limit == 50
     assert config.benchmarks["toxigen"].limit is None
-    assert (config.base.model, config.steer.clip, config.steer.gae_lambda) == ("pocket", 0.2, 0.95)
+    assert (config.base.model, config.steer.algorithm) == ("pocket", "ppo")
+    assert (config.steer.ppo.clip, config.steer.ppo.gae_lambda) == (0.2, 0.95)
+    assert (config.steer.rloo.answers, config.steer.dpo.beta) == (4, 0.1)
+    assert (config.steer.best_of_n.n, config.steer.select) == (16, "step")
+    assert config.track.trackers == ("tensorboard",)
     assert (config.steer.lora.r, config.reward.lora.r) == (16, 8)
     assert config.compare.control == "fine-tuned"
 
@@ -190,6 +197,22 @@ def test_a_key_given_twice_is_not_toml(study: Path):
             "limits = 50",
             "unknown key benchmarks.scruples.limits; did you mean",
         ),
+        ("steps = 7", "clip = 0.2", "unknown key steer.clip; "),
+        (
+            "steps = 7",
+            "ppo = { clp = 0.2 }",
+            "unknown key steer.ppo.clp; did you mean 'clip'?",
+        ),
+        (
+            "steps = 7",
+            "best_of_n = { m = 4 }",
+            "unknown key steer.best_of_n.m; known: steps, learning_rate, n, prompts",
+        ),
+        (
+            "[steer]",
+            "[track]\ntracker = ['aim']\n[steer]",
+            "unknown key track.tracker; did you mean 'trackers'?",
+        ),
         (
             "[steer]",
             "[base.shape]\nhiden = 8\nlayers = 1\nintermediate = 8\nvocabulary = 8\nhidden = 8\n"
@@ -200,7 +223,11 @@ def test_a_key_given_twice_is_not_toml(study: Path):
         ("steps = 7", 'steps = "7"', "steer.steps: Input should be a valid integer, found '7'"),
         ("steps = 7", "steps = 7.0", "steer.steps: Input should be a valid integer, found 7.0"),
         ("steps = 7", "steps = true", "steer.steps: Input should be a valid integer, found True"),
-        ("steps = 7", "clip = '0.2'", "steer.clip: Input should be a valid number, found '0.2'"),
+        (
+            "steps = 7",
+            "ppo = { clip = '0.2' }",
+            "steer.ppo.clip: Input should be a valid number, found '0.2'",
+        ),
         (
             "steps = 7",
             "ignore_eos = 1",
@@ -226,11 +253,31 @@ def test_a_key_given_twice_is_not_toml(study: Path):
             "steps = 0",
             "steer.steps: Input should be greater than or equal to 1",
         ),
-        ("steps = 7", "gamma = 1.5", "steer.gamma: Input should be less than or equal to 1"),
-        ("steps = 7", "clip = 0", "steer.clip: Input should be greater than 0, found 0"),
+        (
+            "steps = 7",
+            "ppo = { gamma = 1.5 }",
+            "steer.ppo.gamma: Input should be less than or equal to 1",
+        ),
+        ("steps = 7", "rloo = { clip = 0 }", "steer.rloo.clip: Input should be greater than 0"),
+        ("steps = 7", "dpo = { beta = 0 }", "steer.dpo.beta: Input should be greater than 0"),
+        (
+            "steps = 7",
+            "best_of_n = { n = 1 }",
+            "steer.best_of_n.n: Input should be greater than or equal to 2",
+        ),
         ("seeds = [0, 1]", "seeds = []", "seeds: Tuple should have at least 1 item"),
         ('name = "small"', 'name = "../up"', "name: String should match pattern"),
-        ("steps = 7", 'algorithm = "dpo"', "steer.algorithm: Input should be 'ppo', found 'dpo'"),
+        (
+            "steps = 7",
+            'algorithm = "grpo"',
+            "steer.algorithm: Input should be 'ppo', 'rloo', 'dpo' or 'best_of_n', found 'grpo'",
+        ),
+        (
+            "pairs_per_group = 1",
+            'algorithm = "reinforce"',
+            "arms.careful.algorithm: Input should be 'ppo', 'rloo', 'dpo' or 'best_of_n', found",
+        ),
+        ("steps = 7", 'select = "best"', "steer.select: Input should be 'step' or 'kl', found"),
         # what does not go together
         ("seeds = [0, 1]", "seeds = [4, 4]", "seeds must differ from each other"),
         (
@@ -239,6 +286,11 @@ def test_a_key_given_twice_is_not_toml(study: Path):
             "steer: min_new_tokens must not exceed max_new_tokens",
         ),
         ("steps = 7", "batch = 10", "steer: batch must be a multiple of minibatches"),
+        (
+            "steps = 7",
+            'algorithm = "rloo"\nbatch = 8\nrloo = { answers = 3 }',
+            "steer.batch must be a multiple of steer.rloo.answers",
+        ),
         ("[arms.virtue]", "[arms.base]", "arms.base is not a usable name for an arm"),
         ("[arms.virtue]", "[arms.fine-tuned]", "arms.fine-tuned is not a usable name for an arm"),
         ("[arms.virtue]", '[arms."a/b"]', "arms.a/b is not a usable name for an arm"),
@@ -249,7 +301,7 @@ def test_a_fault_names_the_file_the_key_and_the_mend(study: Path, old: str, new:
 
 
 def test_a_whole_number_will_do_for_a_number(study: Path):
-    gamma = load_study(str(rewritten(study, "steps = 7", "gamma = 1"))).steer.gamma
+    gamma = load_study(str(rewritten(study, "steps = 7", "ppo = { gamma = 1 }"))).steer.ppo.gamma
     assert isinstance(gamma, float)
     assert gamma == 1.0
 
@@ -294,7 +346,9 @@ def test_set_takes_numbers_booleans_text_lists_and_none(study: Path):
         str(study),
         [
             "steer.steps=3",
-            "steer.clip=0.1",
+            "steer.ppo.clip=0.1",
+            "track.trackers=[]",
+            "arms.virtue.algorithm=dpo",
             "steer.optimiser.learning_rate=1e-6",
             "steer.ignore_eos=false",
             "base.model=some/model",
@@ -310,7 +364,9 @@ def test_set_takes_numbers_booleans_text_lists_and_none(study: Path):
         ],
     )
     assert config.steer.steps == 3
-    assert config.steer.clip == 0.1
+    assert config.steer.ppo.clip == 0.1
+    assert config.track.trackers == ()
+    assert [config.algorithm_of(name) for name in config.arms] == ["dpo", "ppo", "ppo"]
     assert config.steer.optimiser.learning_rate == 1e-6
     assert config.steer.ignore_eos is False
     assert (config.base.model, config.base.device) == ("some/model", "cpu")
@@ -355,10 +411,66 @@ def test_a_malformed_set_says_how_to_write_it(study: Path, override: str):
         ("steer=5", "steer: Input should be"),
         ("arms.vertue.max_pairs=9", "no dataset is called 'vertue'"),
         ("seeds=[1, 1]", "seeds must differ"),
+        ("arms.careful.algorithm=ppoo", "arms.careful.algorithm: Input should be 'ppo', "),
     ],
 )
 def test_what_is_set_is_checked_like_the_file(study: Path, override: str, problem: str):
     assert problem in fault_of(study, override)
+
+
+def test_a_rule_needs_what_it_goes_by(study: Path):
+    message = fault_of(study, "steer.select=kl", "steer.kl_target=none")
+    assert message == f"{study}: steer: select = 'kl' needs a kl_target"
+    assert load_study(str(study), ["steer.select=kl"]).steer.kl_target == 6.0
+
+
+def test_only_an_arm_that_answers_in_groups_needs_a_batch_of_whole_groups(study: Path):
+    odd = ["steer.batch=6", "steer.minibatches=2"]
+    assert load_study(str(study), odd).steer.batch == 6
+    message = fault_of(study, *odd, "arms.careful.algorithm=rloo")
+    assert message == f"{study}: steer.batch must be a multiple of steer.rloo.answers"
+    load_study(str(study), [*odd, "arms.careful.algorithm=rloo", "steer.rloo.answers=3"])
+
+
+# --- algorithms
+
+
+def test_an_algorithm_has_its_own_pace_where_it_is_given_one(study: Path):
+    config = load_study(
+        str(study),
+        [
+            "steer.dpo={steps=40, learning_rate=2e-4}",
+            "steer.best_of_n.steps=3",
+            "steer.optimiser.learning_rate=1e-5",
+        ],
+    )
+    own = {name: config.steer.for_algorithm(name) for name in ALGORITHMS}
+    assert {name: settings.algorithm for name, settings in own.items()} == dict(
+        zip(ALGORITHMS, ALGORITHMS, strict=True)
+    )
+    paces = {name: (s.steps, s.optimiser.learning_rate) for name, s in own.items()}
+    assert paces == {"ppo": (7, 1e-5), "rloo": (7, 1e-5), "dpo": (40, 2e-4), "best_of_n": (3, 1e-5)}
+    for settings in own.values():
+        kept = {"algorithm", "steps", "optimiser"}
+        assert settings.model_dump(exclude=kept) == config.steer.model_dump(exclude=kept)
+
+
+def test_arms_with_the_same_pairs_share_them_whatever_steers_them(study: Path):
+    config = load_study(
+        str(study),
+        [
+            "arms={virtue={max_pairs=9}, dpo={dataset='virtue', max_pairs=9, algorithm='dpo'}, "
+            "more={dataset='virtue', max_pairs=10}, ppo={dataset='virtue', max_pairs=9}}"
+        ],
+    )
+    assert {name: config.data_of(name) for name in config.arms} == {
+        "virtue": "virtue",
+        "dpo": "virtue",
+        "more": "more",
+        "ppo": "virtue",
+    }
+    assert config.data_arms() == ("virtue", "more")
+    assert [config.dataset_of(name) for name in config.arms] == ["virtue"] * 4
 
 
 def test_reading_a_study_loads_no_model_library():

@@ -9,6 +9,7 @@ token that is BOS and EOS; Qwen2 has biases on q, k and v, and a tokenizer witho
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,12 +36,13 @@ from ethosteer.config import (
     RLOOSettings,
     SteerSettings,
 )
-from ethosteer.models.base import SharedBase
+from ethosteer.models.base import SharedBase, pad_right
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.rewards import RewardModels
+from ethosteer.records import Rollout
 
 ARCHITECTURES = ("llama", "gpt2", "qwen2")
 MAX_LENGTH = 96
@@ -249,10 +251,47 @@ def flat(run: Steering, arm: int) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in run.parameters(arm)])
 
 
-def often(base: SharedBase) -> SharedBase:
-    """Return the same base with an EOS that it samples often, so that rows end early."""
-    drawn = generate(base, PROMPTS, 1, Sampling(8, 8, ignore_eos=True), torch.Generator())
-    return with_eos(base, int(torch.tensor(drawn).mode().values.mode().values))
+def answered(
+    prompts: Sequence[list[int]], answers: Sequence[list[int]], arms: tuple[int, ...] = (0,)
+) -> Rollout:
+    """Return a rollout of known answers, with nothing measured yet."""
+    device = torch.device("cpu")
+    rows = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
+    response_tokens, lengths = pad_right(answers, device)
+    blank = torch.zeros(response_tokens.shape)
+    return Rollout(
+        arms=arms,
+        tokens=pad_right(rows, device)[0],
+        prompt_lengths=torch.tensor([len(prompt) for prompt in prompts]),
+        response_tokens=response_tokens,
+        response_mask=torch.arange(response_tokens.shape[1]) < lengths.unsqueeze(1),
+        log_probabilities=blank,
+        reference_log_probabilities=blank,
+        entropy=blank,
+        values=blank,
+        scores=torch.zeros(len(rows)),
+    )
+
+
+@torch.no_grad()
+def often(base: SharedBase, share: float = 0.12) -> SharedBase:
+    """Return a copy of a base that says its EOS at about this share of places: rows end early."""
+    base = copy.deepcopy(base)
+    hidden = torch.cat([base.hidden(torch.tensor([prompt]))[0, -1:] for prompt in PROMPTS])
+    mean = hidden.mean(dim=0)
+    logit = base.logits(hidden).logsumexp(dim=-1).mean() + math.log(share)
+    weight = base.model.get_output_embeddings().weight
+    weight[base.tokenizer.eos_token_id] = logit * mean / mean.square().sum()
+    return base
+
+
+def only_answered(base: SharedBase) -> list[int]:
+    """Return the two tokens that answers have most often and prompts never."""
+    drawn = generate(base, PROMPTS * 2, 1, Sampling(8, 8, ignore_eos=True), torch.Generator())
+    counts = torch.bincount(torch.tensor(drawn).flatten(), minlength=VOCABULARY)
+    counts[torch.tensor([token for prompt in PROMPTS for token in prompt])] = 0
+    found: list[int] = counts.argsort(descending=True)[:2].tolist()
+    return found
 
 
 def quiet(*_: object) -> None:

@@ -18,3 +18,22 @@ OVERRIDES = (
     "evaluate.sample_prompts=2",
     "compare.resamples=200",
 )
+
+ALGORITHMS = (
+    *OVERRIDES,
+    "seeds=[0]",
+    "arms={deontology={max_pairs=24}, virtue={max_pairs=24}, "
+    "v-rloo={dataset='virtue', max_pairs=24, algorithm='rloo'}, "
+    "v-dpo={dataset='virtue', max_pairs=24, algorithm='dpo'}, "
+    "v-best={dataset='virtue', max_pairs=24, algorithm='best_of_n'}}",
+    "benchmarks={toxigen={limit=6}}",
+    "steer.steps=5",
+    "steer.measure_every=1",
+    "steer.rloo.answers=2",
+    "steer.dpo.pairs=8",
+    "steer.best_of_n={n=4, prompts=2}",
+    "steer.select='kl'",
+    "steer.kl_target=0.05",
+    "evaluate.cross_pairs=8",
+)
+"""The same with one arm of another dataset beside four that are steered by four algorithms."""

@@ -163,7 +163,8 @@ def measure_reward(
         "pairs_per_second": count / seconds,
         "seconds": {"all": seconds},
         "tokens": tokens,
-        "tokens_padded": arms * sum(2 * batch * length for length in longest),
+        "tokens_padded": arms
+        * sum(2 * len(part) * length for part, length in zip(chosen, longest, strict=True)),
         "flops_per_second": flop / seconds,
         "ceiling_flops_per_second": ceiling,
         "share_of_ceiling": flop / seconds / ceiling,
@@ -197,11 +198,19 @@ def hh_prompts(base: SharedBase, origin: Origin, episodes: PPOEpisodes) -> list[
         if len(ids) <= episodes.prompt_tokens:
             found.append(ids)
         if len(found) == needed:
-            return found
-    raise InputError(
-        f"bench ppo: {origin.folder} has {len(found)} prompts of at most {episodes.prompt_tokens} "
-        f"tokens, and {needed} are needed; lower --steps or --batch"
-    )
+            break
+    else:
+        raise InputError(
+            f"bench ppo: {origin.folder} has {len(found)} prompts of at most "
+            f"{episodes.prompt_tokens} tokens, and {needed} are needed; lower --steps or --batch"
+        )
+    longest = max(map(len, found))
+    if longest + episodes.new_tokens > base.max_length:
+        raise InputError(
+            f"bench ppo: a prompt of {longest} tokens and {episodes.new_tokens} new ones exceed "
+            f"the model's {base.max_length}; lower --prompt-tokens or --new-tokens"
+        )
+    return found
 
 
 def hh_pairs(base: SharedBase, origin: Origin, count: int) -> list[EncodedPair]:
@@ -213,6 +222,11 @@ def hh_pairs(base: SharedBase, origin: Origin, count: int) -> list[EncodedPair]:
             same = (a == b for a, b in zip(*sides, strict=False))
             shared = next((i for i, alike in enumerate(same) if not alike), min(map(len, sides)))
             found.append(EncodedPair(sides[0], sides[1], shared, str(len(found))))
+    if not found:
+        raise InputError(
+            f"bench reward: of the first {count} pairs in {origin.folder} none fits the model "
+            f"({base.max_length} tokens)"
+        )
     return found
 
 

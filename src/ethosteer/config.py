@@ -45,6 +45,9 @@ class BaseSettings(Settings):
         None, description="the hub revision; a commit for a repeatable run"
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the frozen base")
+    autocast: bool = Field(
+        False, description="run float32 weights in bfloat16 where torch deems that safe"
+    )
     device: str = Field("auto", description="'auto', 'cpu', 'cuda', 'cuda:1', ...")
     shape: ModelShape | None = Field(None, description="only for `ethosteer plan`")
 

@@ -147,7 +147,14 @@ class Plan:
         """One steered policy per arm."""
         return {
             arm: step(
-                "steer", arm.label, self._steering_settings(arm), arm.seed, reward, self.prompts
+                "steer",
+                arm.label,
+                self._steering_settings(arm),
+                arm.seed,
+                reward,
+                # the curve has the rewards of all, though the arm learns from its own alone
+                list(self.judges(arm.seed).values()),
+                self.prompts,
             )
             for arm, reward in self.rewards.items()
         }

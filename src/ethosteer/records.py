@@ -254,7 +254,8 @@ class ArmResult:
     ``start`` and ``end`` are normalised rewards of answers to the same held-out prompts, before and
     after steering; ``gain`` is their paired difference; ``kl`` is to the reference at the end, in
     nats per response. The end is the checkpoint that the study evaluates: of ``step``, by rule
-    ``select``. ``stopped`` says why an arm ended early.
+    ``select``. ``judge`` names the reward model, after the arm that brought the pairs; ``stopped``
+    says why an arm ended early.
     """
 
     arm: str
@@ -268,6 +269,7 @@ class ArmResult:
     gain: Estimate
     kl: Estimate
     curve: tuple[CurvePoint, ...]
+    judge: str = ""
     algorithm: str = "ppo"
     select: Literal["step", "kl"] = "step"
     step: int = 0
@@ -393,7 +395,8 @@ class StageTime:
 class StudyResults:
     """Everything the report shows: the content of ``results.json``.
 
-    ``margin`` is the equivalence margin that the study declared, None where it declared none.
+    ``margin`` is the equivalence margin that the study declared, None where it declared none;
+    ``alpha`` the level of its tests.
     """
 
     study: str
@@ -410,6 +413,7 @@ class StudyResults:
     provenance: dict[str, str] = field(default_factory=dict)
     times: tuple[StageTime, ...] = ()
     margin: float | None = None
+    alpha: float = 0.05
     cross_rewards: tuple[CrossCell, ...] = ()
     cross_accuracies: tuple[CrossCell, ...] = ()
     slopes: tuple[SlopeResult, ...] = ()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from scipy.special import log_expit
 from torch import tensor
 from torch.testing import assert_close
 
-from ethosteer.maths.preference import bradley_terry_loss
+from ethosteer.maths.preference import best_of_n_kl, bradley_terry_loss, dpo_loss
 
 REWARDS = st.floats(-50, 50)
 
@@ -53,3 +54,76 @@ def test_loss_against_scipy_and_its_symmetry(chosen, rejected):
 def test_one_loss_per_pair():
     rewards = torch.randn(3, 4)
     assert bradley_terry_loss(rewards, rewards.flip(0)).shape == (3, 4)
+
+
+# --- DPO
+
+
+def test_dpo_by_hand():
+    # beta 0.5; log-ratios of chosen and rejected: 1 and -1, then -3 and 1, then the same
+    policy = tensor([[-10.0, -12.0], [-8.0, -4.0], [-5.0, -7.0]])
+    reference = tensor([[-11.0, -11.0], [-5.0, -5.0], [-6.0, -8.0]])
+    found = dpo_loss(policy, reference, beta=0.5)
+    # -log s(0.5 * 2) = log(1 + 1/e); -log s(0.5 * -4) = log(1 + e^2); log 2
+    expected = [math.log1p(math.exp(-1)), math.log1p(math.exp(2)), math.log(2)]
+    assert found.tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_dpo_of_a_policy_that_is_its_reference_is_log_two_exactly():
+    own = 100 * torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(dpo_loss(own, own, beta=0.3), torch.full((20,), math.log(2)))
+
+
+def test_dpos_gradient_raises_chosen_and_lowers_rejected_by_how_wrong_the_order_is():
+    policy = tensor([[-10.0, -10.0], [-13.0, -10.0]], requires_grad=True)
+    dpo_loss(policy, tensor([[-10.0, -10.0], [-10.0, -10.0]]), beta=0.2).sum().backward()
+    # beta * sigmoid(-margin): margins 0 and 0.2 * -3
+    weights = [0.2 * 0.5, 0.2 / (1 + math.exp(-0.6))]
+    assert policy.grad is not None
+    assert_close(policy.grad, tensor([[-own, own] for own in weights]))
+
+
+@settings(deadline=None)
+@given(REWARDS, REWARDS, REWARDS, REWARDS, st.floats(0.01, 2))
+def test_dpo_against_scipy(chosen, rejected, of_chosen, of_rejected, beta):
+    found = dpo_loss(
+        tensor([[chosen, rejected]], dtype=torch.float64),
+        tensor([[of_chosen, of_rejected]], dtype=torch.float64),
+        beta,
+    )
+    margin = beta * ((chosen - of_chosen) - (rejected - of_rejected))
+    assert float(found) == pytest.approx(-log_expit(margin), rel=1e-4, abs=1e-5)
+
+
+# --- best of n
+
+
+def test_best_of_n_kl_by_hand():
+    assert best_of_n_kl(1) == 0
+    assert best_of_n_kl(2) == pytest.approx(math.log(2) - 0.5)
+    assert best_of_n_kl(16) == pytest.approx(math.log(16) - 15 / 16)
+    assert best_of_n_kl(16) == pytest.approx(1.835088722, abs=1e-8)
+
+
+@pytest.mark.parametrize("n", [2, 4, 16])
+def test_best_of_n_kl_is_that_of_drawing_n_and_keeping_the_best(n):
+    # outcomes of equal probability, ordered by reward; the best of n is counted by drawing
+    outcomes, draws = 100, 400_000
+    noise = np.random.default_rng(n)
+    best = noise.integers(0, outcomes, size=(draws, n)).max(axis=1)
+    shares = np.bincount(best, minlength=outcomes) / draws
+    kept = shares[shares > 0]
+    found = float((kept * np.log(kept * outcomes)).sum())
+    # outcomes that tie keep the best a little nearer to the sampler
+    assert found == pytest.approx(best_of_n_kl(n), rel=0.02)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 32), st.lists(st.floats(0.01, 1), min_size=2, max_size=12))
+def test_best_of_n_kl_bounds_every_sampler(n, weights):
+    p = np.array(weights) / sum(weights)
+    below = np.concatenate([[0.0], np.cumsum(p)])
+    q = below[1:] ** n - below[:-1] ** n  # the best of n is at most i, less at most i - 1
+    kept = q > 1e-300
+    found = float((q[kept] * np.log(q[kept] / p[kept])).sum())
+    assert found <= best_of_n_kl(n) + 1e-9

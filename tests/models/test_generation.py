@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -201,21 +202,24 @@ def test_what_watches_sees_the_log_probabilities_of_a_full_forward(name, tiny_ba
 
 def test_a_cache_with_room_holds_what_transformers_own_holds():
     draw = torch.Generator().manual_seed(0)
-    roomy, stock = RoomyLayer(9), DynamicLayer()
-    for length in (4, 1, 1, 2):
-        rows = 3 if length > 1 and roomy.get_seq_length() == 0 else len(stock.keys)
+    layers: tuple[Any, Any] = RoomyLayer(9), DynamicLayer()
+
+    def update(rows: int, length: int) -> None:
         keys, values = (torch.randn(rows, 2, length, 5, generator=draw) for _ in range(2))
-        for found, expected in zip(
-            roomy.update(keys, values), stock.update(keys, values), strict=True
-        ):
-            assert torch.equal(found, expected)
-        assert roomy.get_seq_length() == stock.get_seq_length()
-        if stock.get_seq_length() == 5:
-            for layer in (roomy, stock):
-                layer.batch_select_indices(torch.tensor([0, 2]))
-            assert torch.equal(roomy.keys, stock.keys)
-            assert torch.equal(roomy.values, stock.values)
-    assert roomy.keys.shape == (2, 2, 8, 5)
+        (found, expected) = (layer.update(keys, values) for layer in layers)
+        assert torch.equal(found[0], expected[0])
+        assert torch.equal(found[1], expected[1])
+        assert layers[0].get_seq_length() == layers[1].get_seq_length()
+
+    update(3, 4)
+    update(3, 1)
+    for layer in layers:
+        layer.batch_select_indices(torch.tensor([0, 2]))
+    assert torch.equal(layers[0].keys, layers[1].keys)
+    assert torch.equal(layers[0].values, layers[1].values)
+    update(2, 1)
+    update(2, 3)
+    assert layers[0].keys.shape == (2, 2, 9, 5)
 
 
 @torch.no_grad()
@@ -242,7 +246,7 @@ def test_layers_of_another_kind_keep_transformers_own_cache(tiny_bases):
         def __init__(self) -> None:
             self.config = config
 
-    sliding: Any = type(base)(Model(), base.tokenizer, {})  # type: ignore[arg-type]
+    sliding: Any = replace(base, model=cast(Any, Model()))
     own = [type(layer) for layer in DynamicCache(config=config).layers]
     assert len(set(own)) == 2
     expected = [RoomyLayer if kind is DynamicLayer else kind for kind in own]

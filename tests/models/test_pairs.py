@@ -16,7 +16,7 @@ from ethosteer.models.pairs import (
     EncodedPair,
     batches,
     mean_negative_log_likelihood,
-    parts,
+    pair_parts,
     response_log_likelihoods,
     schedule,
 )
@@ -105,7 +105,7 @@ def test_fewer_pairs_than_a_batch_make_one_smaller_batch():
 )
 def test_parts_hold_every_pair_once_in_order_within_the_room(lengths, room):
     pairs = [make_pair([1] * p, [2] * c, [3] * r) for p, c, r in lengths]
-    found = list(parts(pairs, room))
+    found = list(pair_parts(pairs, room))
     assert [pair for part in found for pair in part] == pairs
     sizes = [sum(pair.tokens for pair in part) for part in found]
     assert all(len(part) == 1 or size <= room for part, size in zip(found, sizes, strict=True))

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from ethosteer.models import rewards as module
 from ethosteer.models.rewards import load_rewards, raw_scores, save_reward, score_rows
+from ethosteer.models.trees import stack
 from tests import tiny
 
 STEM = tiny.ragged(1, 12, 12, seed=7)[0]
@@ -14,11 +16,12 @@ ROWS = [*tiny.ragged(4, 3, 20), [*STEM, 40], [*STEM, 41, 42], STEM]
 """Rows that share nothing, and rows that begin alike, one of them the beginning of others."""
 
 
-def alone(base, rewards, arm: int, row: list[int]) -> torch.Tensor:
+def alone(base, rewards, arm: int, row: list[int]) -> Tensor:
     """Score one row from the definition: the head's product with its last hidden state."""
     with torch.no_grad(), rewards.bank.applied([arm]):
-        last: torch.Tensor = base.hidden(torch.tensor([row]))[0, -1]
-    return last @ rewards.heads.weights[arm].detach()
+        last = base.hidden(torch.tensor([row]))[0, -1]
+    score: Tensor = last @ rewards.heads.weights[arm].detach()
+    return score
 
 
 @torch.no_grad()
@@ -40,7 +43,6 @@ def test_many_rows_are_scored_a_part_at_a_time_in_their_order(llama, monkeypatch
     whole = score_rows(llama, rewards.bank, rewards.heads, 1, rows)
     assert whole[0] == whole[-1]
     sizes = []
-    stack = module.stack
 
     def counted(trees, *rest):
         sizes.append(sum(len(tree.tokens) for tree in trees))

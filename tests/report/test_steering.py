@@ -118,7 +118,7 @@ def test_rates_and_differences_are_the_results() -> None:
 def test_words_need_both_p_and_interval(
     low: float, high: float, adjusted: float, words: str
 ) -> None:
-    assert in_words(SlopeResult("a", "b", Slope(0.2, low, high, 0.01, 2), adjusted)) == words
+    assert in_words(SlopeResult("a", "b", Slope(0.2, low, high, 0.01, 2), adjusted), 0.05) == words
 
 
 def test_a_slope_that_is_unknown_is_not_enough_data() -> None:

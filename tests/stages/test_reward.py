@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -13,19 +12,13 @@ import torch
 from ethosteer.config import OptimiserSettings, RewardSettings
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import Sampling
+from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.rewards import load_rewards, save_reward
 from ethosteer.models.text import Template
 from ethosteer.records import PreferencePair
 from ethosteer.stages import reward
-from ethosteer.stages.reward import (
-    EncodedPair,
-    HeldOutPairs,
-    RewardTraining,
-    base_samples,
-    batches,
-    encode,
-    together,
-)
+from ethosteer.stages.curate import encode
+from ethosteer.stages.reward import HeldOutPairs, RewardTraining, base_samples
 from ethosteer.stages.workspace import Workspace
 from tests import tiny
 
@@ -47,7 +40,7 @@ def pairs(count: int, seed: int, good: int, bad: int, longest: int = 14) -> list
         sides = [[t for t in row if t not in {good, bad}] for _ in range(2)]
         for side, token in zip(sides, (good, bad), strict=True):
             side.insert(place, token)
-        made.append(EncodedPair(sides[0], sides[1], (len(row), len(row)), str(index)))
+        made.append(EncodedPair(sides[0], sides[1], place, str(index)))
     return made
 
 
@@ -99,14 +92,7 @@ def test_scores_of_many_rows_come_in_their_order(llama):
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_isolation_an_arm_beside_others_equals_the_arm_alone(dropout, llama, tmp_path):
-    # A gradient that is nothing but rounding moves its weight by the whole rate, either way, in
-    # AdamW's first step: so the rate starts small beside what is told apart here.
-    settings = SETTINGS.model_copy(
-        update={
-            "lora": tiny.lora(dropout=dropout),
-            "optimiser": OptimiserSettings(learning_rate=1e-3, warmup=0.5),
-        }
-    )
+    settings = SETTINGS.model_copy(update={"lora": tiny.lora(dropout=dropout)})
     sets = [
         pairs(160, 1, 100, 101),
         pairs(160, 2, 102, 103, longest=17),
@@ -123,8 +109,8 @@ def test_isolation_an_arm_beside_others_equals_the_arm_alone(dropout, llama, tmp
         alone.train(tmp_path, quiet)
         expected, found = flat(alone, 0), flat(beside, arm)
         assert float((expected - start).norm() / start.norm()) > 1e-3, "training moved it"
-        assert float((found - expected).norm() / expected.norm()) < 1e-4
-        assert alone.losses[0] == pytest.approx(beside.losses[arm], abs=1e-4)
+        assert torch.equal(found, expected)
+        assert alone.losses[0] == beside.losses[arm]
 
 
 def test_a_run_that_was_broken_off_goes_on_as_if_it_had_not_been(llama, tmp_path, monkeypatch):
@@ -154,44 +140,58 @@ def test_a_run_that_was_broken_off_goes_on_as_if_it_had_not_been(llama, tmp_path
         assert torch.equal(flat(resumed, arm), flat(straight, arm))
 
 
-def test_arms_with_like_widths_learn_together():
-    assert list(together({0: 100, 1: 80, 2: 50, 3: 40})) == [[0, 1], [2, 3]]
-    assert list(together({0: 40, 1: 100, 2: 52})) == [[1], [0, 2]]
-    assert list(together({0: 76, 1: 100})) == [[1], [0]]
-    assert list(together({5: 77, 2: 100})) == [[2, 5]]
-    assert list(together({3: 9})) == [[3]]
-
-
-def test_batches_are_full_of_like_lengths_and_hold_a_pair_once():
-    made = pairs(61, 5, 100, 101, longest=60)
-    found = batches(made, 8, torch.Generator().manual_seed(0))
-    assert [len(batch) for batch in found] == [8] * 7
-    flat_order = [index for batch in found for index in batch]
-    assert len(set(flat_order)) == 56
-    spans = sorted((min(w), max(w)) for w in ([made[i].tokens for i in b] for b in found))
-    assert all(left[1] <= right[0] for left, right in pairwise(spans))
-    assert [min(made[i].tokens for i in batch) for batch in found] != [low for low, _ in spans]
-    assert batches(made, 8, torch.Generator().manual_seed(0)) == found
-    assert batches(made, 8, torch.Generator().manual_seed(1)) != found
-    many = batches(pairs(200, 5, 100, 101), 8, torch.Generator().manual_seed(0))
-    assert len({index for batch in many for index in batch}) == 200
-
-
-@pytest.mark.parametrize(("epochs", "steps"), [(1.0, 5), (0.4, 2), (2.0, 10), (1.5, 8), (0.01, 1)])
-def test_a_plan_covers_whole_and_part_epochs(epochs, steps, llama):
+@pytest.mark.parametrize(("epochs", "steps"), [(1.0, 5), (0.4, 2), (2.0, 10)])
+def test_every_arm_is_planned_over_its_own_pairs(epochs, steps, llama):
     settings = SETTINGS.model_copy(update={"epochs": epochs})
-    (plan,) = RewardTraining(llama, [pairs(40, 1, 100, 101)], settings, seed=3).plans
-    assert len(plan) == steps
-    first = [index for batch in plan[:5] for index in batch]
-    assert len(first) == len(set(first))
-    if epochs == 2.0:
-        assert sorted(index for batch in plan[5:] for index in batch) == list(range(40))
-        assert plan[5:] != plan[:5]
+    sets = [pairs(40, 1, 100, 101), pairs(40, 2, 100, 101), pairs(3, 3, 100, 101)]
+    training = RewardTraining(llama, sets, settings, seed=3)
+    assert [len(plan) for plan in training.plans] == [steps, steps, max(1, round(epochs))]
+    assert training.plans[0] == training.plans[1], "the order is of the seed, not of the arm"
+    assert training.plans != RewardTraining(llama, sets, settings, seed=4).plans
 
 
-def test_fewer_pairs_than_a_batch_make_one_smaller_batch(llama):
-    (plan,) = RewardTraining(llama, [pairs(3, 1, 100, 101)], SETTINGS, seed=3).plans
-    assert [sorted(batch) for batch in plan] == [[0, 1, 2]]
+def test_how_much_runs_at_once_does_not_change_what_is_learnt(llama, tmp_path):
+    made = pairs(48, 1, 100, 101)
+    found = {}
+    for room in (1, 60, 100_000):
+        settings = SETTINGS.model_copy(
+            update={
+                "tokens_per_batch": room,
+                # A gradient that is nothing but rounding moves its weight by the whole rate,
+                # either way, in AdamW's first step: so the rate starts small.
+                "optimiser": OptimiserSettings(learning_rate=1e-3, warmup=0.5),
+            }
+        )
+        training = RewardTraining(llama, [made], settings, seed=3)
+        start = flat(training, 0)
+        (tmp_path / str(room)).mkdir()
+        training.train(tmp_path / str(room), quiet)
+        found[room] = training
+        assert float((flat(training, 0) - start).norm() / start.norm()) > 1e-3
+    whole = found[100_000]
+    for room in (1, 60):
+        assert found[room].losses[0] == pytest.approx(whole.losses[0], rel=1e-4)
+        error = (flat(found[room], 0) - flat(whole, 0)).norm() / flat(whole, 0).norm()
+        assert float(error) < 1e-4
+
+
+def test_a_step_runs_each_pairs_dialogue_once(llama, tokens_run):
+    dialogues = tiny.ragged(8, 30, 40, seed=6)
+    made = [
+        EncodedPair([index, *dialogue, 50, 51], [index, *dialogue, 52], len(dialogue) + 1, "g")
+        for index, dialogue in enumerate(dialogues, start=3)
+    ]
+    training = RewardTraining(llama, [made], SETTINGS, seed=3)
+    with tokens_run(llama) as counts:
+        training.step(0)
+    assert sum(counts) == sum(len(dialogue) + 4 for dialogue in dialogues)
+    settings = SETTINGS.model_copy(update={"tokens_per_batch": 100})
+    training = RewardTraining(llama, [made], settings, seed=3)
+    with tokens_run(llama) as counts:
+        training.step(0)
+    assert len(counts) > 1
+    assert max(counts) <= 100
+    assert sum(counts) == sum(pair.tokens for pair in made)
 
 
 def test_normalised_rewards_of_the_samples_have_mean_0_and_sd_1(llama, tmp_path):
@@ -202,7 +202,8 @@ def test_normalised_rewards_of_the_samples_have_mean_0_and_sd_1(llama, tmp_path)
     for arm, folder in enumerate(folders):
         scale = training.normalisation(arm, samples)
         save_reward(folder, llama, training.bank, training.heads, arm, scale)
-    scores = load_rewards(llama, folders).score(llama, samples * 2).view(2, -1)
+    rewards = load_rewards(llama, folders)
+    scores = torch.stack([rewards.score(llama, arm, samples) for arm in range(2)])
     assert scores.mean(dim=1).tolist() == pytest.approx([0, 0], abs=1e-4)
     assert scores.std(dim=1).tolist() == pytest.approx([1, 1], abs=1e-4)
     raw = training.scores(0, samples)
@@ -221,7 +222,8 @@ def test_pairs_are_encoded_as_prompt_and_response(llama):
     assert decode(found.rejected[len(prompt) :]) == " No, you may not."
     lengths = len(found.chosen) - len(prompt), len(found.rejected) - len(prompt)
     assert found.response_tokens == lengths
-    assert found.tokens == len(found.rejected)
+    assert found.prompt_tokens == len(prompt)
+    assert found.tokens == len(prompt) + sum(lengths)
     assert found.group == "g"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from ethosteer.algorithms.rollouts import draw_prompts
 from ethosteer.algorithms.steering import Learned, Steering, Task
 from ethosteer.models.generation import generate
+from ethosteer.models.memory import parts
 from ethosteer.models.pairs import mean_negative_log_likelihood
 from ethosteer.records import Rollout
 
@@ -52,7 +53,11 @@ class BestOfN(Steering):
         best = scores.view(-1, self.own.n).argmax(dim=1).tolist()
         chosen = [pairs[i * self.own.n + place] for i, place in enumerate(best)]
         dropout = self.generator("dropout", step, device=self.base.device)
-        with self.task.policies.applied([arm], dropout):
-            loss = mean_negative_log_likelihood(self.base, chosen)
-        loss.backward()
-        return Learned(float(loss.detach()), finite=self.optimisers[arm].step())
+        total, tokens = 0.0, sum(len(answer) for _, answer in chosen)
+        for part in parts(chosen, lambda own: len(own[0]) + len(own[1]), self.collector.room):
+            with self.task.policies.applied([arm], dropout):
+                mean = mean_negative_log_likelihood(self.base, part)
+            loss = mean * sum(len(answer) for _, answer in part) / tokens
+            loss.backward()
+            total += float(loss.detach())
+        return Learned(total, finite=self.optimisers[arm].step())

@@ -11,7 +11,7 @@ import torch
 
 from ethosteer.algorithms.steering import Learned, Steering, Task
 from ethosteer.maths.preference import dpo_loss
-from ethosteer.models.pairs import parts, response_log_likelihoods, schedule
+from ethosteer.models.pairs import pair_parts, response_log_likelihoods, schedule
 from ethosteer.records import Rollout
 
 
@@ -45,7 +45,7 @@ class DPO(Steering):
         plan = self.plans[arm]
         batch = [self.task.pairs[arm][i] for i in plan[step % len(plan)]]
         total = 0.0
-        for number, part in enumerate(parts(batch, self.collector.room)):
+        for number, part in enumerate(pair_parts(batch, self.collector.room)):
             dropout = self.generator("dropout", step, number, device=self.base.device)
             with torch.no_grad():
                 reference = response_log_likelihoods(self.base, part)

@@ -65,7 +65,7 @@ class OnPolicy(Steering):
         The first step runs the learner's own passes, for a KL of exactly 0 and a ratio of exactly
         1; so does any base whose arithmetic is too coarse for the sampling pass to stand for them.
         """
-        exact = step == 0 or self.base.model.dtype != torch.float32
+        exact = step == 0 or not self.base.is_exact
         count = self.settings.batch // self.copies
         return self.sample(step, count, copies=self.copies, recompute=exact)
 

@@ -19,6 +19,7 @@ from ethosteer.models.base import SharedBase, pad_right
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
+from ethosteer.models.memory import parts
 from ethosteer.models.packing import pack_rows
 from ethosteer.models.rewards import RewardModels
 from ethosteer.models.timing import Stopwatch
@@ -169,16 +170,9 @@ class Collector:
 
     def parts(self, rollout: Rollout, rows: Tensor) -> Iterator[Tensor]:
         """Cut a minibatch into parts of at most ``room`` tokens, at least a row each."""
-        part: list[int] = []
-        used = 0
-        sizes = rollout.read_lengths[rows].tolist()
-        for row, size in zip(rows.tolist(), sizes, strict=True):
-            if part and used + size > self.room:
-                yield torch.tensor(part, device=rows.device)
-                part, used = [], 0
-            part.append(row)
-            used += size
-        yield torch.tensor(part, device=rows.device)
+        sizes = dict(zip(rows.tolist(), rollout.read_lengths[rows].tolist(), strict=True))
+        for part in parts(sizes, sizes.__getitem__, self.room):
+            yield torch.tensor(part, device=rows.device)
 
     def passes(self, rollout: Rollout, place: int) -> Iterator[Tensor]:
         """All rows of an arm, minibatch by minibatch in order, part by part."""

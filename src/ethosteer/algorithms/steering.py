@@ -242,8 +242,16 @@ class Steering(ABC):
         """Return the mean reward of an arm's answers under every reward model, now and then."""
         if step % self.settings.measure_every:
             return {}
+        own = self.task.own[rollout.arms[place]]
+        rows = self.collector.block(rollout, place)
         return {
-            name: float(self.collector.judged(rollout, place, judge).mean())
+            name: float(
+                (
+                    rollout.scores[rows]
+                    if judge == own
+                    else self.collector.judged(rollout, place, judge)
+                ).mean()
+            )
             for judge, name in enumerate(self.task.judges)
         }
 

@@ -52,6 +52,16 @@ class SharedBase:
     tokenizer: PreTrainedTokenizerBase
     layers: dict[str, ArmLinear]
     runs_packed: bool = False
+    autocast: bool = False
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether its arithmetic is float32 throughout: the same text gives the same numbers."""
+        return self.model.dtype == torch.float32 and not self.autocast
+
+    def coarser(self) -> torch.autocast:
+        """Return the context that the base runs in: bfloat16 where a study asks for it."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
 
     @property
     def device(self) -> torch.device:
@@ -71,7 +81,9 @@ class SharedBase:
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """Run right-padded ``tokens: [R, T]``; return the last hidden state ``[R, T, hidden]``."""
-        out: Tensor = self.model.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state
+        with self.coarser():
+            decoder = self.model.get_decoder()
+            out: Tensor = decoder(input_ids=tokens, use_cache=False).last_hidden_state
         return out
 
     @property
@@ -100,7 +112,7 @@ class SharedBase:
         if not self.runs_packed:
             tokens, real = unpacked(packed)
             return repacked(self.hidden(tokens), real, packed)
-        with packed_attention(self.model):
+        with packed_attention(self.model), self.coarser():
             out: Tensor = self.model.get_decoder()(
                 input_ids=packed.tokens,
                 position_ids=packed.positions,
@@ -114,7 +126,8 @@ class SharedBase:
 
         Some architectures scale or cap them after the output embedding: Cohere, Granite, Gemma.
         """
-        out: Tensor = self.model.get_output_embeddings()(hidden)
+        with self.coarser():
+            out: Tensor = self.model.get_output_embeddings()(hidden)
         config = self.model.config.get_text_config()
         if factor := getattr(config, "logit_scale", None):
             out = out * factor
@@ -133,9 +146,9 @@ def resolve_model(model: str) -> str:
 def model_fingerprint(settings: BaseSettings) -> str:
     """Identify a base: a folder by its content, a hub model by its id and revision."""
     name = resolve_model(settings.model)
-    if Path(name).is_dir():
-        return f"{folder_fingerprint(Path(name))}:{settings.dtype}"
-    return f"{name}@{settings.revision}:{settings.dtype}"
+    is_folder = Path(name).is_dir()
+    content = folder_fingerprint(Path(name)) if is_folder else f"{name}@{settings.revision}"
+    return f"{content}:{settings.dtype}{':autocast' if settings.autocast else ''}"
 
 
 def choose_device(device: str) -> torch.device:
@@ -179,7 +192,7 @@ def load_base(settings: BaseSettings) -> SharedBase:
         raise InputError(f"model {settings.model}: cannot be loaded: {fault}") from fault
     keep_freed_memory()
     model.to(choose_device(settings.device))  # type: ignore[arg-type]  # misread by the stubs
-    return share(model, tokenizer)
+    return replace(share(model, tokenizer), autocast=settings.autocast)
 
 
 def read_shape(settings: BaseSettings) -> ModelShape:

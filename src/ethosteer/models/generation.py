@@ -152,16 +152,18 @@ class _Batch:
         starts = torch.arange(self.arms).unsqueeze(1) * count
         here = (starts + torch.tensor(chosen)).flatten().to(device)  # answers that are in the batch
         is_open = torch.ones(len(here), dtype=torch.bool, device=device)
+        decoder = self.base.model.get_decoder()
         cache = make_cache(self.base, width + self.sampling.max_new_tokens)
         for column in range(self.sampling.max_new_tokens):
             positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -step_tokens.shape[1] :]
-            hidden = self.base.model.get_decoder()(
-                input_ids=step_tokens,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state[:, -1]
+            with self.base.coarser():
+                hidden = decoder(
+                    input_ids=step_tokens,
+                    attention_mask=mask,
+                    position_ids=positions,
+                    past_key_values=cache,
+                    use_cache=True,
+                ).last_hidden_state[:, -1]
             logits = self.base.logits(hidden)
             taken = self._choose(logits, here)
             if self.watch is not None:

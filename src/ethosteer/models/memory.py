@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 if TYPE_CHECKING:
     from ethosteer.models.base import SharedBase
+
+T = TypeVar("T")
 
 CPU_TOKENS = 1024
 """Tokens of a training pass on a processor: more leave its cache, fewer leave it waiting."""
@@ -45,6 +48,20 @@ def training_tokens(base: SharedBase, asked: int | None) -> int:
     )
     logits = 3 * 4 * int(config.vocab_size)  # fp32: the logits, their softmax, its gradient
     return max(256, min(32_768, int(GPU_SHARE * free) // (token + logits)))
+
+
+def parts(items: Iterable[T], size: Callable[[T], int], room: int) -> Iterator[list[T]]:
+    """Cut items, in their order, into parts of at most ``room`` tokens, one item at least."""
+    part: list[T] = []
+    used = 0
+    for item in items:
+        if part and used + size(item) > room:
+            yield part
+            part, used = [], 0
+        part.append(item)
+        used += size(item)
+    if part:
+        yield part
 
 
 def sampling_rows(base: SharedBase, length: int) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
+from ethosteer.models.memory import parts
 from ethosteer.models.trees import LARGEST_TREE, pack, stack
 
 
@@ -52,16 +53,9 @@ def schedule(
     return plan[: max(1, round(len(plan) * epochs / whole))]
 
 
-def parts(pairs: Sequence[EncodedPair], room: int) -> Iterator[list[EncodedPair]]:
-    """Cut a batch into parts of at most ``room`` tokens; a pair that is larger goes alone."""
-    part: list[EncodedPair] = []
-    for pair in pairs:
-        if part and sum(own.tokens for own in part) + pair.tokens > room:
-            yield part
-            part = []
-        part.append(pair)
-    if part:
-        yield part
+def pair_parts(pairs: Sequence[EncodedPair], room: int) -> Iterator[list[EncodedPair]]:
+    """Cut a batch into parts that run at once; a pair that is larger goes alone."""
+    return parts(pairs, lambda pair: pair.tokens, room)
 
 
 def response_log_likelihoods(base: SharedBase, pairs: Sequence[EncodedPair]) -> Tensor:

@@ -22,7 +22,6 @@ from ethosteer.report.numbers import (
 )
 from ethosteer.report.view import View
 
-ALPHA = 0.05
 TOO_FEW = "not enough data"
 ALGORITHMS = {"ppo": "PPO", "rloo": "RLOO", "dpo": "DPO", "best_of_n": "best of n"}
 RULES = {
@@ -238,22 +237,22 @@ def _differences(view: View, slopes: list[SlopeResult]) -> Table:
                 _slope_cell(each.slope),
                 _p_cell(each.slope, each.slope.p),
                 _p_cell(each.slope, each.adjusted_p),
-                Cell(in_words(each)),
+                Cell(in_words(each, view.results.alpha)),
             )
             for each in slopes
         ),
         note="Of arms steered by the same algorithm, step by step on the same prompts; p adjusted "
-        f"by Holm over all pairs. Two arms differ where the adjusted p is below {ALPHA:g} and the "
-        f"interval leaves out 0. {_resting_on(slopes)}",
+        "by Holm over all pairs. Two arms differ where the adjusted p is below "
+        f"{view.results.alpha:g} and the interval leaves out 0. {_resting_on(slopes)}",
     )
 
 
-def in_words(result: SlopeResult) -> str:
+def in_words(result: SlopeResult, alpha: float) -> str:
     """Say what a difference of slopes shows, no more than its p and its interval both hold."""
     if _unknown(result.slope):
         return TOO_FEW
     beyond = result.slope.low > 0 or result.slope.high < 0
-    return "differ" if beyond and result.adjusted_p < ALPHA else "no difference shown"
+    return "differ" if beyond and result.adjusted_p < alpha else "no difference shown"
 
 
 def _unknown(slope: Slope) -> bool:

@@ -71,22 +71,8 @@ class View:
         return tuple(dict.fromkeys(cell.judge for cell in cells))
 
     def own_judge(self, arm: str) -> str | None:
-        """Name the reward model that an arm was steered by, None where it cannot be told.
-
-        Arms of the same pairs have one reward model, named after the first of them, and so one
-        normalisation in every seed.
-        """
-        if arm in self.judges:
-            return arm
-        scale = self._normalisation(arm)
-        shared = (judge for judge in self.judges if scale and self._normalisation(judge) == scale)
-        return next(shared, None)
-
-    def _normalisation(self, arm: str) -> list[tuple[int, float, float]]:
-        return [
-            (own.seed, own.normalisation_gain, own.normalisation_bias)
-            for own in self.arm_results(arm)
-        ]
+        """Name the reward model that an arm was steered by, None for a control."""
+        return next((own.judge or arm for own in self.arm_results(arm)), None)
 
     def cell(
         self, benchmark: BenchmarkResult, model: str, metric: str = ""

@@ -104,6 +104,7 @@ def _results(work: Workspace) -> StudyResults:
                 read_held_out(work.path(work.plan.rewards[arm])),
                 read_scale(work.path(work.plan.rewards[arm])),
                 steered[arm],
+                work.config.data_of(arm.name),
                 work.config.steer.select,
             )
             for arm in work.config.arm_seeds()
@@ -115,6 +116,7 @@ def _results(work: Workspace) -> StudyResults:
         comparisons=tuple(comparisons),
         samples=stored_samples(work),
         margin=work.config.compare.margin,
+        alpha=work.config.compare.alpha,
     )
 
 
@@ -228,6 +230,7 @@ class Judge:
         pairs: HeldOutPairs,
         scale: tuple[float, float],
         steering: SteeringResult,
+        judge: str,
         select: Select,
     ) -> ArmResult:
         """Summarise one arm's reward model and its steering."""
@@ -246,6 +249,7 @@ class Judge:
             gain=self._mean(gains),
             kl=self._mean(end.kl),
             curve=tuple(steering.curve),
+            judge=judge,
             algorithm=steering.algorithm,
             select=select,
             step=end.step,

@@ -18,7 +18,7 @@ from ethosteer.models.generation import generate
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.memory import training_tokens
-from ethosteer.models.pairs import EncodedPair, parts, schedule
+from ethosteer.models.pairs import EncodedPair, pair_parts, schedule
 from ethosteer.models.rewards import raw_scores, save_reward, score_rows
 from ethosteer.models.training import (
     ArmOptimiser,
@@ -165,7 +165,7 @@ class RewardTraining:
     def _learn(self, step: int, arm: int, batch: Sequence[EncodedPair]) -> None:
         """One optimiser step of one arm, its gradient gathered from parts that fit in memory."""
         loss = 0.0
-        for number, part in enumerate(parts(batch, self.room)):
+        for number, part in enumerate(pair_parts(batch, self.room)):
             dropout = generator(self.seed, "reward dropout", step, number, device=self.base.device)
             rows = [row for pair in part for row in (pair.chosen, pair.rejected)]
             scores = raw_scores(self.base, self.bank, self.heads, arm, rows, dropout).view(-1, 2)

@@ -73,10 +73,10 @@ def _steer(work: Workspace, seed: int, algorithm: Algorithm, arms: Sequence[Arm]
     name = f"steer {algorithm}, seed {seed}"
     headings = ("arm", "reward", "KL", "tokens", "alarms")
     scratch = work.scratch([work.plan.steering[arm] for arm in arms])
-    tracking = Tracking.start(
+    track = Tracking.of(
         work.config.track.trackers, f"{algorithm}-s{seed}", work.folder / "tracking"
     )
-    with work.terminal.table(name, headings) as show:
+    with track as tracking, work.terminal.table(name, headings) as show:
         task = make_task(work, seed, algorithm, arms)
         steering = ALGORITHMS[algorithm](task)
         rows = {arm.label: ("", "", "", "") for arm in arms}
@@ -93,7 +93,6 @@ def _steer(work: Workspace, seed: int, algorithm: Algorithm, arms: Sequence[Arm]
         for place, arm in enumerate(arms):
             with work.writing(work.plan.steering[arm], seconds=share) as folder:
                 run.write(folder, place)
-    tracking.finish()
     for place, reason in steering.stopped.items():
         work.terminal.say(f"{arms[place].label} was stopped: {reason}")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,10 +39,12 @@ class Tracking:
     trackers: Sequence[GeneralTracker]
 
     @classmethod
-    def start(cls, names: Sequence[str], run: str, folder: Path) -> Tracking:
-        """Start the trackers of ``run``; those that write files write them into ``folder``."""
+    @contextmanager
+    def of(cls, names: Sequence[str], run: str, folder: Path) -> Iterator[Tracking]:
+        """Run the trackers of ``run``; those that write files write them into ``folder``."""
         if not names:
-            return cls(())
+            yield cls(())
+            return
         from accelerate import PartialState
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
@@ -53,7 +56,11 @@ class Tracking:
             tracker = kind(run, **folders)
             tracker.start()
             started.append(tracker)
-        return cls(tuple(started))
+        try:
+            yield cls(tuple(started))
+        finally:
+            for tracker in started:
+                tracker.finish()
 
     def log(self, step: int, points: Mapping[str, CurvePoint]) -> None:
         """Write one step's points, by the arm's label."""
@@ -64,8 +71,3 @@ class Tracking:
             values[f"{label}/alarms"] = float(len(point.alarms))
         for tracker in self.trackers:
             tracker.log(values, step=step)
-
-    def finish(self) -> None:
-        """Close the trackers."""
-        for tracker in self.trackers:
-            tracker.finish()
