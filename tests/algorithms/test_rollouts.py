@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from ethosteer.algorithms.rollouts import Collector, draw_prompts
-from ethosteer.models.base import SharedBase, pad_right
+from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import Sampling
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
@@ -50,44 +50,16 @@ def collector(
     )
 
 
-def early(base: SharedBase, name: str = "llama") -> SharedBase:
-    """Return a base whose rows end early, here and there: its EOS is a token it likes."""
-    free = collector(base, name=name).collect(PROMPTS, noise(), [0, 1])
-    return tiny.with_eos(base, int(free.response_tokens[free.response_mask].mode().values))
-
-
 @pytest.fixture
 def ragged(llama) -> SharedBase:
-    return early(llama)
-
-
-def hand_made(
-    prompts: list[list[int]], answers: list[list[int]], arms: tuple[int, ...] = (0,)
-) -> Rollout:
-    """Return a rollout of known answers, with nothing measured yet."""
-    device = torch.device("cpu")
-    rows = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
-    response_tokens, lengths = pad_right(answers, device)
-    blank = torch.zeros(response_tokens.shape)
-    return Rollout(
-        arms=arms,
-        tokens=pad_right(rows, device)[0],
-        prompt_lengths=torch.tensor([len(prompt) for prompt in prompts]),
-        response_tokens=response_tokens,
-        response_mask=torch.arange(response_tokens.shape[1]) < lengths.unsqueeze(1),
-        log_probabilities=blank,
-        reference_log_probabilities=blank,
-        entropy=blank,
-        values=blank,
-        scores=torch.zeros(len(rows)),
-    )
+    return tiny.often(llama)
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 @pytest.mark.parametrize("recompute", [True, False])
 @torch.no_grad()
 def test_every_number_of_a_rollout_row_by_row(recompute, name, tiny_bases):
-    base = early(tiny_bases[name], name)
+    base = tiny.often(tiny_bases[name])
     own = collector(base, name=name)
     rollout = own.collect(PROMPTS, noise(), [0, 1], recompute=recompute)
     assert rollout.arms == (0, 1)
@@ -128,7 +100,7 @@ def test_every_number_of_a_rollout_row_by_row(recompute, name, tiny_bases):
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_the_sampling_pass_stands_for_the_learners_own(name, tiny_bases):
-    own = collector(early(tiny_bases[name], name), name=name)
+    own = collector(tiny.often(tiny_bases[name]), name=name)
     read = own.collect(PROMPTS, noise(), [0, 1], recompute=True)
     cheap = own.collect(PROMPTS, noise(), [0, 1], recompute=False)
     assert read.log_probabilities.abs().max() > 1
@@ -172,7 +144,7 @@ def test_log_probabilities_do_not_depend_on_padding_order_batch_or_room(
     answers = tiny.ragged(6, 1, 9, seed=5)
     own = replace(collector(base), base=replace(base, runs_packed=packed), room=room)
     chosen = order[:count]
-    rollout = hand_made([PROMPTS[i] for i in chosen], [answers[i] for i in chosen])
+    rollout = tiny.answered([PROMPTS[i] for i in chosen], [answers[i] for i in chosen])
     rollout = replace(rollout, tokens=functional.pad(rollout.tokens, (0, padding), value=9))
     found = torch.zeros(rollout.response_mask.shape)
     for part in own.passes(rollout, 0):
@@ -226,18 +198,19 @@ def test_a_missing_eos_costs_its_penalty_once(ragged, monkeypatch):
 
 @torch.no_grad()
 def test_each_arm_is_scored_by_its_own_judge(ragged):
-    own = replace(collector(ragged, arms=3), judges=[2, 0, 0])
-    rollout = own.collect(PROMPTS, noise(), [0, 1])
-    for place, judge in ((0, 2), (1, 0)):
+    own = replace(collector(ragged, arms=3), judges=[2, 0, 1])
+    rollout = own.collect(PROMPTS, noise(), [2, 0])
+    for place, judge in ((0, 1), (1, 2)):
         block = own.block(rollout, place)
         tiny.close(rollout.scores[block], own.judged(rollout, place, judge))
-        gap = own.judged(rollout, place, 1) - rollout.scores[block]
-        assert gap.abs().max() > 0.1
+        for other in {0, 1, 2} - {judge}:
+            gap = own.judged(rollout, place, other) - rollout.scores[block]
+            assert gap.abs().max() > 0.1
 
 
 def test_minibatches_are_rows_of_one_arm_in_the_order_that_is_asked(llama):
     own = collector(llama, arms=3)
-    rollout = hand_made(PROMPTS * 3, tiny.ragged(18, 1, 5), arms=(0, 1, 2))
+    rollout = tiny.answered(PROMPTS * 3, tiny.ragged(18, 1, 5), arms=(0, 1, 2))
     plain = [part.tolist() for part in own.minibatches(rollout, 1)]
     assert plain == [[6, 7, 8, 9], [10, 11]]
     order = torch.tensor([5, 0, 3, 1, 4, 2])
@@ -249,7 +222,7 @@ def test_parts_fill_the_room_and_no_row_is_cut(llama):
     # a row's last token predicts nothing: these read 3 + 4 - 1 = 6, 2, 9 and 4 tokens
     prompts = [[5] * n for n in (3, 2, 1, 4)]
     answers = [[6] * n for n in (4, 1, 9, 1)]
-    rollout = hand_made(prompts, answers)
+    rollout = tiny.answered(prompts, answers)
     assert rollout.read_lengths.tolist() == [6, 2, 9, 4]
     own = collector(llama)
     rows = torch.tensor([0, 1, 2, 3])

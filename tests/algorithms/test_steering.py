@@ -40,13 +40,16 @@ def point(step: int = 0, **changes: Any) -> CurvePoint:
     return CurvePoint(step=step, **{**fields, **changes})
 
 
+Script = Sequence[Mapping[int, Mapping[str, Any]]]
+
+
 class Scripted(Steering):
     """Measures what a script says, and learns by adding 1 to everything."""
 
     def __init__(
         self,
         base: SharedBase,
-        script: Sequence[Mapping[int, Mapping[str, Any]]],
+        script: Script,
         learned: Mapping[tuple[int, int], Learned] | None = None,
         **changes: Any,
     ) -> None:
@@ -195,29 +198,41 @@ def far_away(sick: Sickness, _monkeypatch: pytest.MonkeyPatch) -> None:
             found = learn(step, rollout)
         if step == sick.step - 1:
             for parameter in sick.run.parameters(sick.arm):
-                parameter.add_(torch.ones_like(parameter))
+                parameter.add_(1)
         return found
 
     sick.run.learn = own  # type: ignore[method-assign]
 
 
-Illness = Callable[[Sickness, pytest.MonkeyPatch], None]
-ILLNESSES: list[tuple[Illness, str, int]] = [
-    (nan_rewards, "its reward or KL was not finite at step 4", 2),
-    (bad_gradient, "a gradient was not finite at step 4", 4),
-    (far_away, "KL ", 2),
-]
+REASONS: dict[Callable[..., None], str] = {
+    nan_rewards: "its reward or KL was not finite at step 4",
+    bad_gradient: "a gradient was not finite at step 4",
+    far_away: "KL ",
+}
 
 
-@pytest.mark.parametrize("algorithm", EVERY)
-@pytest.mark.parametrize(("illness", "reason", "healthy"), ILLNESSES)
+@pytest.mark.parametrize(
+    ("algorithm", "illness"),
+    [
+        ("ppo", nan_rewards),
+        ("ppo", bad_gradient),
+        ("ppo", far_away),
+        ("rloo", bad_gradient),
+        ("dpo", bad_gradient),
+        ("best_of_n", nan_rewards),
+        ("best_of_n", bad_gradient),
+    ],
+    ids=lambda own: getattr(own, "__name__", own),
+)
 def test_a_sick_arm_is_stopped_and_the_others_end_as_without_it(
-    illness, reason, healthy, algorithm, llama, tmp_path, monkeypatch
+    algorithm, illness, llama, tmp_path, monkeypatch
 ):
     changes: dict[str, Any] = {
-        "steps": 7,
+        "steps": 6,
+        "batch": 4,
+        "epochs": 1,
         "checkpoint_every": 99,
-        "max_kl": 15.0,
+        "max_kl": 5.0,
         "optimiser": tiny.STEERING.optimiser.model_copy(update={"warmup": 0.5}),
     }
     without = make(algorithm, llama, (0, 2), **changes)
@@ -226,12 +241,10 @@ def test_a_sick_arm_is_stopped_and_the_others_end_as_without_it(
     sick = Sickness(run, arm=1, step=4)
     illness(sick, monkeypatch)
     run.train(tmp_path, tiny.quiet)
-    assert list(run.stopped) == [1] and run.stopped[1].startswith(reason)
+    assert list(run.stopped) == [1] and run.stopped[1].startswith(REASONS[illness])
     assert run.curves[1][-1].step == 4 and "stopped" in run.curves[1][-1].alarms
-    if illness is not far_away and algorithm in {"ppo", "rloo"}:
-        healthy = 3 if illness is nan_rewards else 4  # measured at every step
-    elif illness is far_away and algorithm in {"ppo", "rloo"}:
-        healthy = 3
+    measured_every = 1 if algorithm in {"ppo", "rloo"} else 2
+    healthy = 4 if illness is bad_gradient else 4 - measured_every
     assert run.healthy[1].step == healthy
     assert torch.equal(tiny.flat(run, 1), sick.before[healthy])
     assert not torch.equal(sick.before[healthy], sick.before[0])
@@ -247,22 +260,18 @@ def test_a_sick_arm_is_stopped_and_the_others_end_as_without_it(
 # --- the KL controller and the checkpoint at equal KL
 
 
-def test_the_controller_waits_for_the_target_and_then_moves_each_arm_by_its_own_kl(llama, tmp_path):
+def test_the_controller_moves_each_arm_by_its_own_kl(llama, tmp_path):
     # batch 8, horizon 100, target 10: a full error of 0.2 moves a coefficient by 1.6 percent.
-    # Arm 0 reaches 10 at step 2 (no error: held again), then 11 (error 0.1), 18 (0.2), 5 (-0.2).
-    # Arm 1 never does, and keeps the coefficient that it had.
+    # Arm 0's errors: -1 -> -0.2; -0.1; 0; 0.1; 0.8 -> 0.2; -1.001 -> -0.2. Arm 1 is on target.
     run = Scripted(
-        llama,
-        kls([0, 9.9, 10, 11, 18, 5, 0], [0, 1, 2, 3, 4, 9.99, 5]),
-        kl_target=10.0,
-        kl_coefficient=0.5,
+        llama, kls([0, 9, 10, 11, 18, -0.01], [10] * 6), kl_target=10.0, kl_coefficient=0.5
     )
     run.train(tmp_path, tiny.quiet)
     used = [[own.kl_coefficient for own in curve] for curve in run.curves]
-    first = [0.5, 0.5, 0.5, 0.5, 0.504, 0.512064, 0.503870976]
-    assert used[0] == pytest.approx(first, rel=1e-12)
-    assert used[1] == [0.5] * 7
-    assert run.coefficients == pytest.approx([0.503870976 * 0.984, 0.5], rel=1e-12)
+    first = [0.5, 0.492, 0.488064, 0.488064, 0.491968512, 0.499840008192]
+    assert used[0] == pytest.approx(first, rel=1e-12), "a point has what its step was made with"
+    assert used[1] == [0.5] * 6
+    assert run.coefficients == pytest.approx([0.499840008192 * 0.984, 0.5], rel=1e-12)
 
 
 def test_without_a_target_the_coefficient_is_fixed(llama, tmp_path):
@@ -284,7 +293,7 @@ def test_the_checkpoint_within_kl_is_the_last_measured_one_at_or_below_the_targe
 
 
 def test_steps_that_measure_nothing_make_no_checkpoint(llama, tmp_path):
-    script = [{0: {}, 1: {}}, {}, {0: {"kl": 5.0}, 1: {"kl": 5.0}}, {}, {}]
+    script: Script = [{0: {}, 1: {}}, {}, {0: {"kl": 5.0}, 1: {"kl": 5.0}}, {}, {}]
     run = Scripted(llama, script, kl_target=6.0)
     run.train(tmp_path, tiny.quiet)
     assert [len(curve) for curve in run.curves] == [2, 2]
@@ -431,16 +440,18 @@ SLOW: dict[str, Any] = {
     # AdamW's first step: so the rate starts small beside what is told apart here.
     "optimiser": OptimiserSettings(learning_rate=3e-3, warmup=0.5, decay=False),
     "rloo": RLOOSettings(answers=2),
+    "epochs": 1,
+    "measure_every": 4,
     "checkpoint_every": 99,
 }
 
 
-@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize(("ragged", "arm"), [(False, 1), (True, 3)])
 @pytest.mark.parametrize(
-    ("algorithm", "steps"), [("ppo", 20), ("rloo", 20), ("dpo", 20), ("best_of_n", 12)]
+    ("algorithm", "steps"), [("ppo", 20), ("rloo", 20), ("dpo", 12), ("best_of_n", 12)]
 )
 def test_isolation_an_arm_beside_others_equals_the_arm_alone(
-    algorithm, steps, ragged, llama, tmp_path
+    algorithm, steps, ragged, arm, llama, tmp_path
 ):
     base = tiny.often(llama) if ragged else llama
     settings: dict[str, Any] = {
@@ -448,6 +459,7 @@ def test_isolation_an_arm_beside_others_equals_the_arm_alone(
         "steps": steps,
         "ignore_eos": not ragged,
         "missing_eos_penalty": 0.3,
+        "batch": 4 if algorithm in {"ppo", "rloo"} else 16,
     }
     together = make(algorithm, base, (0, 1, 2, 3), **settings)
     start = tiny.flat(together, 0)
@@ -455,21 +467,20 @@ def test_isolation_an_arm_beside_others_equals_the_arm_alone(
     points = zip(*together.curves, strict=True)
     lengths = [{own.response_tokens for own in of_step} for of_step in points]
     assert (max(map(len, lengths)) > 1) == ragged, "arms end their rows where they like"
-    for arm in (1, 3):
-        alone = make(algorithm, base, (arm,), **settings)
-        alone.train(tmp_path, tiny.quiet)
-        expected, found = tiny.flat(alone, 0), tiny.flat(together, arm)
-        assert float((expected - start).norm() / start.norm()) > 0.02, "training moved it"
-        assert float((found - expected).norm() / expected.norm()) < 1e-4
-        for own, other in zip(alone.curves[0], together.curves[arm], strict=True):
-            assert own.reward == pytest.approx(other.reward, abs=1e-3)
-            assert own.kl == pytest.approx(other.kl, abs=1e-3)
-            assert own.kl_coefficient == pytest.approx(other.kl_coefficient, abs=1e-6)
+    alone = make(algorithm, base, (arm,), **settings)
+    alone.train(tmp_path, tiny.quiet)
+    expected, found = tiny.flat(alone, 0), tiny.flat(together, arm)
+    assert float((expected - start).norm() / start.norm()) > 0.05, "training moved it"
+    assert float((found - expected).norm() / expected.norm()) < 1e-4
+    for own, other in zip(alone.curves[0], together.curves[arm], strict=True):
+        assert own.reward == pytest.approx(other.reward, abs=1e-3)
+        assert own.kl == pytest.approx(other.kl, abs=1e-3)
+        assert own.kl_coefficient == pytest.approx(other.kl_coefficient, abs=1e-6)
     gap = tiny.flat(together, 1) - tiny.flat(together, 3)
-    assert float(gap.norm() / start.norm()) > 0.02, "arms with other rewards go other ways"
+    assert float(gap.norm() / start.norm()) > 0.05, "arms with other rewards go other ways"
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "rloo", "dpo"])
+@pytest.mark.parametrize("algorithm", EVERY)
 def test_a_step_does_not_depend_on_how_much_runs_at_once(algorithm, llama, tmp_path):
     base = tiny.often(llama)
     runs = [
@@ -506,6 +517,7 @@ def test_a_run_that_was_broken_off_goes_on_as_if_it_had_not_been(
             llama,
             (0, 1, 2),
             steps=6,
+            measure_every=1,
             kl_target=1e-4,
             lora=tiny.lora(dropout=0.1),
             optimiser=SCHEDULED,
@@ -525,7 +537,7 @@ def test_a_run_that_was_broken_off_goes_on_as_if_it_had_not_been(
     assert steps == [4, 5]
     assert resumed.curves == straight.curves
     assert resumed.coefficients == straight.coefficients
-    assert len(set(straight.coefficients)) > 1 and straight.coefficients[0] != 0.2
+    assert straight.coefficients != [0.2] * 3, "there was something to remember"
     assert resumed.stopped == straight.stopped == {2: "a gradient was not finite at step 2"}
     assert resumed.running == straight.running == [0, 1]
     for arm in range(3):
@@ -535,8 +547,7 @@ def test_a_run_that_was_broken_off_goes_on_as_if_it_had_not_been(
             assert found.step == expected.step
             for own, other in zip(found.parameters, expected.parameters, strict=True):
                 assert torch.equal(own, other)
-    within = {arm: own.step for arm, own in straight.within_kl.items()}
-    assert set(within.values()) == {0} and straight.healthy[0].step > 0
+    assert any(own.step != straight.healthy[arm].step for arm, own in straight.within_kl.items())
 
 
 # --- what is shared, and what is left alone
@@ -575,3 +586,30 @@ def test_arms_share_prompts_and_noise_and_steps_do_not(copies, llama):
     again = run.sample(0, 8 // copies, copies=copies)
     assert torch.equal(again.tokens, rollout.tokens)
     assert run.sample(1, 8 // copies, copies=copies).tokens.tolist() != rollout.tokens.tolist()
+
+
+def test_a_stop_where_nothing_is_measured_is_marked_at_the_last_point(llama, tmp_path):
+    script: list[dict[int, dict[str, float]]] = [{0: {}, 1: {}}, {}, {0: {}}]
+    run = Scripted(llama, script, learned={(1, 1): Learned(0.5, finite=False)})
+    run.train(tmp_path, lambda *_: None)
+    assert run.stopped == {1: "a gradient was not finite at step 1"}
+    assert [own.alarms for own in run.curves[1]] == [("stopped",)]
+    assert [own.alarms for own in run.curves[0]] == [(), ()]
+
+
+def test_no_reward_of_a_point_has_the_penalty_in_it(llama):
+    """Rewards by judge compare answers, not lengths; the penalty is in what is learnt from."""
+    plain, dear = (
+        make("ppo", llama, (0, 1), ignore_eos=False, missing_eos_penalty=penalty)
+        for penalty in (0.0, 5.0)
+    )
+    before, after = plain.step(0), dear.step(0)
+    assert after[0].rewards == pytest.approx(before[0].rewards, abs=1e-5)
+    assert after[0].reward < before[0].reward - 1
+
+
+def test_negative_kl_is_told_only_beyond_its_noise(llama):
+    run = make("ppo", llama, (0,), batch=8)
+    by_chance, real = point(kl=-0.5, kl_k3=0.4), point(kl=-1.1, kl_k3=0.4)
+    assert run._alarms(0, by_chance, Learned(0.0)) == ()
+    assert run._alarms(0, real, Learned(0.0)) == ("negative KL",)

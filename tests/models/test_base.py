@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -17,6 +19,7 @@ from ethosteer.models.base import (
     share,
 )
 from ethosteer.models.heads import ScalarHeads
+from ethosteer.models.trees import pack, stack
 from tests import tiny
 
 
@@ -191,3 +194,24 @@ def test_an_architecture_that_keeps_its_own_positions_does_not_run_packed():
         other = AutoModelForCausalLM.from_config(tiny.config(name, tiny.make_tokenizer(name)))
         tiny.randomise(other, seed=2)
         assert share(other, tiny.make_tokenizer(name)).runs_packed
+
+
+@torch.no_grad()
+def test_autocast_is_coarser_and_near(llama):
+    coarse = replace(llama, autocast=True)
+    assert llama.is_exact and not coarse.is_exact
+    rows = [tuple(range(5, 40)), (*range(5, 20), *range(100, 130))]
+    trees = pack(rows, 1e9, 100)
+    assert len(trees) == 1 and not trees[0].is_chain, "a tree's mask goes through too"
+    packed = stack(trees, llama.device, torch.float32)
+    fine, rough = (base.logits(base.hidden_packed(packed)).float() for base in (llama, coarse))
+    off = float((fine - rough).norm() / fine.norm())
+    assert 1e-5 < off < 5e-2
+
+
+def test_a_base_in_autocast_is_another_base(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    plain = BaseSettings(model=str(tmp_path))
+    assert model_fingerprint(plain) != model_fingerprint(
+        plain.model_copy(update={"autocast": True})
+    )

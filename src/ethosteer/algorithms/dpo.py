@@ -7,6 +7,8 @@ the curve and the checkpoint at equal KL alone.
 
 from __future__ import annotations
 
+from math import ceil
+
 import torch
 
 from ethosteer.algorithms.steering import Learned, Steering, Task
@@ -20,16 +22,13 @@ class DPO(Steering):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task, updates=1)
-        settings = task.settings
-        self.plans = [
-            schedule(
-                len(pairs),
-                settings.dpo.pairs,
-                max(1.0, settings.steps * settings.dpo.pairs / len(pairs) + 1),
-                lambda epoch: self.generator("pairs", epoch),
-            )
-            for pairs in task.pairs
-        ]
+        self.plans = [self._plan(len(pairs)) for pairs in task.pairs]
+
+    def _plan(self, count: int) -> list[list[int]]:
+        """Batches for all steps, from as many epochs over ``count`` pairs as they need."""
+        size = self.settings.dpo.pairs
+        epochs = ceil(self.settings.steps / max(1, count // size))
+        return schedule(count, size, epochs, lambda epoch: self.generator("pairs", epoch))
 
     def observe(self, step: int) -> Rollout | None:
         """Sample now and then."""
@@ -42,8 +41,7 @@ class DPO(Steering):
         return {arm: self._learn(step, arm) for arm in list(self.running)}
 
     def _learn(self, step: int, arm: int) -> Learned:
-        plan = self.plans[arm]
-        batch = [self.task.pairs[arm][i] for i in plan[step % len(plan)]]
+        batch = [self.task.pairs[arm][i] for i in self.plans[arm][step]]
         total = 0.0
         for number, part in enumerate(pair_parts(batch, self.collector.room)):
             dropout = self.generator("dropout", step, number, device=self.base.device)

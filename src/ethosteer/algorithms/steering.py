@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import isfinite
+from math import isfinite, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from ethosteer.models.training import ArmOptimiser, generator, load_checkpoint, 
 from ethosteer.records import CurvePoint, Rollout
 
 RATIO_DRIFT = 1e-3
+NEGATIVE_KL = -0.05
 EOS_DRIFT = 0.3
 REWARD_FALL = 0.5
 """In standard deviations of the base's answers: another reward's fall while an arm's own rises."""
@@ -157,6 +158,8 @@ class Steering(ABC):
         for arm, own in learned.items():
             if not own.finite:
                 self._stop(arm, f"a gradient was not finite at step {step}")
+                if arm not in points:
+                    self._mark(arm)
         points = {arm: self._with(point, arm, learned.get(arm)) for arm, point in points.items()}
         for arm, point in points.items():
             self.curves[arm].append(point)
@@ -208,6 +211,12 @@ class Steering(ABC):
         self.stopped[arm] = reason
         self.running.remove(arm)
 
+    def _mark(self, arm: int) -> None:
+        """Say at an arm's last point that it was stopped: the step that did may measure nothing."""
+        if self.curves[arm]:
+            last = self.curves[arm][-1]
+            self.curves[arm][-1] = replace(last, alarms=(*last.alarms, "stopped"))
+
     def _adapt(self, arm: int, kl: float, target: float) -> None:
         """Move an arm's KL coefficient towards its target."""
         self.coefficients[arm] = adapted_coefficient(
@@ -243,14 +252,13 @@ class Steering(ABC):
         if step % self.settings.measure_every:
             return {}
         own = self.task.own[rollout.arms[place]]
+        known = {} if self.settings.missing_eos_penalty else {own: rollout.scores}
         rows = self.collector.block(rollout, place)
         return {
             name: float(
-                (
-                    rollout.scores[rows]
-                    if judge == own
-                    else self.collector.judged(rollout, place, judge)
-                ).mean()
+                known[judge][rows].mean()
+                if judge in known
+                else self.collector.judged(rollout, place, judge).mean()
             )
             for judge, name in enumerate(self.task.judges)
         }
@@ -276,7 +284,7 @@ class Steering(ABC):
             if name != own and reward < first.rewards[name] - REWARD_FALL
         ]
         found = {
-            "negative KL": point.kl < -0.05,
+            "negative KL": point.kl < NEGATIVE_KL - 3 * self._kl_error(point),
             "ratio drift": learned.drift > RATIO_DRIFT and not self.task.policies.settings.dropout,
             "length drift": not 0.5 * first.response_tokens
             <= point.response_tokens
@@ -289,6 +297,10 @@ class Steering(ABC):
             "stopped": arm in self.stopped,
         }
         return tuple(name for name, seen in found.items() if seen)
+
+    def _kl_error(self, point: CurvePoint) -> float:
+        """The standard error of a batch's KL: a log-ratio of mean k varies by about 2 k."""
+        return sqrt(2 * max(0.0, point.kl_k3) / self.settings.batch)
 
     def _save(self, folder: Path, done: int) -> None:
         facts: dict[str, Any] = {

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from ethosteer.algorithms.best_of_n import BestOfN
+from ethosteer.config import BestOfNSettings, OptimiserSettings
+from ethosteer.models import pairs as pairs_module
+from ethosteer.models.base import SharedBase
+from ethosteer.models.rewards import RewardModels
+from tests import tiny
+
+Read = list[tuple[list[int], list[int]]]
+
+
+@pytest.fixture
+def learnt(monkeypatch) -> list[Read]:
+    """Return what is learnt, one (prompt, answer) list for every arm and step in turn."""
+    seen: list[Read] = []
+
+    def watched(base: SharedBase, own: Read) -> torch.Tensor:
+        seen.append([(list(prompt), list(answer)) for prompt, answer in own])
+        return pairs_module.mean_negative_log_likelihood(base, own)
+
+    monkeypatch.setattr("ethosteer.algorithms.best_of_n.mean_negative_log_likelihood", watched)
+    return seen
+
+
+def score_by_hand(
+    base: SharedBase, run: BestOfN, arm: int, prompt: list[int], reply: list[int]
+) -> float:
+    """Score one answer by a plain forward pass, without the EOS that ended it."""
+    ended = not run.task.sampling.ignore_eos and reply[-1] == base.tokenizer.eos_token_id
+    read = torch.tensor([[*prompt, *(reply[:-1] if ended else reply)]])
+    rewards = run.task.rewards
+    with rewards.bank.applied([arm]):
+        return float(base.hidden(read)[0, -1] @ rewards.heads.weights[arm])
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+@torch.no_grad()
+def test_an_arm_learns_the_answer_of_the_bare_base_that_its_own_reward_likes_best(
+    ragged, llama, learnt, monkeypatch
+):
+    base = tiny.often(llama) if ragged else llama
+    run = BestOfN(tiny.task(base, (0, 1), ignore_eos=not ragged))
+    tiny.fill(run.task.policies)  # so that a policy's answers are not the base's
+    drawn: Read = []
+    generate = run.__class__._candidates
+
+    def watched(self: BestOfN, step: int) -> Any:
+        prompts, answers = generate(self, step)
+        drawn.extend(zip(prompts, answers, strict=True))
+        return prompts, answers
+
+    monkeypatch.setattr(BestOfN, "_candidates", watched)
+    eos = base.tokenizer.eos_token_id
+    ended = 0
+    for step in (1, 2, 3):
+        drawn.clear()
+        learnt.clear()
+        with torch.enable_grad():
+            run.learn(step, None)
+        assert len(drawn) == 16 and len(learnt) == 2
+        for arm, own in enumerate(learnt):
+            assert len(own) == 4
+            for place, (prompt, answer) in enumerate(own):
+                answers = [reply for _, reply in drawn[4 * place : 4 * place + 4]]
+                assert {tuple(asked) for asked, _ in drawn[4 * place : 4 * place + 4]} == {
+                    tuple(prompt)
+                }
+                scores = [score_by_hand(base, run, arm, prompt, reply) for reply in answers]
+                assert answer == answers[scores.index(max(scores))], "whole, with its EOS"
+                ended += answer[-1] == eos
+        assert learnt[0] != learnt[1]
+    assert (ended > 0) == ragged
+
+
+def test_all_arms_choose_from_the_same_answers_of_the_base_at_every_step(llama, monkeypatch):
+    shown: list[tuple[int, list[list[int]]]] = []
+    score = RewardModels.score
+
+    def watched(self: RewardModels, base: SharedBase, arm: int, rows: Any) -> torch.Tensor:
+        shown.append((arm, [list(row) for row in rows]))
+        return score(self, base, arm, rows)
+
+    monkeypatch.setattr(RewardModels, "score", watched)
+    trained, fresh = (BestOfN(tiny.task(llama, (0, 1, 2))) for _ in range(2))
+    trained.step(0)
+    shown.clear()
+    for run in (trained, fresh):
+        run.learn(1, None)
+    assert [arm for arm, _ in shown] == [0, 1, 2] * 2
+    first = shown[0][1]
+    assert len(first) == 16 and len(set(map(tuple, first))) > 12
+    assert all(rows == first for _, rows in shown), "of the base, however the arms were trained"
+    shown.clear()
+    fresh.learn(2, None)
+    assert shown[0][1] != first
+
+
+@torch.no_grad()
+def test_the_loss_is_the_mean_over_all_tokens_of_the_answers(llama):
+    pairs = [([5, 6, 7], [8, 9]), ([5, 6], [7]), ([9, 4, 30], [31, 32, 33, 34]), ([5, 6], [7])]
+    found = pairs_module.mean_negative_log_likelihood(llama, pairs)
+    each = []
+    for prompt, answer in pairs:
+        row = [*prompt, *answer]
+        log_p = llama.model(torch.tensor([row])).logits[0].log_softmax(-1)
+        each += [float(log_p[at - 1, row[at]]) for at in range(len(prompt), len(row))]
+    assert len(each) == 8
+    assert float(found) == pytest.approx(-sum(each) / 8, rel=1e-5)
+
+
+def test_each_arms_own_reward_rises(llama, tmp_path, monkeypatch):
+    def length(_self: object, _base: object, judge: int, rows: list[list[int]]) -> torch.Tensor:
+        return torch.tensor([float(len(row) if judge else -len(row)) for row in rows])
+
+    monkeypatch.setattr(RewardModels, "score", length)
+    run = BestOfN(
+        tiny.task(
+            tiny.often(llama),
+            (0, 1),
+            steps=25,
+            batch=64,
+            min_new_tokens=8,
+            ignore_eos=False,
+            measure_every=24,
+            checkpoint_every=99,
+            best_of_n=BestOfNSettings(n=8, prompts=8),
+            optimiser=OptimiserSettings(learning_rate=1e-2, warmup=0.0, decay=False),
+        )
+    )
+    run.train(tmp_path, tiny.quiet)
+    shorter, longer = run.curves
+    for curve in run.curves:
+        assert curve[-1].reward > curve[0].reward + 0.4
+        assert 0.05 < curve[-1].kl < 10
+    assert shorter[-1].eos_share > shorter[0].eos_share > longer[-1].eos_share
