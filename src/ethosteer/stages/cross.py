@@ -14,11 +14,12 @@ from pathlib import Path
 
 import torch
 
+from ethosteer.datasets.splits import unit_hash
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import generate
 from ethosteer.models.rewards import load_rewards
 from ethosteer.models.training import generator
-from ethosteer.records import BASE, FINETUNED, Model
+from ethosteer.records import BASE, FINETUNED, Model, PreferencePair
 from ethosteer.stages.curate import encode, stored_set
 from ethosteer.stages.workspace import Workspace
 from ethosteer.store import write_json
@@ -65,7 +66,7 @@ def _judge(work: Workspace, seed: int) -> CrossResult:
         for prompt, answer in zip(prompts, own, strict=True)
     ]
     limit = work.config.evaluate.cross_pairs
-    pairs = {name: encode(stored_set(work, name).test, work.template)[:limit] for name in judges}
+    pairs = {name: encode(_some(work, name, limit), work.template) for name in judges}
     scores: dict[str, dict[str, list[float]]] = {model: {} for model in answers}
     right: dict[str, dict[str, list[bool]]] = {}
     for place, judge in enumerate(judges):
@@ -79,6 +80,12 @@ def _judge(work: Workspace, seed: int) -> CrossResult:
             right[judge][name] = torch.gt(found[:, 0], found[:, 1]).tolist()
     groups = {name: [pair.group for pair in held_out] for name, held_out in pairs.items()}
     return CrossResult(scores, right, groups)
+
+
+def _some(work: Workspace, name: str, limit: int) -> list[PreferencePair]:
+    """At most ``limit`` held-out pairs of a dataset, chosen by hash, scenarios kept together."""
+    pairs = stored_set(work, name).test
+    return sorted(pairs, key=lambda pair: (unit_hash(pair.group), pair.id))[:limit]
 
 
 def _answers(
