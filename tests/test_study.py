@@ -15,6 +15,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from ethosteer.config import StudyConfig, load_study
+from ethosteer.datasets.splits import unit_hash
 from ethosteer.errors import InputError
 from ethosteer.export import export_arm
 from ethosteer.maths.slopes import slope
@@ -27,7 +28,7 @@ from ethosteer.results import results_from_json
 from ethosteer.sources import Origin
 from ethosteer.stages import reward, steer
 from ethosteer.stages.cross import read_cross
-from ethosteer.stages.curate import read_set
+from ethosteer.stages.curate import read_set, stored_set
 from ethosteer.stages.workspace import AT_KL
 from ethosteer.study import FILES, Study
 from ethosteer.terminal import Terminal
@@ -375,7 +376,10 @@ def test_every_model_is_judged_by_every_reward_model(algorithms: Study) -> None:
     for judge in JUDGES:
         step = algorithms.workspace.plan.rewards[Arm(judge, 0)]
         held_out = reward.read_held_out(algorithms.workspace.path(step))
-        right = [c > r for c, r in zip(held_out.chosen, held_out.rejected, strict=True)][:8]
+        right = [c > r for c, r in zip(held_out.chosen, held_out.rejected, strict=True)]
+        pairs = stored_set(algorithms.workspace, judge).test
+        by_hash = sorted(range(len(pairs)), key=lambda i: (unit_hash(pairs[i].group), pairs[i].id))
+        right = [right[place] for place in by_hash[:8]]
         assert crossed.right[judge][judge] == right
         assert accuracies[judge, judge] == pytest.approx(sum(right) / 8)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -190,9 +191,8 @@ def test_slopes_of_arms_and_of_their_differences_by_hand():
 
 
 def test_differences_in_slope_are_corrected_as_one_family():
-    noise = {
-        name: [math.sin(9.7 * place + i) for i in range(12)] for place, name in enumerate("abc")
-    }
+    draw = np.random.default_rng(0)
+    noise = {name: 0.2 * draw.normal(size=12) for name in "abc"}
     rises = {"a": 0.0, "b": 0.05, "c": 0.3}
     results = {
         Arm(name, 0): steered([rises[name] * step + own for step, own in enumerate(noise[name])])
