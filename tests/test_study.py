@@ -392,7 +392,7 @@ def test_a_model_is_judged_as_it_would_be_alone_at_its_chosen_checkpoint(
     steps = work.plan.judges(0)
     rewards = load_rewards(work.base, [work.path(step) for step in steps.values()])
     prompts = work.prompt_ids("test")[:8]
-    noise = generator(0, "cross", 0)
+    noise = generator(0, "cross")
     if model in CONTROLS:
         base = work.raw_base if model == "base" else work.base
         answers = generate(base, prompts, 1, work.sampling, noise)

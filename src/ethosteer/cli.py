@@ -68,6 +68,12 @@ Overrides = Annotated[
     typer.Option("--set", help="change one setting, such as `--set steer.steps=50`; repeatable"),
 ]
 
+JsonFile = Annotated[Path | None, typer.Option("--json", help="where to write the measurement")]
+BenchModel = Annotated[str, typer.Option("--model", help="a model folder or 'pocket'")]
+HHData = Annotated[Path, typer.Option("--data-dir", help="published files, HH's among them")]
+WeightsDtype = Annotated[Dtype, typer.Option(help="of the model's weights")]
+Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")]
+
 
 @app.command()
 def run(
@@ -169,8 +175,8 @@ def evaluate(
         typer.Option(help="of generated texts: a folder, a hub id, or 'trained' on own rows"),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="of a model on the hub")] = None,
-    dtype: Annotated[Dtype, typer.Option(help="of the model's weights")] = Dtype.float32,
-    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")] = "auto",
+    dtype: WeightsDtype = Dtype.float32,
+    device: Device = "auto",
     tokens_per_batch: Annotated[
         int | None, typer.Option(min=1, help="of all models together; by default what suits it")
     ] = None,
@@ -211,18 +217,16 @@ def evaluate(
 @bench.command("evaluate")
 def bench_evaluate(
     benchmarks: Annotated[str, typer.Option("--benchmarks", help="names, with commas")],
-    model: Annotated[str, typer.Option("--model", help="a model folder or 'pocket'")] = "pocket",
+    model: BenchModel = "pocket",
     arms: Annotated[
         int, typer.Option(min=1, help="models side by side: the base and random adapters on it")
     ] = 1,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="where to write the measurement")
-    ] = None,
+    json_file: JsonFile = None,
     data_dir: DataDir = None,
     sample: Annotated[bool, typer.Option("--sample", help="read the bundled sample")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="items of each at most")] = None,
-    dtype: Annotated[Dtype, typer.Option(help="of the model's weights")] = Dtype.float32,
-    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', ...")] = "auto",
+    dtype: WeightsDtype = Dtype.float32,
+    device: Device = "auto",
     tokens_per_batch: Annotated[int | None, typer.Option(min=1, help="of all together")] = None,
 ) -> None:
     """Measure the speed of scoring: items and tokens a second, seconds by part, FLOP/s."""
@@ -238,8 +242,8 @@ def bench_evaluate(
 
 @bench.command("ppo")
 def bench_ppo(
-    data_dir: Annotated[Path, typer.Option("--data-dir", help="published files, HH's among them")],
-    model: Annotated[str, typer.Option("--model", help="a model folder or 'pocket'")] = "pocket",
+    data_dir: HHData,
+    model: BenchModel = "pocket",
     arms: Annotated[int, typer.Option(min=1, help="policies side by side")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="episodes per step and arm")] = 32,
     prompt_tokens: Annotated[int, typer.Option(min=8, help="longer prompts are left out")] = 64,
@@ -247,11 +251,9 @@ def bench_ppo(
     epochs: Annotated[int, typer.Option(min=1, help="passes over a batch")] = 4,
     minibatches: Annotated[int, typer.Option(min=1, help="of a batch")] = 4,
     steps: Annotated[int, typer.Option(min=1)] = 4,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="where to write the measurement")
-    ] = None,
-    dtype: Annotated[Dtype, typer.Option(help="of the model's weights")] = Dtype.float32,
-    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', ...")] = "auto",
+    json_file: JsonFile = None,
+    dtype: WeightsDtype = Dtype.float32,
+    device: Device = "auto",
 ) -> None:
     """Measure the speed of PPO: episodes a second, seconds by part, FLOP/s, peak memory."""
     if batch % minibatches:
@@ -271,16 +273,14 @@ def bench_ppo(
 
 @bench.command("reward")
 def bench_reward(
-    data_dir: Annotated[Path, typer.Option("--data-dir", help="published files, HH's among them")],
-    model: Annotated[str, typer.Option("--model", help="a model folder or 'pocket'")] = "pocket",
+    data_dir: HHData,
+    model: BenchModel = "pocket",
     arms: Annotated[int, typer.Option(min=1, help="reward models to train")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="pairs per step")] = 16,
     pairs: Annotated[int, typer.Option(min=2, help="pairs to read")] = 256,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="where to write the measurement")
-    ] = None,
-    dtype: Annotated[Dtype, typer.Option(help="of the model's weights")] = Dtype.float32,
-    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', ...")] = "auto",
+    json_file: JsonFile = None,
+    dtype: WeightsDtype = Dtype.float32,
+    device: Device = "auto",
 ) -> None:
     """Measure the speed of reward modelling: pairs a second, FLOP/s, peak memory."""
     origin, settings = _folder(data_dir), _base(model, None, dtype.value, device)

@@ -19,7 +19,7 @@ from ethosteer.bench import matrix_product_rate
 from ethosteer.benchmarks.base import sources_of
 from ethosteer.config import LoraSettings, ModelShape, StudyConfig
 from ethosteer.models.base import choose_device, read_shape
-from ethosteer.models.memory import CPU_TOKENS, activation_bytes
+from ethosteer.models.memory import CPU_CACHE, CPU_TOKENS, activation_bytes
 from ethosteer.records import PreferencePair
 from ethosteer.sources import CONVERSATIONS, SAMPLE_DIR, Origin, read_jsonl
 from ethosteer.stages.answering import load_items
@@ -28,8 +28,6 @@ from ethosteer.stages.curate import split_pairs
 EFFICIENCY = 0.35
 """Share of the matrix-product rate that the stages are assumed to reach."""
 
-SAMPLING_MEMORY = 16e9
-"""Bytes: sampling takes fewer prompts at once where less is free."""
 ASSUMED_PAIRS = 10_000
 ASSUMED_PAIR_TOKENS = 300
 ASSUMED_CONVERSATIONS = 9_846
@@ -109,7 +107,7 @@ def estimate(config: StudyConfig, origin: Origin) -> StudyEstimate:
         f"one training pass of {passed:,} tokens": passed
         * activation_bytes(shape.hidden, shape.intermediate, shape.layers, width)
         + 3 * 4 * passed * shape.vocabulary,
-        "cache of sampling, at most": min(cached, SAMPLING_MEMORY),
+        "cache of sampling": min(cached, CPU_CACHE) if device.type == "cpu" else cached,
     }
     stages = tuple(
         StageEstimate(stage, flop, flop / (rate * EFFICIENCY), disk.get(stage, 0.0))

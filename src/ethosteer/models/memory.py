@@ -39,7 +39,6 @@ def training_tokens(base: SharedBase, asked: int | None) -> int:
     if base.device.type != "cuda":
         return CPU_TOKENS
     config = base.model.config.get_text_config()
-    free, _ = torch.cuda.mem_get_info(base.device)
     token = activation_bytes(
         base.hidden_size,
         getattr(config, "intermediate_size", None) or 4 * base.hidden_size,
@@ -47,7 +46,7 @@ def training_tokens(base: SharedBase, asked: int | None) -> int:
         base.model.dtype.itemsize,
     )
     logits = 3 * 4 * int(config.vocab_size)  # fp32: the logits, their softmax, its gradient
-    return max(256, min(32_768, int(GPU_SHARE * free) // (token + logits)))
+    return max(256, min(32_768, int(GPU_SHARE * _free(base.device)) // (token + logits)))
 
 
 def parts(items: Iterable[T], size: Callable[[T], int], room: int) -> Iterator[list[T]]:
@@ -72,8 +71,15 @@ def sampling_rows(base: SharedBase, length: int) -> int:
     token = 2 * int(config.num_hidden_layers) * heads * size * base.model.dtype.itemsize
     room = CPU_CACHE
     if base.device.type == "cuda":
-        room = int(GPU_SHARE * torch.cuda.mem_get_info(base.device)[0])
+        room = int(GPU_SHARE * _free(base.device))
     return max(1, room // (token * length))
+
+
+def _free(device: torch.device) -> int:
+    """Bytes of a GPU that nothing uses, those among them that torch keeps for its next tensor."""
+    free, _ = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(free) + int(kept)
 
 
 def keep_freed_memory() -> None:

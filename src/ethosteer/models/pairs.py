@@ -12,7 +12,7 @@ from torch import Tensor
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
 from ethosteer.models.memory import parts
-from ethosteer.models.trees import LARGEST_TREE, pack, stack
+from ethosteer.models.trees import LARGEST_TREE, pack, places, stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +84,13 @@ def _response_log_p(
     """Log-probabilities of the tokens of ``rows`` from ``starts`` on, and each one's row."""
     trees = pack(rows, base.knee, LARGEST_TREE)
     hidden = base.hidden_packed(stack(trees, base.device, base.model.dtype))[0]
-    paths: dict[tuple[int, ...], list[int]] = {}
-    before = 0
-    for tree in trees:
-        paths |= {row: [before + node for node in path] for row, path in tree.paths.items()}
-        before += len(tree.tokens)
-    places: list[int] = []
+    where = places(trees)
+    at: list[int] = []
     targets: list[int] = []
     owner: list[int] = []
     for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
-        places += paths[row][start - 1 : -1]
+        at += where[row][start - 1 : -1]
         targets += row[start:]
         owner += [index] * (len(row) - start)
-    at, wanted, of = (torch.tensor(own, device=base.device) for own in (places, targets, owner))
-    return token_log_probabilities(base.logits(hidden[at]), wanted), of
+    read, wanted, of = (torch.tensor(own, device=base.device) for own in (at, targets, owner))
+    return token_log_probabilities(base.logits(hidden[read]), wanted), of

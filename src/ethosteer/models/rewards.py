@@ -15,7 +15,7 @@ from ethosteer.models.base import SharedBase
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.memory import training_tokens
-from ethosteer.models.trees import LARGEST_TREE, Tree, batches, pack, stack
+from ethosteer.models.trees import LARGEST_TREE, Tree, batches, pack, places, stack
 
 NORMALISATION = "normalisation.json"
 
@@ -66,15 +66,11 @@ def _scores_of_trees(
     rows: Sequence[tuple[int, ...]],
     dropout: torch.Generator | None = None,
 ) -> Tensor:
-    last: dict[tuple[int, ...], int] = {}
-    before = 0
-    for tree in trees:
-        last |= {row: before + path[-1] for row, path in tree.paths.items()}
-        before += len(tree.tokens)
     with bank.applied([arm], dropout):
         hidden = base.hidden_packed(stack(trees, base.device, base.model.dtype))
-    places = torch.tensor([last[row] for row in rows], device=base.device)
-    scores: Tensor = heads(hidden[0, places], [arm])
+    where = places(trees)
+    last = torch.tensor([where[row][-1] for row in rows], device=base.device)
+    scores: Tensor = heads(hidden[0, last], [arm])
     return scores
 
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
-from ethosteer.models.trees import LARGEST_TREE, Row, Tree, batches, pack, stack
+from ethosteer.models.trees import LARGEST_TREE, Row, Tree, batches, pack, places, stack
 from ethosteer.records import Item
 
 POSITIONS_AT_ONCE = 256
@@ -149,26 +149,23 @@ def _score(
     hidden = base.hidden_packed(stack(batch, base.device, base.model.dtype).repeat(arms))
     wanted: dict[tuple[int, int], int] = {}  # (place in the stream, target) -> its own among them
     requests: list[Request] = []
-    places: list[int] = []
+    parts: list[int] = []
     starts: list[int] = []
-    before = 0
-    for tree in batch:
-        for row, path in tree.paths.items():
-            for request in rows[row]:
-                requests.append(request)
-                starts.append(len(places))
-                nodes = path[len(row) - len(request.targets) :]
-                places += [
-                    wanted.setdefault((before + node, target), len(wanted))
-                    for node, target in zip(nodes, request.targets, strict=True)
-                ]
-        before += len(tree.tokens)
+    for row, path in places(batch).items():
+        for request in rows[row]:
+            requests.append(request)
+            starts.append(len(parts))
+            read = path[len(row) - len(request.targets) :]
+            parts += [
+                wanted.setdefault(pair, len(wanted))
+                for pair in zip(read, request.targets, strict=True)
+            ]
     at, targets = torch.tensor(list(wanted)).to(base.device).unbind(dim=1)
     picked = hidden[:, at].flatten(end_dim=1)
-    parts = zip(
+    chunks = zip(
         picked.split(POSITIONS_AT_ONCE), targets.repeat(arms).split(POSITIONS_AT_ONCE), strict=True
     )
-    scores = torch.cat([token_log_probabilities(base.logits(h), own) for h, own in parts])
+    scores = torch.cat([token_log_probabilities(base.logits(h), own) for h, own in chunks])
     by_target = scores.double().view(arms, -1).cpu().numpy()
-    sums = np.add.reduceat(by_target[:, places], starts, axis=1)
+    sums = np.add.reduceat(by_target[:, parts], starts, axis=1)
     return list(zip(requests, sums.T, strict=True))

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from ethosteer.models.memory import parts
 from ethosteer.models.packing import Packed
 
 LARGEST_TREE = 1024
@@ -98,16 +100,18 @@ def _tree(rows: Sequence[Row]) -> Tree:
 
 def batches(trees: Iterable[Tree], room: int) -> Iterator[list[Tree]]:
     """Group trees, the largest first, up to ``room`` tokens. A tree that is larger goes alone."""
-    batch: list[Tree] = []
-    size = 0
-    for tree in sorted(trees, key=lambda tree: -len(tree.tokens)):
-        if batch and size + len(tree.tokens) > room:
-            yield batch
-            batch, size = [], 0
-        batch.append(tree)
-        size += len(tree.tokens)
-    if batch:
-        yield batch
+    ordered = sorted(trees, key=lambda tree: -len(tree.tokens))
+    return parts(ordered, lambda tree: len(tree.tokens), room)
+
+
+def places(trees: Sequence[Tree]) -> dict[Row, list[int]]:
+    """For each packed row, where its tokens lie in the stream that ``stack(trees)`` makes."""
+    starts = accumulate((len(tree.tokens) for tree in trees), initial=0)
+    return {
+        row: [start + node for node in path]
+        for start, tree in zip(starts, trees, strict=False)
+        for row, path in tree.paths.items()
+    }
 
 
 def stack(trees: Sequence[Tree], device: torch.device, dtype: torch.dtype) -> Packed:

@@ -25,7 +25,6 @@ from ethosteer.stages.workspace import Workspace
 from ethosteer.store import write_json
 
 RESULT = "cross.json"
-ANSWERED_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +95,8 @@ def _answers(
     models = [Model(FINETUNED), *(Model(arm.name, arm.seed) for arm in arms)]
 
     def answer(base: SharedBase, count: int) -> list[list[list[int]]]:
-        found: list[list[list[int]]] = [[] for _ in range(count)]
-        for start in range(0, len(prompts), ANSWERED_AT_ONCE):
-            part = prompts[start : start + ANSWERED_AT_ONCE]
-            flat = generate(base, part, count, work.sampling, generator(seed, "cross", start))
-            for place, own in enumerate(found):
-                own.extend(flat[place * len(part) : (place + 1) * len(part)])
-        return found
+        flat = generate(base, prompts, count, work.sampling, generator(seed, "cross"))
+        return [flat[start : start + len(prompts)] for start in range(0, len(flat), len(prompts))]
 
     (raw,) = answer(work.raw_base, 1)
     steered = work.with_adapters(work.base, models, lambda: answer(work.base, len(models)))

@@ -34,7 +34,6 @@ from ethosteer.store import write_json
 
 HELD_OUT = "held_out.json"
 CHECKPOINT_EVERY = 100
-SAMPLED_AT_ONCE = 64
 
 
 def run(work: Workspace, seed: int) -> None:
@@ -68,16 +67,11 @@ def base_samples(work: Workspace, seed: int) -> list[list[int]]:
     prompts = work.prompt_ids("train")
     count = work.config.reward.normalisation_samples
     chosen = [prompts[i % len(prompts)] for i in range(count)]
-    noise = generator(seed, "normalisation")
-    rows: list[list[int]] = []
-    for start in range(0, count, SAMPLED_AT_ONCE):
-        part = chosen[start : start + SAMPLED_AT_ONCE]
-        answers = generate(work.base, part, 1, work.sampling, noise)
-        rows += [
-            [*prompt, *work.sampling.scored_part(answer, work.base.tokenizer.eos_token_id)]
-            for prompt, answer in zip(part, answers, strict=True)
-        ]
-    return rows
+    answers = generate(work.base, chosen, 1, work.sampling, generator(seed, "normalisation"))
+    return [
+        [*prompt, *work.sampling.scored_part(answer, work.base.tokenizer.eos_token_id)]
+        for prompt, answer in zip(chosen, answers, strict=True)
+    ]
 
 
 def read_held_out(folder: Path) -> HeldOutPairs:
