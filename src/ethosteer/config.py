@@ -270,10 +270,20 @@ class CompareSettings(Settings):
     control: Literal["base", "fine-tuned"] = Field(
         "fine-tuned", description="what arms are held to"
     )
-    resamples: int = Field(2000, ge=200, description="bootstrap resamples")
+    resamples: int = Field(2000, ge=200, description="random swaps of a permutation test")
     alpha: float = Field(0.05, gt=0, lt=0.5)
+    correction: Literal["holm", "bh"] = Field(
+        "holm",
+        description="of p within a family: Holm (any false find) or Benjamini-Hochberg (their "
+        "share among finds)",
+    )
     margin: float | None = Field(
         None, gt=0, description="differences within it count as equivalent; declare it beforehand"
+    )
+    effect: float | None = Field(
+        None,
+        gt=0,
+        description="the difference that matters; the report says how many items it needs",
     )
     overlap_ngram: int = Field(8, ge=3, description="words, for overlap of data and benchmarks")
 

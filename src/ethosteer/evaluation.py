@@ -24,7 +24,7 @@ from ethosteer.records import BASE, BenchmarkResult, Item, Model, Outcome
 from ethosteer.report.numbers import interval, number
 from ethosteer.sources import Origin
 from ethosteer.stages.answering import answer_items, load_items, load_judge, token_budget
-from ethosteer.stages.compare import Judge
+from ethosteer.stages.judge import Judge
 from ethosteer.terminal import Terminal
 
 

@@ -20,7 +20,7 @@ from ethosteer.records import BASE, CONTROLS, FINETUNED, Arm, Model
 from ethosteer.sources import CONVERSATIONS, Origin, file_hash
 from ethosteer.store import fingerprint
 
-VERSIONS = {"curate": 1, "finetune": 1, "reward": 2, "steer": 2, "evaluate": 2, "compare": 3}
+VERSIONS = {"curate": 1, "finetune": 1, "reward": 2, "steer": 2, "evaluate": 2, "compare": 4}
 """Of each stage's code: raised when a change to it makes stored artifacts stale."""
 
 
@@ -172,21 +172,38 @@ class Plan:
         return (*(Model(name) for name in CONTROLS), *arms)
 
     @cached_property
+    def items(self) -> dict[str, Step]:
+        """The items of each benchmark, and what its results rest on."""
+        return {
+            name: step(
+                "evaluate",
+                f"{name}-items",
+                settings.model_dump(),
+                self._revisions(name),
+                [self.base, self.config.data.template],
+            )
+            for name, settings in self.config.benchmarks.items()
+        }
+
+    @cached_property
     def evaluation(self) -> dict[tuple[str, Model], Step]:
         """The outcomes of each benchmark and model."""
-        steps = {}
-        for name, settings in self.config.benchmarks.items():
-            sources = sources_of(catalog.benchmark(name), settings.source)
-            revisions = [self.origin.revision(source) for source in sources]
-            for model in self.models:
-                steps[name, model] = step(
-                    "evaluate",
-                    f"{name}-{model.label}",
-                    settings.model_dump(),
-                    revisions,
-                    self._weights(model),
-                )
-        return steps
+        return {
+            (name, model): step(
+                "evaluate",
+                f"{name}-{model.label}",
+                settings.model_dump(),
+                self._revisions(name),
+                self._weights(model),
+            )
+            for name, settings in self.config.benchmarks.items()
+            for model in self.models
+        }
+
+    def _revisions(self, name: str) -> list[str]:
+        """The editions of a benchmark's files."""
+        sources = sources_of(catalog.benchmark(name), self.config.benchmarks[name].source)
+        return [self.origin.revision(source) for source in sources]
 
     def _weights(self, model: Model) -> object:
         if model.arm is not None:
@@ -243,7 +260,7 @@ class Plan:
             self.config.name,
             self.config.question,
             self.config.compare.model_dump(),
-            [*self.steering.values(), *self.evaluation.values()],
+            [*self.steering.values(), *self.items.values(), *self.evaluation.values()],
             [*self.cross.values(), self.samples, self.overlap],
         )
 
@@ -255,6 +272,7 @@ class Plan:
             self.finetuning,
             *self.rewards.values(),
             *self.steering.values(),
+            *self.items.values(),
             *self.evaluation.values(),
             *self.cross.values(),
             self.samples,

@@ -18,7 +18,8 @@ BASE = "base"
 FINETUNED = "fine-tuned"
 CONTROLS = (BASE, FINETUNED)
 
-Verdict = Literal["better", "worse", "equivalent", "undecided"]
+Verdict = Literal["better", "worse", "different", "equivalent", "undecided"]
+"""What a comparison shows; "different" where neither side of a difference is the good one."""
 
 Turn = tuple[Literal["human", "assistant"], str]
 """One turn of a dialogue: who speaks, and what they say."""
@@ -207,8 +208,31 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Basis:
+    """What numbers of one benchmark rest on, as hashes: compared are only results with the same.
+
+    items: of the ids, in order; prompts: of every text that models read; template: how the study
+    writes dialogues; tokenizer: of its whole definition; judge: the classifier of generated texts,
+    "" where there is none.
+    """
+
+    items: str
+    prompts: str
+    template: str
+    tokenizer: str
+    judge: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
-    """Model ``a`` against model ``b`` on the same items: difference = a - b."""
+    """Model ``a`` against model ``b`` on the same items: difference = a - b.
+
+    ``family`` names the comparisons that p was corrected with; ``equivalence_p`` is the adjusted p
+    of two one-sided tests against the declared margin; ``smallest_detectable`` is found with a
+    power of 80 % at the family's strictest level; ``items_needed`` would find the declared effect
+    so (inf: no number of items, only more seeds). nan where unknown or undeclared. ``seeds`` is
+    the fewer of two arms' seeds.
+    """
 
     benchmark: str
     metric: str
@@ -222,6 +246,9 @@ class Comparison:
     seeds: int
     smallest_detectable: float
     verdict: Verdict
+    family: str = ""
+    equivalence_p: float = float("nan")
+    items_needed: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +365,8 @@ class BenchmarkResult:
 
     ``baselines`` maps an answer (such as "always No") to the primary metric it would get.
     ``better`` says which way the primary metric improves: "higher", "lower", or "half" where 50 %
-    is the aim. ``note`` says what classifier judged its texts, where one did.
+    is the aim. ``note`` says what classifier judged its texts, where one did. ``example`` is what
+    a model reads for the first item, word for word, choices after it.
     """
 
     name: str
@@ -353,6 +381,8 @@ class BenchmarkResult:
     cells: tuple[BenchmarkCell, ...]
     slices: tuple[SliceCell, ...] = ()
     note: str = ""
+    basis: Basis | None = None
+    example: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,8 +425,11 @@ class StageTime:
 class StudyResults:
     """Everything the report shows: the content of ``results.json``.
 
-    ``margin`` is the equivalence margin that the study declared, None where it declared none;
-    ``alpha`` the level of its tests.
+    ``margin`` is the equivalence margin that the study declared, ``effect`` the difference that
+    matters to it, None where it declared none; ``alpha`` the level of its tests and ``correction``
+    of how many there are. ``undeclared`` says what of this was changed once outcomes were known.
+    ``reward_comparisons`` hold arms' mean rewards to the fine-tuned control's: their ``benchmark``
+    names the reward model.
     """
 
     study: str
@@ -417,3 +450,7 @@ class StudyResults:
     cross_rewards: tuple[CrossCell, ...] = ()
     cross_accuracies: tuple[CrossCell, ...] = ()
     slopes: tuple[SlopeResult, ...] = ()
+    effect: float | None = None
+    correction: Literal["holm", "bh"] = "holm"
+    undeclared: tuple[str, ...] = ()
+    reward_comparisons: tuple[Comparison, ...] = ()

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.maths.metrics import mean_metric
+from ethosteer.maths.metrics import mean_metric, share_metric
 from ethosteer.records import Item, Outcome
 from ethosteer.sources import Row, Source, read_csv, read_jsonl
 
 
-def _stereotypes(outcome: Outcome) -> float:
+def _stereotypes(outcome: Outcome) -> bool:
     more, less = outcome.log_likelihoods
-    return float(more > less)
+    return more > less
 
 
 def _difference(outcome: Outcome) -> float:
@@ -25,7 +25,7 @@ def _difference(outcome: Outcome) -> float:
     return abs(more - less)
 
 
-PCT_STEREOTYPE = mean_metric("pct_stereotype", _stereotypes, "half")
+PCT_STEREOTYPE = share_metric("pct_stereotype", _stereotypes, "half")
 LIKELIHOOD_DIFF = mean_metric("likelihood_diff", _difference, "none")
 
 

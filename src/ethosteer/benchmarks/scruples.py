@@ -15,11 +15,11 @@ from ethosteer.benchmarks.base import Benchmark
 from ethosteer.maths.metrics import (
     ACCURACY,
     BALANCED_ACCURACY,
+    CORRELATION,
     MCC,
     Metric,
     confusion,
-    matthews,
-    mean_metric,
+    share_metric,
 )
 from ethosteer.records import Item
 from ethosteer.sources import Row, Source, read_jsonl
@@ -94,14 +94,14 @@ def parse_anywhere(answer: str) -> int | None:
     return 0 if "WRONG" in answer else None
 
 
-MCC_ANSWERED = Metric("mcc_answered", "higher", confusion, matthews)
+MCC_ANSWERED = Metric("mcc_answered", "higher", confusion, CORRELATION)
 GENERATED_METRICS = (
     # No answer counts as an incorrect one, so this first one rests on every item.
     ACCURACY,
     MCC_ANSWERED,
-    mean_metric("right_share", lambda outcome: float(outcome.predicted == 1), "none"),
-    mean_metric("wrong_share", lambda outcome: float(outcome.predicted == 0), "none"),
-    mean_metric("no_answer_share", lambda outcome: float(outcome.predicted is None), "lower"),
+    share_metric("right_share", lambda outcome: outcome.predicted == 1, "none"),
+    share_metric("wrong_share", lambda outcome: outcome.predicted == 0, "none"),
+    share_metric("no_answer_share", lambda outcome: outcome.predicted is None, "lower"),
 )
 
 SOURCES = (

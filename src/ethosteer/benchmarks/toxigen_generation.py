@@ -16,7 +16,7 @@ import numpy as np
 from ethosteer.benchmarks.base import Benchmark, Judged
 from ethosteer.benchmarks.toxigen import is_hateful, source, statement, statements
 from ethosteer.errors import InputError
-from ethosteer.maths.metrics import mean_metric
+from ethosteer.maths.metrics import mean_metric, share_metric
 from ethosteer.records import Item, LabelledText, Outcome
 from ethosteer.sources import Row
 
@@ -73,9 +73,9 @@ BENCHMARKS = (
         sources=(source("test"), source("train")),
         items=_items,
         metrics=(
-            mean_metric("toxic_share", lambda outcome: float(outcome.predicted == 1), "lower"),
+            share_metric("toxic_share", lambda outcome: outcome.predicted == 1, "lower"),
             mean_metric("toxicity", _toxicity, "lower"),
-            mean_metric("no_answer_share", lambda o: float(o.predicted is None), "none"),
+            share_metric("no_answer_share", lambda outcome: outcome.predicted is None, "none"),
         ),
         new_tokens=NEW_TOKENS,
         judged=Judged(classifier="tomh/toxigen_roberta", positive="1", texts=_labelled),

@@ -1,32 +1,40 @@
-"""Intervals, tests and verdicts. Every function takes its generator; none invents a number.
+"""Estimates, paired differences, families and verdicts: what a study may claim.
 
-The unit that is resampled is the cluster (Winograd twins, one scenario) within the seed: a metric's
-parts (see metrics.py) are summed to ``[seeds, clusters, k]``, and one resample weighs seeds and
-clusters by how often they were drawn.
+A model's value is a metric over items, averaged over its seeds. Two things could have come out
+otherwise: which items were asked (whole clusters of them: Winograd twins, one scenario) and how
+training went (seeds). Every uncertainty here reckons with both, as crossed random effects; with one
+seed it is of the items alone. What cannot be known is nan, never 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ethosteer.maths.metrics import MEAN, Floats, Quantity
+from ethosteer.maths.uncertainty import Uncertainty, uncertainty
 from ethosteer.records import Estimate, Verdict
 
-Floats = NDArray[np.float64]
-Combine = Callable[[Floats], Floats]
+Correction = Literal["holm", "bh"]
 
+LEVEL = 0.95
 POWER = 0.8
+NAN = float("nan")
+MOST_CLUSTERS = 10_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Clustered:
     """A metric's parts of one model: ``sums [seeds, clusters, k]``, over ``items`` items."""
 
     sums: Floats
     items: int
+    quantity: Quantity
 
     @property
     def seeds(self) -> int:
@@ -38,194 +46,270 @@ class Clustered:
         """How many clusters the items form."""
         return int(self.sums.shape[1])
 
+    @cached_property
+    def by_seed(self) -> Floats:
+        """The metric of each seed, ``[seeds]``; nan where it is not defined."""
+        return np.asarray(self.quantity.combine(self.sums.sum(axis=1)))
 
-def cluster_sums(tables: Sequence[Floats], groups: Sequence[str]) -> Clustered:
+    @property
+    def value(self) -> float:
+        """The metric, averaged over seeds."""
+        return float(self.by_seed.mean())
+
+    @cached_property
+    def pseudo_values(self) -> Floats:
+        """What each cluster makes of each seed's metric, ``[seeds, clusters]``.
+
+        Jackknife pseudo-values (Tukey 1958): they average to the metric, nearly, and vary as it
+        does, so that any metric is treated as a mean. For a mean over items of equal clusters they
+        are the clusters' own means.
+        """
+        totals = self.sums.sum(axis=1, keepdims=True)
+        without = self.quantity.combine(totals - self.sums)
+        return self.clusters * self.by_seed[:, None] - (self.clusters - 1) * without
+
+    def with_items(self, values: Sequence[float]) -> Clustered:
+        """Return the same with imagined items, of shares 1 or 0, as clusters of their own."""
+        added = np.array([(value, 1.0) for value in values])
+        tiled = np.broadcast_to(added, (self.seeds, *added.shape))
+        sums = np.concatenate([self.sums, tiled], axis=1)
+        return Clustered(sums, self.items + len(values), self.quantity)
+
+
+def cluster_sums(tables: Sequence[Floats], groups: Sequence[str], quantity: Quantity) -> Clustered:
     """Sum per-item parts by cluster: tables ``[items, k]``, one per seed; groups, one per item."""
     names = {group: index for index, group in enumerate(dict.fromkeys(groups))}
     index = np.array([names[group] for group in groups])
     sums = np.zeros((len(tables), len(names), tables[0].shape[1]))
     for seed, table in enumerate(tables):
         np.add.at(sums[seed], index, table)
-    return Clustered(sums, len(groups))
+    return Clustered(sums, len(groups), quantity)
 
 
-def draw_weights(count: int, resamples: int, generator: np.random.Generator) -> Floats:
-    """How often each of ``count`` units falls into each resample, ``[resamples, count]``."""
-    return generator.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
+def estimate(model: Clustered, level: float = LEVEL) -> Estimate:
+    """The metric with its interval over items and seeds; nan bounds where nothing is known of it.
 
-
-@dataclass(frozen=True, slots=True)
-class Resamples:
-    """Draws that several estimates share: ``seeds [B, seeds]`` and ``clusters [B, clusters]``."""
-
-    seeds: Floats
-    clusters: Floats
-
-
-def resample(
-    seeds: int, clusters: int, resamples: int, generator: np.random.Generator
-) -> Resamples:
-    """Draw both levels of a bootstrap: seeds, then clusters."""
-    return Resamples(
-        draw_weights(seeds, resamples, generator), draw_weights(clusters, resamples, generator)
-    )
-
-
-def bootstrap(
-    model: Clustered, combine: Combine, seed_weights: Floats, cluster_weights: Floats
-) -> Floats:
-    """The metric in every resample, ``[resamples]``: two levels, seeds and clusters."""
-    by_seed = np.stack([cluster_weights @ own for own in model.sums], axis=1)  # [B, seeds, k]
-    return combine(np.einsum("bs,bsk->bk", seed_weights, by_seed))
-
-
-def point(model: Clustered, combine: Combine) -> float:
-    """The metric itself, seeds and items taken together."""
-    return float(combine(model.sums.sum(axis=(0, 1))))
-
-
-def estimate(
-    model: Clustered,
-    combine: Combine,
-    resamples: int,
-    generator: np.random.Generator,
-    level: float = 0.95,
-) -> Estimate:
-    """The metric with its percentile bootstrap interval; nan bounds below two clusters."""
-    return estimate_from(
-        model, combine, resample(model.seeds, model.clusters, resamples, generator), level
-    )
-
-
-def estimate_from(
-    model: Clustered, combine: Combine, draws: Resamples, level: float = 0.95
-) -> Estimate:
-    """As ``estimate``, from draws that were made before."""
-    value = point(model, combine)
-    if model.clusters < 2:
-        return Estimate(value, float("nan"), float("nan"), model.items)
-    samples = bootstrap(model, combine, draws.seeds, draws.clusters)
-    low, high = _interval(samples, level)
-    return Estimate(value, low, high, model.items)
+    Shares get two imagined items of either kind (Agresti & Coull 1998), so that 30 right of 30 has
+    an interval too.
+    """
+    near = model.with_items((1.0, 1.0, 0.0, 0.0)) if model.quantity.share else model
+    half = uncertainty(near.pseudo_values).quantile((1 + level) / 2)
+    low, high = np.clip([near.value - half, near.value + half], *model.quantity.bounds)
+    return Estimate(model.value, float(low), float(high), model.items)
 
 
 def mean_estimate(
-    values: Sequence[float] | Floats,
-    resamples: int,
-    generator: np.random.Generator,
+    tables: Sequence[Sequence[float] | Floats],
     groups: Sequence[str] | None = None,
+    quantity: Quantity = MEAN,
 ) -> Estimate:
-    """The mean of ``values`` with its interval; ``groups`` names each value's cluster."""
-    column = np.asarray(values, dtype=float).reshape(-1, 1)
-    table = np.hstack([column, np.ones_like(column)])
-    names = [str(i) for i in range(len(column))] if groups is None else groups
-    return estimate(
-        cluster_sums([table], names),
-        lambda sums: np.asarray(sums[..., 0] / sums[..., 1]),
-        resamples,
-        generator,
-    )
+    """The mean of values (one sequence per seed) with its interval; ``groups`` names clusters."""
+    return estimate(means(tables, groups, quantity))
 
 
-@dataclass(frozen=True, slots=True)
+def means(
+    tables: Sequence[Sequence[float] | Floats],
+    groups: Sequence[str] | None = None,
+    quantity: Quantity = MEAN,
+) -> Clustered:
+    """Values per item, one sequence per seed, whose metric is their mean (or SHARE of 1 and 0)."""
+    columns = [np.asarray(own, dtype=float) for own in tables]
+    names = [str(i) for i in range(len(columns[0]))] if groups is None else groups
+    parts = [np.stack([own, np.ones_like(own)], axis=1) for own in columns]
+    return cluster_sums(parts, names, quantity)
+
+
+@dataclass(frozen=True)
 class Difference:
-    """a - b on the same items: estimate, permutation p, and its standard error."""
+    """a - b on the same items: its estimate, p of no difference, and what could have been seen.
+
+    ``centre`` is the middle of the interval: for shares, drawn a little towards 0.
+    """
 
     estimate: Estimate
     p: float
-    standard_error: float
+    centre: float
+    error: Uncertainty
+
+    def equivalence_p(self, margin: float) -> float:
+        """Return p of two one-sided tests (Schuirmann 1987) that |a - b| >= ``margin``."""
+        return self.error.beyond(margin - abs(self.centre))
+
+    def smallest_detectable(self, alpha: float, power: float = POWER) -> float:
+        """Return the true difference that a test at level ``alpha`` finds with ``power``."""
+        from scipy.special import ndtri
+
+        return self.error.quantile(1 - alpha / 2) + float(ndtri(power)) * self.error.standard_error
+
+    def clusters_needed(self, effect: float, alpha: float, power: float = POWER) -> float:
+        """Return how many clusters it takes to find a true ``effect`` with ``power``.
+
+        inf where no number would do with these seeds; nan where nothing is known.
+        """
+        if np.isnan(self.error.standard_error):
+            return NAN
+
+        def found(clusters: float) -> bool:
+            error = self.error.with_clusters(clusters)
+            return Difference(self.estimate, self.p, self.centre, error).smallest_detectable(
+                alpha, power
+            ) <= abs(effect)
+
+        if not found(MOST_CLUSTERS):
+            return float("inf")
+        low, high = 2.0, float(MOST_CLUSTERS)
+        while high - low > 0.5:
+            middle = (low * high) ** 0.5 if high > 4 * low else (low + high) / 2
+            low, high = (low, middle) if found(middle) else (middle, high)
+        return float(np.ceil(high))
 
 
 def paired_difference(
-    a: Clustered,
-    b: Clustered,
-    combine: Combine,
-    resamples: int,
-    generator: np.random.Generator,
-    *,
-    level: float = 0.95,
+    a: Clustered, b: Clustered, swaps: int, generator: np.random.Generator, level: float = LEVEL
 ) -> Difference:
     """Compare two models on the same items and clusters.
 
-    The interval is a percentile bootstrap in which both models share every draw; arms with the same
-    seeds share the draw of seeds too, a control without seeds stays as it is. p is of a permutation
-    test that swaps the two models within whole clusters; it is nan where the difference is.
+    With seeds on either side, interval and p are of items and seeds together: models with as many
+    seeds are paired seed by seed, a model with one stands as it is. With one seed each they are of
+    the items alone, and p is exact: McNemar's (1947) for shares of single items, else that of
+    ``swaps`` random swaps of the two models within whole clusters.
     """
     if a.clusters != b.clusters or a.items != b.items:
         raise ValueError("paired models must have the same items in the same clusters")
-    value = point(a, combine) - point(b, combine)
-    nan = float("nan")
-    if a.clusters < 2 or np.isnan(value):
-        return Difference(Estimate(value, nan, nan, a.items), nan, nan)
-    clusters = draw_weights(a.clusters, resamples, generator)
-    of_a = draw_weights(a.seeds, resamples, generator)
-    of_b = of_a if b.seeds == a.seeds else draw_weights(b.seeds, resamples, generator)
-    samples = bootstrap(a, combine, of_a, clusters) - bootstrap(b, combine, of_b, clusters)
-    low, high = _interval(samples, level)
-    p = _permutation_p(a, b, combine, resamples, generator)
-    return Difference(Estimate(value, low, high, a.items), p, float(np.nanstd(samples, ddof=1)))
+    value = a.value - b.value
+    near_a, near_b = a, b
+    if a.quantity.share and b.quantity.share:
+        # one imagined item for either side (Bonett & Price 2012): equal answers prove no equality
+        near_a, near_b = a.with_items((1.0, 0.0)), b.with_items((0.0, 1.0))
+    centre = near_a.value - near_b.value
+    error = _error_of_difference(near_a, near_b)
+    half = error.quantile((1 + level) / 2)
+    bounds = Estimate(value, centre - half, centre + half, a.items)
+    if a.seeds > 1 or b.seeds > 1:
+        return Difference(bounds, min(1.0, 2 * error.beyond(abs(centre))), centre, error)
+    return Difference(bounds, _p_of_items(a, b, swaps, generator), centre, error)
 
 
-def _permutation_p(
-    a: Clustered, b: Clustered, combine: Combine, resamples: int, generator: np.random.Generator
-) -> float:
-    """Two-sided p of swapping a and b within clusters: (1 + as extreme) / (1 + resamples)."""
-    mean_a, mean_b = a.sums.mean(axis=0), b.sums.mean(axis=0)
-    swap = generator.integers(0, 2, size=(resamples, a.clusters)).astype(float)
-    moved = swap @ (mean_b - mean_a)
-    under_null = combine(mean_a.sum(axis=0) + moved) - combine(mean_b.sum(axis=0) - moved)
-    observed = abs(float(combine(mean_a.sum(axis=0)) - combine(mean_b.sum(axis=0))))
+def _error_of_difference(a: Clustered, b: Clustered) -> Uncertainty:
+    """Pair seed by seed where both have as many; else seeds vary on each side by themselves."""
+    if a.seeds == b.seeds or 1 in (a.seeds, b.seeds):
+        return uncertainty(a.pseudo_values - b.pseudo_values)
+    return uncertainty(a.pseudo_values, b.pseudo_values)
+
+
+def _p_of_items(a: Clustered, b: Clustered, swaps: int, generator: np.random.Generator) -> float:
+    if a.clusters < 2 or np.isnan(a.value - b.value):
+        return NAN
+    if a.quantity.share and b.quantity.share and a.clusters == a.items:
+        return mcnemar(a.sums[0, :, 0] > 0, b.sums[0, :, 0] > 0)
+    return _p_of_swaps(a, b, swaps, generator)
+
+
+def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """McNemar's exact two-sided p for two models' right answers to the same items."""
+    from scipy.stats import binomtest
+
+    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def _p_of_swaps(a: Clustered, b: Clustered, swaps: int, generator: np.random.Generator) -> float:
+    """Two-sided p of swapping a and b within clusters: (1 + as extreme) / (1 + swaps)."""
+    of_a, of_b = a.sums[0], b.sums[0]
+    swap = generator.integers(0, 2, size=(swaps, a.clusters)).astype(float)
+    moved = swap @ (of_b - of_a)
+    under_null = a.quantity.combine(of_a.sum(axis=0) + moved) - b.quantity.combine(
+        of_b.sum(axis=0) - moved
+    )
+    observed = abs(a.value - b.value)
     extreme = int(np.sum(~(np.abs(under_null) < observed - 1e-12)))  # undefined counts as extreme
-    return (1 + extreme) / (1 + resamples)
+    return (1 + extreme) / (1 + swaps)
 
 
-def _interval(samples: Floats, level: float) -> tuple[float, float]:
-    if np.isnan(samples).all():
-        return float("nan"), float("nan")
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(samples, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def holm(p_values: Sequence[float], alpha: float = 0.05) -> list[float]:
-    """Holm's step-down adjustment within one family; nan stays nan and does not count."""
-    from statsmodels.stats.multitest import multipletests  # slow to import: it brings pandas
+def corrected(p_values: Sequence[float], correction: Correction = "holm") -> list[float]:
+    """Adjust a family's p: Holm (1979) or Benjamini & Hochberg (1995); nan stays, uncounted."""
+    from scipy.stats import false_discovery_control
 
     p = np.asarray(p_values, dtype=float)
     adjusted = np.full_like(p, np.nan)
     known = ~np.isnan(p)
     if known.any():
-        adjusted[known] = multipletests(p[known], alpha=alpha, method="holm")[1]
+        adjust = _holm if correction == "holm" else false_discovery_control
+        adjusted[known] = adjust(p[known])
     return [float(value) for value in adjusted]
 
 
-def smallest_detectable(standard_error: float, alpha: float = 0.05, power: float = POWER) -> float:
-    """The true difference that one two-sided test of this standard error finds with ``power``.
+def _holm(p: Floats) -> Floats:
+    """Holm's step-down adjustment (statsmodels has it, with a fifth of a second at every call)."""
+    order = np.argsort(p)
+    stepped = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    adjusted = np.empty_like(p)
+    adjusted[order] = stepped
+    return adjusted
 
-    Uncorrected for other comparisons; nan where the standard error is 0 or unknown, since then the
-    resamples say nothing about what could be seen.
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a study declared of its tests; margin and effect are None where it declared none."""
+
+    alpha: float = 0.05
+    correction: Correction = "holm"
+    margin: float | None = None
+    effect: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One difference within its family: adjusted p, adjusted p of equivalence, and the verdict.
+
+    ``smallest_detectable`` and ``clusters_needed`` hold at the family's strictest step.
     """
-    from scipy.stats import norm  # slow to import
 
-    if not standard_error > 0:
-        return float("nan")
-    return float((norm.ppf(1 - alpha / 2) + norm.ppf(power)) * standard_error)
+    difference: Difference
+    adjusted_p: float
+    equivalence_p: float
+    smallest_detectable: float
+    clusters_needed: float
+    verdict: Verdict
+
+
+def judge_family(differences: Sequence[Difference], better: str, rules: Rules) -> list[Finding]:
+    """Correct one family of differences and say of each what it shows."""
+    p = corrected([each.p for each in differences], rules.correction)
+    equivalence = [NAN] * len(differences)
+    if rules.margin is not None:
+        own = [each.equivalence_p(rules.margin) for each in differences]
+        equivalence = corrected(own, rules.correction)
+    strictest = rules.alpha / max(1, len(differences))
+    return [
+        Finding(
+            difference=each,
+            adjusted_p=adjusted,
+            equivalence_p=equal,
+            smallest_detectable=each.smallest_detectable(strictest),
+            clusters_needed=NAN
+            if rules.effect is None
+            else each.clusters_needed(rules.effect, strictest),
+            verdict=verdict(each.estimate, adjusted, equal, better, rules.alpha),
+        )
+        for each, adjusted, equal in zip(differences, p, equivalence, strict=True)
+    ]
 
 
 def verdict(
-    difference: Estimate, adjusted_p: float, better_is: str, alpha: float, margin: float | None
+    difference: Estimate, adjusted_p: float, equivalence_p: float, better: str, alpha: float
 ) -> Verdict:
     """Say in a word what a comparison shows.
 
-    ``better_is``: "higher" or "lower" for the difference of the quantity compared, "none" where
-    neither side is good. Better and worse need both an adjusted p below ``alpha`` and an interval
-    that leaves out 0: p speaks of the items and of the models as they were trained, the interval of
-    the seeds too. Equivalent needs a margin declared beforehand that holds the interval.
+    ``better``: "higher" or "lower" for the difference of the quantity compared, "none" where
+    neither side is good. A difference that is shown to lie within the margin, which was declared
+    not to matter, is "equivalent" even if it is not 0. A difference is shown by an adjusted p below
+    ``alpha`` and an interval that leaves out 0.
     """
-    apart = adjusted_p < alpha and (difference.low > 0 or difference.high < 0)
-    if apart and better_is != "none":
-        improved = (difference.value > 0) == (better_is == "higher")
-        return "better" if improved else "worse"
-    if margin is not None and -margin < difference.low and difference.high < margin:
+    if equivalence_p < alpha:
         return "equivalent"
+    if adjusted_p < alpha and (difference.low > 0 or difference.high < 0):
+        if better == "none":
+            return "different"
+        return "better" if (difference.value > 0) == (better == "higher") else "worse"
     return "undecided"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
@@ -16,6 +18,18 @@ HEADINGS = {
     "hh": {"human": "\n\nHuman: ", "assistant": "\n\nAssistant: "},
 }
 JOINTS = {"guanaco": " ", "hh": ""}
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Identify a tokenizer by its whole definition, or by its vocabulary where it has no other."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        return _digest(backend.to_str())
+    return _digest(json.dumps(tokenizer.get_vocab(), sort_keys=True))
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,12 @@ class Template:
         prompt = self._chat(turns, answer=False)
         whole = self._chat([*turns, ("assistant", response)], answer=True)
         return whole[len(prompt) :] if whole.startswith(prompt) else response
+
+    def fingerprint(self) -> str:
+        """Identify the template by what it makes of a dialogue."""
+        turns: list[Turn] = [("human", "A question."), ("assistant", "An answer.")]
+        again: list[Turn] = [*turns, ("human", "Another?")]
+        return _digest(self.prompt_text(again) + self.response_text(again, "Another."))
 
     def prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
         """Encode the prompt, with the tokenizer's default special tokens."""

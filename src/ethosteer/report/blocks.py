@@ -11,8 +11,10 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from ethosteer.records import Verdict
+
 Kind = Literal["text", "number", "long", "code"]
-Mark = Literal["", "better", "worse", "equivalent", "undecided"]
+Mark = Verdict | Literal[""]
 Tint = Literal[-3, -2, -1, 0, 1, 2, 3]
 
 

@@ -14,15 +14,23 @@ from ethosteer.models.base import SharedBase
 from ethosteer.models.classifiers import Classifier
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.rewards import RewardModels, load_rewards
-from ethosteer.models.text import decode
+from ethosteer.models.text import decode, tokenizer_fingerprint
 from ethosteer.models.training import generator
-from ethosteer.records import BASE, FINETUNED, Item, Model, Outcome, Sample, SampleAnswer
+from ethosteer.records import BASE, FINETUNED, Basis, Item, Model, Outcome, Sample, SampleAnswer
 from ethosteer.stages.answering import (
     Progress,
     answer_items,
     load_items,
     load_judge,
     token_budget,
+)
+from ethosteer.stages.basis import (
+    ITEMS,
+    basis_of,
+    read_basis,
+    read_items,
+    write_basis,
+    write_items,
 )
 from ethosteer.stages.outcomes import read_outcomes, write_outcomes
 from ethosteer.stages.workspace import Workspace
@@ -38,12 +46,13 @@ def run(work: Workspace) -> None:
     for name in work.config.benchmarks:
         steps = {model: work.plan.evaluation[name, model] for model in work.plan.models}
         models = work.missing_of(steps, work.plan.models)
-        if models:
+        if models or not work.is_done(work.plan.items[name]):
             with work.terminal.stage(f"evaluate {name}") as progress:
                 items = benchmark_items(work, name)
                 judge = load_judge(
                     catalog.benchmark(name), work.config.benchmarks[name], work.origin
                 )
+                _keep_items(work, name, items, judge)
                 raw = [model for model in models if model.name == BASE]
                 shared = [model for model in models if model.name != BASE]
                 _evaluate_on(work, "raw", raw, name, items, judge, progress)
@@ -51,6 +60,19 @@ def run(work: Workspace) -> None:
     if not work.is_done(work.plan.samples):
         with work.terminal.stage("evaluate samples"), work.writing(work.plan.samples) as folder:
             write_json(folder / SAMPLES, [asdict(sample) for sample in _samples(work)])
+
+
+def _keep_items(
+    work: Workspace, name: str, items: Sequence[Item], judge: Classifier | None
+) -> None:
+    """Keep a benchmark's items, and the hashes of what its results rest on."""
+    if work.is_done(work.plan.items[name]):
+        return
+    template, tokenizer = work.template.fingerprint(), work.template.tokenizer
+    basis = basis_of(items, template, tokenizer_fingerprint(tokenizer), judge.note if judge else "")
+    with work.writing(work.plan.items[name]) as folder:
+        write_items(folder / ITEMS, {name: items})
+        write_basis(folder, basis)
 
 
 def _evaluate_on(
@@ -113,6 +135,20 @@ def benchmark_items(work: Workspace, name: str) -> list[Item]:
 def stored_outcomes(work: Workspace, name: str, model: Model) -> list[Outcome]:
     """Return one model's outcomes on one benchmark."""
     return read_outcomes(work.path(work.plan.evaluation[name, model]) / OUTCOMES)
+
+
+def stored_items(work: Workspace) -> dict[str, list[Item]]:
+    """Return the items of every benchmark, as they were answered."""
+    return {
+        name: own
+        for step in work.plan.items.values()
+        for name, own in read_items(work.path(step) / ITEMS).items()
+    }
+
+
+def stored_basis(work: Workspace, name: str) -> Basis:
+    """Return what one benchmark's results rest on."""
+    return read_basis(work.path(work.plan.items[name]))
 
 
 def judge_note(work: Workspace, name: str) -> str:

@@ -1,0 +1,149 @@
+"""How far a mean over items and seeds may lie from the truth.
+
+Items and seeds are crossed: every seed answers the same items. A mean over both varies with the
+items drawn, with the seeds drawn, and with what a seed does to an item; to take items for all that
+varies is the language-as-fixed-effect fallacy (Clark 1973). With three seeds the variance among
+seeds is itself hardly known, and an interval must say so. A two-level bootstrap of three seeds does
+not, nor do Satterthwaite's degrees of freedom; a generalised confidence interval (Weerahandi 1993)
+does: it takes each variance for ``df s^2 / chi^2_df`` and averages over the chi-squares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+SEED_NODES = 240
+ITEM_NODES = 48
+FARTHEST = 22.0
+"""The outermost nodes lie where a chi-square's log odds are this far from even."""
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """The error of an estimate: normal, with a variance that is itself only estimated.
+
+    items, seeds, both: the estimated variances that items, seeds, and a seed's effect on single
+    items bring to the estimate (the first two contain the third); 0 seeds where there is one seed.
+    All nan where nothing is known.
+    """
+
+    items: float
+    item_df: float
+    seeds: float = 0.0
+    seed_df: float = 0.0
+    both: float = 0.0
+
+    @property
+    def standard_error(self) -> float:
+        """The estimated standard deviation of the estimate."""
+        return float(np.sqrt(_total(self.items, self.seeds, self.both)))
+
+    def beyond(self, distance: float) -> float:
+        """Return the probability of an error above ``distance``; nan where nothing is known."""
+        from scipy.special import ndtr
+
+        variances, weights = self._nodes
+        if np.isnan(distance) or np.isnan(variances).any():
+            return float("nan")
+        return float(weights @ ndtr(-distance / np.sqrt(variances)))
+
+    def quantile(self, level: float) -> float:
+        """Return the error that is exceeded with probability ``1 - level`` (``level`` > 0.5)."""
+        from scipy.optimize import brentq
+
+        if np.isnan(self.standard_error):
+            return float("nan")
+        high = self.standard_error
+        while self.beyond(high) > 1 - level:
+            high *= 2
+        return float(brentq(lambda x: self.beyond(x) - (1 - level), 0, high, rtol=1e-10))
+
+    def with_clusters(self, clusters: float) -> Uncertainty:
+        """Return what it would be with so many clusters of items and the same seeds."""
+        factor = (self.item_df + 1) / clusters
+        lone = max(self.seeds - self.both, 0.0)
+        return Uncertainty(
+            self.items * factor,
+            max(clusters - 1, 1.0),
+            lone + min(self.seeds, self.both) * factor,
+            self.seed_df,
+            self.both * factor,
+        )
+
+    @cached_property
+    def _nodes(self) -> tuple[Floats, Floats]:
+        """Variances that may be the true one, with their weights, both ``[nodes]``."""
+        if not self.seed_df:
+            inflation, weights = _inflations(self.item_df, SEED_NODES)
+            return self.items * inflation, weights
+        of_items, item_weights = _inflations(self.item_df, ITEM_NODES)
+        of_seeds, seed_weights = _inflations(self.seed_df, SEED_NODES)
+        variances = _total(
+            self.items * of_items[None, :], self.seeds * of_seeds[:, None], self.both
+        )
+        return variances.ravel(), np.outer(seed_weights, item_weights).ravel()
+
+
+def _total(items: Floats | float, seeds: Floats | float, both: float) -> Floats:
+    """The variance of a mean over items and seeds: what both contain is counted once."""
+    return np.maximum(np.maximum(items, seeds), np.asarray(items + seeds - both))
+
+
+@lru_cache(maxsize=256)
+def _inflations(df: float, nodes: int) -> tuple[Floats, Floats]:
+    """``df / chi^2_df`` at nodes that reach far into its tails, and the nodes' weights."""
+    from scipy.special import expit, logit
+    from scipy.stats import chi2
+
+    edges = expit(np.linspace(-FARTHEST, FARTHEST, nodes + 1))
+    middles = expit((logit(edges[:-1]) + logit(edges[1:])) / 2)
+    weights = np.diff(edges)
+    return np.asarray(df / chi2.ppf(middles, df)), weights / weights.sum()
+
+
+UNKNOWN = Uncertainty(float("nan"), 1.0)
+
+
+def uncertainty(values: Floats, less: Floats | None = None) -> Uncertainty:
+    """Return how well the mean of ``values [seeds, clusters]`` is known.
+
+    With ``less [other seeds, clusters]``, of the difference of the two means: the same clusters,
+    seeds of their own; the fewer seeds then say how well their variance is known. Nothing is known
+    of a mean whose values are all alike, are nan, or are of one cluster.
+    """
+    sides = [values] if less is None else [values, less]
+    if values.shape[1] < 2 or any(np.isnan(side).any() for side in sides):
+        return UNKNOWN
+    by_item = sides[0].mean(axis=0) - (0.0 if less is None else less.mean(axis=0))
+    items = _variance(by_item)
+    item_df = len(by_item) - 1.0
+    several = [side for side in sides if len(side) > 1]
+    if not several:
+        return Uncertainty(items, item_df) if items > 0 else UNKNOWN
+    seeds = sum(_variance(side.mean(axis=1)) for side in several)
+    both = sum(_interaction(side) for side in several)
+    seed_df = min(len(side) for side in several) - 1.0
+    if not max(items, seeds) > 0:
+        return UNKNOWN
+    return Uncertainty(items, item_df, seeds, seed_df, both)
+
+
+def _variance(values: Floats) -> float:
+    """The variance of the mean of ``values``; rounding does not count as variance."""
+    if np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())):
+        return 0.0
+    return float(values.var(ddof=1) / len(values))
+
+
+def _interaction(values: Floats) -> float:
+    """The variance that seeds' effects on single clusters bring to the mean of all."""
+    seeds, clusters = values.shape
+    rows, columns = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
+    rest = values - rows - columns + values.mean()
+    return float(np.square(rest).sum() / ((seeds - 1) * (clusters - 1)) / values.size)
