@@ -92,7 +92,8 @@ class Uncertainty:
 
 def _total(items: Floats | float, seeds: Floats | float, both: float) -> Floats:
     """The variance of a mean over items and seeds: what both contain is counted once."""
-    return np.maximum(np.maximum(items, seeds), np.asarray(items + seeds - both))
+    total: Floats = np.maximum(np.maximum(items, seeds), items + seeds - both)
+    return total
 
 
 @lru_cache(maxsize=256)
