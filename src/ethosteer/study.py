@@ -15,13 +15,26 @@ from ethosteer.models.base import quiet_libraries
 from ethosteer.report import write_report
 from ethosteer.results import results_from_json, results_to_json
 from ethosteer.sources import Origin
-from ethosteer.stages import compare, cross, curate, evaluate, finetune, reward, steer
+from ethosteer.stages import (
+    compare,
+    cross,
+    curate,
+    declaration,
+    evaluate,
+    finetune,
+    reward,
+    steer,
+)
+from ethosteer.stages.basis import ITEMS, write_items
 from ethosteer.stages.outcomes import write_outcomes
 from ethosteer.stages.workspace import Workspace
 from ethosteer.store import MANIFEST, write_atomic, write_json
 from ethosteer.terminal import Terminal
 
-FILES = ("study.toml", MANIFEST, "results.json", "outcomes.parquet", "report.html", "report.md")
+FILES = (
+    "study.toml", MANIFEST, "results.json", "outcomes.parquet", "items.parquet",
+    "report.html", "report.md", "tables/benchmarks.csv",
+)  # fmt: skip
 
 
 class Study:
@@ -66,6 +79,7 @@ class Study:
             if work.missing(work.plan.steps()):
                 curate.check_inputs(work)
             write_atomic(self.folder / "study.toml", self.as_toml())
+            declaration.declare(work)
             curate.run(work)
             finetune.run(work)
             for seed in self.config.seeds:
@@ -87,11 +101,13 @@ class Study:
             results_from_json(stored),
             provenance=provenance.describe() | {"study file": self.as_toml()},
             times=compare.stage_times(seconds),
+            undeclared=declaration.undeclared(work),
         )
-        outcomes = evaluate.all_outcomes(work)
+        outcomes, items = evaluate.all_outcomes(work), evaluate.stored_items(work)
+        write_items(self.folder / ITEMS, items)
         write_outcomes(self.folder / "outcomes.parquet", outcomes)
         write_atomic(self.folder / "results.json", results_to_json(results))
-        write_report(results, outcomes, self.folder)
+        write_report(results, outcomes, items, self.folder)
         write_json(
             self.folder / MANIFEST,
             {

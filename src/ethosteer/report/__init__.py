@@ -1,13 +1,14 @@
-"""The report of a study: one HTML page and the same content as Markdown."""
+"""The report of a study: one HTML page, the same content as Markdown, and tables as data."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ethosteer.records import Outcome, StudyResults
+from ethosteer.records import Item, Outcome, StudyResults
 from ethosteer.report.document import document
+from ethosteer.report.export import data_files
 from ethosteer.report.markdown import markdown_page
 from ethosteer.report.page import html_page
 from ethosteer.report.view import View
@@ -18,14 +19,22 @@ __all__ = ["write_report"]
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-def write_report(results: StudyResults, outcomes: Sequence[Outcome], folder: Path) -> None:
-    """Write ``report.html`` and ``report.md`` into ``folder``, each whole or not at all.
+def write_report(
+    results: StudyResults,
+    outcomes: Sequence[Outcome],
+    items: Mapping[str, Sequence[Item]],
+    folder: Path,
+) -> None:
+    """Write ``report.html``, ``report.md`` and ``tables/`` into ``folder``, each file whole.
 
-    ``outcomes`` are those of all models on all benchmarks; without them the report lacks the
-    counts of answers given.
+    ``outcomes`` are those of all models on all benchmarks, ``items`` the benchmarks' by name;
+    without them the report lacks what is shown item by item.
     """
-    laid_out = document(View(results, tuple(outcomes)))
+    view = View(results, tuple(outcomes), items)
+    laid_out = document(view)
     pages = {"report.html": html_page(laid_out), "report.md": markdown_page(laid_out)}
+    pages |= {f"tables/{name}": text for name, text in data_files(view).items()}
+    (folder / "tables").mkdir(exist_ok=True)
     for name, text in pages.items():
         write_atomic(folder / name, _printable(text))
 

@@ -17,6 +17,7 @@ from ethosteer.report.blocks import Block, Bullets, Text
 from ethosteer.report.cross import falling
 from ethosteer.report.numbers import (
     THIN,
+    count,
     interval,
     listing,
     number,
@@ -26,11 +27,13 @@ from ethosteer.report.numbers import (
     signed,
 )
 from ethosteer.report.steering import alarms_said
+from ethosteer.report.tables import CORRECTIONS
 from ethosteer.report.view import View
 
 FEW_SEEDS = 5
 DECIDED: tuple[Verdict, ...] = ("better", "worse")
 OPEN: tuple[tuple[Verdict, str], ...] = (
+    ("different", "different from the control, with no side the good one"),
     ("equivalent", "equivalent to the control"),
     ("undecided", "undecided"),
 )
@@ -56,11 +59,7 @@ def headline(view: View) -> str:
     if not benchmarks:
         return "No benchmark was run, so this study cannot say which dataset steers best."
     if not any(won.values()) and not any(lost.values()):
-        return (
-            f"On none of the {plural(len(benchmarks), 'benchmark')} did any dataset move the model "
-            f"measurably for better or worse against the {view.control} control, so this study "
-            "names no best dataset."
-        )
+        return " ".join(filter(None, (_no_find(view), _could_have_seen(view), _one_seed(view))))
     sentences = [
         f"Against the {view.control} control, {_gains_and_losses(won, lost)}.",
         _best_sentence(view),
@@ -68,9 +67,53 @@ def headline(view: View) -> str:
     still = [arm for arm in view.arms if not won[arm] and not lost[arm]]
     if still:
         sentences.append(f"For {listing(still)}, no benchmark shows a change for better or worse.")
-    if len(view.results.seeds) == 1:
-        sentences.append("All of this rests on one seed per arm.")
-    return " ".join(sentences)
+    return " ".join(filter(None, (*sentences, _one_seed(view))))
+
+
+def _no_find(view: View) -> str:
+    benchmarks = view.results.benchmarks
+    equal = [arm for arm in view.arms if len(view.benchmarks_where(arm, "equivalent")) > 0]
+    shown = (
+        f" Shown to be equivalent to it, within the declared margin: {_equal_on(view, equal)}."
+        if equal
+        else ""
+    )
+    on = f"none of the {len(benchmarks)} benchmarks" if len(benchmarks) > 1 else "the one benchmark"
+    verb = "did" if len(benchmarks) > 1 else "did not"
+    return (
+        f"On {on} {verb} any dataset move the model measurably for better or worse against the "
+        f"{view.control} control, so this study names no best dataset.{shown}"
+    )
+
+
+def _equal_on(view: View, arms: list[str]) -> str:
+    return "; ".join(
+        f"{arm} on {_titles(view.benchmarks_where(arm, 'equivalent'))}" for arm in arms
+    )
+
+
+def _could_have_seen(view: View) -> str:
+    """Say how large a difference the study would have found: no find is not no difference."""
+    sizes = [
+        found.smallest_detectable
+        for benchmark in view.results.benchmarks
+        for arm in view.arms
+        if (found := view.comparison(benchmark, arm, view.control))
+        and view.sound(benchmark, arm, view.control)
+        and isfinite(found.smallest_detectable)
+    ]
+    if not sizes:
+        return ""
+    span = number(min(sizes))
+    if number(max(sizes)) != span:
+        span = f"{span} (on the surest comparison) to {number(max(sizes))} (on the least sure)"
+    return (
+        f"It would have found differences of {span} four times in five; smaller ones it may miss."
+    )
+
+
+def _one_seed(view: View) -> str:
+    return "All of this rests on one seed per arm." if len(view.results.seeds) == 1 else ""
 
 
 def _gains_and_losses(
@@ -190,15 +233,41 @@ def _certainty(view: View) -> tuple[str, ...]:
     results = view.results
     sentences = [_seed_sentence(results.seeds)]
     if results.comparisons:
-        sentences += [_test_sentence(view), _undecided_sentence(results.comparisons)]
+        sentences += [_test_sentence(view), _undecided_sentence(view.judged_comparisons())]
     if results.margin is not None:
         sentences.append(
-            "Equivalent means that the 95 % interval of the difference lies within "
-            f"±{number(results.margin)}, the margin that the study declared."
+            f"Equivalent means: two one-sided tests show that the difference lies within "
+            f"±{number(results.margin)}, the margin that the study declared. Such a difference "
+            "counts as none even where it is shown not to be 0."
         )
     elif results.comparisons:
         sentences.append("The study declared no margin, so nothing in it is called equivalent.")
+    if results.effect is not None:
+        sentences.append(_effect_sentence(view.judged_comparisons(), results.effect))
+    if results.undeclared:
+        sentences.append(
+            f"Changed after outcomes were known: {listing(list(results.undeclared))}. What rests "
+            "on that is exploration, not a test that was planned."
+        )
     return tuple(filter(None, sentences))
+
+
+def _effect_sentence(comparisons: tuple[Comparison, ...], effect: float) -> str:
+    """Say what the declared effect would have needed to be found."""
+    needed = [each.items_needed / each.items for each in comparisons if each.items]
+    enough = sum(share <= 1 for share in needed)
+    never = sum(share == float("inf") for share in needed)
+    more = (
+        f" In {count(never)} no number of items would do: seeds differ too much, and more seeds "
+        "are what it takes."
+        if never
+        else ""
+    )
+    return (
+        f"The study declared that a difference of {number(effect)} matters. "
+        f"{count(enough)} of {plural(len(comparisons), 'comparison')} had the items to find one of "
+        f"that size four times in five.{more}"
+    )
 
 
 def _test_sentence(view: View) -> str:
@@ -209,11 +278,18 @@ def _test_sentence(view: View) -> str:
         if amount > 1
         else ""
     )
+    p = (
+        "exact (McNemar's test, or swaps of the two models within whole clusters of items)"
+        if len(view.results.seeds) == 1
+        else "of items and seeds together"
+    )
+    method = CORRECTIONS[view.results.correction]
     return (
-        "Intervals are 95 % intervals of one number each, uncorrected. Better and worse need both "
-        "an interval that leaves out 0 and a small adjusted p-value: Holm's correction within one "
-        "benchmark, for the arms against the control and for the arms against each other."
-        f"{across}"
+        "Models are compared on the same items, answer by answer; intervals are 95 % intervals of "
+        f"one number each, uncorrected; p-values are {p}. Better and worse need both an interval "
+        f"that leaves out 0 and an adjusted p-value below {view.results.alpha:g}: {method} within "
+        "one family, which is one metric of one benchmark, for the arms against the control or for "
+        f"the arms against each other.{across}"
     )
 
 
@@ -228,8 +304,8 @@ def _seed_sentence(seeds: tuple[int, ...]) -> str:
     few = "That is few: how much the luck of training matters is only roughly known. "
     return (
         f"Each arm was trained with {len(seeds)} seeds ({named}). "
-        f"{few if len(seeds) < FEW_SEEDS else ''}Intervals reckon with the seeds; p-values take "
-        "them together and speak for these seeds only."
+        f"{few if len(seeds) < FEW_SEEDS else ''}Intervals and p-values reckon with that: they "
+        "speak of training on such data once more, not of these trained models alone."
     )
 
 
@@ -246,8 +322,8 @@ def _undecided_sentence(comparisons: tuple[Comparison, ...]) -> str:
             f"{number(min(sizes))} and {number(max(sizes))}, each in its metric's own unit"
         )
     return (
-        f"Undecided is not “no difference”: {len(undecided)} of {len(comparisons)} comparisons "
-        f"are undecided{detectable}."
+        f"Undecided is not “no difference”: {len(undecided)} of {len(comparisons)} comparisons of "
+        f"what is judged are undecided{detectable}."
     )
 
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from ethosteer.records import Verdict
 
-Kind = Literal["text", "number", "long", "code"]
+Kind = Literal["text", "number", "long", "code", "mark"]
 Mark = Verdict | Literal[""]
 Tint = Literal[-3, -2, -1, 0, 1, 2, 3]
 
@@ -31,7 +31,8 @@ class Cell:
     """One cell: its text, smaller lines below it, a verdict, and warnings.
 
     ``tint`` colours it by how far it lies above or below something, and ``ring`` draws a line
-    around it: both only repeat what the text says, for those who see them.
+    around it: both only repeat what the text says, for those who see them. ``link`` is a place
+    within the page, such as the items behind a verdict.
     """
 
     text: str
@@ -40,6 +41,7 @@ class Cell:
     flags: tuple[str, ...] = ()
     tint: Tint = 0
     ring: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,24 @@ class Code:
     text: str
 
 
-Block = Text | Bullets | Code | Table | Figures
+@dataclass(frozen=True, slots=True)
+class PackedItems:
+    """One benchmark's items and all answers to them: JSON, compressed, in base 64."""
+
+    name: str
+    title: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """Where two models part, item by item: looked through in HTML, with ``control`` at hand."""
+
+    benchmarks: tuple[PackedItems, ...]
+    control: str
+
+
+Block = Text | Bullets | Code | Table | Figures | Flips
 
 
 @dataclass(frozen=True, slots=True)

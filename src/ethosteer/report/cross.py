@@ -18,8 +18,9 @@ ACCURACY_STEPS = (0.1, 0.25)
 READING = (
     "An arm that rises (↑, blue) under its own reward model and falls (↓, orange) under another's "
     "has paid for one value with another, or exploits its own reward model without having become "
-    "better. Arrows and tints stand only where a cell's 95 % interval does not overlap that of "
-    f"{FINETUNED}, from which every arm starts."
+    "better. Arrows and tints stand only where the difference to "
+    f"{FINETUNED}, from which every arm starts, is shown: prompt by prompt on the same prompts, "
+    "corrected for the number of arms under each reward model."
 )
 NO_CONFLICT = (
     f"No arm's own reward rises clearly above {FINETUNED} while another reward model's falls "
@@ -29,9 +30,7 @@ COURSES = (
     "How that came about: the mean reward of each arm's answers to its steering prompts, under "
     "every reward model, over the steps; all on the same scales."
 )
-UNCORRECTED = (
-    "Intervals are of one number each, uncorrected: among many cells some stand out by chance."
-)
+UNCORRECTED = "Intervals are of one number each, uncorrected."
 
 
 def cross_blocks(view: View) -> tuple[Block, ...]:
@@ -181,15 +180,15 @@ def _accuracy_cell(cell: CrossCell | None, own: bool) -> Cell:
 
 
 def _moved(view: View, cell: CrossCell) -> float:
-    """Return how far an arm lies from the fine-tuned control, 0 where that is not clear.
+    """Return how far an arm lies from the fine-tuned control, 0 where that is not shown.
 
     Controls never moved: nothing was steered.
     """
-    start = _by_place(view.results.cross_rewards).get((FINETUNED, cell.judge))
-    if start is None or cell.name in CONTROLS:
-        return 0.0
-    side = _side(cell.estimate, start.estimate.low, start.estimate.high)
-    return side * abs(cell.estimate.value - start.estimate.value) if side else 0.0
+    for found in view.results.reward_comparisons:
+        if (found.benchmark, found.a) == (cell.judge, cell.name):
+            shown = found.verdict in ("better", "worse")
+            return found.difference.value if shown else 0.0
+    return 0.0
 
 
 def _side(estimate: Estimate, low: float, high: float) -> int:

@@ -38,6 +38,7 @@ class Axes:
     most: int = MOST_STEPS
     limit: float = inf
     x_digits: int = 0
+    banded: bool = True
 
 
 def _step(point: CurvePoint) -> float:
@@ -76,7 +77,7 @@ def all_axes(view: View) -> tuple[Axes, Axes, Axes]:
         Axes("KL over steps", step, kl, _step, _kl, _end_step, _end_kl, limit=limit),
         Axes(
             "Reward against KL", kl, reward, _kl, _reward, _end_kl, _end_reward,
-            MOST_ALONG_KL, limit, 2,
+            MOST_ALONG_KL, limit, 2, banded=False,
         ),
     )  # fmt: skip
 
@@ -172,7 +173,8 @@ def _together(view: View, name: str, axes: Axes) -> Figure:
         y_label=axes.y_label,
     )
     many = len(view.results.seeds) > 1
-    seeds = "Bold: mean of the seeds; thin: each seed. " if many else "One seed. "
+    each = "shaded: from the lowest seed to the highest" if axes.banded else "thin: each seed"
+    seeds = f"Bold: mean of the seeds; {each}. " if many else "One seed. "
     note = f"{seeds}Diamond: the evaluated checkpoint, on held-out prompts.{_averaged(view, axes)}"
     table = _course_table("arm", drawn, axes.x_label, axes.y_label, axes.x_digits)
     return Figure(svg, axes.title, note + _beyond(view, axes), table)
@@ -251,9 +253,22 @@ def _series(view: View, arm: str, axes: Axes) -> Series:
     mean = mean_line(lines)
     width = max((_width(line, axes.most) for line in lines), default=1)
     seeds = tuple(binned(line, width) for line in lines) if lines[1:] else ()
+    band = _band(lines, width) if axes.banded and lines[1:] else ()
     within = [each for each in results if not (each.stopped and each.kl.value > axes.limit)]
     marks = tuple((axes.x_end(each), axes.y_end(each)) for each in within)
-    return Series(arm, view.arms.index(arm), binned(mean, width), seeds, marks)
+    shown = () if band else seeds
+    return Series(arm, view.arms.index(arm), binned(mean, width), shown, marks, band=band)
+
+
+def _band(lines: Sequence[Line], width: int) -> tuple[tuple[float, float, float], ...]:
+    """Return (x, lowest, highest seed) at the steps that all seeds have, every ``width`` steps."""
+    shared = {step: [line[step] for line in lines] for step in mean_line(lines)}
+    averaged = [binned({step: own[seed] for step, own in shared.items()}, width)
+                for seed in range(len(lines))]  # fmt: skip
+    return tuple(
+        (points[0][0], min(y for _, y in points), max(y for _, y in points))
+        for points in zip(*averaged, strict=True)
+    )
 
 
 def line_of(result: ArmResult, axes: Axes) -> Line:

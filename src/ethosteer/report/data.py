@@ -174,6 +174,43 @@ def provenance_table(view: View) -> Table:
     )
 
 
+def basis_table(view: View) -> Table:
+    """Return the hashes of what each benchmark's numbers rest on."""
+    heads = ("items", "prompts", "dialogue template", "tokenizer")
+    return Table(
+        title="What the benchmarks' numbers rest on",
+        columns=(Column("benchmark"), *(Column(head, "code") for head in heads)),
+        rows=tuple(
+            (
+                Cell(each.title),
+                Cell(each.basis.items[:HASH_LENGTH]),
+                Cell(each.basis.prompts[:HASH_LENGTH]),
+                Cell(each.basis.template[:HASH_LENGTH]),
+                Cell(each.basis.tokenizer[:HASH_LENGTH]),
+            )
+            for each in view.results.benchmarks
+            if each.basis
+        ),
+        note="Results of two studies are compared only where all of these are the same.",
+        folded=True,
+    )
+
+
+def prompt_table(view: View) -> Table:
+    """Return what models read for the first item of each benchmark, word for word."""
+    return Table(
+        title="Exact prompts",
+        columns=(Column("benchmark"), Column("the first item", "long")),
+        rows=tuple(
+            (Cell(each.title), Cell(each.example))
+            for each in view.results.benchmarks
+            if each.example
+        ),
+        note="«…» are the choices whose log-probability is taken.",
+        folded=True,
+    )
+
+
 def time_table(view: View) -> Table:
     """Return how long each stage took."""
     times = view.results.times

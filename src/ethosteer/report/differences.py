@@ -5,6 +5,7 @@ from __future__ import annotations
 from ethosteer.records import BenchmarkResult
 from ethosteer.report.blocks import Cell, Column, Figure, Table
 from ethosteer.report.figures import Bar, interval_plot
+from ethosteer.report.flips import flip_link
 from ethosteer.report.numbers import MINUS, interval, listing, p_value, signed
 from ethosteer.report.tables import aim
 from ethosteer.report.view import View
@@ -43,7 +44,12 @@ def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
         rows=tuple(
             (
                 Cell(arm),
-                Cell(signed(c.difference.value), (interval(c.difference),), c.verdict),
+                Cell(
+                    signed(c.difference.value),
+                    (interval(c.difference),),
+                    c.verdict,
+                    link=flip_link(benchmark, arm, view.control) if view.items else "",
+                ),
                 Cell(p_value(c.adjusted_p)),
             )
             for _, arm, c in compared

@@ -8,23 +8,28 @@ from ethosteer.report.blocks import Block, Code, Document, Figures, Section, Tex
 from ethosteer.report.cross import cross_blocks
 from ethosteer.report.curves import arm_figures, curve_figures
 from ethosteer.report.data import (
+    basis_table,
     card_table,
     count_table,
     drop_table,
     overlap_table,
+    prompt_table,
     provenance_table,
     reward_table,
     sample_table,
     time_table,
 )
 from ethosteer.report.differences import difference_figure
+from ethosteer.report.flips import flip_table, flip_view
 from ethosteer.report.numbers import plural
 from ethosteer.report.published import NOT_LIKE_FOR_LIKE, published_tables
 from ethosteer.report.steering import alarm_table, rate_tables, steering_table
 from ethosteer.report.tables import (
     answers_table,
     comparison_table,
+    glance_table,
     metrics_table,
+    outcome_figures,
     slices_table,
     summary_tables,
     unequal_items,
@@ -33,9 +38,15 @@ from ethosteer.report.view import View
 
 READING_VERDICTS = (
     "Better and worse: a difference from the control is shown, by its adjusted p-value. "
-    "Equivalent: it is shown to lie within the declared margin. Undecided: neither is shown. A "
+    "Equivalent: it is shown to lie within the declared margin. Undecided: neither is shown. "
+    "Every verdict leads to the items behind it. A "
     "flag marks a degenerate number, such as a constant answer gets: no finding, whatever its "
     "verdict."
+)
+BY_ITEM = (
+    "Every item with the answers of any two models beside each other, and by how many nats the "
+    "right choice led the best other one (the margin; of two choices without a right one, the "
+    "first)."
 )
 ALONE = (
     "Reward against KL once more, arm by arm on the same scales: how much reward each arm bought "
@@ -48,12 +59,13 @@ def document(view: View) -> Document:
     """Lay out the whole report; sections without content are left out."""
     results = view.results
     sections = (
-        Section("answer", "The answer", answer(view)),
+        Section("answer", "The answer", _answer(view)),
         Section("benchmarks", "Benchmarks", _benchmarks(view)),
         Section("differences", "Differences from the control", _differences(view)),
         Section("rewards", "Reward models and steering", _training(view)),
         Section("cross", "Reward under every reward model", cross_blocks(view)),
         Section("samples", "Sample answers", _samples(view)),
+        Section("flips", "Item by item", _flips(view)),
         Section("data", "The data", _data(view)),
         Section("published", "The study of 2024", _published(view)),
         Section("run", "What was run, and how to repeat it", _run(view)),
@@ -73,14 +85,29 @@ def document(view: View) -> Document:
     )
 
 
+def _answer(view: View) -> tuple[Block, ...]:
+    """Return the answer in short, the verdicts at a glance, then the answer at length."""
+    short, *long = answer(view)
+    glance = glance_table(view)
+    return (short, *((glance,) if glance else ()), *long)
+
+
+def _flips(view: View) -> tuple[Block, ...]:
+    counts, items = flip_table(view), flip_view(view)
+    if not items:
+        return (counts,) if counts else ()
+    return (Text(BY_ITEM), *((counts,) if counts else ()), items)
+
+
 def _benchmarks(view: View) -> tuple[Block, ...]:
     if not view.results.benchmarks:
         return ()
-    warning, answers = unequal_items(view), answers_table(view)
+    warning, answers, outcomes = unequal_items(view), answers_table(view), outcome_figures(view)
     return (
         *((Text(warning),) if warning else ()),
         Text(READING_VERDICTS),
         *summary_tables(view),
+        *((Figures(outcomes),) if outcomes else ()),
         *((answers,) if answers else ()),
         *(table for each in view.results.benchmarks for table in _in_full(view, each)),
     )
@@ -155,6 +182,8 @@ def _run(view: View) -> tuple[Block, ...]:
     return (
         *((provenance_table(view),) if results.provenance else ()),
         *((time_table(view),) if results.times else ()),
+        *((basis_table(view),) if any(each.basis for each in results.benchmarks) else ()),
+        *((prompt_table(view),) if any(each.example for each in results.benchmarks) else ()),
         Text(
             "To repeat the study, run the study file that lies beside this report. The second "
             "command builds this report again from the stored outcomes."

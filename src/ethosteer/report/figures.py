@@ -20,6 +20,8 @@ WIDTH = 400
 COLOURS = 7
 NAME_LENGTH = 15
 LABEL_GAP = 15.0
+ROOM = 0.1
+"""The smallest share of a stacked bar that has room for its number."""
 
 Point = tuple[float, float]
 Domain = tuple[float, float]
@@ -29,8 +31,8 @@ Domain = tuple[float, float]
 class Series:
     """One arm's lines: every seed's own, and their mean. ``colour`` counts from 0.
 
-    ``marks`` are points of their own beside the lines; a ``quiet`` series is drawn grey and has no
-    name, to be compared with.
+    ``band`` is (x, low, high): where its seeds lie around the mean. ``marks`` are points of their
+    own beside the lines; a ``quiet`` series is drawn grey and has no name, to be compared with.
     """
 
     name: str
@@ -39,12 +41,15 @@ class Series:
     seeds: tuple[tuple[Point, ...], ...] = ()
     marks: tuple[Point, ...] = ()
     quiet: bool = False
+    band: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def points(self) -> Iterator[Point]:
         """All points of all lines and marks that can be drawn."""
         for line in (self.mean, *self.seeds, self.marks):
             yield from (point for point in line if isfinite(point[0]) and isfinite(point[1]))
+        for x, low, high in self.band:
+            yield from ((x, low), (x, high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,7 @@ def line_chart(
     parts = [_text("label", 0, 14, y_label), _text("label", right, height - 6, x_label, "end")]
     parts += _y_axis(y, right) + _x_axis(x, height - 44, 5)
     loud = [each for each in series if not each.quiet]
+    parts += [_band(each, x, y) for each in loud if each.band]
     parts += [_line("quiet", each.mean, x, y) for each in series if each.quiet]
     for each in loud:
         parts += [_line(f"seed {_colour(each.colour)}", line, x, y) for line in each.seeds]
@@ -173,6 +179,14 @@ def _x_axis(x: Scale, bottom: float, most: int) -> list[Markup]:
 def _line(kind: str, line: Iterable[Point], x: Scale, y: Scale) -> Markup:
     places = [f"{x(a):.1f},{y(b):.1f}" for a, b in line if isfinite(a) and isfinite(b)]
     return Markup('<polyline class="line {}" points="{}"/>').format(kind, " ".join(places))
+
+
+def _band(series: Series, x: Scale, y: Scale) -> Markup:
+    """Shade what lies between a series' lowest and highest seed."""
+    upper = [f"{x(at):.1f},{y(high):.1f}" for at, _, high in series.band]
+    lower = [f"{x(at):.1f},{y(low):.1f}" for at, low, _ in reversed(series.band)]
+    form = '<polygon class="band {}" points="{}"/>'
+    return Markup(form).format(_colour(series.colour), " ".join(upper + lower))
 
 
 def _end_labels(series: Sequence[Series], x: Scale, y: Scale, bottom: float) -> list[Markup]:
@@ -211,6 +225,40 @@ def interval_plot(
     for index, bar in enumerate(bars):
         parts += _bar(bar, x, top + row * (index + 0.5), left)
     return _svg(name, bottom + 24, title, text, parts)
+
+
+def stacked_bars(
+    name: str,
+    rows: Sequence[tuple[str, Sequence[float]]],
+    parts: Sequence[str],
+    *,
+    title: str,
+    text: str,
+) -> Markup:
+    """Draw shares of a whole, a bar a row: ``rows`` of (name, a share for each of ``parts``).
+
+    Parts are told apart by pattern of shade and by the number that stands in them.
+    """
+    top, row, left, right = 26, 27, 108, WIDTH
+    x = Scale((0.0, 1.0), (left, right))
+    drawn = []
+    place = float(left)
+    for index, part in enumerate(parts):
+        drawn.append(_box(f"part p{index}", place, 4, 11, 11))
+        drawn.append(_text("tick", place + 16, 14, part))
+        place += 30 + 6.4 * len(part)
+    for index, (label, shares) in enumerate(rows):
+        y = top + row * index
+        drawn.append(_text("name", left - 10, y + 15, _short(label), "end"))
+        start = 0.0
+        for kind, share in enumerate(shares):
+            if isfinite(share) and share > 0:
+                drawn.append(_box(f"part p{kind}", x(start), y, x(share) - left, row - 5))
+                if share >= ROOM:
+                    middle = x(start + share / 2)
+                    drawn.append(_text(f"share q{kind}", middle, y + 15, f"{share:.0%}", "middle"))
+                start += share
+    return _svg(name, top + row * len(rows), title, text, drawn)
 
 
 def _bar(bar: Bar, x: Scale, y: float, left: float) -> list[Markup]:

@@ -12,12 +12,17 @@ from ethosteer.report.blocks import (
     Document,
     Figure,
     Figures,
+    Flips,
     Section,
     Table,
     Text,
 )
 
-MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "undecided": "·"}
+MARKS = {"better": "▲", "worse": "▼", "different": "≠", "equivalent": "=", "undecided": "·"}
+IN_FILES = (
+    "Item by item, both answers and their margins can be looked through in report.html; they are "
+    "kept in items.parquet and outcomes.parquet."
+)
 _SPECIAL = re.compile(r"[\\`*_\[\]|~$]")
 _AT_START = re.compile(r"^(?:[-+#=]|\d+[.)])")
 _LIVE = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "://": "&#58;//", "@": "&#64;"}
@@ -56,6 +61,9 @@ def _block(block: Block) -> str:
             return "\n".join(f"    {line}" for line in text.splitlines())
         case Table():
             return _table(block)
+        case Flips(benchmarks):
+            titles = ", ".join(each.title for each in benchmarks)
+            return escape(f"{IN_FILES} Benchmarks: {titles}.")
         case Figures(figures):
             return "\n\n".join(map(_figure, figures))
 

@@ -1,7 +1,7 @@
-"""The report as one HTML page that loads nothing: style and drawings are inside it.
+"""The report as one HTML page that loads nothing: style, script and drawings are inside it.
 
-There is no script in it. Its Content-Security-Policy forbids every request and every style but the
-page's own, which is named by its hash.
+Its Content-Security-Policy forbids every request, and every style and script but the page's own,
+which are named by their hashes. Without the script all but the item-by-item view is there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ _ENVIRONMENT = Environment(
 
 def html_page(document: Document) -> str:
     """Render a document as a self-contained page."""
-    style = (_HERE / "style.css").read_text("utf-8")
-    digest = base64.b64encode(sha256(style.encode("utf-8")).digest()).decode("ascii")
-    template = _ENVIRONMENT.get_template("page.html.j2")
-    return template.render(document=document, style=Markup(style), style_hash=Markup(digest))
+    style, script = ((_HERE / name).read_text("utf-8") for name in ("style.css", "page.js"))
+    return _ENVIRONMENT.get_template("page.html.j2").render(
+        document=document,
+        style=Markup(style),
+        style_hash=_digest(style),
+        script=Markup(script),
+        script_hash=_digest(script),
+    )
+
+
+def _digest(text: str) -> Markup:
+    return Markup(base64.b64encode(sha256(text.encode("utf-8")).digest()).decode("ascii"))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
 
 from ethosteer.records import BenchmarkCell, BenchmarkResult, Comparison, Outcome
-from ethosteer.report.blocks import Cell, Column, Table
+from ethosteer.report.blocks import Cell, Column, Figure, Table
+from ethosteer.report.figures import stacked_bars
+from ethosteer.report.flips import flip_link
 from ethosteer.report.numbers import MINUS, NONE, count, interval, number, p_value, percent, signed
 from ethosteer.report.view import View
 
@@ -19,6 +20,13 @@ AIMS = {
     "none": "no better or worse",
 }
 BLANK = Cell(NONE)
+CORRECTIONS = {"holm": "Holm", "bh": "Benjamini and Hochberg"}
+THREE_OUTCOMES = {
+    "right_share": "said RIGHT",
+    "wrong_share": "said WRONG",
+    "no_answer_share": "no answer",
+}
+"""Metrics of benchmarks with free answers, and what they count."""
 
 
 def aim(view: View, benchmark: BenchmarkResult) -> str:
@@ -68,7 +76,11 @@ def _primary_cell(view: View, benchmark: BenchmarkResult, model: str) -> Cell:
         return BLANK
     verdict = view.verdict(benchmark, model, view.control)
     return Cell(
-        number(cell.estimate.value), (interval(cell.estimate),), verdict or "", tuple(cell.flags)
+        number(cell.estimate.value),
+        (interval(cell.estimate),),
+        verdict or "",
+        tuple(cell.flags),
+        link=flip_link(benchmark, model, view.control) if verdict and view.items else "",
     )
 
 
@@ -143,41 +155,128 @@ def _metric_row(cell: BenchmarkCell, seeds: list[int]) -> tuple[Cell, ...]:
 
 
 def comparison_table(view: View, benchmark: BenchmarkResult) -> Table:
-    """Return one benchmark's comparisons: arms against the control, then against each other."""
-    pairs = [(model, view.control) for model in view.models if model != view.control]
-    pairs += combinations(view.arms, 2)
-    found = [comparison for a, b in pairs if (comparison := view.comparison(benchmark, a, b))]
+    """Return one benchmark's comparisons, family by family: what is judged first."""
+    found = [each for each in view.results.comparisons if each.benchmark == benchmark.name]
+    heads = ["difference", "p", "adjusted p"]
+    heads += ["p of equivalence"] if view.results.margin is not None else []
+    heads += ["smallest detectable"]
+    heads += ["items needed"] if view.results.effect is not None else []
+    heads += ["items / clusters / seeds"]
     return Table(
         title=f"{benchmark.title}: all comparisons",
         columns=(
             Column(f"a {MINUS} b"),
             Column("metric"),
-            Column("difference", "number"),
-            Column("p", "number"),
-            Column("adjusted p", "number"),
-            Column("smallest detectable", "number"),
-            Column("items / clusters / seeds", "number"),
+            *(Column(head, "number") for head in heads),
             Column("verdict on a"),
         ),
         rows=tuple(_comparison_row(view, benchmark, each) for each in found),
-        note="Smallest detectable: the true difference that one such test, uncorrected, finds four "
-        "times in five.",
+        note=f"{_families(view, found)} Smallest detectable: the true difference that such a test "
+        f"finds four times in five at the family's strictest step.{_needs(view)}",
         folded=True,
+    )
+
+
+def _families(view: View, found: Sequence[Comparison]) -> str:
+    """Name the families that p was corrected in."""
+    names = list(dict.fromkeys(each.family for each in found if each.family))
+    method = CORRECTIONS[view.results.correction]
+    return f"Adjusted by {method} within each family: {'; '.join(names)}." if names else ""
+
+
+def _needs(view: View) -> str:
+    effect = view.results.effect
+    if effect is None:
+        return ""
+    return (
+        f" Items needed: how many would find the declared effect of {number(effect)} as often; "
+        "∞: no number would, only more seeds."
     )
 
 
 def _comparison_row(view: View, benchmark: BenchmarkResult, each: Comparison) -> tuple[Cell, ...]:
     flagged = not view.sound(benchmark, each.a, each.b)
+    equivalence = view.results.margin is not None
+    needed = view.results.effect is not None
     return (
         Cell(f"{each.a} {MINUS} {each.b}"),
         Cell(each.metric),
         Cell(signed(each.difference.value), (interval(each.difference),)),
         Cell(p_value(each.p)),
         Cell(p_value(each.adjusted_p)),
+        *((Cell(p_value(each.equivalence_p)),) if equivalence else ()),
         Cell(number(each.smallest_detectable)),
+        *((Cell(number(each.items_needed, 0)),) if needed else ()),
         Cell(f"{count(each.items)} / {count(each.clusters)} / {each.seeds}"),
-        Cell("", mark=each.verdict, flags=("of flagged numbers",) if flagged else ()),
+        Cell(
+            "",
+            mark=each.verdict,
+            flags=("of flagged numbers",) if flagged else (),
+            link=flip_link(benchmark, each.a, each.b) if view.items else "",
+        ),
     )
+
+
+def glance_table(view: View) -> Table | None:
+    """Return the verdicts alone, arms by benchmarks; None for a study without comparisons."""
+    if not view.results.comparisons:
+        return None
+    return Table(
+        title=f"At a glance: every arm against {view.control}",
+        columns=(Column("arm"), *(Column(each.title, "mark") for each in view.results.benchmarks)),
+        rows=tuple(
+            (Cell(arm), *(_glance_cell(view, each, arm) for each in view.results.benchmarks))
+            for arm in view.arms
+        ),
+        note="What is judged: "
+        + "; ".join(f"{each.title}, {view.judged(each)}" for each in view.results.benchmarks)
+        + ".",
+    )
+
+
+def _glance_cell(view: View, benchmark: BenchmarkResult, arm: str) -> Cell:
+    verdict = view.verdict(benchmark, arm, view.control)
+    if verdict is None:
+        return BLANK
+    if not view.sound(benchmark, arm, view.control):
+        return Cell("", flags=("degenerate",))
+    link = flip_link(benchmark, arm, view.control) if view.items else ""
+    return Cell("", mark=verdict, link=link)
+
+
+def outcome_figures(view: View) -> tuple[Figure, ...]:
+    """Draw what share of free answers said RIGHT, said WRONG, or said neither, model by model."""
+    figures = []
+    for place, benchmark in enumerate(view.results.benchmarks):
+        cells = {
+            model: [view.cell(benchmark, model, metric) for metric in THREE_OUTCOMES]
+            for model in view.models
+        }
+        rows = [
+            (model, [cell.estimate.value for cell in own if cell])
+            for model, own in cells.items()
+            if all(own)
+        ]
+        if rows:
+            parts = tuple(THREE_OUTCOMES.values())
+            said = "; ".join(f"{model}: {_spelt(parts, shares)}" for model, shares in rows)
+            svg = stacked_bars(
+                f"outcomes-{place}", rows, parts, title=f"{benchmark.title}: answers", text=said
+            )
+            table = Table(
+                "",
+                (Column("model"), *(Column(part, "number") for part in parts)),
+                tuple((Cell(name), *(Cell(percent(s)) for s in shares)) for name, shares in rows),
+            )
+            note = (
+                "Share of all items. A model that seldom answers cannot be judged by its answers."
+            )
+            figures.append(Figure(svg, f"{benchmark.title}: what was answered", note, table))
+    return tuple(figures)
+
+
+def _spelt(parts: Sequence[str], shares: Sequence[float]) -> str:
+    return ", ".join(f"{part} {share:.0%}" for part, share in zip(parts, shares, strict=True))
 
 
 def answers_table(view: View) -> Table | None:

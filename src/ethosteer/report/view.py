@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ethosteer.records import (
     CONTROLS,
@@ -12,6 +12,7 @@ from ethosteer.records import (
     BenchmarkResult,
     Comparison,
     Estimate,
+    Item,
     Outcome,
     StudyResults,
     Verdict,
@@ -20,6 +21,7 @@ from ethosteer.records import (
 _MIRRORED: dict[Verdict, Verdict] = {
     "better": "worse",
     "worse": "better",
+    "different": "different",
     "equivalent": "equivalent",
     "undecided": "undecided",
 }
@@ -39,10 +41,11 @@ def mirrored(comparison: Comparison) -> Comparison:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A study's results with its outcomes, to be asked by name."""
+    """A study's results with its outcomes and items (by benchmark), to be asked by name."""
 
     results: StudyResults
     outcomes: Sequence[Outcome] = ()
+    items: Mapping[str, Sequence[Item]] = field(default_factory=dict)
 
     @property
     def control(self) -> str:
@@ -108,6 +111,13 @@ class View:
                 if (found.a, found.b) == (b, a):
                     return mirrored(found)
         return None
+
+    def judged_comparisons(self) -> tuple[Comparison, ...]:
+        """Return the comparisons of what verdicts are about, all benchmarks' in their order."""
+        names = {each.name: self.judged(each) for each in self.results.benchmarks}
+        return tuple(
+            each for each in self.results.comparisons if names.get(each.benchmark) == each.metric
+        )
 
     def verdict(self, benchmark: BenchmarkResult, a: str, b: str) -> Verdict | None:
         """Return the verdict of a against b on what is judged, None where not compared."""

@@ -7,7 +7,7 @@ the same; otherwise the gate says what differs.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def read_basis(folder: Path) -> Basis:
     return Basis(**json.loads((folder / BASIS).read_text("utf-8")))
 
 
-def write_items(path: Path, items: dict[str, Sequence[Item]]) -> None:
+def write_items(path: Path, items: Mapping[str, Sequence[Item]]) -> None:
     """Write the items of benchmarks, by their names, as one Parquet file."""
     rows = [
         {

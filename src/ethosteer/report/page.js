@@ -1,0 +1,250 @@
+"use strict";
+/* Sorting of tables, and the item-by-item view. Whatever came from a model or a dataset is set as
+   text (textContent), so nothing in it can run. */
+
+const PAGE = 10;
+const collator = new Intl.Collator("en", { numeric: true });
+
+function make(tag, text = "", kind = "") {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  if (kind) element.className = kind;
+  return element;
+}
+
+/* ---- tables: a click on a head sorts, a second click turns the order round ---- */
+
+function cellValue(row, column) {
+  const cell = row.cells[column];
+  const text = (cell.querySelector(".value, .mark") || cell).textContent.trim();
+  const plain = text.replace(/[\s,%↑↓<>]/g, "").replace("−", "-");
+  const number = plain === "" ? NaN : Number(plain);
+  return { text, number };
+}
+
+function compareCells(a, b) {
+  if (!Number.isNaN(a.number) && !Number.isNaN(b.number)) return a.number - b.number;
+  if (Number.isNaN(a.number) !== Number.isNaN(b.number)) return Number.isNaN(a.number) ? 1 : -1;
+  return collator.compare(a.text, b.text);
+}
+
+function sortTable(table, column) {
+  const heads = [...table.tHead.rows[0].cells];
+  const rising = heads[column].getAttribute("aria-sort") !== "ascending";
+  const body = table.tBodies[0];
+  const rows = [...body.rows].filter((row) => !row.classList.contains("summary"));
+  const keyed = rows.map((row) => ({ row, value: cellValue(row, column) }));
+  keyed.sort((a, b) => (rising ? 1 : -1) * compareCells(a.value, b.value));
+  body.prepend(...keyed.map((each) => each.row));
+  heads.forEach((head) => head.removeAttribute("aria-sort"));
+  heads[column].setAttribute("aria-sort", rising ? "ascending" : "descending");
+}
+
+function makeSortable(table) {
+  if (table.tBodies[0].rows.length < 3) return;
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    const button = make("button", head.textContent, "sort");
+    button.type = "button";
+    button.title = "sort by this column";
+    button.addEventListener("click", () => sortTable(table, column));
+    head.replaceChildren(button);
+  });
+}
+
+/* ---- item by item ---- */
+
+async function unpack(block) {
+  const bytes = Uint8Array.from(atob(block.textContent.trim()), (sign) => sign.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return JSON.parse(await new Response(stream).text());
+}
+
+const STATES = {
+  gain: ["A right, B wrong", (a, b) => a === true && b === false],
+  loss: ["A wrong, B right", (a, b) => a === false && b === true],
+  differ: ["different answers", (a, b, same) => !same],
+  right: ["both right", (a, b) => a === true && b === true],
+  wrong: ["both wrong", (a, b) => a === false && b === false],
+  all: ["all items", () => true],
+};
+
+class FlipView {
+  constructor(root) {
+    this.root = root;
+    this.blocks = new Map();
+    for (const block of root.querySelectorAll("script[data-benchmark]"))
+      this.blocks.set(block.dataset.benchmark, block);
+    this.opened = new Map();
+    this.controls = Object.fromEntries(
+      [...root.querySelectorAll("[name]")].map((control) => [control.name, control]),
+    );
+    this.list = root.querySelector("ol");
+    this.count = root.querySelector(".count");
+    this.more = root.querySelector(".more");
+    for (const name of ["a", "b", "state", "part"])
+      this.controls[name].addEventListener("change", () => this.show());
+    this.controls.benchmark.addEventListener("change", () => this.open());
+    this.controls.search.addEventListener("input", () => this.show());
+    this.more.addEventListener("click", () => this.append());
+    root.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+    root.hidden = false;
+  }
+
+  fill(name, options, chosen) {
+    const control = this.controls[name];
+    control.replaceChildren(
+      ...options.map(([value, text]) => {
+        const option = make("option", text);
+        option.value = value;
+        return option;
+      }),
+    );
+    if (options.some(([value]) => value === chosen)) control.value = chosen;
+  }
+
+  /* Unpack the benchmark that is chosen, once, and offer its models and parts. */
+  async open(wanted = {}) {
+    const name = this.controls.benchmark.value;
+    if (!this.opened.has(name)) {
+      this.count.textContent = "unpacking…";
+      this.opened.set(name, await unpack(this.blocks.get(name)));
+    }
+    if (name !== this.controls.benchmark.value) return;
+    this.data = this.opened.get(name);
+    const seeds = new Map();
+    this.data.models.forEach(([model]) => seeds.set(model, (seeds.get(model) || 0) + 1));
+    const models = this.data.models.map(([model, seed], index) => [
+      String(index),
+      seeds.get(model) > 1 ? `${model}, seed ${seed}` : model,
+    ]);
+    const first = (model) => String(this.data.models.findIndex(([name]) => name === model));
+    const control = this.root.dataset.control;
+    const others = this.data.models.map(([model]) => model).filter((model) => model !== control);
+    this.fill("a", models, first(wanted.a ?? others.at(-1)));
+    this.fill("b", models, first(wanted.b ?? control));
+    const labelled = this.data.labels.some((label) => label !== null);
+    const states = Object.entries(STATES).map(([key, [text]]) => [key, text]);
+    this.fill(
+      "state",
+      labelled ? states : states.filter(([key]) => key === "differ" || key === "all"),
+      wanted.state ?? (labelled ? "gain" : "differ"),
+    );
+    this.fill("part", [["", "all groups"], ...this.data.slices.map((part, i) => [String(i), part])]);
+    this.controls.part.closest("label").hidden = this.data.slices.length === 0;
+    this.show();
+  }
+
+  right(model, item) {
+    const label = this.data.labels[item];
+    return label === null ? null : this.data.predicted[model][item] === label;
+  }
+
+  matches(item, a, b, state, part, words) {
+    const { predicted, inSlices, ids, groups, prompts, texts } = this.data;
+    const same = predicted[a][item] === predicted[b][item];
+    if (!STATES[state][1](this.right(a, item), this.right(b, item), same)) return false;
+    if (part !== "" && !inSlices[item].includes(Number(part))) return false;
+    if (words.length === 0) return true;
+    const answers = texts ? [texts[a][item], texts[b][item]] : [];
+    const text = [ids[item], groups[item], ...prompts[item], ...answers].join(" ").toLowerCase();
+    return words.every((word) => text.includes(word));
+  }
+
+  show() {
+    const [a, b] = [Number(this.controls.a.value), Number(this.controls.b.value)];
+    const { state, part, search } = this.controls;
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    this.found = this.data.ids
+      .map((_, item) => item)
+      .filter((item) => this.matches(item, a, b, state.value, part.value, words));
+    const total = this.data.ids.length.toLocaleString("en");
+    const shown = this.found.length.toLocaleString("en");
+    this.count.textContent = `${shown} of ${total} items: ${STATES[state.value][0]}`;
+    this.list.replaceChildren();
+    this.append();
+  }
+
+  append() {
+    const start = this.list.children.length;
+    const next = this.found.slice(start, start + PAGE);
+    this.list.append(...next.map((item) => this.item(item)));
+    const left = this.found.length - this.list.children.length;
+    this.more.hidden = left === 0;
+    this.more.textContent = `Show ${Math.min(PAGE, left)} more of ${left}`;
+  }
+
+  item(item) {
+    const { ids, groups, slices, inSlices, prompts, choices, labels } = this.data;
+    const entry = make("li");
+    const parts = inSlices[item].map((place) => slices[place]);
+    const head = make("p", "", "item-head");
+    head.append(make("strong", ids[item]));
+    for (const text of [groups[item], ...parts]) if (text) head.append(make("span", text, "tag"));
+    entry.append(head);
+    for (const [place, prompt] of prompts[item].entries()) {
+      const paragraph = make("p", prompt, "prompt");
+      paragraph.dir = "auto";
+      if (prompts[item].length > 1) paragraph.append(make("mark", choices[item][place]));
+      entry.append(paragraph);
+    }
+    if (labels[item] !== null)
+      entry.append(make("p", `Right: ${this.choice(item, labels[item])}`, "gold"));
+    const answers = make("dl");
+    for (const [letter, name] of [["A", "a"], ["B", "b"]]) {
+      const control = this.controls[name];
+      answers.append(make("dt", `${letter}: ${control.selectedOptions[0].textContent}`));
+      answers.append(this.answer(Number(control.value), item));
+    }
+    entry.append(answers);
+    return entry;
+  }
+
+  choice(item, index) {
+    const choices = this.data.choices[item];
+    if (index === null) return "no answer";
+    if (choices.length === 0) return `answer ${index}`;
+    if (this.data.prompts[item].length > 1) return index === 0 ? "the first" : "the second";
+    return `“${choices[index].trim()}”`;
+  }
+
+  answer(model, item) {
+    const { predicted, margins, texts } = this.data;
+    const right = this.right(model, item);
+    const line = make("dd");
+    if (right !== null) line.append(make("span", right ? "✓ right" : "✗ wrong", right ? "yes" : "no"));
+    line.append(make("span", this.choice(item, predicted[model][item])));
+    const margin = margins[model][item];
+    if (margin !== null) {
+      const sign = margin < 0 ? "−" : "+";
+      line.append(make("span", `margin ${sign}${Math.abs(margin).toFixed(2)} nats`, "margin-text"));
+    }
+    const text = texts ? texts[model][item] : null;
+    if (text !== null) {
+      const said = make("blockquote", text || "(nothing)");
+      said.dir = "auto";
+      line.append(said);
+    }
+    return line;
+  }
+
+  /* #flips=BENCHMARK/A/B, as the verdicts link to it. */
+  async follow(hash) {
+    const [benchmark, a, b] = hash.slice("#flips=".length).split("/").map(decodeURIComponent);
+    if (!this.blocks.has(benchmark)) return;
+    this.controls.benchmark.value = benchmark;
+    this.controls.search.value = "";
+    await this.open({ a, b, state: "differ" });
+    const section = this.root.closest("section");
+    section.scrollIntoView();
+    this.controls.a.focus({ preventScroll: true });
+  }
+}
+
+document.querySelectorAll(".scroll table").forEach(makeSortable);
+const root = document.getElementById("flip-view");
+if (root) {
+  const view = new FlipView(root);
+  const go = () => (location.hash.startsWith("#flips=") ? view.follow(location.hash) : null);
+  window.addEventListener("hashchange", go);
+  if (!go()) view.open();
+}
