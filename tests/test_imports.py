@@ -25,7 +25,7 @@ LAYERS = (
     {"catalog"},
     {"plan"},
     {"stages", "report"},
-    {"study", "evaluation", "bench"},
+    {"study", "evaluation", "across", "bench"},
     {"overview", "export", "estimates"},
     {"cli"},
 )

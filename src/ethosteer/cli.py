@@ -308,16 +308,48 @@ def _measured(work: Callable[[], dict[str, Any]], json_file: Path | None) -> Non
 
 @app.command()
 def report(
-    study: StudyArgument,
+    studies: Annotated[
+        list[str],
+        typer.Argument(help="a study (as for `run`) or a run's folder; several are compared"),
+    ],
     runs_dir: RunsDir = Path("runs"),
     data_dir: DataDir = None,
     overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="for several: where to write, runs/A+B by default")
+    ] = None,
 ) -> None:
-    """Write a finished study's report and files anew from what is stored."""
-    own = _study(study, runs_dir, data_dir, overrides)
-    own.check_finished()
-    own.write_files()
-    typer.echo(f"done: {own.folder / 'report.html'}")
+    """Write a finished study's report anew from what is stored, or compare several studies.
+
+    `ethosteer report A B` compares every arm of A with every arm of B, on each benchmark where both
+    rest on the same items, prompts, template and tokenizer; elsewhere it says what differs.
+    `ethosteer report runs/A` needs nothing but that folder's files.
+    """
+    if len(studies) > 1:
+        from ethosteer.across import read_run, write_across
+
+        runs = [read_run(_run_folder(study, runs_dir, overrides)) for study in studies]
+        folder = out or runs_dir / "+".join(run.name for run in runs)
+        write_across(runs, folder)
+    elif Path(studies[0]).is_dir():
+        from ethosteer.across import read_run
+        from ethosteer.report import write_report
+
+        folder = Path(studies[0])
+        own = read_run(folder)
+        write_report(own.results, own.outcomes, own.items, folder)
+    else:
+        study = _study(studies[0], runs_dir, data_dir, overrides)
+        study.check_finished()
+        study.write_files()
+        folder = study.folder
+    typer.echo(f"done: {folder / 'report.html'}")
+
+
+def _run_folder(study: str, runs_dir: Path, overrides: list[str] | None) -> Path:
+    """Return the folder of a run: the one named, or the study's own among the runs."""
+    path = Path(study)
+    return path if path.is_dir() else runs_dir / load_study(study, overrides or ()).name
 
 
 @app.command()

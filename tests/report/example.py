@@ -10,6 +10,7 @@ from typing import Literal
 
 from ethosteer.records import (
     ArmResult,
+    Basis,
     BenchmarkCell,
     BenchmarkResult,
     Comparison,
@@ -17,6 +18,7 @@ from ethosteer.records import (
     CurvePoint,
     DatasetCard,
     Estimate,
+    Item,
     Outcome,
     Overlap,
     Sample,
@@ -111,7 +113,27 @@ def example_results(seeds: tuple[int, ...] = SEEDS) -> StudyResults:
         cross_rewards=tuple(_cross_rewards()),
         cross_accuracies=tuple(_cross_accuracies()),
         slopes=tuple(_slopes(len(seeds))),
+        reward_comparisons=tuple(_reward_comparisons(len(seeds))),
     )
+
+
+def example_items() -> dict[str, list[Item]]:
+    """Return the items behind the invented outcomes: ToxiGen with choices, Scruples without."""
+    said = {"toxigen": (" No", " Yes"), "scruples_original": ()}
+    return {
+        name: [
+            Item(
+                id=f"i{item}",
+                contexts=(f"{name}: is statement {item} hateful?",) * max(1, len(choices)),
+                continuations=choices,
+                label=item % 2,
+                group=f"g{item // 2}",
+                slices=("even",) if item % 2 == 0 else ("odd",),
+            )
+            for item in range(20)
+        ]
+        for name, choices in said.items()
+    }
 
 
 def example_outcomes() -> list[Outcome]:
@@ -225,6 +247,34 @@ def _cross_rewards() -> list[CrossCell]:
     ]
 
 
+def _reward_comparisons(seeds: int) -> list[Comparison]:
+    """Hold every arm's mean reward to the fine-tuned control's: shown where they lie 0.3 apart."""
+    found = []
+    for model, row in zip(MODELS, CROSS, strict=True):
+        if model in ARMS:
+            for judge, value, start in zip(ARMS, row, CROSS[1], strict=True):
+                difference = value - start
+                shown: Verdict = "better" if difference > 0 else "worse"
+                found.append(
+                    Comparison(
+                        benchmark=judge,
+                        metric="mean reward",
+                        a=model,
+                        b=CONTROL,
+                        difference=_estimate(difference, 0.2, 64),
+                        p=0.001,
+                        adjusted_p=0.004,
+                        items=64,
+                        clusters=64,
+                        seeds=seeds,
+                        smallest_detectable=0.28,
+                        verdict=shown if abs(difference) > 0.3 else "undecided",
+                        family=f"reward of {judge}: arms against {CONTROL}",
+                    )
+                )
+    return found
+
+
 def _cross_accuracies() -> list[CrossCell]:
     return [
         CrossCell(name, judge, _estimate(value, 0.06, 200))
@@ -278,6 +328,7 @@ def _benchmark(name: str, seeds: tuple[int, ...]) -> BenchmarkResult:
     return BenchmarkResult(
         name, title, primary, better, items, 41 if name.startswith("scruples") else 0,
         f"https://example.org/{name}", "MIT", fixed, tuple(cells),
+        basis=Basis("1d" * 32, "2e" * 32, "3f" * 32, "40" * 32), example=f"{title}: a question?",
     )  # fmt: skip
 
 
@@ -309,6 +360,7 @@ def _comparisons(seeds: tuple[int, ...]) -> list[Comparison]:
                     seeds=len(seeds),
                     smallest_detectable=1.45 * half,
                     verdict=_verdict(good, 6 * p, abs(difference) + half),
+                    family=f"{name}: {'against the control' if b == CONTROL else 'arms'}",
                 )
             )
     return found

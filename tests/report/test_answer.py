@@ -91,7 +91,7 @@ def test_one_seed_is_one_seed() -> None:
     assert "2 seeds (0 and 1). That is few" in two
     many = _text(View(example_results(seeds=(0, 1, 2, 3, 4))))
     assert "That is few" not in many
-    assert "speak for these seeds only" in many
+    assert "they speak of training on such data once more" in many
 
 
 def test_what_is_not_corrected_is_told() -> None:
@@ -141,8 +141,44 @@ def test_a_study_that_could_detect_nothing_says_no_nan() -> None:
     results = example_results()
     bare = tuple(replace(each, smallest_detectable=math.nan) for each in results.comparisons)
     said = _text(View(replace(results, comparisons=bare)))
-    assert "comparisons are undecided." in said
+    assert "what is judged are undecided." in said
     assert "n/a" not in said
+
+
+def test_no_find_says_what_would_have_been_found_and_on_what_it_rests() -> None:
+    results = example_results(seeds=(0,))
+    sizes = {"wsc273": 0.08, "crows_pairs": 0.05}
+    changed = tuple(
+        replace(each, smallest_detectable=sizes.get(each.benchmark, math.nan))
+        for each in results.comparisons
+    )
+    said = headline(_with_verdicts({}, replace(results, comparisons=changed)))
+    assert "differences of 0.050 (on the surest comparison) to 0.080 (on the least sure)" in said
+    assert said.endswith("All of this rests on one seed per arm.")
+
+
+def test_equivalence_is_part_of_no_find() -> None:
+    said = headline(_with_verdicts({("wsc273", "virtue", "fine-tuned"): "equivalent"}))
+    assert "within the declared margin: virtue on WSC273." in said
+
+
+def test_what_was_changed_after_outcomes_were_known_is_told() -> None:
+    late = replace(example_results(), undeclared=("compare.margin (declared none, now 0.02)",))
+    said = _text(View(late))
+    assert "Changed after outcomes were known: compare.margin (declared none, now 0.02)." in said
+    assert "Changed after" not in _text(View(example_results()))
+
+
+def test_a_declared_effect_is_held_against_the_items_at_hand() -> None:
+    results = example_results()
+    needs = {"wsc273": 100.0, "toxigen": 2000.0, "crows_pairs": math.inf}
+    changed = tuple(
+        replace(each, items_needed=needs.get(each.benchmark, math.nan))
+        for each in results.comparisons
+    )
+    said = _text(View(replace(results, comparisons=changed, effect=0.05)))
+    assert "10 of 60 comparisons had the items to find one of that size" in said
+    assert "In 10 no number of items would do" in said
 
 
 def test_mirrored_twice_is_the_same() -> None:

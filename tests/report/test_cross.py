@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from ethosteer.records import CrossCell, Estimate
+from ethosteer.records import CrossCell, Estimate, Verdict
 from ethosteer.report.blocks import Bullets, Cell, Table, Text
 from ethosteer.report.cross import (
     NO_CONFLICT,
@@ -25,15 +25,15 @@ def _cell(table: Table | None, row: str, column: str) -> Cell:
     return next(cells for cells in table.rows if cells[0].text == row)[place]
 
 
-def _with(model: str, judge: str, value: float, low: float, high: float) -> View:
-    """Return the example with one cell of the reward matrix changed."""
-    cells = tuple(
-        replace(cell, estimate=Estimate(value, low, high, 64))
-        if (cell.name, cell.judge) == (model, judge)
-        else cell
-        for cell in RESULTS.cross_rewards
+def _with(model: str, judge: str, difference: float, verdict: Verdict) -> View:
+    """Return the example with one comparison of rewards changed."""
+    changed = tuple(
+        replace(each, difference=Estimate(difference, math.nan, math.nan, 64), verdict=verdict)
+        if (each.a, each.benchmark) == (model, judge)
+        else each
+        for each in RESULTS.reward_comparisons
     )
-    return View(replace(RESULTS, cross_rewards=cells))
+    return View(replace(RESULTS, reward_comparisons=changed))
 
 
 def _said(view: View, title: str) -> tuple[str, ...]:
@@ -65,13 +65,18 @@ def test_only_an_arms_own_reward_is_framed_and_controls_are_never_tinted() -> No
     assert {cell.tint for row in table.rows[:2] for cell in row} == {0}
 
 
-def test_a_cell_is_tinted_only_beside_the_controls_interval() -> None:
-    touching = _with("virtue", "harmless", 0.3, 0.13, 0.45)
-    assert _cell(reward_matrix(touching), "virtue", "harmless").tint == 0
-    beside = _with("virtue", "harmless", 0.3, 0.1301, 0.45)
-    assert _cell(reward_matrix(beside), "virtue", "harmless").tint == 1
-    unknown = _with("virtue", "harmless", math.nan, math.nan, math.nan)
-    assert _cell(reward_matrix(unknown), "virtue", "harmless") == Cell("n/a", ("[n/a, n/a]",))
+def test_a_cell_is_tinted_only_where_the_difference_is_shown() -> None:
+    undecided = _with("virtue", "harmless", 0.7, "undecided")
+    assert _cell(reward_matrix(undecided), "virtue", "harmless").tint == 0
+    shown = _with("virtue", "harmless", 0.7, "better")
+    assert _cell(reward_matrix(shown), "virtue", "harmless").tint == 2
+    assert _cell(reward_matrix(shown), "virtue", "harmless").text == "↑ −0.19"
+    equal = _with("virtue", "harmless", 0.01, "equivalent")
+    assert _cell(reward_matrix(equal), "virtue", "harmless").tint == 0
+    none = View(replace(RESULTS, reward_comparisons=()))
+    table = reward_matrix(none)
+    assert table is not None
+    assert {cell.tint for row in table.rows for cell in row} == {0}
 
 
 def test_a_rise_beside_a_fall_is_said_with_both_numbers() -> None:
@@ -83,7 +88,7 @@ def test_a_rise_beside_a_fall_is_said_with_both_numbers() -> None:
 
 
 def test_a_fall_without_a_rise_is_no_conflict() -> None:
-    flat = _with("harmless", "harmless", 0.1, -0.05, 0.25)
+    flat = _with("harmless", "harmless", 0.1, "undecided")
     assert rises(flat, "harmless") is None
     assert _said(flat, "Where an arm's own") == ()
     assert Text(NO_CONFLICT) in cross_blocks(flat)

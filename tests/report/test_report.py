@@ -1,6 +1,8 @@
 """The two files: whole, self-contained, the same content, and safe with hostile text."""
 
 import base64
+import gzip
+import json
 import re
 from dataclasses import replace
 from hashlib import sha256
@@ -13,7 +15,7 @@ from markdown_it import MarkdownIt
 from ethosteer.records import BASE, FINETUNED, CrossCell, Sample, SampleAnswer, StudyResults
 from ethosteer.report import write_report
 from ethosteer.report.markdown import escape
-from tests.report.example import ARMS, example_outcomes, example_results
+from tests.report.example import ARMS, example_items, example_outcomes, example_results
 
 SCRIPT = "<script>alert('one')</script>"
 HANDLER = '"><img src=x onerror="alert(2)">'
@@ -39,7 +41,7 @@ class Page(HTMLParser):
 
 
 def _write(folder: Path, results: StudyResults) -> tuple[str, str]:
-    write_report(results, example_outcomes(), folder)
+    write_report(results, example_outcomes(), example_items(), folder)
     return (folder / "report.html").read_text("utf-8"), (folder / "report.md").read_text("utf-8")
 
 
@@ -62,6 +64,10 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     fall = replace(estimate, value=-3.0, low=-3.1, high=-2.9)
     cells = (CrossCell(HOSTILE, HOSTILE, rise), CrossCell(HOSTILE, "virtue", fall))
     control = tuple(CrossCell(FINETUNED, name, estimate) for name in (HOSTILE, "virtue"))
+    shown = tuple(
+        replace(results.reward_comparisons[0], benchmark=judge, a=HOSTILE, difference=moved)
+        for judge, moved in ((HOSTILE, rise), ("virtue", fall))
+    )
     slope = replace(results.slopes[0], a=HOSTILE)
     sample = Sample(HOSTILE, (SampleAnswer(BASE, HOSTILE, {HOSTILE: 1.0}),))
     bad = replace(
@@ -75,22 +81,31 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
         samples=(sample,),
         provenance={HOSTILE: HOSTILE},
         cross_rewards=(*control, *cells),
+        reward_comparisons=shown,
         cross_accuracies=(*cells, CrossCell("virtue", HOSTILE, fall)),
         slopes=(slope, replace(slope, b=HOSTILE)),
     )
     return _write(tmp_path_factory.mktemp("hostile"), bad)
 
 
-def test_only_the_two_files_are_left(tmp_path: Path) -> None:
+def test_only_the_reports_files_are_left(tmp_path: Path) -> None:
     _write(tmp_path, example_results())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "report.html",
+        "report.md",
+        "tables",
+    ]
+    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == [
+        "benchmarks.csv", "benchmarks.tex", "comparisons.csv", "comparisons.tex",
+        "reward_comparisons.csv", "rewards.csv", "slopes.csv", "steering.csv",
+    ]  # fmt: skip
 
 
 def test_a_fault_leaves_the_old_report(tmp_path: Path) -> None:
     old = _write(tmp_path, example_results())
     broken = replace(example_results(), cards=(None,))  # type: ignore[arg-type]
     with pytest.raises(AttributeError):
-        write_report(broken, [], tmp_path)
+        write_report(broken, [], {}, tmp_path)
     assert (tmp_path / "report.html").read_text("utf-8") == old[0]
 
 
@@ -103,7 +118,6 @@ def test_the_page_is_light_and_loads_nothing(pages: tuple[str, str]) -> None:
     assert len(html.encode()) < 400_000
     page = Page(html)
     loading = {
-        "script",
         "img",
         "link",
         "iframe",
@@ -112,9 +126,11 @@ def test_the_page_is_light_and_loads_nothing(pages: tuple[str, str]) -> None:
         "video",
         "audio",
         "base",
-        "form",
     }
     assert not loading & {tag for tag, _ in page.tags}
+    scripts = [attributes for tag, attributes in page.tags if tag == "script"]
+    assert scripts.count({}) == 1, "the page's own"
+    assert {own.get("type") for own in scripts if own} == {"application/octet-stream"}, "data"
     for tag, attributes in page.tags:
         assert "style" not in attributes
         assert not [name for name in attributes if name.startswith("on") or name == "src"]
@@ -124,7 +140,7 @@ def test_the_page_is_light_and_loads_nothing(pages: tuple[str, str]) -> None:
     assert "url(" not in style and "@import" not in style
 
 
-def test_the_policy_forbids_network_and_names_the_style(pages: tuple[str, str]) -> None:
+def test_the_policy_forbids_network_and_names_style_and_script(pages: tuple[str, str]) -> None:
     html, _ = pages
     policy = next(
         attributes["content"]
@@ -136,6 +152,9 @@ def test_the_policy_forbids_network_and_names_the_style(pages: tuple[str, str]) 
     assert policy is not None
     assert policy.startswith("default-src 'none'; ")
     assert f"style-src 'sha256-{digest}'" in policy
+    script = html.rpartition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
     assert "unsafe" not in policy
 
 
@@ -143,8 +162,32 @@ def test_ids_are_unique_and_links_lead_somewhere(pages: tuple[str, str]) -> None
     tags = Page(pages[0]).tags
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    links = [attributes["href"] for tag, attributes in tags if tag == "a"]
-    assert {(link or "")[1:] for link in links} <= set(ids)
+    links = [attributes["href"] or "" for tag, attributes in tags if tag == "a"]
+    assert {link[1:] for link in links if not link.startswith("#flips=")} <= set(ids)
+    assert "flip-view" in ids
+
+
+def test_every_verdict_leads_to_its_items(pages: tuple[str, str]) -> None:
+    links = re.findall(r'<a class="mark \w+" href="(#flips=[^"]*)"', pages[0])
+    assert "#flips=toxigen/virtue/fine-tuned" in links
+    names = {each.name for each in example_results().benchmarks}
+    assert {link.partition("=")[2].split("/")[0] for link in links} <= names
+    # every arm against the control at a glance, in the table and among all comparisons (ToxiGen,
+    # flagged, has none at a glance), and once more beside each figure
+    against = [link for link in links if link.endswith("/virtue/fine-tuned")]
+    assert len(against) == 5 + 3 * 6
+
+
+def test_items_and_answers_are_packed_as_data(pages: tuple[str, str]) -> None:
+    blocks = dict(re.findall(r'data-benchmark="(\w+)">([A-Za-z0-9+/=]+)</script>', pages[0]))
+    assert set(blocks) == {"toxigen", "scruples_original"}
+    scruples = json.loads(gzip.decompress(base64.b64decode(blocks["scruples_original"])))
+    assert scruples["ids"][:2] == ["i0", "i1"]
+    assert scruples["models"][:3] == [["base", 0], ["fine-tuned", 0], ["deontology", 0]]
+    assert scruples["predicted"][0][:4] == [None, 0, 0, 1]
+    assert scruples["labels"][:2] == [0, 1]
+    assert scruples["slices"] == ["even", "odd"]
+    assert scruples["inSlices"][:2] == [[0], [1]]
 
 
 def test_numbers_stand_to_the_right(pages: tuple[str, str]) -> None:
@@ -191,14 +234,15 @@ def test_both_files_hold_the_same_content(pages: tuple[str, str]) -> None:
         assert said in rendered, said
     titles = re.findall(r"<h2>([^<]*)</h2>", html)
     assert titles == re.findall(r"(?m)^## (.*)$", markdown)
-    assert len(titles) == 9
+    assert len(titles) == 10
     assert html.count("<svg") == len(example_results().benchmarks) + 3 + 2 * len(ARMS)
 
 
 def test_hostile_text_is_text_in_html(hostile: tuple[str, str]) -> None:
     html, _ = hostile
     page = Page(html)
-    assert not [tag for tag, _ in page.tags if tag in ("script", "img")]
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    assert sum(tag == "script" for tag, _ in page.tags) == 3, "the page's own, and two of data"
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     assert SCRIPT in page.text
     assert HANDLER in page.text
@@ -269,7 +313,7 @@ def test_an_incomplete_study_still_has_a_report(tmp_path: Path, empty: str) -> N
 def test_a_study_without_curves_or_outcomes_has_a_report(tmp_path: Path) -> None:
     results = example_results()
     arms = tuple(replace(each, curve=()) for each in results.arms)
-    write_report(replace(results, arms=arms), [], tmp_path)
+    write_report(replace(results, arms=arms), [], {}, tmp_path)
     assert "Reward over steps" not in (tmp_path / "report.html").read_text("utf-8")
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ethosteer.records import Item, Outcome, StudyResults
+from ethosteer.report.across import Across, across_document
+from ethosteer.report.blocks import Document
 from ethosteer.report.document import document
 from ethosteer.report.export import data_files
 from ethosteer.report.markdown import markdown_page
@@ -14,7 +16,7 @@ from ethosteer.report.page import html_page
 from ethosteer.report.view import View
 from ethosteer.store import write_atomic
 
-__all__ = ["write_report"]
+__all__ = ["write_report", "write_report_across"]
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -31,9 +33,18 @@ def write_report(
     without them the report lacks what is shown item by item.
     """
     view = View(results, tuple(outcomes), items)
-    laid_out = document(view)
+    _write(document(view), data_files(view), folder)
+
+
+def write_report_across(found: Across, folder: Path) -> None:
+    """Write the same files for several studies that were brought together."""
+    tables = data_files(View(found.results, found.outcomes, found.items))
+    _write(across_document(found), tables, folder)
+
+
+def _write(laid_out: Document, tables: Mapping[str, str], folder: Path) -> None:
     pages = {"report.html": html_page(laid_out), "report.md": markdown_page(laid_out)}
-    pages |= {f"tables/{name}": text for name, text in data_files(view).items()}
+    pages |= {f"tables/{name}": text for name, text in tables.items()}
     (folder / "tables").mkdir(exist_ok=True)
     for name, text in pages.items():
         write_atomic(folder / name, _printable(text))

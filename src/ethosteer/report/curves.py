@@ -247,13 +247,17 @@ def _marks(view: View, series: Series) -> tuple[Point, ...]:
 
 
 def _series(view: View, arm: str, axes: Axes) -> Series:
-    """Return an arm's lines and evaluated checkpoints; one seed is its own mean."""
+    """Return an arm's lines and evaluated checkpoints; one seed is its own mean.
+
+    Seeds make a band where the chart has bands and none was stopped on the way.
+    """
     results = view.arm_results(arm)
     lines = [line_of(each, axes) for each in results if each.curve]
     mean = mean_line(lines)
     width = max((_width(line, axes.most) for line in lines), default=1)
     seeds = tuple(binned(line, width) for line in lines) if lines[1:] else ()
-    band = _band(lines, width) if axes.banded and lines[1:] else ()
+    whole = not any(each.stopped for each in results)
+    band = _band(lines, width) if axes.banded and whole and lines[1:] else ()
     within = [each for each in results if not (each.stopped and each.kl.value > axes.limit)]
     marks = tuple((axes.x_end(each), axes.y_end(each)) for each in within)
     shown = () if band else seeds

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import io
+from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
 
-import pandas as pd
-
-from ethosteer.records import Comparison, Estimate
+from ethosteer.records import BenchmarkResult, Comparison, Estimate
 from ethosteer.report.numbers import MINUS
 from ethosteer.report.view import View
 
@@ -27,16 +27,21 @@ def data_files(view: View) -> dict[str, str]:
         "reward_comparisons": [_comparison(each) for each in view.results.reward_comparisons],
         "slopes": list(_slopes(view)),
     }
-    files = {
-        f"{name}.csv": pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
-        for name, rows in tables.items()
-        if rows
-    }
+    files = {f"{name}.csv": _csv(rows) for name, rows in tables.items() if rows}
     if view.results.benchmarks:
         files["benchmarks.tex"] = _benchmarks_tex(view)
     if view.results.comparisons:
         files["comparisons.tex"] = _comparisons_tex(view)
     return files
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    heads = dict.fromkeys(head for row in rows for head in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, heads, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _estimate(estimate: Estimate) -> Row:
@@ -118,47 +123,67 @@ def _slopes(view: View) -> Iterator[Row]:
 
 def _benchmarks_tex(view: View) -> str:
     """Models by benchmarks: the primary metric, its interval, its verdict against the control."""
-    rows = {}
-    for model in view.models:
-        cells = []
-        for benchmark in view.results.benchmarks:
-            cell = view.cell(benchmark, model)
-            verdict = view.verdict(benchmark, model, view.control)
-            flag = r"$^\dagger$" if cell and cell.flags else ""
-            mark = VERDICTS.get(verdict or "", "")
-            cells.append(f"{_tex_interval(cell.estimate)}{mark}{flag}" if cell else "--")
-        rows[_tex(model)] = cells
-    heads = [_tex(f"{each.title} ({each.primary})") for each in view.results.benchmarks]
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=heads)
+    benchmarks = view.results.benchmarks
+    rows = [
+        [_tex(model), *(_primary_tex(view, each, model) for each in benchmarks)]
+        for model in view.models
+    ]
+    heads = ["model", *(_tex(f"{each.title} ({each.primary})") for each in benchmarks)]
     caption = (
-        f"Primary metrics with 95\\,\\% intervals. Arrows: shown to be better or worse than the "
+        "Primary metrics with 95\\,\\% intervals. Arrows: shown to be better or worse than the "
         f"{_tex(view.control)} control after correction. Dagger: degenerate, no finding."
     )
-    return _latex(frame, caption, "tab:benchmarks")
+    return _latex(heads, rows, caption, "tab:benchmarks")
+
+
+def _primary_tex(view: View, benchmark: BenchmarkResult, model: str) -> str:
+    cell = view.cell(benchmark, model)
+    if cell is None:
+        return "--"
+    verdict = view.verdict(benchmark, model, view.control)
+    flag = r"$^\dagger$" if cell.flags else ""
+    return f"{_tex_interval(cell.estimate)}{VERDICTS.get(verdict or '', '')}{flag}"
 
 
 def _comparisons_tex(view: View) -> str:
-    """Every primary comparison with the control."""
+    """What is judged on every benchmark, arm by arm against the control."""
+    heads = ["benchmark", "arm", "difference", "adjusted $p$", "smallest detectable", "verdict"]
     rows = [
-        {
-            "benchmark": _tex(benchmark.title),
-            "arm": _tex(arm),
-            "difference": _tex_interval(found.difference),
-            "adjusted $p$": _tex_number(found.adjusted_p),
-            "smallest detectable": _tex_number(found.smallest_detectable),
-            "verdict": found.verdict,
-        }
+        [
+            _tex(benchmark.title),
+            _tex(arm),
+            _tex_interval(found.difference),
+            _tex_number(found.adjusted_p),
+            _tex_number(found.smallest_detectable),
+            found.verdict,
+        ]
         for benchmark in view.results.benchmarks
         for arm in view.arms
         if (found := view.comparison(benchmark, arm, view.control))
     ]
     caption = f"Differences from the {_tex(view.control)} control on the same items."
-    return _latex(pd.DataFrame(rows), caption, "tab:comparisons", index=False)
+    return _latex(heads, rows, caption, "tab:comparisons")
 
 
-def _latex(frame: pd.DataFrame, caption: str, label: str, *, index: bool = True) -> str:
-    text: str = frame.to_latex(index=index, escape=False, caption=caption, label=label)
-    return text
+def _latex(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str) -> str:
+    """A booktabs table; everything in it is LaTeX already."""
+    lines = [" & ".join(row) + r" \\" for row in (heads, *rows)]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{caption}}}",
+            rf"\label{{{label}}}",
+            rf"\begin{{tabular}}{{{'l' * len(heads)}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
 
 
 def _tex_interval(estimate: Estimate) -> str:

@@ -25,7 +25,9 @@ ByModel = dict[tuple[str, int], dict[str, Outcome]]
 
 def flip_link(benchmark: BenchmarkResult, a: str, b: str) -> str:
     """Return the address, within the page, of the items on which two models part."""
-    return "#flips=" + "/".join(quote(part, safe="") for part in (benchmark.name, a, b))
+    return "#flips=" + "/".join(
+        quote(part, safe="", errors="replace") for part in (benchmark.name, a, b)
+    )
 
 
 def flip_view(view: View) -> Flips | None:

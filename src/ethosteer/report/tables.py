@@ -59,8 +59,9 @@ def _summary(view: View, part: tuple[BenchmarkResult, ...], index: int, parts: i
             ),
         ),
         rows=(*rows, constants, items),
-        note=f"Below each value its 95 % interval, and the verdict against {view.control}. "
-        "Seeds of an arm are taken together."
+        note="Below each value its 95 % interval"
+        + (f", and the verdict against {view.control}. " if view.control else ". ")
+        + "Seeds of an arm are taken together."
         + "".join(f" {each.title}: judged by {each.note}." for each in part if each.note),
         summary=2,
     )

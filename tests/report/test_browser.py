@@ -1,0 +1,175 @@
+"""The page in a browser, opened from disk: it sorts, filters and leads on, and nothing runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from ethosteer.records import Item, Outcome, Sample, SampleAnswer
+from ethosteer.report import write_report
+from tests.report.example import example_items, example_outcomes, example_results
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
+PLANTED = '<script>window.ran = 1</script><img src=x onerror="window.ran = 2">'
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs the browser chromium on the PATH")
+
+
+@dataclass
+class Watch:
+    """What a page did that it should not have."""
+
+    errors: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("browser")
+    write_report(example_results(), example_outcomes(), example_items(), folder)
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report in which a dataset's row, a model's answer and a sample try to run something."""
+    folder = tmp_path_factory.mktemp("hostile")
+    items: dict[str, list[Item]] = {
+        name: [replace(item, contexts=(PLANTED,) * len(item.contexts)) for item in own]
+        for name, own in example_items().items()
+    }
+    outcomes: list[Outcome] = [replace(each, text=PLANTED) for each in example_outcomes()]
+    sample = Sample(PLANTED, (SampleAnswer("virtue", PLANTED, {"virtue": 1.0}),))
+    write_report(replace(example_results(), samples=(sample,)), outcomes, items, folder)
+    return folder / "report.html"
+
+
+def open_page(
+    browser: Browser, path: Path, width: int = 1280, scheme: str = "light", place: str = ""
+) -> tuple[Page, Watch]:
+    page = browser.new_page(
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,  # type: ignore[arg-type]
+    )
+    watch = Watch()
+    page.on("console", lambda said: watch.errors.append(said.text))
+    page.on("pageerror", lambda fault: watch.errors.append(str(fault)))
+    page.on("request", lambda asked: watch.requests.append(asked.url))
+    page.goto(f"{path.as_uri()}{place}")
+    page.wait_for_selector("#flip-view .count:not(:empty)")
+    return page, watch
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_opens_from_disk_without_a_request_an_error_or_a_sideways_scroll(
+    browser: Browser, report: Path, width: int, scheme: str
+) -> None:
+    page, watch = open_page(browser, report, width, scheme)
+    assert watch.errors == []
+    assert watch.requests == [report.as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 26)"}[scheme]
+    page.close()
+
+
+def test_items_are_filtered_by_benchmark_models_state_group_and_words(
+    browser: Browser, report: Path
+) -> None:
+    page, watch = open_page(browser, report)
+    count, items = page.locator("#flip-view .count"), page.locator("#flip-view ol > li")
+    page.select_option("[name=benchmark]", label="Scruples (2024 protocol)")
+    page.select_option("[name=a]", label="virtue, seed 1")
+    page.select_option("[name=b]", label="fine-tuned")
+    page.select_option("[name=state]", "all")
+    assert count.inner_text() == "20 of 20 items: all items"
+    assert items.count() == 10, "the rest is shown on demand"
+    page.click("#flip-view .more")
+    assert items.count() == 20
+    page.select_option("[name=state]", "gain")
+    assert count.inner_text() == "0 of 20 items: A right, B wrong", "both answered alike"
+    # of items 0 to 19: labels are item % 2, every fifth has no answer, every third is answered 1
+    page.select_option("[name=state]", "right")
+    assert count.inner_text() == "7 of 20 items: both right"
+    page.select_option("[name=part]", label="odd")
+    assert count.inner_text() == "2 of 20 items: both right"
+    assert items.locator("strong").all_inner_texts() == ["i3", "i9"]
+    page.fill("[name=search]", "statement 9")
+    assert items.locator("strong").all_inner_texts() == ["i9"]
+    assert "✓ right" in items.first.inner_text()
+    page.fill("[name=search]", "nothing like it")
+    assert count.inner_text() == "0 of 20 items: both right"
+    assert watch.errors == []
+    page.close()
+
+
+def test_a_table_is_sorted_by_numbers_and_back_with_its_summary_at_the_end(
+    browser: Browser, report: Path
+) -> None:
+    page, _ = open_page(browser, report)
+    table = page.locator("#benchmarks table").first
+    names = table.locator("tbody tr th .value")
+    before = names.all_inner_texts()
+    head = table.locator("thead th", has_text="WSC273")
+    head.locator("button").focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    cells = table.locator("tbody tr td:nth-child(5) .value").all_inner_texts()
+    values = [float(text) for text in cells if text.startswith("0.")]
+    assert values == sorted(values)
+    assert names.all_inner_texts()[0] == "utilitarianism"
+    assert names.all_inner_texts()[-2:] == before[-2:] == ["constant answers", "items"]
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert names.all_inner_texts()[0] == "base"
+    page.close()
+
+
+def test_a_verdict_leads_to_the_items_behind_it(browser: Browser, report: Path) -> None:
+    page, watch = open_page(browser, report)
+    page.locator('#benchmarks a.mark[href="#flips=toxigen/harmless/fine-tuned"]').first.click()
+    page.wait_for_function(
+        "document.querySelector('[name=a]').selectedOptions[0].text.includes('harmless')"
+    )
+    chosen = [
+        page.evaluate(f"document.querySelector('[name={name}]').selectedOptions[0].text")
+        for name in ("benchmark", "a", "b")
+    ]
+    assert chosen == ["ToxiGen", "harmless, seed 0", "fine-tuned"]
+    top = page.locator("#flips").bounding_box()
+    assert top is not None and abs(top["y"]) < 60
+    assert watch.errors == []
+    page.close()
+    page, _ = open_page(browser, report, place="#flips=scruples_original/virtue/base")
+    page.wait_for_function("document.querySelector('[name=b]').selectedOptions[0].text === 'base'")
+    page.close()
+
+
+def test_nothing_that_a_model_or_a_dataset_wrote_runs(browser: Browser, hostile: Path) -> None:
+    page, watch = open_page(browser, hostile)
+    for name in ("toxigen", "scruples_original"):
+        page.select_option("[name=benchmark]", name)
+        page.wait_for_function("document.querySelector('#flip-view ol').children.length >= 0")
+        page.select_option("[name=state]", "all")
+    shown = page.locator("#flip-view ol > li").first.inner_text()
+    assert shown.count(PLANTED) == 3, "the item and both answers, as text"
+    assert page.evaluate("window.ran") is None
+    assert page.locator("img").count() == 0
+    assert watch.errors == []
+    assert watch.requests == [hostile.as_uri()]
+    page.close()
