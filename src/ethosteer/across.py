@@ -159,10 +159,11 @@ def _gate(name: str, runs: Sequence[Run]) -> tuple[list[Pair], list[Refusal]]:
     for a, b in combinations(runs, 2):
         of_a, of_b = a.benchmark(name), b.benchmark(name)
         if of_a is None or of_b is None:
-            lacking = a.name if of_a is None else b.name
-            refused.append(Refusal(name, a.name, b.name, (f"{lacking} has not run it",)))
+            if of_a or of_b:
+                lacking = a.name if of_a is None else b.name
+                refused.append(Refusal(name, a.name, b.name, (f"{lacking} has not run it",)))
         elif reasons := what_differs(of_a, of_b):
-            refused.append(Refusal(name, a.name, b.name, reasons))
+            refused.append(Refusal(of_a.title, a.name, b.name, reasons))
         else:
             passed.append((a, b))
     return passed, refused

@@ -24,7 +24,7 @@ IN_FILES = (
     "kept in items.parquet and outcomes.parquet."
 )
 _SPECIAL = re.compile(r"[\\`*_\[\]|~$]")
-_AT_START = re.compile(r"^(?:[-+#=]|\d+[.)])")
+_AT_START = re.compile(r"^(?:[-+#=]|\d+[.)](?=\s|$))")
 _LIVE = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "://": "&#58;//", "@": "&#64;"}
 
 
