@@ -27,6 +27,7 @@ from ethosteer.records import CONTROLS, Arm, Model, StudyResults
 from ethosteer.results import results_from_json
 from ethosteer.sources import Origin
 from ethosteer.stages import reward, steer
+from ethosteer.stages.basis import read_items
 from ethosteer.stages.cross import read_cross
 from ethosteer.stages.curate import read_set, stored_set
 from ethosteer.stages.workspace import AT_KL
@@ -119,6 +120,45 @@ def test_a_changed_benchmark_setting_redoes_only_what_rests_on_it(
     results = results_from_json((changed.folder / "results.json").read_text("utf-8"))
     toxigen = next(b for b in results.benchmarks if b.name == "toxigen")
     assert toxigen.items == 10
+
+
+def test_what_is_declared_once_outcomes_are_known_is_told(
+    finished: Study, tiny_base: Path, tmp_path: Path
+) -> None:
+    results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
+    assert results.undeclared == ()
+    shutil.copytree(finished.folder, tmp_path / "demo")
+    late = open_study(tiny_base, tmp_path, "compare.margin=0.25", "compare.resamples=300")
+    assert {step.stage for step in late.workspace.missing(late.workspace.plan.steps())} == {
+        "compare"
+    }
+    assert late.run()
+    results = results_from_json((late.folder / "results.json").read_text("utf-8"))
+    assert results.undeclared == ("compare.margin (declared none, now 0.25)",)
+    assert "Changed after outcomes were known" in (late.folder / "report.md").read_text("utf-8")
+    assert late.config.compare.margin == 0.25
+    first = open_study(tiny_base, tmp_path)
+    assert first.run()
+    assert "Changed after outcomes" not in (first.folder / "report.md").read_text("utf-8")
+
+
+def test_items_stand_beside_the_outcomes_with_what_results_rest_on(finished: Study) -> None:
+    items = read_items(finished.folder / "items.parquet")
+    outcomes = pq.read_table(finished.folder / "outcomes.parquet").to_pandas()
+    assert {name: len(own) for name, own in items.items()} == {
+        "toxigen": 12, "wsc273": 8, "scruples_three": 6,
+    }  # fmt: skip
+    for name, own in items.items():
+        assert [item.id for item in own] == list(
+            outcomes[(outcomes.benchmark == name) & (outcomes.model == "base")].item
+        )
+    results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
+    bases = {each.name: each.basis for each in results.benchmarks}
+    assert all(bases.values())
+    assert len({own.tokenizer for own in bases.values() if own}) == 1
+    assert len({own.prompts for own in bases.values() if own}) == 3
+    shown = next(each.example for each in results.benchmarks if each.name == "toxigen")
+    assert shown == f"{items['toxigen'][0].contexts[0]} → « No» | « Yes»"
 
 
 @pytest.mark.parametrize(
