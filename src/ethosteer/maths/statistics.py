@@ -9,7 +9,7 @@ seed it is of the items alone. What cannot be known is nan, never 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -146,22 +146,21 @@ class Difference:
 
         inf where no number would do with these seeds; nan where nothing is known.
         """
+        from scipy.optimize import brentq
+
         if np.isnan(self.error.standard_error):
             return NAN
 
-        def found(clusters: float) -> bool:
-            error = self.error.with_clusters(clusters)
-            return Difference(self.estimate, self.p, self.centre, error).smallest_detectable(
-                alpha, power
-            ) <= abs(effect)
+        def short_of(log_clusters: float) -> float:
+            error = self.error.with_clusters(float(np.exp(log_clusters)))
+            return replace(self, error=error).smallest_detectable(alpha, power) - abs(effect)
 
-        if not found(MOST_CLUSTERS):
+        fewest, most = np.log(2.0), np.log(MOST_CLUSTERS)
+        if short_of(most) > 0:
             return float("inf")
-        low, high = 2.0, float(MOST_CLUSTERS)
-        while high - low > 0.5:
-            middle = (low * high) ** 0.5 if high > 4 * low else (low + high) / 2
-            low, high = (low, middle) if found(middle) else (middle, high)
-        return float(np.ceil(high))
+        if short_of(fewest) <= 0:
+            return 2.0
+        return float(np.ceil(np.exp(brentq(short_of, fewest, most, xtol=1e-6)) - 1e-3))
 
 
 def paired_difference(

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-SEED_NODES = 240
-ITEM_NODES = 48
+SEED_NODES = 200
+ITEM_NODES = 20
 FARTHEST = 22.0
 """The outermost nodes lie where a chi-square's log odds are this far from even."""
 
@@ -48,10 +48,10 @@ class Uncertainty:
         """Return the probability of an error above ``distance``; nan where nothing is known."""
         from scipy.special import ndtr
 
-        variances, weights = self._nodes
-        if np.isnan(distance) or np.isnan(variances).any():
+        deviations, weights = self._nodes
+        if np.isnan(distance) or np.isnan(self.standard_error):
             return float("nan")
-        return float(weights @ ndtr(-distance / np.sqrt(variances)))
+        return float(weights @ ndtr(-distance / deviations))
 
     def quantile(self, level: float) -> float:
         """Return the error that is exceeded with probability ``1 - level`` (``level`` > 0.5)."""
@@ -78,16 +78,16 @@ class Uncertainty:
 
     @cached_property
     def _nodes(self) -> tuple[Floats, Floats]:
-        """Variances that may be the true one, with their weights, both ``[nodes]``."""
+        """Standard deviations that may be the true one, with their weights, both ``[nodes]``."""
         if not self.seed_df:
             inflation, weights = _inflations(self.item_df, SEED_NODES)
-            return self.items * inflation, weights
+            return np.sqrt(self.items * inflation), weights
         of_items, item_weights = _inflations(self.item_df, ITEM_NODES)
         of_seeds, seed_weights = _inflations(self.seed_df, SEED_NODES)
         variances = _total(
             self.items * of_items[None, :], self.seeds * of_seeds[:, None], self.both
         )
-        return variances.ravel(), np.outer(seed_weights, item_weights).ravel()
+        return np.sqrt(variances).ravel(), np.outer(seed_weights, item_weights).ravel()
 
 
 def _total(items: Floats | float, seeds: Floats | float, both: float) -> Floats:

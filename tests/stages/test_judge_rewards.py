@@ -1,10 +1,9 @@
-"""What compare makes of outcomes, of cross-rewards and of steering curves, by hand."""
+"""What is made of reward models, of cross-rewards and of steering curves, by hand."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,32 +11,20 @@ import pytest
 from scipy import stats
 
 from ethosteer.config import CompareSettings
-from ethosteer.maths.metrics import ACCURACY
-from ethosteer.records import Arm, CurvePoint, Outcome, SliceCell, SlopeResult
-from ethosteer.stages.compare import Judge, slice_cells
+from ethosteer.records import Arm, CurvePoint, SlopeResult
 from ethosteer.stages.cross import CrossResult
+from ethosteer.stages.judge import Judge
+from ethosteer.stages.judge_rewards import (
+    arm_result,
+    cross_accuracies,
+    cross_rewards,
+    reward_comparisons,
+    slopes,
+)
 from ethosteer.stages.reward import HeldOutPairs
 from ethosteer.stages.steer import Checkpoint, SteeringResult
 
 JUDGE = Judge(CompareSettings(resamples=400))
-
-
-def outcome(seed: int, item: str, slices: tuple[str, ...], predicted: int) -> Outcome:
-    return Outcome("m", seed, "b", item, item, slices, 1, predicted, predicted == 1)
-
-
-def test_slices_take_all_seeds_together_and_count_items_once():
-    first = [
-        outcome(0, "a", ("x",), 1),
-        outcome(0, "b", ("x", "y"), 0),
-        outcome(0, "c", (), 1),
-    ]
-    second = [replace(each, seed=1, predicted=1, correct=True) for each in first]
-    cells = list(slice_cells(ACCURACY, {"m": {0: first, 1: second}}))
-    assert cells == [
-        SliceCell("m", "x", 0.75, 2),
-        SliceCell("m", "y", 0.5, 1),
-    ]
 
 
 # --- under every reward model
@@ -70,7 +57,7 @@ CROSSED = {
 
 
 def test_cross_rewards_are_means_over_prompts_and_seeds():
-    cells = {(cell.name, cell.judge): cell.estimate for cell in JUDGE.cross_rewards(CROSSED)}
+    cells = {(cell.name, cell.judge): cell.estimate for cell in cross_rewards(CROSSED)}
     assert {key: own.value for key, own in cells.items()} == pytest.approx(
         {
             ("base", "duty"): 1.5,
@@ -81,22 +68,20 @@ def test_cross_rewards_are_means_over_prompts_and_seeds():
     )
     assert all(own.n == 3 for own in cells.values())
     even = cells["base", "virtue"]
-    assert (even.low, even.high) == pytest.approx((5.0, 5.0))
+    assert math.isnan(even.low), "equal rewards tell nothing of how others would be"
     spread = cells["duty", "duty"]
-    assert spread.low < 4.5 < 5.5 < spread.high, "prompts and seeds are drawn anew"
-    assert spread.low >= 3.0
-    assert spread.high <= 8.0
+    assert spread.low < 4.0 < 6.0 < spread.high, "prompts and seeds might have been others"
 
 
 def test_cross_rewards_of_seeds_vary_where_prompts_do_not():
     seeds = {seed: CrossResult({"m": {"j": [float(seed)] * 4}}, {"j": {}}, {}) for seed in range(4)}
-    (cell,) = JUDGE.cross_rewards(seeds)
+    (cell,) = cross_rewards(seeds)
     assert cell.estimate.value == pytest.approx(1.5)
     assert cell.estimate.low < 1.0 < 2.0 < cell.estimate.high
 
 
 def test_cross_accuracies_are_of_each_judge_on_each_datasets_pairs():
-    cells = {(cell.name, cell.judge): cell.estimate for cell in JUDGE.cross_accuracies(CROSSED)}
+    cells = {(cell.name, cell.judge): cell.estimate for cell in cross_accuracies(CROSSED)}
     assert {key: own.value for key, own in cells.items()} == pytest.approx(
         {
             ("duty", "duty"): 7 / 8,
@@ -112,10 +97,39 @@ def test_pairs_of_one_scenario_are_drawn_together():
     right = [True] * 3 + [False] * 3
     apart = CrossResult({}, {"j": {"d": right}}, {"d": [str(i) for i in range(6)]})
     twins = CrossResult({}, {"j": {"d": right}}, {"d": ["a", "a", "a", "b", "b", "b"]})
-    (lone,), (paired,) = (list(JUDGE.cross_accuracies({0: own})) for own in (apart, twins))
+    (lone,), (paired,) = (list(cross_accuracies({0: own})) for own in (apart, twins))
     assert lone.estimate.value == paired.estimate.value == 0.5
-    assert (paired.estimate.low, paired.estimate.high) == (0.0, 1.0)
-    assert lone.estimate.low > 0.0
+    assert paired.estimate.high - paired.estimate.low > lone.estimate.high - lone.estimate.low
+
+
+def test_arms_rewards_are_held_to_the_fine_tuned_controls_prompt_by_prompt():
+    draw = np.random.default_rng(0)
+    start = draw.normal(size=40)
+    noise = 0.1 * draw.normal(size=(2, 40))
+    crossed = {
+        0: CrossResult(
+            rewards={
+                "base": {"duty": list(start + 9), "virtue": list(start)},
+                "fine-tuned": {"duty": list(start), "virtue": list(start)},
+                "duty": {"duty": list(start + 1 + noise[0]), "virtue": list(start - 1 + noise[1])},
+                "care": {"duty": list(start + noise[1]), "virtue": list(start + noise[0])},
+            },
+            right={},
+            groups={},
+        )
+    }
+    found = {(own.benchmark, own.a): own for own in reward_comparisons(JUDGE, crossed)}
+    assert set(found) == {(j, a) for j in ("duty", "virtue") for a in ("duty", "care")}
+    assert {own.b for own in found.values()} == {"fine-tuned"}
+    duty = found["duty", "duty"]
+    assert duty.difference.value == pytest.approx(1 + noise[0].mean())
+    half = stats.t.ppf(0.975, 39) * stats.sem(noise[0])
+    assert duty.difference.high - duty.difference.value == pytest.approx(half, rel=1e-2)
+    assert (duty.verdict, found["virtue", "duty"].verdict) == ("better", "worse")
+    assert found["duty", "care"].verdict == "undecided"
+    assert duty.adjusted_p == pytest.approx(2 * duty.p), "a family is one reward model's arms"
+    assert duty.family == "reward of duty: arms against fine-tuned"
+    assert list(reward_comparisons(JUDGE, CROSSED)) == [], "without that control there is nothing"
 
 
 # --- steering
@@ -134,7 +148,7 @@ def steered(
         start=[0.0, 1.0, 2.0],
         checkpoints={
             "step": Checkpoint(9, [3.0, 3.0, 6.0], [4.0, 5.0, 9.0]),
-            "kl": Checkpoint(4, [1.0, 2.0, 3.0], [1.0, 2.0, 3.0]),
+            "kl": Checkpoint(4, [0.5, 2.5, 3.0], [1.0, 2.0, 3.0]),
         },
         curve=curve,
         stopped="KL 9 nats",
@@ -149,7 +163,7 @@ def test_an_arms_end_is_the_checkpoint_that_is_selected(
 ):
     pairs = HeldOutPairs([1.0, 2.0, 0.0], [0.0, 3.0, 0.0], ["a", "a", "b"], [(1, 2)] * 3, [])
     own = steered([0.0, 0.5], "rloo")
-    found = JUDGE.arm(Arm("virtue", 3), pairs, (2.0, -0.5), own, "care", select)
+    found = arm_result(Arm("virtue", 3), pairs, (2.0, -0.5), own, "care", select)
     assert (found.arm, found.seed, found.algorithm) == ("virtue", 3, "rloo")
     assert found.judge == "care"
     assert (found.select, found.step, found.stopped) == (select, step, "KL 9 nats")
@@ -173,7 +187,7 @@ def test_slopes_of_arms_and_of_their_differences_by_hand():
         for name, own in rises.items()
         for seed, rise in enumerate(own)
     }
-    found = list(JUDGE.slopes(rises, results))
+    found = list(slopes(JUDGE, rises, results))
     assert [(own.a, own.b) for own in found] == [
         ("duty", ""), ("care", ""), ("pairs", ""), ("duty", "care"),
     ]  # fmt: skip
@@ -198,7 +212,7 @@ def test_differences_in_slope_are_corrected_as_one_family():
         Arm(name, 0): steered([rises[name] * step + own for step, own in enumerate(noise[name])])
         for name in "abc"
     }
-    differing = [own for own in JUDGE.slopes("abc", results) if own.b]
+    differing = [own for own in slopes(JUDGE, "abc", results) if own.b]
     assert [(own.a, own.b) for own in differing] == [("a", "b"), ("a", "c"), ("b", "c")]
     by_p = sorted(differing, key=lambda own: own.slope.p)
     holm: list[float] = []
@@ -214,7 +228,7 @@ def test_arms_are_compared_at_the_steps_that_both_were_measured_at():
         Arm("b", 0): steered([0.0, 0.0, 0.0, 0.0], steps=(0, 2, 4, 6)),
         Arm("short", 0): steered([0.0, 0.0, 5.0], steps=(0, 1, 2)),
     }
-    found = {(own.a, own.b): own for own in JUDGE.slopes(("a", "b", "short"), results)}
+    found = {(own.a, own.b): own for own in slopes(JUDGE, ("a", "b", "short"), results)}
     assert found["a", "b"].slope.value == pytest.approx(10), "0, 0.2, 0.4, 0.6 at 0, 2, 4, 6"
     unknown: SlopeResult = found["a", "short"]
     assert math.isnan(unknown.slope.value)
