@@ -129,7 +129,8 @@ def test_twins_that_agree_count_as_one_item():
     single = rng(5).normal(size=100)
     alone = mean_estimate([single])
     clustered = mean_estimate([np.repeat(single, 2)], [f"pair {i // 2}" for i in range(200)])
-    assert (clustered.value, clustered.n) == (pytest.approx(alone.value), 200)
+    assert clustered.value == pytest.approx(alone.value)
+    assert clustered.n == 200
     assert (clustered.low, clustered.high) == pytest.approx((alone.low, alone.high))
     naive = mean_estimate([np.repeat(single, 2)])
     assert width(clustered) / width(naive) == pytest.approx(math.sqrt(2), rel=0.02)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
@@ -51,10 +50,10 @@ def test_parts_of_the_variance_by_hand():
 
 
 def test_parts_of_the_variance_are_those_of_a_two_way_analysis_of_variance():
+    pandas = pytest.importorskip("pandas")  # statsmodels brings it
     table = np.random.default_rng(0).normal(size=(4, 9))
-    long = pd.DataFrame(
-        [(s, c, table[s, c]) for s in range(4) for c in range(9)], columns=["s", "c", "y"]
-    )
+    seeds, clusters = np.indices(table.shape)
+    long = pandas.DataFrame({"s": seeds.ravel(), "c": clusters.ravel(), "y": table.ravel()})
     squares = sm.stats.anova_lm(ols("y ~ C(s) + C(c)", long).fit())["mean_sq"]
     found = uncertainty(table)
     assert found.seeds * 36 == pytest.approx(squares["C(s)"])
