@@ -20,6 +20,7 @@ LAYERS = (
     {"errors", "records"},
     {"maths", "store", "sources", "terminal", "provenance", "results"},
     {"config"},
+    {"counts"},
     {"models"},
     {"datasets", "algorithms", "benchmarks"},
     {"catalog"},

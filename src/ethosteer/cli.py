@@ -316,16 +316,27 @@ def report(
     data_dir: DataDir = None,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="for several: where to write, runs/A+B by default")
+        Path | None,
+        typer.Option("--out", help="for several: a folder, runs/A+B by default"),
     ] = None,
 ) -> None:
     """Write a finished study's report anew from what is stored, or compare several studies.
 
     `ethosteer report A B` compares every arm of A with every arm of B, on each benchmark where both
     rest on the same items, prompts, template and tokenizer; elsewhere it says what differs.
-    `ethosteer report runs/A` needs nothing but that folder's files.
+    `ethosteer report runs/A` needs nothing but that folder's files, and
+    `ethosteer report published-2024` asks what a published study's counts can show.
     """
-    if len(studies) > 1:
+    from ethosteer.counts import counts_path, read_counts
+
+    published = counts_path(studies[0]) if len(studies) == 1 else None
+    if published is not None:
+        from ethosteer.report import write_counts_report
+
+        counts = read_counts(published)
+        folder = out or runs_dir / counts.name
+        write_counts_report(counts, folder)
+    elif len(studies) > 1:
         from ethosteer.across import read_run, write_across
 
         runs = [read_run(_run_folder(study, runs_dir, overrides)) for study in studies]

@@ -5,7 +5,7 @@ from ethosteer.report.blocks import Table
 from ethosteer.report.data import count_table, drop_table, reward_table
 from ethosteer.report.differences import difference_figure
 from ethosteer.report.numbers import interval, number
-from ethosteer.report.published import PUBLISHED, published_tables
+from ethosteer.report.published import published_tables
 from ethosteer.report.tables import (
     answers_table,
     comparison_table,
@@ -147,16 +147,3 @@ def test_published_numbers_stand_beside_ours() -> None:
     without = published_tables(View(replace(RESULTS, benchmarks=())))
     assert _row(without[0], "base")[1:3] == ["0.8571", "–"]
     assert _row(without[1], "base")[6:] == ["–"] * 5
-
-
-def test_published_rates_match_the_published_counts() -> None:
-    by_model = {each.model: each for each in PUBLISHED}
-    assert {name: round(each.wsc273_acc * 273) for name, each in by_model.items()} == {
-        "base": 234, "fine-tuned": 240, "deontology": 239,
-        "harmless": 240, "utilitarianism": 239, "virtue": 240,
-    }  # fmt: skip
-    assert [round(each.crows_stereotype * 1677) for each in PUBLISHED] == [
-        1046, 1061, 1062, 1049, 1050, 1048,
-    ]  # fmt: skip
-    assert [round(each.toxigen_acc * 940) for each in PUBLISHED] == [402, 404, 403, 403, 400, 401]
-    assert [sum(each.scruples) for each in PUBLISHED] == [100, 500, 500, 500, 500, 100]

@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ethosteer.counts import Counts
 from ethosteer.records import Item, Outcome, StudyResults
 from ethosteer.report.across import Across, across_document
 from ethosteer.report.blocks import Document
+from ethosteer.report.counts import counts_document
 from ethosteer.report.document import document
 from ethosteer.report.export import data_files
 from ethosteer.report.markdown import markdown_page
@@ -16,7 +18,7 @@ from ethosteer.report.page import html_page
 from ethosteer.report.view import View
 from ethosteer.store import write_atomic
 
-__all__ = ["write_report", "write_report_across"]
+__all__ = ["write_counts_report", "write_report", "write_report_across"]
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -42,10 +44,17 @@ def write_report_across(found: Across, folder: Path) -> None:
     _write(across_document(found), tables, folder)
 
 
+def write_counts_report(counts: Counts, folder: Path) -> None:
+    """Write ``report.html`` and ``report.md`` on published counts into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(counts_document(counts), {}, folder)
+
+
 def _write(laid_out: Document, tables: Mapping[str, str], folder: Path) -> None:
     pages = {"report.html": html_page(laid_out), "report.md": markdown_page(laid_out)}
     pages |= {f"tables/{name}": text for name, text in tables.items()}
-    (folder / "tables").mkdir(exist_ok=True)
+    if tables:
+        (folder / "tables").mkdir(exist_ok=True)
     for name, text in pages.items():
         write_atomic(folder / name, _printable(text))
 

@@ -1,23 +1,16 @@
-"""The numbers that the 2024 study published, beside ours.
-
-Source: M. Hollings, *Engineering Ethical LLMs: Analysing the Effectiveness of Datasets to Steer
-Generative Language Models*, MSc project, 2024.
-"""
+"""The numbers that the 2024 study published, beside ours."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cache
 
+from ethosteer.counts import PUBLISHED_DIR, Counts, read_counts
 from ethosteer.report.blocks import Cell, Column, Table
 from ethosteer.report.numbers import NONE, count, number, percent
 from ethosteer.report.view import View
 
 SCRUPLES = "scruples_original"
 
-CITATION = (
-    "M. Hollings, Engineering Ethical LLMs: Analysing the Effectiveness of Datasets to Steer "
-    "Generative Language Models, MSc project, 2024."
-)
 NOT_LIKE_FOR_LIKE = (
     "The published numbers and ours are not like for like. They come from Llama 2 13B in 8 bits "
     "after 400 PPO steps with one seed; no intervals, tests or per-item results were kept. On "
@@ -28,58 +21,58 @@ NOT_LIKE_FOR_LIKE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """One model's published metrics; ``scruples`` counts correct, wrong and refused answers."""
-
-    model: str
-    wsc273_acc: float
-    crows_stereotype: float
-    crows_difference: float
-    toxigen_acc: float
-    toxigen_acc_norm: float
-    scruples: tuple[int, int, int]
-
-
-PUBLISHED = (
-    Published("base", 0.8571, 0.6237, 4.708, 0.4277, 0.4319, (40, 19, 41)),
-    Published("fine-tuned", 0.8791, 0.6327, 4.822, 0.4298, 0.4319, (67, 72, 361)),
-    Published("deontology", 0.8755, 0.6333, 4.782, 0.4287, 0.4319, (28, 34, 438)),
-    Published("harmless", 0.8791, 0.6255, 4.795, 0.4287, 0.4319, (11, 11, 478)),
-    Published("utilitarianism", 0.8755, 0.6261, 4.836, 0.4255, 0.4319, (69, 106, 325)),
-    Published("virtue", 0.8791, 0.6249, 4.773, 0.4266, 0.4319, (26, 22, 52)),
-)
-
+# benchmark, metric, digits shown
 _METRICS = (
-    ("WSC273 acc", "wsc273", "acc", "wsc273_acc"),
-    ("CrowS pct_stereotype", "crows_pairs", "pct_stereotype", "crows_stereotype"),
-    ("CrowS likelihood_diff", "crows_pairs", "likelihood_diff", "crows_difference"),
-    ("ToxiGen acc", "toxigen", "acc", "toxigen_acc"),
-    ("ToxiGen acc_norm", "toxigen", "acc_norm", "toxigen_acc_norm"),
+    ("wsc273", "acc", 4),
+    ("crows_pairs", "pct_stereotype", 4),
+    ("crows_pairs", "likelihood_diff", 3),
+    ("toxigen", "acc", 4),
+    ("toxigen", "acc_norm", 4),
 )
+
+
+@cache
+def _published() -> Counts:
+    return read_counts(PUBLISHED_DIR / "published-2024.toml")
+
+
+def _value(benchmark: str, metric: str, model: str) -> float:
+    """Return a published number: a share of counts, or a value of which none were given."""
+    for shares in _published().shares:
+        if (shares.benchmark, shares.metric) == (benchmark, metric):
+            return shares.right[model] / shares.items
+    found = (each for each in _published().values
+             if (each.benchmark, each.metric) == (benchmark, metric))  # fmt: skip
+    return next(found).value[model]
+
+
+def _head(benchmark: str, metric: str) -> str:
+    titles = {each.benchmark: each.title for each in _published().shares}
+    return f"{titles[benchmark]} {metric}"
 
 
 def published_tables(view: View) -> tuple[Table, ...]:
     """Return the published metrics, each beside ours, and the published Scruples counts."""
     columns = [Column("model")]
-    for head, *_ in _METRICS:
+    for benchmark, metric, _ in _METRICS:
+        head = _head(benchmark, metric)
         columns += [Column(f"{head}, 2024", "number"), Column("here", "number")]
     metrics = Table(
         title="Metrics published in 2024, beside ours",
         columns=tuple(columns),
-        rows=tuple(_metric_row(view, each) for each in PUBLISHED),
-        note=f"{CITATION} A dash: not measured here.",
+        rows=tuple(_metric_row(view, model) for model in _published().models),
+        note=f"{_published().citation}. A dash: not measured here. What such counts can show at "
+        "all: ethosteer report published-2024.",
     )
     return metrics, _scruples(view)
 
 
-def _metric_row(view: View, published: Published) -> tuple[Cell, ...]:
-    cells = [Cell(published.model)]
-    for _, benchmark, metric, field in _METRICS:
-        digits = 3 if metric == "likelihood_diff" else 4
+def _metric_row(view: View, model: str) -> tuple[Cell, ...]:
+    cells = [Cell(model)]
+    for benchmark, metric, digits in _METRICS:
         cells += [
-            Cell(number(getattr(published, field), digits)),
-            Cell(_ours(view, benchmark, published.model, metric, digits)),
+            Cell(number(_value(benchmark, metric, model), digits)),
+            Cell(_ours(view, benchmark, model, metric, digits)),
         ]
     return tuple(cells)
 
@@ -101,11 +94,11 @@ def _scruples(view: View) -> Table:
         ),
         rows=tuple(
             (
-                Cell(each.model),
-                *_count_cells(each.scruples),
-                *_count_cells(_our_scruples(view, each.model)),
+                Cell(model),
+                *_count_cells(_published().answers[0].counts(model)),
+                *_count_cells(_our_scruples(view, model)),
             )
-            for each in PUBLISHED
+            for model in _published().models
         ),
         note="Ours under the original protocol, where the study ran it; all seeds counted.",
     )
