@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 
 SEED_NODES = 240
 ITEM_NODES = 48
+MERGED_NODES = 400
 FARTHEST = 22.0
 """The outermost nodes lie where a chi-square's log odds are this far from even."""
 
@@ -48,10 +49,10 @@ class Uncertainty:
         """Return the probability of an error above ``distance``; nan where nothing is known."""
         from scipy.special import ndtr
 
-        variances, weights = self._nodes
-        if np.isnan(distance) or np.isnan(variances).any():
+        if np.isnan(distance) or np.isnan(self.items):
             return float("nan")
-        return float(weights @ ndtr(-distance / np.sqrt(variances)))
+        deviations, weights = self._nodes
+        return float(weights @ ndtr(-distance / deviations))
 
     def quantile(self, level: float) -> float:
         """Return the error that is exceeded with probability ``1 - level`` (``level`` > 0.5)."""
@@ -78,16 +79,17 @@ class Uncertainty:
 
     @cached_property
     def _nodes(self) -> tuple[Floats, Floats]:
-        """Variances that may be the true one, with their weights, both ``[nodes]``."""
+        """Standard errors that may be the true one, with their weights, both ``[nodes]``."""
         if not self.seed_df:
             inflation, weights = _inflations(self.item_df, SEED_NODES)
-            return self.items * inflation, weights
+            return np.sqrt(self.items * inflation), weights
         of_items, item_weights = _inflations(self.item_df, ITEM_NODES)
         of_seeds, seed_weights = _inflations(self.seed_df, SEED_NODES)
         variances = _total(
             self.items * of_items[None, :], self.seeds * of_seeds[:, None], self.both
         )
-        return variances.ravel(), np.outer(seed_weights, item_weights).ravel()
+        merged, weights = _merged(variances.ravel(), np.outer(seed_weights, item_weights).ravel())
+        return np.sqrt(merged), weights
 
 
 def _total(items: Floats | float, seeds: Floats | float, both: float) -> Floats:
@@ -106,6 +108,16 @@ def _inflations(df: float, nodes: int) -> tuple[Floats, Floats]:
     middles = expit((logit(edges[:-1]) + logit(edges[1:])) / 2)
     weights = np.diff(edges)
     return np.asarray(df / chi2.ppf(middles, df)), weights / weights.sum()
+
+
+def _merged(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Few nodes for many: each the mean of those about as large, so that a lookup costs little."""
+    logs = np.log(values)
+    low, high = logs.min(), logs.max()
+    place = ((logs - low) * ((MERGED_NODES - 1) / (high - low))).astype(int)
+    total = np.bincount(place, weights)
+    sums = np.bincount(place, weights * values)
+    return sums[total > 0] / total[total > 0], total[total > 0]
 
 
 UNKNOWN = Uncertainty(float("nan"), 1.0)
