@@ -192,7 +192,8 @@ def paired_difference(
     half = error.quantile((1 + level) / 2)
     bounds = Estimate(value, centre - half, centre + half, a.items)
     if a.seeds > 1 or b.seeds > 1:
-        return Difference(bounds, min(1.0, 2 * error.beyond(abs(centre))), centre, error)
+        p = float(np.minimum(1.0, 2 * error.beyond(abs(centre))))  # nan stays nan
+        return Difference(bounds, p, centre, error)
     return Difference(bounds, _p_of_items(a, b, swaps, generator), centre, error)
 
 
