@@ -142,9 +142,7 @@ class Difference:
 
     def smallest_detectable(self, alpha: float, power: float = POWER) -> float:
         """Return the true difference that a test at level ``alpha`` finds with ``power``."""
-        from scipy.special import ndtri
-
-        return self.error.quantile(1 - alpha / 2) + float(ndtri(power)) * self.error.standard_error
+        return self.error.detectable(1 - alpha / 2, power)
 
     def clusters_needed(self, effect: float, alpha: float, power: float = POWER) -> float:
         """Return how many clusters it takes to find a true ``effect`` with ``power``.
