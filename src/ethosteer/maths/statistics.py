@@ -188,7 +188,9 @@ def paired_difference(
     centre = near_a.value - near_b.value
     error = _error_of_difference(near_a, near_b)
     half = error.quantile((1 + level) / 2)
-    bounds = Estimate(value, centre - half, centre + half, a.items)
+    farthest = a.quantity.bounds[1] - a.quantity.bounds[0]
+    low, high = np.clip([centre - half, centre + half], -farthest, farthest)
+    bounds = Estimate(value, float(low), float(high), a.items)
     if a.seeds > 1 or b.seeds > 1:
         p = float(np.minimum(1.0, 2 * error.beyond(abs(centre))))  # nan stays nan
         return Difference(bounds, p, centre, error)
