@@ -163,10 +163,11 @@ class DPOSettings(OwnPace):
 
 
 class BestOfNSettings(OwnPace):
-    """[steer.best_of_n]: learn the best of n answers of the base (Dong et al. 2023, RAFT)."""
+    """[steer.best_of_n]: learn the best of n own answers, again and again (Dong et al. 2023)."""
 
     n: int = Field(16, ge=2, description="answers to each prompt")
     prompts: int = Field(8, ge=1, description="per step")
+    epochs: int = Field(1, ge=1, description="passes over a step's best answers")
 
 
 Algorithm = Literal["ppo", "rloo", "dpo", "best_of_n"]
