@@ -153,10 +153,14 @@ class Collector:
 
     def judged(self, rollout: Rollout, place: int, judge: int) -> Tensor:
         """Score the answers of the arm at ``place`` by one reward model: normalised, ``[rows]``."""
+        return self.judged_rows(rollout, self.block(rollout, place), judge)
+
+    def judged_rows(self, rollout: Rollout, chosen: Tensor, judge: int) -> Tensor:
+        """Score answers of any arms by one reward model, those that are alike once: ``[rows]``."""
         eos = self.base.tokenizer.eos_token_id
         lengths = rollout.prompt_lengths.tolist(), rollout.response_mask.sum(dim=1).tolist()
         rows = []
-        for row in self.block(rollout, place).tolist():
+        for row in chosen.tolist():
             before, after = (own[row] for own in lengths)
             ids = rollout.tokens[row, : before + after].tolist()
             rows.append([*ids[:before], *self.sampling.scored_part(ids[before:], eos)])
