@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ethosteer.bench import PPOEpisodes, hh_pairs, hh_prompts, measure_ppo, measure_reward
+from ethosteer.models import hands
 from ethosteer.models.base import SharedBase
 from ethosteer.sources import Origin
 
@@ -89,7 +90,8 @@ def test_ppo_is_measured_on_the_prompts_of_the_file(call, folder, tiny_models, l
     speeds_agree(found, flop)
 
 
-def test_episodes_have_every_new_token_and_run_as_counted(llama, folder, tokens_run):
+def test_episodes_have_every_new_token_and_run_as_counted(llama, folder, tokens_run, monkeypatch):
+    monkeypatch.setattr(hands, "HANDS", 1)  # in one pass each
     episodes = PPOEpisodes(3, 60, 5, epochs=1, minibatches=1, steps=1)
     prompts = hh_prompts(llama, Origin("folder", folder), episodes)
     with tokens_run(llama) as counts:

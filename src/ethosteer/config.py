@@ -125,7 +125,7 @@ class RewardSettings(Settings):
         256, ge=16, description="base answers on which the reward's mean 0 and sd 1 are fitted"
     )
     tokens_per_batch: int | None = Field(
-        None, ge=1, description="of one training pass; by default what suits the device"
+        None, ge=1, description="of the training passes that run at once; by default what suits it"
     )
     lora: LoraSettings = LoraSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
@@ -163,10 +163,11 @@ class DPOSettings(OwnPace):
 
 
 class BestOfNSettings(OwnPace):
-    """[steer.best_of_n]: learn the best of n answers of the base (Dong et al. 2023, RAFT)."""
+    """[steer.best_of_n]: learn the best of n own answers, again and again (Dong et al. 2023)."""
 
     n: int = Field(16, ge=2, description="answers to each prompt")
     prompts: int = Field(8, ge=1, description="per step")
+    epochs: int = Field(1, ge=1, description="passes over a step's best answers")
 
 
 Algorithm = Literal["ppo", "rloo", "dpo", "best_of_n"]
@@ -202,7 +203,7 @@ class SteerSettings(Settings):
     held_out_prompts: int = Field(64, ge=8, description="for reward and KL before and after")
     checkpoint_every: int = Field(20, ge=1, description="steps between resumable checkpoints")
     tokens_per_batch: int | None = Field(
-        None, ge=1, description="of one training pass; by default what suits the device"
+        None, ge=1, description="of the training passes that run at once; by default what suits it"
     )
     ppo: PPOSettings = PPOSettings()
     rloo: RLOOSettings = RLOOSettings()

@@ -20,7 +20,7 @@ from ethosteer.records import BASE, CONTROLS, FINETUNED, Arm, Model
 from ethosteer.sources import CONVERSATIONS, Origin, file_hash
 from ethosteer.store import fingerprint
 
-VERSIONS = {"curate": 1, "finetune": 1, "reward": 2, "steer": 2, "evaluate": 2, "compare": 4}
+VERSIONS = {"curate": 1, "finetune": 1, "reward": 2, "steer": 3, "evaluate": 2, "compare": 5}
 """Of each stage's code: raised when a change to it makes stored artifacts stale."""
 
 

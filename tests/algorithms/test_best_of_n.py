@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
 from ethosteer.algorithms.best_of_n import BestOfN
 from ethosteer.config import BestOfNSettings, OptimiserSettings
+from ethosteer.models import hands
 from ethosteer.models import pairs as pairs_module
 from ethosteer.models.base import SharedBase
 from ethosteer.models.rewards import RewardModels
@@ -41,64 +40,55 @@ def score_by_hand(
 
 @pytest.mark.parametrize("ragged", [False, True])
 @torch.no_grad()
-def test_an_arm_learns_the_answer_of_the_bare_base_that_its_own_reward_likes_best(
+def test_an_arm_learns_which_of_its_own_answers_its_reward_likes_best(
     ragged, llama, learnt, monkeypatch
 ):
+    monkeypatch.setattr(hands, "HANDS", 1)  # an update is one pass, so that what it reads is seen
     base = tiny.often(llama) if ragged else llama
     run = BestOfN(tiny.task(base, (0, 1), ignore_eos=not ragged))
-    tiny.fill(run.task.policies)  # so that a policy's answers are not the base's
-    drawn: Read = []
-    generate = run.__class__._candidates
-
-    def watched(self: BestOfN, step: int) -> Any:
-        prompts, answers = generate(self, step)
-        drawn.extend(zip(prompts, answers, strict=True))
-        return prompts, answers
-
-    monkeypatch.setattr(BestOfN, "_candidates", watched)
+    tiny.fill(run.task.policies)  # so that the arms' answers differ
     eos = base.tokenizer.eos_token_id
     ended = 0
     for step in (1, 2, 3):
-        drawn.clear()
+        prompts, answers = run._candidates(step, [0, 1])
+        assert len(prompts) == 16 and len(answers) == 32
+        assert answers[:16] != answers[16:], "each arm's own"
         learnt.clear()
         with torch.enable_grad():
-            run.learn(step, None)
-        assert len(drawn) == 16 and len(learnt) == 2
+            run.learn(step, None)  # which draws the same again
+        assert len(learnt) == 2
         for arm, own in enumerate(learnt):
             assert len(own) == 4
+            drawn = answers[16 * arm : 16 * (arm + 1)]
             for place, (prompt, answer) in enumerate(own):
-                answers = [reply for _, reply in drawn[4 * place : 4 * place + 4]]
-                assert {tuple(asked) for asked, _ in drawn[4 * place : 4 * place + 4]} == {
-                    tuple(prompt)
-                }
-                scores = [score_by_hand(base, run, arm, prompt, reply) for reply in answers]
-                assert answer == answers[scores.index(max(scores))], "whole, with its EOS"
+                block = slice(4 * place, 4 * place + 4)
+                assert all(asked == prompt for asked in prompts[block])
+                scores = [score_by_hand(base, run, arm, prompt, one) for one in drawn[block]]
+                assert answer == drawn[block][scores.index(max(scores))], "whole, with its EOS"
                 ended += answer[-1] == eos
-        assert learnt[0] != learnt[1]
     assert (ended > 0) == ragged
 
 
-def test_all_arms_choose_from_the_same_answers_of_the_base_at_every_step(llama, monkeypatch):
-    shown: list[tuple[int, list[list[int]]]] = []
-    score = RewardModels.score
+def test_answers_are_drawn_from_the_policy_as_it_has_become_with_noise_that_arms_share(llama):
+    trained, fresh = (BestOfN(tiny.task(llama, (0, 1))) for _ in range(2))
+    tiny.fill(trained.task.policies)
+    _, before = fresh._candidates(1, [0, 1])
+    assert before[:16] == before[16:], "arms that are the base answer as one"
+    assert len(set(map(tuple, before))) > 12
+    with torch.no_grad():
+        assert trained._candidates(1, [0, 1])[1] != before
+    assert fresh._candidates(2, [0, 1])[1] != before, "other noise at another step"
+    assert trained._candidates(1, [1])[1] == trained._candidates(1, [0, 1])[1][16:]
 
-    def watched(self: RewardModels, base: SharedBase, arm: int, rows: Any) -> torch.Tensor:
-        shown.append((arm, [list(row) for row in rows]))
-        return score(self, base, arm, rows)
 
-    monkeypatch.setattr(RewardModels, "score", watched)
-    trained, fresh = (BestOfN(tiny.task(llama, (0, 1, 2))) for _ in range(2))
-    trained.step(0)
-    shown.clear()
-    for run in (trained, fresh):
-        run.learn(1, None)
-    assert [arm for arm, _ in shown] == [0, 1, 2] * 2
-    first = shown[0][1]
-    assert len(first) == 16 and len(set(map(tuple, first))) > 12
-    assert all(rows == first for _, rows in shown), "of the base, however the arms were trained"
-    shown.clear()
-    fresh.learn(2, None)
-    assert shown[0][1] != first
+def test_every_epoch_is_an_update_on_the_same_answers(llama, learnt, monkeypatch):
+    monkeypatch.setattr(hands, "HANDS", 1)
+    settings = BestOfNSettings(n=4, prompts=4, epochs=3)
+    run = BestOfN(tiny.task(llama, (0,), best_of_n=settings))
+    run.step(0)
+    assert run.updates == 3
+    assert learnt[0] == learnt[1] == learnt[2] and len(learnt) == 3
+    assert run.optimisers[0].schedule.last_epoch == 3
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ LEARNING: dict[str, Any] = {
     "checkpoint_every": 99,
     "kl_coefficient": 0.01,
     "kl_target": None,
-    "optimiser": OptimiserSettings(learning_rate=3e-2, warmup=0.0, decay=False),
+    "optimiser": OptimiserSettings(learning_rate=2e-2, warmup=0.0, decay=False),
 }
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoConfig, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from ethosteer.models import generation
+from ethosteer.models import generation, hands
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import RoomyLayer, Sampling, generate, make_cache
 from ethosteer.models.lora_bank import LoraBank
@@ -143,6 +143,7 @@ def test_the_scored_part_is_without_the_stop_token():
 def test_answered_prompts_leave_the_batch_without_changing_an_answer(
     arms, sampling, llama, monkeypatch
 ):
+    monkeypatch.setattr(hands, "HANDS", 1)  # one batch, whose size is watched
     prompts = tiny.ragged(12, 2, 17)
     base = tiny.with_eos(llama, 100)
     bank = tiny.fill(LoraBank(llama.layers, arms, tiny.lora(), seed=0))

@@ -1,47 +1,66 @@
-"""Best of n: of n answers of the base, each arm learns the one that its own reward likes best.
+"""Best of n: of n answers of an arm, it learns the one that its own reward likes best; and again.
 
 Choosing the best of n answers needs no training, and costs at most log n - (n - 1) / n nats of KL
 (Stiennon et al. 2020). So that an arm is a model like any other, with log-likelihoods, the choice
-is learnt by maximum likelihood (Dong et al. 2023, "RAFT"; Touvron et al. 2023, rejection sampling).
-All arms choose from the same answers.
+is learnt by maximum likelihood, and the next answers are drawn from what has learnt it: the
+iterated form of Dong et al. 2023 ("RAFT") and Touvron et al. 2023 (rejection sampling). A choice
+among the base's answers alone could never go beyond that bound.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
+from torch import Tensor
+
 from ethosteer.algorithms.rollouts import draw_prompts
 from ethosteer.algorithms.steering import Learned, Steering, Task
 from ethosteer.models.generation import generate
-from ethosteer.models.memory import parts
+from ethosteer.models.hands import shares
 from ethosteer.models.pairs import mean_negative_log_likelihood
 from ethosteer.records import Rollout
 
+Answered = tuple[list[int], list[int]]
+"""A prompt and an answer to it."""
+
 
 class BestOfN(Steering):
-    """A step is one pass over the best answers to a few prompts."""
+    """A step draws n answers to a few prompts and makes a few passes over each arm's best."""
 
     def __init__(self, task: Task) -> None:
-        super().__init__(task, updates=1)
+        super().__init__(task, updates=task.settings.best_of_n.epochs)
         self.own = task.settings.best_of_n
 
     def observe(self, step: int) -> Rollout | None:
-        """Sample with the policies now and then, for the curve alone."""
+        """Sample one answer a prompt now and then, for the curve alone."""
         if step % self.settings.measure_every:
             return None
         return self.sample(step, self.settings.batch)
 
     def learn(self, step: int, rollout: Rollout | None) -> dict[int, Learned]:
-        """Draw answers of the base once; every arm learns its own best."""
-        prompts, answers = self._candidates(step)
-        return {arm: self._learn(step, arm, prompts, answers) for arm in list(self.running)}
+        """Draw answers of every running arm; each learns its own best."""
+        arms = list(self.running)
+        prompts, answers = self._candidates(step, arms)
+        count = len(prompts)
+        return {
+            arm: self._learn(step, arm, prompts, answers[place * count : (place + 1) * count])
+            for place, arm in enumerate(arms)
+        }
 
-    def _candidates(self, step: int) -> tuple[list[list[int]], list[list[int]]]:
-        """Prompts, ``n`` times each, and the base's answers to them."""
+    def _candidates(
+        self, step: int, arms: Sequence[int]
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Prompts, ``n`` times each, and the answers to them, arm by arm, with the same noise."""
         chosen = draw_prompts(
             self.task.prompts, self.own.prompts, self.generator("best-of-n prompts", step)
         )
         prompts = [list(prompt) for prompt in chosen for _ in range(self.own.n)]
         noise = self.generator("best-of-n sampling", step)
-        return prompts, generate(self.base, prompts, 1, self.task.sampling, noise)
+        if not arms:
+            return prompts, []
+        with self.task.policies.applied(arms):
+            return prompts, generate(self.base, prompts, len(arms), self.task.sampling, noise)
 
     def _learn(
         self, step: int, arm: int, prompts: list[list[int]], answers: list[list[int]]
@@ -52,12 +71,27 @@ class BestOfN(Steering):
         scores = self.task.rewards.score(self.base, self.task.own[arm], rows)
         best = scores.view(-1, self.own.n).argmax(dim=1).tolist()
         chosen = [pairs[i * self.own.n + place] for i, place in enumerate(best)]
-        dropout = self.generator("dropout", step, device=self.base.device)
-        total, tokens = 0.0, sum(len(answer) for _, answer in chosen)
-        for part in parts(chosen, lambda own: len(own[0]) + len(own[1]), self.collector.room):
+        losses = [self._update(arm, chosen, (step, epoch)) for epoch in range(self.own.epochs)]
+        return Learned(
+            sum(loss for loss, _ in losses) / len(losses),
+            finite=all(finite for _, finite in losses),
+        )
+
+    def _update(
+        self, arm: int, chosen: Sequence[Answered], place: tuple[int, int]
+    ) -> tuple[float, bool]:
+        """Take one optimiser step on chosen answers; return the loss and whether it was finite."""
+        device = self.base.device
+        tokens = sum(len(answer) for _, answer in chosen)
+
+        def loss(number: int, part: Sequence[Answered]) -> tuple[Tensor, float]:
+            dropout = self.generator("dropout", *place, number, device=device)
             with self.task.policies.applied([arm], dropout):
                 mean = mean_negative_log_likelihood(self.base, part)
-            loss = mean * sum(len(answer) for _, answer in part) / tokens
-            loss.backward()
-            total += float(loss.detach())
-        return Learned(total, finite=self.optimisers[arm].step())
+            own = mean * sum(len(answer) for _, answer in part) / tokens
+            return own, float(own.detach())
+
+        cut = shares(chosen, lambda own: len(own[0]) + len(own[1]), self.collector.room, device)
+        passes = [partial(loss, number, part) for number, part in enumerate(cut)]
+        total = sum(self.optimisers[arm].gather(device, passes))
+        return total, self.optimisers[arm].step()

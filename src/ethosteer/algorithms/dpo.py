@@ -7,13 +7,16 @@ the curve and the checkpoint at equal KL alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from math import ceil
 
 import torch
+from torch import Tensor
 
 from ethosteer.algorithms.steering import Learned, Steering, Task
 from ethosteer.maths.preference import dpo_loss
-from ethosteer.models.pairs import pair_parts, response_log_likelihoods, schedule
+from ethosteer.models.pairs import EncodedPair, pair_parts, response_log_likelihoods, schedule
 from ethosteer.records import Rollout
 
 
@@ -42,15 +45,17 @@ class DPO(Steering):
 
     def _learn(self, step: int, arm: int) -> Learned:
         batch = [self.task.pairs[arm][i] for i in self.plans[arm][step]]
-        total = 0.0
-        for number, part in enumerate(pair_parts(batch, self.collector.room)):
+
+        def loss(number: int, part: Sequence[EncodedPair]) -> tuple[Tensor, float]:
             dropout = self.generator("dropout", step, number, device=self.base.device)
             with torch.no_grad():
                 reference = response_log_likelihoods(self.base, part)
             with self.task.policies.applied([arm], dropout):
                 policy = response_log_likelihoods(self.base, part)
-            losses = dpo_loss(policy, reference, self.settings.dpo.beta)
-            loss = losses.sum() / len(batch)
-            loss.backward()
-            total += float(loss.detach())
+            own = dpo_loss(policy, reference, self.settings.dpo.beta).sum() / len(batch)
+            return own, float(own.detach())
+
+        parts = pair_parts(batch, self.collector.room, self.base.device)
+        passes = [partial(loss, number, part) for number, part in enumerate(parts)]
+        total = sum(self.optimisers[arm].gather(self.base.device, passes))
         return Learned(total, finite=self.optimisers[arm].step())

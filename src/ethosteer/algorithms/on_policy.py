@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,9 +22,19 @@ class Targets:
     returns: Tensor | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Minibatch:
+    """What the parts of a minibatch of one arm share; ``tokens`` counts its response tokens."""
+
+    rollout: Rollout
+    targets: Targets
+    arm: int
+    tokens: int
+
+
 @dataclass(slots=True)
 class _Tally:
-    """Sums over the updates of one step of one arm."""
+    """Sums over the updates of one step of one arm, or over a part of one of them."""
 
     loss: float = 0.0
     value_loss: float = 0.0
@@ -31,6 +42,13 @@ class _Tally:
     drift: float = 0.0
     updates: int = 0
     finite: bool = True
+
+    def add(self, part: _Tally) -> None:
+        """Count a part of an update."""
+        self.loss += part.loss
+        self.value_loss += part.value_loss
+        self.clipped += part.clipped
+        self.drift = max(self.drift, part.drift)
 
     def learned(self) -> Learned:
         count = max(1, self.updates)
@@ -88,40 +106,41 @@ class OnPolicy(Steering):
             count = len(self.collector.block(rollout, place))
             order = None if epoch == 0 else torch.randperm(count, generator=noise)
             for number, rows in enumerate(self.collector.minibatches(rollout, place, order)):
-                total = int(rollout.response_mask[rows].sum())
-                for piece, part in enumerate(self.collector.parts(rollout, rows)):
-                    dropout = self.generator(
-                        "dropout", step, epoch, number, piece, device=self.base.device
+                batch = _Minibatch(rollout, targets, arm, int(rollout.response_mask[rows].sum()))
+                passes = [
+                    partial(self._loss, batch, part, (step, epoch, number, piece))
+                    for piece, part in enumerate(self.collector.parts(rollout, rows))
+                ]
+                for found in self.optimisers[arm].gather(self.base.device, passes):
+                    tally.add(found)
+                if tally.updates == 0:
+                    assert step or tally.drift == 0.0, (
+                        "before the first update the ratio is 1, exactly"
                     )
-                    self._gather(step, arm, rollout, part, targets, total, dropout, tally)
                 tally.updates += 1
                 tally.finite &= self.optimisers[arm].step()
         return tally.learned()
 
-    def _gather(
-        self,
-        step: int,
-        arm: int,
-        rollout: Rollout,
-        part: Tensor,
-        targets: Targets,
-        total: int,
-        dropout: torch.Generator,
-        tally: _Tally,
-    ) -> None:
-        """Add the gradient of some rows to a minibatch's; means are over its ``total`` tokens."""
+    def _loss(
+        self, batch: _Minibatch, part: Tensor, place: tuple[int, ...]
+    ) -> tuple[Tensor, _Tally]:
+        """Return the part that some rows have in their minibatch's loss, and what they showed.
+
+        Means are over all the minibatch's tokens. ``place`` is (step, epoch, minibatch, part).
+        """
+        rollout, targets, arm, total = batch.rollout, batch.targets, batch.arm, batch.tokens
+        dropout = self.generator("dropout", *place, device=self.base.device)
+        found = _Tally()
         mask = rollout.response_mask[part]
         states = self.collector.states(rollout, arm, part, dropout)
         log_p = self.collector.log_p(rollout, part, self.base.logits(states))
         old = rollout.log_probabilities[part][mask]
-        if tally.updates == 0:
-            drift = float(((log_p.detach() - old).exp() - 1).abs().max())
-            assert step or drift == 0.0, "before the first update the ratio is 1, exactly"
-            tally.drift = max(tally.drift, drift)
+        if place[1:3] == (0, 0):
+            found.drift = float(((log_p.detach() - old).exp() - 1).abs().max())
         losses, clipped = policy_losses(log_p, old, targets.advantages[part][mask], self.clip)
         loss = losses.sum() / total
-        tally.loss += float(loss.detach())
-        tally.clipped += float(clipped.sum()) / total
+        found.loss = float(loss.detach())
+        found.clipped = float(clipped.sum()) / total
         if self.values is not None and targets.returns is not None:
             value = value_losses(
                 self.values(states, [arm]),
@@ -130,6 +149,6 @@ class OnPolicy(Steering):
                 self.value_clip,
             )
             value_loss = value.sum() / total
-            tally.value_loss += float(value_loss.detach())
+            found.value_loss = float(value_loss.detach())
             loss = loss + self.value_weight * value_loss
-        loss.backward()
+        return loss, found

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,9 +18,9 @@ from torch import Tensor
 from ethosteer.maths.ppo import entropy, kl_k1, token_log_probabilities
 from ethosteer.models.base import SharedBase, pad_right
 from ethosteer.models.generation import Sampling, generate
+from ethosteer.models.hands import shares, side_by_side
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.memory import parts
 from ethosteer.models.packing import pack_rows
 from ethosteer.models.rewards import RewardModels
 from ethosteer.models.timing import Stopwatch
@@ -80,9 +81,14 @@ class Collector:
             rollout = self._scored(list(prompts) * len(arms), responses, arms)
             if sampled is not None:
                 sampled.write(rollout)
-            for place, arm in enumerate(arms):
-                for part in self.passes(rollout, place):
-                    self._read(rollout, arm, part, reference_only=not recompute)
+            side_by_side(
+                self.base.device,
+                [
+                    partial(self._read, rollout, arm, part, reference_only=not recompute)
+                    for place, arm in enumerate(arms)
+                    for part in self.passes(rollout, place)
+                ],
+            )
         return rollout
 
     def _read(self, rollout: Rollout, arm: int, part: Tensor, *, reference_only: bool) -> None:
@@ -147,10 +153,14 @@ class Collector:
 
     def judged(self, rollout: Rollout, place: int, judge: int) -> Tensor:
         """Score the answers of the arm at ``place`` by one reward model: normalised, ``[rows]``."""
+        return self.judged_rows(rollout, self.block(rollout, place), judge)
+
+    def judged_rows(self, rollout: Rollout, chosen: Tensor, judge: int) -> Tensor:
+        """Score answers of any arms by one reward model, those that are alike once: ``[rows]``."""
         eos = self.base.tokenizer.eos_token_id
         lengths = rollout.prompt_lengths.tolist(), rollout.response_mask.sum(dim=1).tolist()
         rows = []
-        for row in self.block(rollout, place).tolist():
+        for row in chosen.tolist():
             before, after = (own[row] for own in lengths)
             ids = rollout.tokens[row, : before + after].tolist()
             rows.append([*ids[:before], *self.sampling.scored_part(ids[before:], eos)])
@@ -168,11 +178,11 @@ class Collector:
         rows = self.block(rollout, place)
         return list((rows if order is None else rows[order.to(rows.device)]).split(self.minibatch))
 
-    def parts(self, rollout: Rollout, rows: Tensor) -> Iterator[Tensor]:
-        """Cut a minibatch into parts of at most ``room`` tokens, at least a row each."""
+    def parts(self, rollout: Rollout, rows: Tensor) -> list[Tensor]:
+        """Cut a minibatch into passes; those that run at once have about ``room`` tokens."""
         sizes = dict(zip(rows.tolist(), rollout.read_lengths[rows].tolist(), strict=True))
-        for part in parts(sizes, sizes.__getitem__, self.room):
-            yield torch.tensor(part, device=rows.device)
+        cut = shares(list(sizes), sizes.__getitem__, self.room, self.base.device)
+        return [torch.tensor(part, device=rows.device) for part in cut]
 
     def passes(self, rollout: Rollout, place: int) -> Iterator[Tensor]:
         """All rows of an arm, minibatch by minibatch in order, part by part."""
@@ -193,12 +203,11 @@ class Collector:
         lengths = rollout.read_lengths[rows]
         tokens = rollout.tokens[rows, : int(lengths.max())]
         packed, places = pack_rows(tokens, lengths)
-        with self.policies.applied([arm], dropout) if arm is not None else nullcontext():
-            hidden = self.base.hidden_packed(packed)[0]
         at = torch.arange(tokens.shape[1], device=tokens.device)
         real = at < lengths.unsqueeze(1)
         predicts = at >= rollout.prompt_lengths[rows].unsqueeze(1) - 1
-        return hidden[places[predicts[real]]]
+        with self.policies.applied([arm], dropout) if arm is not None else nullcontext():
+            return self.base.hidden_packed(packed, places[predicts[real]])[0]
 
     def log_p(self, rollout: Rollout, rows: Tensor, logits: Tensor) -> Tensor:
         """Log-probabilities at the sampling temperature of the response tokens of ``rows``.

@@ -231,6 +231,7 @@ class Steering(ABC):
             assert torch.equal(log_p, log_q), "an untrained policy is the reference, exactly"
         k1 = (kl_k1(log_p, log_q) * mask).sum(dim=1)
         k3 = (kl_k3(log_p, log_q) * mask).sum(dim=1)
+        judged = self._judged(step, rollout)
         points = {}
         for place, arm in enumerate(rollout.arms):
             rows = self.collector.block(rollout, place)
@@ -243,25 +244,32 @@ class Steering(ABC):
                 response_tokens=float(mask[rows].sum(dim=1).float().mean()),
                 eos_share=float(self.collector.ended(rollout)[rows].float().mean()),
                 entropy=float(masked_mean(rollout.entropy[rows], mask[rows])),
-                rewards=self._judged(step, rollout, place),
+                rewards=judged[place],
             )
         return points
 
-    def _judged(self, step: int, rollout: Rollout, place: int) -> dict[str, float]:
-        """Return the mean reward of an arm's answers under every reward model, now and then."""
+    def _judged(self, step: int, rollout: Rollout) -> list[dict[str, float]]:
+        """Return each arm's mean reward under every reward model, now and then.
+
+        A reward model reads all arms' answers together: at the first step they are the same.
+        """
+        means: list[dict[str, float]] = [{} for _ in rollout.arms]
         if step % self.settings.measure_every:
-            return {}
-        own = self.task.own[rollout.arms[place]]
-        known = {} if self.settings.missing_eos_penalty else {own: rollout.scores}
-        rows = self.collector.block(rollout, place)
-        return {
-            name: float(
-                known[judge][rows].mean()
-                if judge in known
-                else self.collector.judged(rollout, place, judge).mean()
-            )
-            for judge, name in enumerate(self.task.judges)
-        }
+            return means
+        blocks = [self.collector.block(rollout, place) for place in range(len(rollout.arms))]
+        for judge, name in enumerate(self.task.judges):
+            scores = rollout.scores.clone()
+            unknown = [
+                block
+                for arm, block in zip(rollout.arms, blocks, strict=True)
+                if self.settings.missing_eos_penalty or self.task.own[arm] != judge
+            ]
+            if unknown:
+                rows = torch.cat(unknown)
+                scores[rows] = self.collector.judged_rows(rollout, rows, judge)
+            for own, block in zip(means, blocks, strict=True):
+                own[name] = float(scores[block].mean())
+        return means
 
     def _with(self, point: CurvePoint, arm: int, learned: Learned | None) -> CurvePoint:
         """Complete a point by what was learnt after it was measured, and by its alarms."""

@@ -30,6 +30,7 @@ from ethosteer.config import BaseSettings, ModelShape
 from ethosteer.errors import InputError
 from ethosteer.models.lora_bank import ArmLinear, features
 from ethosteer.models.memory import keep_freed_memory
+from ethosteer.models.narrow import READ, narrow_last_layer, widen
 from ethosteer.models.packing import Packed, packed_attention, repacked, unpacked
 from ethosteer.models.trees import LARGEST_TREE, pack, stack
 from ethosteer.store import folder_fingerprint
@@ -45,13 +46,14 @@ class SharedBase:
     """A frozen causal language model whose linear layers can carry arms' adapters.
 
     ``runs_packed`` says that the model takes rows packed without padding, prefix trees among them
-    (packing.py, trees.py).
+    (packing.py, trees.py), ``narrows`` that its last layer can be run where it is read (narrow.py).
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     layers: dict[str, ArmLinear]
     runs_packed: bool = False
+    narrows: bool = False
     autocast: bool = False
 
     @property
@@ -107,19 +109,27 @@ class SharedBase:
         depth = int(self.model.config.get_text_config().num_hidden_layers)
         return ATTENTION_RATE * self.weights / (2 * self.hidden_size * depth)
 
-    def hidden_packed(self, packed: Packed) -> Tensor:
-        """Run packed rows, block by block under the arms in use: ``[blocks, n, hidden]``."""
+    def hidden_packed(self, packed: Packed, at: Tensor | None = None) -> Tensor:
+        """Run packed rows, block by block under the arms in use: ``[blocks, n, hidden]``.
+
+        With ``at [m]``, only these places of every block are returned: ``[blocks, m, hidden]``.
+        """
         if not self.runs_packed:
             tokens, real = unpacked(packed)
-            return repacked(self.hidden(tokens), real, packed)
-        with packed_attention(self.model), self.coarser():
-            out: Tensor = self.model.get_decoder()(
-                input_ids=packed.tokens,
-                position_ids=packed.positions,
-                use_cache=False,
-                packing=packed.runs(),
-            ).last_hidden_state
-        return out
+            out: Tensor = repacked(self.hidden(tokens), real, packed)
+            return out if at is None else out.index_select(1, at)
+        reading = READ.set(at if self.narrows else None)
+        try:
+            with packed_attention(self.model), self.coarser():
+                out = self.model.get_decoder()(
+                    input_ids=packed.tokens,
+                    position_ids=packed.positions,
+                    use_cache=False,
+                    packing=packed.runs(),
+                ).last_hidden_state
+        finally:
+            READ.reset(reading)
+        return out if at is None or self.narrows else out.index_select(1, at)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Map hidden states ``[..., hidden]`` to logits ``[..., vocabulary]``.
@@ -242,7 +252,8 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
             f"model {model.name_or_path}: ethosteer does not know how {model.config.model_type} "
             "models make their logits; use a base of another architecture"
         )
-    return replace(base, runs_packed=not _slides(base) and _runs_packed(base))
+    base = replace(base, runs_packed=not _slides(base) and _runs_packed(base))
+    return replace(base, narrows=base.runs_packed and _narrows(base))
 
 
 @torch.no_grad()
@@ -280,6 +291,29 @@ def _runs_packed(base: SharedBase) -> bool:
     return all(
         _alike(together[places], own) for places, own in zip(found, [*apart, apart[0]], strict=True)
     )
+
+
+@torch.no_grad()
+def _narrows(base: SharedBase) -> bool:
+    """Let the last layer run where it is read, if that gives what the whole layer gives."""
+    last = list(getattr(base.model.get_decoder(), "layers", ()))[-1:]
+    if not last:
+        return False
+    packed = stack(
+        pack([tuple(_probe(base, [range(12)])[0].tolist())], None, LARGEST_TREE),
+        base.device,
+        base.model.dtype,
+    )
+    whole = base.hidden_packed(packed)
+    at = torch.tensor([1, 5, 5, 11], device=base.device)
+    narrow_last_layer(last[0])
+    try:
+        if _alike(replace(base, narrows=True).hidden_packed(packed, at), whole[:, at]):
+            return True
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        pass  # a layer of another form
+    widen(last[0])
+    return False
 
 
 def _probe(base: SharedBase, rows: Sequence[Iterable[int]]) -> Tensor:

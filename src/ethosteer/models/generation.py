@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from ethosteer.models.base import SharedBase
+from ethosteer.models.hands import shares, side_by_side
 from ethosteer.models.memory import sampling_rows
 
 STILL_OPEN = 0.75
@@ -117,9 +119,10 @@ def generate(
         torch.zeros(arms * rows, dtype=torch.long, device=base.device),
         watch,
     )
-    longest = max(map(len, prompts)) + high
-    for part in torch.arange(rows).split(max(1, sampling_rows(base, longest) // arms)):
-        batch.answer(part.tolist())
+    at_once = max(1, sampling_rows(base, max(map(len, prompts)) + high) // arms)
+    by_length = sorted(range(rows), key=lambda row: -len(prompts[row]))  # alike, so little padding
+    cut = shares(by_length, lambda _: 1, at_once, base.device)
+    side_by_side(base.device, [partial(batch.answer, part) for part in cut])
     tokens, lengths = batch.sampled.tolist(), batch.lengths.tolist()
     return [row[:length] for row, length in zip(tokens, lengths, strict=True)]
 

@@ -20,7 +20,7 @@ CPU_CACHE = 128 << 20
 """Bytes of keys and values while sampling on a processor."""
 GPU_SHARE = 0.6
 """Of the free memory."""
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # from malloc.h
 
 
 def activation_bytes(hidden: int, intermediate: int, layers: int, width: int) -> int:
@@ -94,3 +94,4 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc allows
         mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+        mallopt(M_ARENA_MAX, 1)  # a thread's own heap is handed back once free

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
-from ethosteer.models.memory import parts
+from ethosteer.models.hands import shares
 from ethosteer.models.trees import LARGEST_TREE, pack, places, stack
 
 
@@ -53,9 +53,11 @@ def schedule(
     return plan[: max(1, round(len(plan) * epochs / whole))]
 
 
-def pair_parts(pairs: Sequence[EncodedPair], room: int) -> Iterator[list[EncodedPair]]:
-    """Cut a batch into parts that run at once; a pair that is larger goes alone."""
-    return parts(pairs, lambda pair: pair.tokens, room)
+def pair_parts(
+    pairs: Sequence[EncodedPair], room: int, device: torch.device
+) -> list[list[EncodedPair]]:
+    """Cut a batch into passes; those that run at once have about ``room`` tokens together."""
+    return shares(pairs, lambda pair: pair.tokens, room, device)
 
 
 def response_log_likelihoods(base: SharedBase, pairs: Sequence[EncodedPair]) -> Tensor:
@@ -83,7 +85,6 @@ def _response_log_p(
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the tokens of ``rows`` from ``starts`` on, and each one's row."""
     trees = pack(rows, base.knee, LARGEST_TREE)
-    hidden = base.hidden_packed(stack(trees, base.device, base.model.dtype))[0]
     where = places(trees)
     at: list[int] = []
     targets: list[int] = []
@@ -93,4 +94,5 @@ def _response_log_p(
         targets += row[start:]
         owner += [index] * (len(row) - start)
     read, wanted, of = (torch.tensor(own, device=base.device) for own in (at, targets, owner))
-    return token_log_probabilities(base.logits(hidden[read]), wanted), of
+    hidden = base.hidden_packed(stack(trees, base.device, base.model.dtype), read)[0]
+    return token_log_probabilities(base.logits(hidden), wanted), of

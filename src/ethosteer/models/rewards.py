@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ethosteer.models.adapters import load_bank, read_adapter, save_adapter
 from ethosteer.models.base import SharedBase
+from ethosteer.models.hands import hands, side_by_side
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.memory import training_tokens
@@ -66,11 +68,11 @@ def _scores_of_trees(
     rows: Sequence[tuple[int, ...]],
     dropout: torch.Generator | None = None,
 ) -> Tensor:
-    with bank.applied([arm], dropout):
-        hidden = base.hidden_packed(stack(trees, base.device, base.model.dtype))
     where = places(trees)
     last = torch.tensor([where[row][-1] for row in rows], device=base.device)
-    scores: Tensor = heads(hidden[0, last], [arm])
+    with bank.applied([arm], dropout):
+        hidden = base.hidden_packed(stack(trees, base.device, base.model.dtype), last)
+    scores: Tensor = heads(hidden[0], [arm])
     return scores
 
 
@@ -84,12 +86,16 @@ def score_rows(
 ) -> Tensor:
     """Raw scores of any number of token rows by one arm, ``[rows]``, a part at a time."""
     own = [tuple(row) for row in rows]
-    room = training_tokens(base, None)
-    found: dict[tuple[int, ...], Tensor] = {}
-    for batch in batches(pack(own, base.knee, min(room, LARGEST_TREE)), room):
+    room = training_tokens(base, None) // hands(base.device)
+
+    def scores(batch: Sequence[Tree]) -> dict[tuple[int, ...], Tensor]:
         read = [row for tree in batch for row in tree.paths]
-        scores = _scores_of_trees(base, bank, heads, arm, batch, read)
-        found |= dict(zip(read, scores.unbind(), strict=True))
+        of_trees = _scores_of_trees(base, bank, heads, arm, batch, read)
+        return dict(zip(read, of_trees.unbind(), strict=True))
+
+    passes = batches(pack(own, base.knee, min(room, LARGEST_TREE)), room)
+    done = side_by_side(base.device, [partial(scores, batch) for batch in passes])
+    found = {row: score for part in done for row, score in part.items()}
     return torch.stack([found[row] for row in own])
 
 

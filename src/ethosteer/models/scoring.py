@@ -146,7 +146,6 @@ def _score(
     base: SharedBase, batch: Sequence[Tree], rows: Mapping[Row, Sequence[Request]], arms: int
 ) -> list[tuple[Request, NDArray[np.float64]]]:
     """Run one batch of trees and sum each request's target log-probabilities."""
-    hidden = base.hidden_packed(stack(batch, base.device, base.model.dtype).repeat(arms))
     wanted: dict[tuple[int, int], int] = {}  # (place in the stream, target) -> its own among them
     requests: list[Request] = []
     parts: list[int] = []
@@ -161,7 +160,8 @@ def _score(
                 for pair in zip(read, request.targets, strict=True)
             ]
     at, targets = torch.tensor(list(wanted)).to(base.device).unbind(dim=1)
-    picked = hidden[:, at].flatten(end_dim=1)
+    packed = stack(batch, base.device, base.model.dtype).repeat(arms)
+    picked = base.hidden_packed(packed, at).flatten(end_dim=1)
     chunks = zip(
         picked.split(POSITIONS_AT_ONCE), targets.repeat(arms).split(POSITIONS_AT_ONCE), strict=True
     )

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -158,16 +159,19 @@ class RewardTraining:
 
     def _learn(self, step: int, arm: int, batch: Sequence[EncodedPair]) -> None:
         """One optimiser step of one arm, its gradient gathered from parts that fit in memory."""
-        loss = 0.0
-        for number, part in enumerate(pair_parts(batch, self.room)):
-            dropout = generator(self.seed, "reward dropout", step, number, device=self.base.device)
+        device = self.base.device
+
+        def loss(number: int, part: Sequence[EncodedPair]) -> tuple[Tensor, float]:
+            dropout = generator(self.seed, "reward dropout", step, number, device=device)
             rows = [row for pair in part for row in (pair.chosen, pair.rejected)]
             scores = raw_scores(self.base, self.bank, self.heads, arm, rows, dropout).view(-1, 2)
             own = bradley_terry_loss(scores[:, 0], scores[:, 1]).sum() / len(batch)
-            own.backward()
-            loss += float(own.detach())
+            return own, float(own.detach())
+
+        cut = pair_parts(batch, self.room, device)
+        passes = [partial(loss, number, part) for number, part in enumerate(cut)]
+        self.losses[arm].append(sum(self.optimisers[arm].gather(device, passes)))
         self.optimisers[arm].step()
-        self.losses[arm].append(loss)
 
     def _resume(self, folder: Path) -> int:
         found = load_checkpoint(folder, self.optimisers, "done")
