@@ -1,10 +1,9 @@
-"""What compare makes of outcomes, of cross-rewards and of steering curves, by hand."""
+"""What is made of cross-rewards and of steering curves, by hand."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,32 +11,20 @@ import pytest
 from scipy import stats
 
 from ethosteer.config import CompareSettings
-from ethosteer.maths.metrics import ACCURACY
-from ethosteer.records import Arm, CurvePoint, Outcome, SliceCell, SlopeResult
-from ethosteer.stages.compare import Judge, slice_cells
+from ethosteer.records import Arm, CurvePoint, SlopeResult
 from ethosteer.stages.cross import CrossResult
+from ethosteer.stages.judge import Judge
+from ethosteer.stages.judge_rewards import (
+    arm_result,
+    cross_accuracies,
+    cross_rewards,
+    reward_comparisons,
+    slopes,
+)
 from ethosteer.stages.reward import HeldOutPairs
 from ethosteer.stages.steer import Checkpoint, SteeringResult
 
 JUDGE = Judge(CompareSettings(resamples=400))
-
-
-def outcome(seed: int, item: str, slices: tuple[str, ...], predicted: int) -> Outcome:
-    return Outcome("m", seed, "b", item, item, slices, 1, predicted, predicted == 1)
-
-
-def test_slices_take_all_seeds_together_and_count_items_once():
-    first = [
-        outcome(0, "a", ("x",), 1),
-        outcome(0, "b", ("x", "y"), 0),
-        outcome(0, "c", (), 1),
-    ]
-    second = [replace(each, seed=1, predicted=1, correct=True) for each in first]
-    cells = list(slice_cells(ACCURACY, {"m": {0: first, 1: second}}))
-    assert cells == [
-        SliceCell("m", "x", 0.75, 2),
-        SliceCell("m", "y", 0.5, 1),
-    ]
 
 
 # --- under every reward model
@@ -70,7 +57,7 @@ CROSSED = {
 
 
 def test_cross_rewards_are_means_over_prompts_and_seeds():
-    cells = {(cell.name, cell.judge): cell.estimate for cell in JUDGE.cross_rewards(CROSSED)}
+    cells = {(cell.name, cell.judge): cell.estimate for cell in cross_rewards(CROSSED)}
     assert {key: own.value for key, own in cells.items()} == pytest.approx(
         {
             ("base", "duty"): 1.5,
@@ -81,22 +68,24 @@ def test_cross_rewards_are_means_over_prompts_and_seeds():
     )
     assert all(own.n == 3 for own in cells.values())
     even = cells["base", "virtue"]
-    assert (even.low, even.high) == pytest.approx((5.0, 5.0))
-    spread = cells["duty", "duty"]
-    assert spread.low < 4.5 < 5.5 < spread.high, "prompts and seeds are drawn anew"
-    assert spread.low >= 3.0
-    assert spread.high <= 8.0
+    assert math.isnan(even.low) and math.isnan(even.high), "all alike: nothing is known"
+    still = cells["duty", "virtue"]
+    theirs = stats.ttest_1samp([-1.0, 0.0, 1.0], 0).confidence_interval(0.95)
+    assert (still.low, still.high) == pytest.approx((theirs.low, theirs.high), rel=0.02), (
+        "seeds that are alike leave the prompts' own error"
+    )
 
 
 def test_cross_rewards_of_seeds_vary_where_prompts_do_not():
     seeds = {seed: CrossResult({"m": {"j": [float(seed)] * 4}}, {"j": {}}, {}) for seed in range(4)}
-    (cell,) = JUDGE.cross_rewards(seeds)
+    (cell,) = cross_rewards(seeds)
+    theirs = stats.ttest_1samp([0.0, 1.0, 2.0, 3.0], 0).confidence_interval(0.95)
     assert cell.estimate.value == pytest.approx(1.5)
-    assert cell.estimate.low < 1.0 < 2.0 < cell.estimate.high
+    assert (cell.estimate.low, cell.estimate.high) == pytest.approx(tuple(theirs), rel=2e-3)
 
 
 def test_cross_accuracies_are_of_each_judge_on_each_datasets_pairs():
-    cells = {(cell.name, cell.judge): cell.estimate for cell in JUDGE.cross_accuracies(CROSSED)}
+    cells = {(cell.name, cell.judge): cell.estimate for cell in cross_accuracies(CROSSED)}
     assert {key: own.value for key, own in cells.items()} == pytest.approx(
         {
             ("duty", "duty"): 7 / 8,
@@ -108,14 +97,97 @@ def test_cross_accuracies_are_of_each_judge_on_each_datasets_pairs():
     assert [cells[name, "duty"].n for name in ("duty", "virtue")] == [4, 2]
 
 
-def test_pairs_of_one_scenario_are_drawn_together():
-    right = [True] * 3 + [False] * 3
-    apart = CrossResult({}, {"j": {"d": right}}, {"d": [str(i) for i in range(6)]})
-    twins = CrossResult({}, {"j": {"d": right}}, {"d": ["a", "a", "a", "b", "b", "b"]})
-    (lone,), (paired,) = (list(JUDGE.cross_accuracies({0: own})) for own in (apart, twins))
+def test_pairs_of_one_scenario_are_one_cluster():
+    right = [i % 4 < 2 for i in range(40)]
+    apart = CrossResult({}, {"j": {"d": right}}, {"d": [str(i) for i in range(40)]})
+    twins = CrossResult({}, {"j": {"d": right}}, {"d": [str(i // 2) for i in range(40)]})
+    (lone,), (paired,) = (list(cross_accuracies({0: own})) for own in (apart, twins))
     assert lone.estimate.value == paired.estimate.value == 0.5
-    assert (paired.estimate.low, paired.estimate.high) == (0.0, 1.0)
-    assert lone.estimate.low > 0.0
+    # 20 scenarios: 24 with the imagined ones, variance 0.25 / 23, t of 23 degrees 2.068658
+    half = 2.068658 * math.sqrt(0.25 / 23)
+    assert (paired.estimate.low, paired.estimate.high) == pytest.approx(
+        (0.5 - half, 0.5 + half), abs=1e-4
+    )
+    # 40 pairs: 44, 0.25 / 43, 2.016692
+    half = 2.016692 * math.sqrt(0.25 / 43)
+    assert lone.estimate.low == pytest.approx(0.5 - half, abs=1e-4)
+
+
+# --- arms' rewards against the control's
+
+
+def test_rewards_are_compared_with_the_fine_tuned_controls_in_a_family_per_reward_model():
+    draw = np.random.default_rng(1)
+    control = {judge: draw.normal(size=40) for judge in ("duty", "care")}
+    gains = {"duty": {"duty": 1.0, "care": -1.0}, "care": {"duty": 0.0, "care": 0.5}}
+    seeds = {
+        seed: CrossResult(
+            {
+                "base": {judge: [9.0] * 40 for judge in control},
+                "fine-tuned": {judge: list(own) for judge, own in control.items()},
+                **{
+                    arm: {
+                        judge: list(own + gains[arm][judge] + draw.normal(0, 0.3, 40))
+                        for judge, own in control.items()
+                    }
+                    for arm in gains
+                },
+            },
+            {},
+            {},
+        )
+        for seed in range(2)
+    }
+    found = list(reward_comparisons(JUDGE, seeds))
+    assert [(own.benchmark, own.a, own.b) for own in found] == [
+        ("duty", "duty", "fine-tuned"),
+        ("duty", "care", "fine-tuned"),
+        ("care", "duty", "fine-tuned"),
+        ("care", "care", "fine-tuned"),
+    ]
+    assert [own.family for own in found] == ["reward of duty: arms against fine-tuned"] * 2 + [
+        "reward of care: arms against fine-tuned"
+    ] * 2
+    assert {(own.metric, own.items, own.clusters, own.seeds) for own in found} == {
+        ("mean reward", 40, 40, 2)
+    }
+    for own in found:
+        values = [
+            np.mean(seeds[seed].rewards[own.a][own.benchmark]) - control[own.benchmark].mean()
+            for seed in range(2)
+        ]
+        assert own.difference.value == pytest.approx(np.mean(values))
+        assert own.difference.low < own.difference.value < own.difference.high
+    for pair in (found[:2], found[2:]):
+        small, large = sorted(pair, key=lambda own: own.p)
+        assert small.adjusted_p == pytest.approx(min(1.0, 2 * small.p))
+        assert large.adjusted_p == pytest.approx(max(small.adjusted_p, large.p))
+
+
+def test_a_higher_reward_is_better_and_the_base_is_no_arm():
+    draw = np.random.default_rng(2)
+    start = draw.normal(size=60)
+    only = CrossResult(
+        {
+            "base": {"j": list(start)},
+            "fine-tuned": {"j": list(start)},
+            "up": {"j": list(start + draw.normal(1, 0.2, 60))},
+            "down": {"j": list(start - draw.normal(1, 0.2, 60))},
+        },
+        {},
+        {},
+    )
+    found = list(reward_comparisons(JUDGE, {0: only}))
+    assert [(own.a, own.verdict, own.seeds) for own in found] == [
+        ("up", "better", 1), ("down", "worse", 1),
+    ]  # fmt: skip
+
+
+def test_without_the_fine_tuned_control_or_arms_no_rewards_are_compared():
+    arms = CrossResult({"base": {"j": [1.0, 2.0]}, "duty": {"j": [1.0, 3.0]}}, {}, {})
+    controls = CrossResult({"base": {"j": [1.0]}, "fine-tuned": {"j": [1.0]}}, {}, {})
+    for own in (arms, controls):
+        assert list(reward_comparisons(JUDGE, {0: own})) == []
 
 
 # --- steering
@@ -149,7 +221,7 @@ def test_an_arms_end_is_the_checkpoint_that_is_selected(
 ):
     pairs = HeldOutPairs([1.0, 2.0, 0.0], [0.0, 3.0, 0.0], ["a", "a", "b"], [(1, 2)] * 3, [])
     own = steered([0.0, 0.5], "rloo")
-    found = JUDGE.arm(Arm("virtue", 3), pairs, (2.0, -0.5), own, "care", select)
+    found = arm_result(Arm("virtue", 3), pairs, (2.0, -0.5), own, "care", select)
     assert (found.arm, found.seed, found.algorithm) == ("virtue", 3, "rloo")
     assert found.judge == "care"
     assert (found.select, found.step, found.stopped) == (select, step, "KL 9 nats")
@@ -160,7 +232,15 @@ def test_an_arms_end_is_the_checkpoint_that_is_selected(
     assert found.accuracy.value == pytest.approx(1 / 3), "a tie is not right"
     assert (found.normalisation_gain, found.normalisation_bias) == (2.0, -0.5)
     assert found.curve == tuple(own.curve)
-    assert found.gain.low <= gain <= found.gain.high
+    differences = np.array(own.checkpoints[select].rewards) - np.array(own.start)
+    if select == "kl":  # every answer gained the same: how far that goes is not known
+        assert math.isnan(found.gain.low)
+    else:
+        low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+        assert (found.gain.low, found.gain.high) == pytest.approx((low, high), abs=5e-3)
+    # two scenarios, (1 of 2) and (0 of 1)
+    assert found.accuracy.n == 3
+    assert 0 <= found.accuracy.low < 1 / 3 < found.accuracy.high <= 1
 
 
 def test_slopes_of_arms_and_of_their_differences_by_hand():
@@ -173,7 +253,7 @@ def test_slopes_of_arms_and_of_their_differences_by_hand():
         for name, own in rises.items()
         for seed, rise in enumerate(own)
     }
-    found = list(JUDGE.slopes(rises, results))
+    found = list(slopes(JUDGE, rises, results))
     assert [(own.a, own.b) for own in found] == [
         ("duty", ""), ("care", ""), ("pairs", ""), ("duty", "care"),
     ]  # fmt: skip
@@ -198,7 +278,7 @@ def test_differences_in_slope_are_corrected_as_one_family():
         Arm(name, 0): steered([rises[name] * step + own for step, own in enumerate(noise[name])])
         for name in "abc"
     }
-    differing = [own for own in JUDGE.slopes("abc", results) if own.b]
+    differing = [own for own in slopes(JUDGE, "abc", results) if own.b]
     assert [(own.a, own.b) for own in differing] == [("a", "b"), ("a", "c"), ("b", "c")]
     by_p = sorted(differing, key=lambda own: own.slope.p)
     holm: list[float] = []
@@ -214,7 +294,7 @@ def test_arms_are_compared_at_the_steps_that_both_were_measured_at():
         Arm("b", 0): steered([0.0, 0.0, 0.0, 0.0], steps=(0, 2, 4, 6)),
         Arm("short", 0): steered([0.0, 0.0, 5.0], steps=(0, 1, 2)),
     }
-    found = {(own.a, own.b): own for own in JUDGE.slopes(("a", "b", "short"), results)}
+    found = {(own.a, own.b): own for own in slopes(JUDGE, ("a", "b", "short"), results)}
     assert found["a", "b"].slope.value == pytest.approx(10), "0, 0.2, 0.4, 0.6 at 0, 2, 4, 6"
     unknown: SlopeResult = found["a", "short"]
     assert math.isnan(unknown.slope.value)
