@@ -1,9 +1,11 @@
-"""Estimates, differences, families, verdicts: held to scipy, statsmodels, scikit-learn and hand."""
+"""Estimates, differences, families and verdicts, against other implementations and by hand."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,12 +17,14 @@ from sklearn.metrics import matthews_corrcoef
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
+from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import ttost_paired
 
 from ethosteer.maths.metrics import BALANCED, CORRELATION, MEAN, SHARE, Quantity
 from ethosteer.maths.statistics import (
     Clustered,
     Difference,
+    Finding,
     Rules,
     cluster_sums,
     corrected,
@@ -36,446 +40,643 @@ from ethosteer.maths.uncertainty import UNKNOWN, Uncertainty
 from ethosteer.records import Estimate
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def shares(*seeds: list[int] | Floats, groups: list[str] | None = None) -> Clustered:
-    return means([np.asarray(own, dtype=float) for own in seeds], groups, SHARE)
+def shares(*seeds: Floats, groups: list[str] | None = None) -> Clustered:
+    return means(seeds, groups, SHARE)
 
 
-def confusions(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> Floats:
-    return np.column_stack(
-        [
-            (predicted == 1) & (labels == 1),
-            (predicted == 0) & (labels == 0),
-            (predicted == 1) & (labels == 0),
-            (predicted == 0) & (labels == 1),
-        ]
-    ).astype(float)
+def averages(seeds: Sequence[Floats] | Floats, groups: list[str] | None = None) -> Clustered:
+    return means(list(seeds), groups)
+
+
+def answers(right: int, of: int) -> Floats:
+    return np.array([1.0] * right + [0.0] * (of - right))
 
 
 def correlation(
-    labels: NDArray[np.int64], *answers: NDArray[np.int64], groups: list[str] | None = None
+    labels: Ints, *seeds: Ints, groups: list[str] | None = None, quantity: Quantity = CORRELATION
 ) -> Clustered:
-    names = groups or [str(i) for i in range(len(labels))]
-    return cluster_sums([confusions(labels, own) for own in answers], names, CORRELATION)
+    """Predictions of each seed, to be held to ``labels``."""
+    tables = [
+        np.column_stack(
+            [
+                (own == 1) & (labels == 1),
+                (own == 0) & (labels == 0),
+                (own == 1) & (labels == 0),
+                (own == 0) & (labels == 1),
+            ]
+        ).astype(float)
+        for own in seeds
+    ]
+    return cluster_sums(tables, groups or [str(i) for i in range(len(labels))], quantity)
+
+
+def compare(a: Clustered, b: Clustered, swaps: int = 200, seed: int = 0) -> Difference:
+    return paired_difference(a, b, swaps, rng(seed))
+
+
+def alone(difference: Difference, rules: Rules, better: str = "higher") -> Finding:
+    """Judge a family of one."""
+    (found,) = judge_family([difference], better, rules)
+    return found
 
 
 def width(found: Estimate) -> float:
     return found.high - found.low
 
 
+def bounds(found: Estimate) -> tuple[float, float]:
+    return found.low, found.high
+
+
 # --- clusters and pseudo-values
 
 
-def test_parts_are_summed_by_cluster_and_seed():
+def test_parts_are_summed_by_cluster_and_seed_and_values_averaged_over_seeds():
     tables = [np.array([[1.0, 1], [0, 1], [1, 1], [1, 1]]), np.array([[0.0, 1]] * 4)]
     found = cluster_sums(tables, ["twin", "alone", "twin", "other"], SHARE)
-    assert found.sums.tolist() == [[[2, 2], [0, 1], [1, 1]], [[0, 2], [0, 1], [0, 1]]]
+    assert found.sums.tolist() == [
+        [[2, 2], [0, 1], [1, 1]],
+        [[0, 2], [0, 1], [0, 1]],
+    ]
     assert (found.items, found.clusters, found.seeds) == (4, 3, 2)
     assert found.by_seed.tolist() == [0.75, 0.0]
     assert found.value == 3 / 8
 
 
-def test_pseudo_values_of_a_mean_are_the_items_themselves():
-    values = rng(1).normal(size=(2, 9))
-    np.testing.assert_allclose(means(list(values)).pseudo_values, values)
+def test_a_correlation_is_averaged_over_seeds_and_not_taken_of_all_answers_at_once():
+    labels = np.array([1, 1, 0, 0])
+    found = correlation(labels, labels, 1 - labels, np.array([1, 0, 1, 0]))
+    assert found.by_seed.tolist() == [1, -1, 0]
+    assert found.value == 0
 
 
-def test_pseudo_values_of_a_correlation_are_those_of_leaving_out_each_cluster():
-    generator = rng(2)
-    labels, predicted = generator.integers(0, 2, (2, 24))
-    groups = [str(i // 3) for i in range(24)]
-    found = correlation(labels, predicted, groups=groups).pseudo_values
-    whole = matthews_corrcoef(labels, predicted)
-    for cluster in range(8):
-        kept = np.array([i for i in range(24) if i // 3 != cluster])
-        without = matthews_corrcoef(labels[kept], predicted[kept])
-        assert found[0, cluster] == pytest.approx(8 * whole - 7 * without)
+def test_pseudo_values_of_a_mean_are_the_items_own_or_their_equal_clusters_means():
+    values = rng(1).normal(size=(2, 12))
+    assert averages(values).pseudo_values == pytest.approx(values)
+    groups = [str(i // 3) for i in range(12)]
+    by_cluster = values.reshape(2, 4, 3).mean(axis=2)
+    assert averages(values, groups).pseudo_values == pytest.approx(by_cluster)
 
 
-# --- one model
+def test_pseudo_values_of_a_correlation_leave_out_each_cluster_in_turn():
+    draw = rng(2)
+    labels = draw.integers(0, 2, 24)
+    predicted = [np.where(draw.random(24) < 0.75, labels, 1 - labels) for _ in range(2)]
+    groups = np.array([str(i % 9) for i in range(24)])
+    found = correlation(labels, *predicted, groups=list(groups)).pseudo_values
+    for seed, own in enumerate(predicted):
+        whole = matthews_corrcoef(labels, own)
+        for cluster in range(9):
+            kept = groups != str(cluster)
+            without = matthews_corrcoef(labels[kept], own[kept])
+            assert found[seed, cluster] == pytest.approx(9 * whole - 8 * without)
 
 
-def test_the_interval_of_a_mean_is_students():
-    values = rng(3).gamma(1.5, 1.0, 60)
+def test_pseudo_values_vary_as_the_correlation_does():
+    draw = rng(3)
+    labels = draw.integers(0, 2, (400, 150))
+    wrong = draw.random((400, 150)) < 0.3
+    models = [correlation(own, np.where(w, 1 - own, own)) for own, w in zip(labels, wrong)]  # noqa: B905
+    true = np.std([model.value for model in models])
+    own = [stats.sem(model.pseudo_values[0]) for model in models]
+    assert np.mean(own) == pytest.approx(true, rel=0.1)
+
+
+# --- estimates
+
+
+@pytest.mark.parametrize(("right", "of"), [(30, 30), (0, 30), (21, 30), (350, 500), (3, 4)])
+def test_a_shares_interval_is_agresti_and_coulls_with_students_t(right, of):
+    found = estimate(shares(answers(right, of)))
+    assert (found.value, found.n) == (right / of, of)
+    # statsmodels adds z^2 / 2 = 1.92 items of either kind and takes z; ours are 2 of either and t:
+    # 4 items more, their variance over one fewer, t of n + 3 degrees of freedom.
+    middle = (right + 2) / (of + 4)
+    half = stats.t.ppf(0.975, of + 3) * math.sqrt(middle * (1 - middle) / (of + 3))
+    expected = max(0.0, middle - half), min(1.0, middle + half)
+    assert bounds(found) == pytest.approx(expected, abs=1e-4)
+    theirs = proportion_confint(right, of, method="agresti_coull")
+    assert bounds(found) == pytest.approx(theirs, abs=0.4 / of)
+
+
+def test_a_means_interval_is_students():
+    values = rng(4).gamma(1.5, 1.0, 25)
     found = mean_estimate([values])
-    low, high = stats.t.interval(0.95, 59, values.mean(), stats.sem(values))
+    theirs = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert found.value == pytest.approx(values.mean())
-    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-3)
-    assert found.n == 60
+    assert bounds(found) == pytest.approx((theirs.low, theirs.high), rel=1e-4)
+    lower = stats.ttest_1samp(values, 0).confidence_interval(0.8)
+    assert bounds(estimate(averages([values]), 0.8)) == pytest.approx(tuple(lower), rel=1e-4)
 
 
-def test_the_interval_of_a_share_is_that_of_two_more_items_of_either_kind():
-    # 7 of 10 and two more of each: 9 of 14, with Student's t for 14 items
-    found = estimate(shares([1] * 7 + [0] * 3))
-    near = 9 / 14
-    half = stats.t.ppf(0.975, 13) * math.sqrt(near * (1 - near) / 13)
-    assert found.value == 0.7
-    assert (found.low, found.high) == pytest.approx((near - half, near + half), rel=2e-3)
-
-
-def test_all_right_is_not_certain():
-    small, large = estimate(shares([1] * 30)), estimate(shares([1] * 300))
-    assert small.value == large.value == 1.0
-    assert small.high == large.high == 1.0
-    assert 0.8 < small.low < large.low < 1.0
+def test_intervals_stay_within_what_the_quantity_can_be():
+    assert estimate(shares(answers(30, 30))).high == 1.0
+    assert estimate(shares(answers(0, 30))).low == 0.0
+    labels = np.array([1, 0] * 10)
+    nearly = labels.copy()
+    nearly[0] = 0
+    assert estimate(correlation(labels, nearly)).high == 1.0
+    assert mean_estimate([[5.0, 9.0]]).low < 0, "a mean has no bounds"
 
 
 def test_twins_that_agree_count_as_one_item():
-    single = rng(5).normal(size=100)
-    alone = mean_estimate([single])
-    clustered = mean_estimate([np.repeat(single, 2)], [f"pair {i // 2}" for i in range(200)])
-    assert clustered.value == pytest.approx(alone.value)
-    assert clustered.n == 200
-    assert (clustered.low, clustered.high) == pytest.approx((alone.low, alone.high))
-    naive = mean_estimate([np.repeat(single, 2)])
+    single = (rng(5).random(100) < 0.6).astype(float)
+    groups = [f"pair {i // 2}" for i in range(200)]
+    twins = np.repeat(single, 2)
+    own, clustered = estimate(shares(single)), estimate(shares(twins, groups=groups))
+    assert (clustered.value, clustered.n) == (own.value, 200)
+    assert bounds(clustered) == pytest.approx(bounds(own))
+    # without clusters the same 200 items would seem to know sqrt(2) times better
+    naive = estimate(shares(twins))
     assert width(clustered) / width(naive) == pytest.approx(math.sqrt(2), rel=0.02)
 
 
-def test_seeds_that_differ_widen_the_interval_and_equal_seeds_do_not():
+def test_few_clusters_that_are_all_right_are_as_unsure_as_so_few_items():
+    whole = estimate(shares(np.ones(400), groups=[str(i // 20) for i in range(400)]))
+    assert bounds(whole) == pytest.approx(bounds(estimate(shares(np.ones(20)))))
+
+
+def test_seeds_that_differ_widen_the_interval():
     base = (rng(9).random(200) < 0.5).astype(float)
     one, same = estimate(shares(base)), estimate(shares(base, base, base))
-    assert width(same) == pytest.approx(width(one), rel=1e-2)
-    apart = estimate(shares(base, np.ones(200), np.ones(200)))
-    assert width(apart) > 5 * width(one)
-    assert apart.high == 1.0, "a share stays one"
+    assert bounds(same) == pytest.approx(bounds(one), abs=2e-4), "seeds that are all alike"
+    other = np.concatenate([np.ones(30), base[30:]])
+    assert width(estimate(shares(base, other))) > 2 * width(one)
 
 
-@pytest.mark.parametrize(
-    ("model", "value"),
-    [
-        (means([[1.0, 0.0, 1.0]], ["same"] * 3), 2 / 3),
-        (means([[0.4] * 5]), 0.4),
-        (correlation(np.array([0, 1] * 4), np.ones(8, dtype=np.int64)), 0.0),
-    ],
-    ids=["one cluster", "all values alike", "one answer to everything"],
-)
-def test_what_cannot_vary_has_a_value_and_no_interval(model, value):
-    found = estimate(model)
-    assert found.value == pytest.approx(value)
+def test_one_cluster_has_no_interval():
+    for quantity in (MEAN, SHARE):
+        found = mean_estimate([[1.0, 0.0, 1.0]], ["same"] * 3, quantity)
+        assert found.value == pytest.approx(2 / 3)
+        assert math.isnan(found.low) and math.isnan(found.high)
+
+
+def test_an_undefined_metric_has_no_interval():
+    labels = np.ones(6, dtype=np.int64)
+    for quantity in (BALANCED, CORRELATION):
+        found = estimate(correlation(labels, labels, quantity=quantity))
+        assert all(math.isnan(number) for number in (found.value, found.low, found.high))
+    # a class of one item: the correlation is defined, but not without that item
+    lone = np.array([1, 0, 0, 0, 0, 0])
+    found = estimate(correlation(lone, np.array([1, 1, 0, 0, 0, 0])))
+    assert found.value == pytest.approx(matthews_corrcoef(lone, [1, 1, 0, 0, 0, 0]))
     assert math.isnan(found.low) and math.isnan(found.high)
 
 
-def test_an_undefined_metric_has_neither():
-    labels = np.ones(6, dtype=np.int64)
-    names = [str(i) for i in range(6)]
-    for quantity in (BALANCED, CORRELATION):
-        found = estimate(cluster_sums([confusions(labels, labels)], names, quantity))
-        assert all(math.isnan(number) for number in (found.value, found.low, found.high))
+def test_a_mean_whose_items_are_all_alike_has_no_interval_and_a_share_has():
+    found = mean_estimate([[0.5] * 30])
+    assert found.value == 0.5
+    assert math.isnan(found.low)
+    # 32 of 34: 0.941176, variance 0.941176 * 0.058824 / 33 = 0.00167769, t of 33 degrees 2.034515
+    whole = estimate(shares(np.ones(30)))
+    assert bounds(whole) == pytest.approx((0.941176 - 2.034515 * 0.0409596, 1.0), abs=1e-4)
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.integers(0, 5), min_size=2, max_size=30), st.randoms(use_true_random=False))
-def test_the_order_of_items_does_not_matter(values, random):
+@given(
+    st.lists(st.integers(0, 5), min_size=4, max_size=30),
+    st.randoms(use_true_random=False),
+    st.sampled_from([MEAN, SHARE]),
+)
+def test_the_order_of_items_does_not_matter(values, random, quantity):
+    if quantity.share:
+        values = [value % 2 for value in values]
     groups = [str(i % 4) for i in range(len(values))]
-    order = list(range(len(values)))
-    random.shuffle(order)
-    plain = mean_estimate([np.array(values, dtype=float)], groups)
-    moved = mean_estimate(
-        [np.array([values[i] for i in order], dtype=float)], [groups[i] for i in order]
-    )
-    np.testing.assert_allclose(
-        [moved.value, moved.low, moved.high], [plain.value, plain.low, plain.high], atol=1e-9
-    )
+    order = random.sample(range(len(values)), len(values))
+    plain = mean_estimate([values], groups, quantity)
+    shuffled = mean_estimate([[values[i] for i in order]], [groups[i] for i in order], quantity)
+    numbers = [(own.value, own.low, own.high) for own in (shuffled, plain)]
+    assert numbers[0] == pytest.approx(numbers[1], nan_ok=True)
 
 
-# --- paired differences
+# --- paired differences: intervals
 
 
-def test_the_interval_of_a_mean_difference_is_the_paired_t_interval():
-    generator = rng(12)
-    a = generator.normal(size=80)
-    b = 0.9 * a + generator.normal(0.1, 0.3, size=80)
-    found = paired_difference(means([a]), means([b]), 200, rng(13))
-    theirs = stats.ttest_rel(a, b).confidence_interval()
+@pytest.mark.parametrize(
+    ("both", "only_a", "only_b", "neither"), [(20, 10, 3, 7), (10, 0, 0, 10), (0, 9, 0, 0)]
+)
+def test_a_paired_difference_of_shares_is_bonett_and_prices(both, only_a, only_b, neither):
+    a = np.array([1.0] * both + [1.0] * only_a + [0.0] * only_b + [0.0] * neither)
+    b = np.array([1.0] * both + [0.0] * only_a + [1.0] * only_b + [0.0] * neither)
+    n = both + only_a + only_b + neither
+    found = compare(shares(a), shares(b))
+    assert found.estimate.value == pytest.approx((only_a - only_b) / n)
+    # Laplace estimates of both kinds of disagreement; n + 1 and t of n + 1 in place of n + 2 and z
+    p12, p21 = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
+    variance = (p12 + p21 - (p12 - p21) ** 2) / (n + 1)
+    half = stats.t.ppf(0.975, n + 1) * math.sqrt(variance)
+    expected = (p12 - p21 - half, min(1.0, p12 - p21 + half))
+    assert found.centre == pytest.approx(p12 - p21)
+    assert bounds(found.estimate) == pytest.approx(expected, abs=1e-4)
+
+
+def test_bonett_and_prices_formula_by_hand():
+    # 40 items, 10 to 3: (11 - 4) / 42 = 1/6 and variance (15/42 - 1/36) / 41 = 0.00803330;
+    # t of 41 degrees 2.019541, times the root 0.0896287: 0.181009
+    a = np.array([1.0] * 10 + [0.0] * 3 + [1.0] * 27)
+    b = np.array([0.0] * 10 + [1.0] * 3 + [1.0] * 27)
+    found = compare(shares(a), shares(b))
+    assert bounds(found.estimate) == pytest.approx((-0.014342, 0.347676), abs=1e-4)
+
+
+def test_the_interval_of_a_difference_of_means_is_the_paired_t():
+    draw = rng(12)
+    a = draw.normal(size=80)
+    b = 0.9 * a + draw.normal(0.1, 0.3, size=80)
+    found = compare(averages([a]), averages([b]))
+    theirs = stats.ttest_rel(a, b).confidence_interval(0.95)
     assert found.estimate.value == pytest.approx(np.mean(a - b))
-    assert (found.estimate.low, found.estimate.high) == pytest.approx(
-        (theirs.low, theirs.high), rel=1e-3
-    )
-    unpaired = math.hypot(np.std(a, ddof=1), np.std(b, ddof=1)) / math.sqrt(80)
-    assert found.error.standard_error < 0.4 * unpaired, "pairing is what makes it narrow"
+    assert bounds(found.estimate) == pytest.approx((theirs.low, theirs.high), rel=1e-4)
+    # pairing is what makes it narrow
+    assert found.error.standard_error < 0.4 * math.hypot(stats.sem(a), stats.sem(b))
 
 
-def test_the_interval_of_two_shares_is_bonetts_and_prices_by_hand():
-    # 15 items right in a alone, 5 in b alone, 80 alike. With one more of each: 16, 6 of 102;
-    # difference 10 / 102, its variance (22 / 102 - (10 / 102)^2) / 102, here over 101 and with t
-    a = shares([1] * 15 + [0] * 5 + [1] * 40 + [0] * 40)
-    b = shares([0] * 15 + [1] * 5 + [1] * 40 + [0] * 40)
-    found = paired_difference(a, b, 200, rng())
-    centre = 10 / 102
-    half = stats.t.ppf(0.975, 101) * math.sqrt((22 / 102 - centre**2) / 101)
-    assert found.estimate.value == pytest.approx(0.1)
-    assert found.centre == pytest.approx(centre)
-    assert (found.estimate.low, found.estimate.high) == pytest.approx(
-        (centre - half, centre + half), rel=2e-3
-    )
-    # McNemar: 2 P(X <= 5), X of 20 fair coins = 2 (1 + 20 + 190 + 1140 + 4845 + 15504) / 2^20
-    assert found.p == pytest.approx(2 * 21700 / 2**20)
+def test_arms_with_as_many_seeds_are_paired_seed_by_seed():
+    values, draw = rng(6).normal(size=40), rng(7)
+    good, bad = values + 0.5, values - 0.5
+    noise = draw.normal(scale=0.1, size=(4, 40))
+    together = compare(averages([good + noise[0], bad + noise[1]]), averages([good, bad]))
+    crossed = compare(averages([good + noise[0], bad + noise[1]]), averages([bad, good]))
+    assert together.estimate.value == pytest.approx(crossed.estimate.value)
+    assert width(crossed.estimate) > 10 * width(together.estimate)
 
 
-def test_equal_answers_prove_no_equality_but_more_of_them_come_nearer():
-    few, many = ([1, 0] * 10, [1, 0] * 500)
-    small = paired_difference(shares(few), shares(few), 200, rng())
-    large = paired_difference(shares(many), shares(many), 200, rng())
-    assert small.estimate.value == large.estimate.value == 0.0
-    assert small.p == large.p == 1.0
-    assert width(small.estimate) > 10 * width(large.estimate) > 0
-    assert small.equivalence_p(0.05) > 0.05 > large.equivalence_p(0.05)
+def test_a_control_with_one_seed_stands_as_it_is():
+    draw = rng(8)
+    arm = draw.normal(size=(3, 30)) + np.array([[0.0], [0.3], [0.9]])
+    control = draw.normal(size=(1, 30))
+    found = compare(averages(arm), averages(control))
+    assert found.estimate.value == pytest.approx(arm.mean() - control.mean())
+    own = compare(averages(arm - control), averages(np.zeros((1, 30))))
+    assert bounds(found.estimate) == pytest.approx(bounds(own.estimate))
+    assert (found.error.seed_df, found.error.item_df) == (2, 29)
 
 
-def test_equal_correlations_tell_nothing():
-    labels, predicted = rng(4).integers(0, 2, (2, 40))
-    model = correlation(labels, predicted)
-    found = paired_difference(model, model, 200, rng())
-    assert found.estimate.value == 0.0
-    assert found.p == 1.0
-    assert all(map(math.isnan, (found.estimate.low, found.estimate.high, found.equivalence_p(0.5))))
-    (judged,) = judge_family([found], "higher", Rules(margin=0.5))
-    assert judged.verdict == "undecided"
+def test_other_numbers_of_seeds_than_one_are_not_paired():
+    draw = rng(9)
+    a, b = draw.normal(size=(2, 50)), draw.normal(size=(5, 50))
+    found = compare(averages(a), averages(b))
+    assert found.error.seed_df == 1
+    of_seeds = stats.sem(a.mean(axis=1)) ** 2 + stats.sem(b.mean(axis=1)) ** 2
+    assert found.error.seeds == pytest.approx(of_seeds)
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60))
-def test_mcnemar_is_statsmodels_exact_test(answers):
-    a, b = (np.array(own) for own in zip(*answers, strict=True))
-    table = [[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]]
-    expected = statsmodels_mcnemar(table, exact=True).pvalue if np.sum(a ^ b) else 1.0
-    assert mcnemar(a, b) == pytest.approx(expected)
-    found = paired_difference(shares(a.astype(float)), shares(b.astype(float)), 200, rng())
-    assert found.p == mcnemar(a, b)
+def test_models_of_different_items_cannot_be_paired():
+    with pytest.raises(ValueError, match="same items"):
+        compare(shares(np.ones(4)), shares(np.ones(5)))
+    with pytest.raises(ValueError, match="same clusters"):
+        compare(shares(np.ones(4)), shares(np.ones(4), groups=list("aabb")))
+
+
+# --- paired differences: p
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(10, 3), (3, 10), (6, 6), (1, 0), (0, 0), (12, 1)])
+def test_p_of_single_items_is_mcnemars_exact(only_a, only_b):
+    a = np.array([1.0] * only_a + [0.0] * only_b + [1.0, 0.0, 1.0])
+    b = np.array([0.0] * only_a + [1.0] * only_b + [1.0, 0.0, 1.0])
+    theirs = statsmodels_mcnemar([[2, only_a], [only_b, 1]], exact=True).pvalue
+    assert mcnemar(a > 0, b > 0) == pytest.approx(theirs)
+    assert compare(shares(a), shares(b), swaps=1).p == pytest.approx(theirs), "no swaps are drawn"
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.4, 1.0])
 def test_p_of_a_mean_is_scipys_exact_paired_permutation_test(shift):
-    generator = rng(15)
-    a, b = generator.normal(shift, 1, 9), generator.normal(0, 1, 9)
+    draw = rng(15)
+    a, b = draw.normal(shift, 1, 9), draw.normal(0, 1, 9)
     exact = stats.permutation_test(  # all 2^9 swaps, since more were asked for
         (a, b),
         lambda x, y: np.mean(x) - np.mean(y),
         permutation_type="samples",
         n_resamples=10_000,
     ).pvalue
-    found = paired_difference(means([a]), means([b]), 20_000, rng(16)).p
+    found = compare(averages([a]), averages([b]), 20_000, 16).p
     assert found == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 20_000) + 1e-4)
 
 
-def test_p_of_a_correlation_is_that_of_all_swaps_counted_out():
-    generator = rng(17)
+@pytest.mark.parametrize("quantity", [CORRELATION, SHARE], ids=["mcc", "clustered share"])
+def test_p_of_clusters_is_that_of_all_swaps_counted_out(quantity):
+    draw = rng(17)
     groups = np.array(["a", "a", "b", "b", "c", "d", "e", "f", "g", "h"])
-    labels = generator.integers(0, 2, 10)
-    a = np.where(generator.random(10) < 0.85, labels, 1 - labels)
-    b = generator.integers(0, 2, 10)
-    observed = abs(matthews_corrcoef(labels, a) - matthews_corrcoef(labels, b))
+    labels = draw.integers(0, 2, 10)
+    a = np.where(draw.random(10) < 0.85, labels, 1 - labels)
+    b = draw.integers(0, 2, 10)
+
+    def metric(predicted: Ints) -> float:
+        if quantity.share:
+            return float(np.mean(predicted == labels))
+        return float(matthews_corrcoef(labels, predicted))
+
+    def model(predicted: Ints) -> Clustered:
+        if quantity.share:
+            return shares((predicted == labels).astype(float), groups=list(groups))
+        return correlation(labels, predicted, groups=list(groups))
+
+    observed = abs(metric(a) - metric(b))
     extreme = []
     for swapped in itertools.product([False, True], repeat=8):
         swap = np.array([swapped["abcdefgh".index(name)] for name in groups])
-        x, y = np.where(swap, b, a), np.where(swap, a, b)
-        moved = abs(matthews_corrcoef(labels, x) - matthews_corrcoef(labels, y))
+        moved = abs(metric(np.where(swap, b, a)) - metric(np.where(swap, a, b)))
         extreme.append(moved >= observed - 1e-12)
     exact = float(np.mean(extreme))
-    assert 0.02 < exact < 0.9, "a case that can tell"
-    names = list(groups)
-    found = paired_difference(
-        correlation(labels, a, groups=names), correlation(labels, b, groups=names), 20_000, rng(18)
-    ).p
+    assert 0.02 < exact < 0.9  # a case that can tell
+    found = compare(model(a), model(b), 20_000, 18).p
     assert found == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 20_000) + 1e-4)
 
 
+def test_the_smallest_p_of_swaps_is_one_over_all_draws():
+    assert compare(averages([np.ones(60)]), averages([np.zeros(60)]), 199).p == 1 / 200
+
+
+def test_swaps_that_leave_a_metric_undefined_count_as_extreme():
+    # either model answers one half of the items only, and its correlation is of that half; a swap
+    # of the fourth cluster takes its only 1-labelled item from one of them
+    labels = np.array([1, 0, 0, 1, 0, 0])
+    a, b = np.array([1, 0, 0, 9, 9, 9]), np.array([9, 9, 9, 0, 0, 1])
+    found = compare(correlation(labels, a), correlation(labels, b), 4000)
+    outcomes = []
+    for swapped in itertools.product([False, True], repeat=6):
+        x, y = np.where(swapped, b, a), np.where(swapped, a, b)
+        sides = [(labels[z < 9], z[z < 9]) for z in (x, y)]
+        if any(len(set(seen)) < 2 for seen, _ in sides):
+            outcomes.append(True)
+        else:
+            moved = abs(matthews_corrcoef(*sides[0]) - matthews_corrcoef(*sides[1]))
+            outcomes.append(moved >= 1.5 - 1e-12)
+    assert found.estimate.value == pytest.approx(1.5)
+    assert found.p == pytest.approx(np.mean(outcomes), abs=0.03)
+
+
 def test_twins_swap_together():
-    generator = rng(19)
-    a = (generator.random(20) < 0.7).astype(float)
-    b = (generator.random(20) < 0.4).astype(float)
+    draw = rng(19)
+    a, b = draw.normal(0.3, 1, 20), draw.normal(0.0, 1, 20)
     groups = [str(i // 2) for i in range(40)]
-    twins = paired_difference(
-        shares(np.repeat(a, 2), groups=groups),
-        shares(np.repeat(b, 2), groups=groups),
-        20_000,
-        rng(20),
-    )
-    single = mcnemar(a > 0, b > 0)
-    assert twins.p == pytest.approx(single, abs=0.02)
-    assert mcnemar(np.repeat(a, 2) > 0, np.repeat(b, 2) > 0) < 0.5 * single
+    single = compare(averages([a]), averages([b]), 2000, 20)
+    twice = [np.repeat(own, 2) for own in (a, b)]
+    twins = compare(averages(twice[:1], groups), averages(twice[1:], groups), 2000, 20)
+    assert twins.p == single.p
+    assert twins.error.standard_error == pytest.approx(single.error.standard_error)
+    naive = compare(averages(twice[:1]), averages(twice[1:]), 2000, 20)
+    assert naive.p < single.p
+
+
+def test_with_seeds_p_is_where_the_interval_reaches_0():
+    draw = rng(21)
+    a, b = draw.normal(0.6, 1, (3, 40)) + draw.normal(size=(3, 1)) / 5, draw.normal(size=(3, 40))
+    found = compare(averages(a), averages(b), swaps=1)
+    assert 0.001 < found.p < 0.5
+    level = 1 - found.p
+    touching = paired_difference(averages(a), averages(b), 1, rng(), level).estimate
+    assert min(map(abs, bounds(touching))) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_same_answers_from_every_seed_are_judged_by_items_alone():
+    draw = rng(22)
+    a, b = draw.normal(0.4, 1, 30), draw.normal(0, 1, 30)
+    found = compare(averages([a] * 3), averages([b] * 3))
+    assert found.p == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=0.01)
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(0, 10_000), st.integers(1, 3))
-def test_turning_the_comparison_round_turns_the_sign_and_nothing_else(seed, seeds):
-    labels = rng(seed).integers(0, 2, 20)
-    groups = list("abcde" * 4)
-    a, b = (
-        correlation(labels, *rng(seed + 1 + i).integers(0, 2, (seeds, 20)), groups=groups)
-        for i in range(2)
+@given(
+    st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 3), st.sampled_from(["mcc", "share"])
+)
+def test_turning_the_comparison_round_turns_the_sign_and_nothing_else(seed, of_a, of_b, kind):
+    draw = rng(seed)
+    labels, groups = np.array([0, 1] * 10), list("abcde" * 4)
+    a, b = ([draw.integers(0, 2, 20) for _ in range(count)] for count in (of_a, of_b))
+    if kind == "mcc":
+        first, second = (correlation(labels, *own, groups=groups) for own in (a, b))
+    else:
+        first, second = (
+            shares(*(each.astype(np.float64) for each in own), groups=groups) for own in (a, b)
+        )
+    there, back = compare(first, second), compare(second, first)
+    assert back.p == pytest.approx(there.p, nan_ok=True)
+    assert back.centre == pytest.approx(-there.centre)
+    assert back.estimate.value == pytest.approx(-there.estimate.value)
+    numbers = [back.estimate.low, back.estimate.high, back.error.standard_error]
+    expected = [-there.estimate.high, -there.estimate.low, there.error.standard_error]
+    assert numbers == pytest.approx(expected, nan_ok=True)
+
+
+# --- what cannot be known
+
+
+def test_identical_shares_are_the_better_known_to_be_equal_the_more_items():
+    found = [compare(shares(answers(n // 2, n)), shares(answers(n // 2, n))) for n in (10, 40, 160)]
+    assert [own.estimate.value for own in found] == [0, 0, 0]
+    assert [own.p for own in found] == [1, 1, 1]
+    widths = [width(own.estimate) for own in found]
+    # of all n + 2 items 1 and -1 differ: variance 2 / (n + 2) / (n + 1)
+    expected = [
+        2 * stats.t.ppf(0.975, n + 1) * math.sqrt(2 / (n + 2) / (n + 1)) for n in (10, 40, 160)
+    ]
+    assert widths == pytest.approx(expected, rel=1e-3)
+    verdicts = [alone(own, Rules(margin=0.05)).verdict for own in found]
+    assert verdicts == ["undecided", "undecided", "equivalent"]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_of_identical_correlations_and_means_nothing_is_known(seeds):
+    draw = rng(23)
+    labels, predicted = draw.integers(0, 2, 50), draw.integers(0, 2, (seeds, 50))
+    for model in (correlation(labels, *predicted), averages(predicted.astype(float))):
+        found = compare(model, model)
+        assert found.estimate.value == 0
+        assert all(math.isnan(bound) for bound in bounds(found.estimate))
+        # swapping equal answers changes nothing; of seeds that differ by nothing there is no p
+        assert found.p == 1.0 if seeds == 1 else math.isnan(found.p)
+        judged = alone(found, Rules(margin=0.5, effect=0.1))
+        assert judged.verdict == "undecided"
+        assert math.isnan(judged.equivalence_p)
+        assert math.isnan(judged.smallest_detectable)
+        assert math.isnan(judged.clusters_needed)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_one_cluster_has_a_difference_and_nothing_else(seeds):
+    groups = ["same"] * 300
+    a, b = (shares(*[answers(right, 300)] * seeds, groups=groups) for right in (150, 151))
+    found = compare(a, b)
+    assert found.estimate.value == pytest.approx(-1 / 300)
+    assert math.isnan(found.estimate.low) and math.isnan(found.p)
+    assert alone(found, Rules(margin=0.1)).verdict == "undecided"
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_an_undefined_difference_is_undecided(seeds):
+    labels = np.ones(6, dtype=np.int64)
+    a, b = correlation(labels, *[labels] * seeds), correlation(labels, *[1 - labels] * seeds)
+    found = compare(a, b)
+    assert math.isnan(found.estimate.value) and math.isnan(found.p)
+    judged = alone(found, Rules(margin=0.1))
+    assert math.isnan(judged.adjusted_p)
+    assert judged.verdict == "undecided"
+
+
+# --- equivalence and power
+
+
+@pytest.mark.parametrize("margin", [0.1, 0.3, 0.8])
+def test_equivalence_of_means_is_statsmodels_two_one_sided_tests(margin):
+    draw = rng(24)
+    a = draw.normal(0.1, 0.5, 40)
+    b = draw.normal(0.0, 0.5, 40)
+    theirs, _, _ = ttost_paired(a, b, -margin, margin)
+    assert compare(averages([a]), averages([b])).equivalence_p(margin) == pytest.approx(
+        theirs, rel=2e-3
     )
-    there, back = paired_difference(a, b, 200, rng(1)), paired_difference(b, a, 200, rng(1))
-    assert back.p == pytest.approx(there.p)
-    assert back.estimate.value == -there.estimate.value
-    assert back.estimate.low == pytest.approx(-there.estimate.high, nan_ok=True)
-    assert back.estimate.high == pytest.approx(-there.estimate.low, nan_ok=True)
-
-
-def test_with_seeds_p_is_of_items_and_seeds_together():
-    # every seed of the arm is better on every item, but by how much is its own luck
-    items = rng(24).normal(size=50)
-    arm = means([items + shift for shift in (0.1, 0.9, 2.0)])
-    found = paired_difference(arm, means([items]), 5000, rng())
-    assert found.estimate.value == pytest.approx(1.0)
-    # the items do not vary at all, so it is the t-test of three shifts
-    assert found.p == pytest.approx(stats.ttest_1samp([0.1, 0.9, 2.0], 0).pvalue, rel=5e-3)
-    one = paired_difference(
-        means([items + 1.0]), means([items + rng(1).normal(0, 0.1, 50)]), 5000, rng()
+    assert compare(averages([b]), averages([a])).equivalence_p(margin) == pytest.approx(
+        theirs, rel=2e-3
     )
-    assert one.p < 0.001 < 0.05 < found.p
 
 
-def test_arms_of_the_same_seeds_are_paired_seed_by_seed():
-    noise = rng(25).normal(size=(2, 3, 30))
-    luck = np.array([[-5.0], [0.0], [5.0]])
-    a, b = means(list(noise[0] + luck)), means(list(noise[1] + luck))
-    paired = paired_difference(a, b, 200, rng())
-    assert paired.error.seeds < 0.1, "what the seeds have in common is no difference"
-    other = means([*(noise[1] + luck), noise[1, 0]])
-    assert paired_difference(a, other, 200, rng()).error.seeds > 5
+def known(items: float, item_df: float, seeds: float = 0.0, seed_df: float = 0.0) -> Difference:
+    """A difference of 0 with a given error."""
+    return Difference(Estimate(0, 0, 0, 1), 1.0, 0.0, Uncertainty(items, item_df, seeds, seed_df))
 
 
-def test_models_of_different_items_cannot_be_paired():
-    with pytest.raises(ValueError, match="same items"):
-        paired_difference(means([np.ones(4)]), means([np.ones(5)]), 200, rng())
+@pytest.mark.parametrize("alpha", [0.05, 0.0125])
+@pytest.mark.parametrize("n", [10, 40, 500])
+def test_the_smallest_detectable_effect_is_that_of_the_t_tests_power(n, alpha):
+    theirs = TTestPower().solve_power(nobs=n, alpha=alpha, power=0.8)
+    found = known(1 / n, n - 1).smallest_detectable(alpha)
+    assert found == pytest.approx(theirs, rel=1e-3)
+    better = TTestPower().solve_power(nobs=n, alpha=alpha, power=0.95)
+    assert known(1 / n, n - 1).smallest_detectable(alpha, 0.95) == pytest.approx(better, rel=1e-3)
 
 
-def test_one_cluster_has_a_difference_but_neither_interval_nor_p():
-    groups = ["same"] * 3
-    a, b = means([np.arange(3.0)], groups), means([np.zeros(3)], groups)
-    found = paired_difference(a, b, 200, rng())
-    assert found.estimate.value == 1.0
-    assert all(map(math.isnan, (found.estimate.low, found.estimate.high, found.p)))
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_of_seeds_alone_the_smallest_detectable_effect_has_its_power(seeds):
+    found = known(1e-12, 99, 1 / seeds, seeds - 1).smallest_detectable(0.05)
+    assert TTestPower().power(found, nobs=seeds, alpha=0.05) == pytest.approx(0.8, abs=0.002)
 
 
-# --- families, power, verdicts
+@pytest.mark.parametrize("effect", [0.2, 0.5, 1.0])
+def test_the_clusters_needed_are_the_fewest_of_the_t_test(effect):
+    theirs = TTestPower().solve_power(effect_size=effect, alpha=0.05, power=0.8)
+    # what 30 clusters of sd 1 know; the fewest whole number, which the search may miss by one
+    found = known(1 / 30, 29).clusters_needed(effect, 0.05)
+    assert math.ceil(theirs) <= found <= math.ceil(theirs) + 1
+    assert known(1 / 30, 29).clusters_needed(-effect, 0.05) == found
 
 
-@settings(deadline=None, max_examples=8)  # statsmodels collects garbage at every call, slowly
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-@pytest.mark.parametrize(("ours", "theirs"), [("holm", "holm"), ("bh", "fdr_bh")])
-def test_corrections_are_statsmodels(ours, theirs, p_values):
-    expected = multipletests(p_values, method=theirs)[1]
-    assert corrected(p_values, ours) == pytest.approx(list(expected), abs=1e-12)
+def test_no_number_of_items_makes_up_for_seeds_that_differ_too_much():
+    apart = known(0.09, 99, 0.09, 2)
+    least = known(1e-12, 99, 0.09, 2).smallest_detectable(0.05)
+    assert apart.clusters_needed(0.95 * least, 0.05) == math.inf
+    enough = apart.clusters_needed(1.05 * least, 0.05)
+    assert 100 < enough < math.inf
+    more = replace(apart, error=apart.error.with_clusters(enough))
+    assert more.smallest_detectable(0.05) == pytest.approx(1.05 * least, rel=0.01)
+
+
+def test_of_an_unknown_error_no_power_is_known():
+    unknown = Difference(Estimate(0, 0, 0, 1), 1.0, 0.0, UNKNOWN)
+    assert math.isnan(unknown.smallest_detectable(0.05))
+    assert math.isnan(unknown.clusters_needed(0.1, 0.05))
+    assert math.isnan(unknown.equivalence_p(0.1))
+
+
+# --- families
 
 
 def test_holm_by_hand():
     # sorted 0.005 * 4, 0.01 * 3, 0.03 * 2, 0.04 * 1 = 0.02, 0.03, 0.06, 0.04; never falling: 0.06
     assert corrected([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert corrected([0.6, 0.7]) == [1.0, 1.0]
 
 
-def test_what_has_no_p_is_left_out_of_the_family():
-    for correction in ("holm", "bh"):
-        found = corrected([0.01, math.nan, 0.04], correction)
-        assert (found[0], found[2]) == pytest.approx((0.02, 0.04))
-        assert math.isnan(found[1])
-        assert corrected([], correction) == []
-        assert math.isnan(corrected([math.nan], correction)[0])
+def test_benjamini_and_hochberg_by_hand():
+    # sorted 0.005 * 4 / 1, 0.01 * 4 / 2, 0.03 * 4 / 3, 0.04 = 0.02, 0.02, 0.04, 0.04
+    found = corrected([0.01, 0.04, 0.03, 0.005], "bh")
+    assert found == pytest.approx([0.02, 0.04, 0.04, 0.02])
 
 
-@pytest.mark.parametrize("margin", [0.1, 0.3, 0.6])
-def test_equivalence_is_statsmodels_two_one_sided_tests(margin):
-    generator = rng(26)
-    b = generator.normal(size=40)
-    a = b + generator.normal(0.1, 0.5, size=40)
-    found = paired_difference(means([a]), means([b]), 200, rng())
-    assert found.equivalence_p(margin) == pytest.approx(
-        ttost_paired(a, b, -margin, margin)[0], rel=5e-3
+@pytest.mark.parametrize(("ours", "theirs"), [("holm", "holm"), ("bh", "fdr_bh")])
+def test_corrections_are_statsmodels(ours, theirs):
+    draw = rng(25)
+    for count in (1, 2, 5, 13):
+        p = draw.random(count) ** 3
+        p[0] = p[-1]  # a tie
+        assert corrected(list(p), ours) == pytest.approx(multipletests(p, method=theirs)[1])
+
+
+@pytest.mark.parametrize("correction", ["holm", "bh"])
+def test_what_has_no_p_is_no_member_of_its_family(correction):
+    found = corrected([0.01, math.nan, 0.04], correction)
+    assert [found[0], found[2]] == pytest.approx(corrected([0.01, 0.04], correction))
+    assert math.isnan(found[1])
+    assert corrected([], correction) == []
+    assert math.isnan(corrected([math.nan], correction)[0])
+
+
+def test_a_family_is_corrected_as_one():
+    draw = rng(26)
+    control = draw.normal(size=60)
+    arms = [control + draw.normal(shift, 1, 60) for shift in (0.0, 0.35, 0.9)]
+    differences = [compare(averages([arm]), averages([control]), 2000) for arm in arms]
+    rules = Rules(alpha=0.03, margin=0.4, effect=0.5)
+    found = judge_family(differences, "higher", rules)
+    p = [own.p for own in differences]
+    assert [own.adjusted_p for own in found] == pytest.approx(multipletests(p, method="holm")[1])
+    equal = [ttost_paired(arm, control, -0.4, 0.4)[0] for arm in arms]
+    assert [own.equivalence_p for own in found] == pytest.approx(
+        multipletests(equal, method="holm")[1], rel=2e-3
     )
-
-
-def with_error(error: Uncertainty, value: float = 0.0) -> Difference:
-    half = error.quantile(0.975)
-    return Difference(Estimate(value, value - half, value + half, 99), 0.5, value, error)
-
-
-def test_the_smallest_detectable_difference_is_that_of_statsmodels_power():
-    for items, sd in ((30, 0.5), (400, 1.0)):
-        found = with_error(Uncertainty(sd**2 / items, items - 1.0)).smallest_detectable(0.05)
-        theirs = TTestPower().solve_power(nobs=items, alpha=0.05, power=0.8) * sd
-        assert found == pytest.approx(theirs, rel=0.01)
-    # by hand, with as many items as make t normal: z(.995) + z(.9) = 2.575829 + 1.281552
-    many = with_error(Uncertainty(1e-4, 1e6))
-    assert many.smallest_detectable(0.01, 0.9) == pytest.approx(0.03857381, rel=1e-3)
-
-
-def test_the_clusters_that_an_effect_needs_are_those_of_statsmodels_power():
-    error = Uncertainty(0.25 / 50, 49.0)  # 50 items of sd 0.5
-    found = with_error(error).clusters_needed(0.1, 0.05)
-    theirs = TTestPower().solve_power(effect_size=0.1 / 0.5, alpha=0.05, power=0.8)
-    assert found == pytest.approx(theirs, rel=0.01)
-    enough = with_error(error.with_clusters(found)).smallest_detectable(0.05)
-    short = with_error(error.with_clusters(found - 1)).smallest_detectable(0.05)
-    assert enough <= 0.1 < short
-
-
-def test_no_number_of_items_makes_up_for_seeds_that_differ():
-    apart = with_error(Uncertainty(0.005, 49.0, 0.02, 2.0))
-    assert apart.clusters_needed(0.05, 0.05) == math.inf
-    assert math.isfinite(
-        with_error(Uncertainty(0.005, 49.0, 1e-6, 2.0)).clusters_needed(0.05, 0.05)
-    )
-    assert math.isnan(with_error(UNKNOWN).clusters_needed(0.05, 0.05))
-
-
-def test_a_family_is_corrected_together_and_judged_at_its_strictest_step():
-    noise = rng(27).normal(size=(3, 60))
-    control = means([noise[0]])
-    arms = [means([noise[0] + 0.9 + 0.1 * noise[1]]), means([noise[0] + 0.02 * noise[2]])]
-    differences = [paired_difference(arm, control, 999, rng()) for arm in arms]
-    rules = Rules(margin=0.3, effect=0.1)
-    first, second = judge_family(differences, "higher", rules)
-    assert first.adjusted_p == pytest.approx(2 * differences[0].p)
-    assert (first.verdict, second.verdict) == ("better", "equivalent")
-    assert second.equivalence_p == pytest.approx(2 * differences[1].equivalence_p(0.3))
-    assert first.smallest_detectable == differences[0].smallest_detectable(0.025)
-    assert first.clusters_needed == differences[0].clusters_needed(0.1, 0.025)
-    lower, _ = judge_family(differences, "lower", rules)
-    assert lower.verdict == "worse"
-    plain, _ = judge_family(differences, "higher", Rules())
-    assert math.isnan(plain.equivalence_p) and math.isnan(plain.clusters_needed)
+    for own, arm in zip(found, arms, strict=True):
+        # Holm's first step of three is at a third of alpha
+        spread = np.std(arm - control, ddof=1)
+        least = TTestPower().solve_power(nobs=60, alpha=0.01, power=0.8) * spread
+        assert own.smallest_detectable == pytest.approx(least, rel=1e-3)
+        needed = TTestPower().solve_power(effect_size=0.5 / spread, alpha=0.01, power=0.8)
+        assert math.ceil(needed) <= own.clusters_needed <= math.ceil(needed) + 1
+    assert [own.difference for own in found] == differences
+    by_bh = judge_family(differences, "higher", replace(rules, correction="bh"))
+    assert [own.adjusted_p for own in by_bh] == pytest.approx(multipletests(p, method="fdr_bh")[1])
+    assert found[2].verdict == "better"
     assert judge_family([], "higher", rules) == []
 
 
+def test_without_a_margin_or_effect_there_is_neither_equivalence_nor_a_number_of_clusters():
+    found = alone(compare(shares(answers(9, 400)), shares(answers(9, 400))), Rules())
+    assert math.isnan(found.equivalence_p) and math.isnan(found.clusters_needed)
+    assert found.verdict == "undecided"
+
+
 UP, DOWN = Estimate(0.10, 0.02, 0.18, 99), Estimate(-0.10, -0.18, -0.02, 99)
-WIDE = Estimate(0.01, -0.09, 0.11, 99)
-UNSURE = Estimate(0.01, math.nan, math.nan, 99)
+ACROSS = Estimate(0.10, -0.01, 0.21, 99)
+NOTHING = Estimate(0.01, math.nan, math.nan, 99)
 
 
 @pytest.mark.parametrize(
-    ("difference", "p", "equivalence", "better", "expected"),
+    ("difference", "p", "equal", "better", "expected"),
     [
         (UP, 0.01, math.nan, "higher", "better"),
         (DOWN, 0.01, math.nan, "higher", "worse"),
         (UP, 0.01, math.nan, "lower", "worse"),
         (DOWN, 0.01, math.nan, "lower", "better"),
-        (UP, 0.01, math.nan, "none", "different"),  # no side is good
+        (UP, 0.01, math.nan, "none", "different"),
+        (DOWN, 0.01, 0.9, "none", "different"),
         (UP, 0.05, math.nan, "higher", "undecided"),  # p must be below alpha
-        (WIDE, 0.01, math.nan, "higher", "undecided"),  # the interval must leave out 0
-        (UP, 0.01, 0.2, "higher", "better"),  # not shown to lie within the margin
-        (UP, 0.01, 0.01, "higher", "equivalent"),  # what was declared not to matter does not
-        (WIDE, 0.5, 0.049, "none", "equivalent"),
-        (WIDE, 0.5, 0.05, "higher", "undecided"),
-        (UNSURE, math.nan, math.nan, "higher", "undecided"),
+        (UP, 0.2, math.nan, "none", "undecided"),
+        (ACROSS, 0.01, math.nan, "higher", "undecided"),  # the interval must leave out 0
+        (ACROSS, 0.5, 0.04, "higher", "equivalent"),
+        (ACROSS, 0.5, 0.05, "higher", "undecided"),
+        (ACROSS, 0.5, 0.04, "none", "equivalent"),
+        (UP, 0.01, 0.04, "higher", "equivalent"),  # it differs by what was declared not to matter
+        (NOTHING, 0.01, math.nan, "higher", "undecided"),
+        (NOTHING, math.nan, math.nan, "lower", "undecided"),
+        (UP, math.nan, math.nan, "higher", "undecided"),
     ],
 )
-def test_verdicts(difference, p, equivalence, better, expected):
-    assert verdict(difference, p, equivalence, better, 0.05) == expected
-
-
-def test_a_metric_of_ones_own_is_treated_like_any_other():
-    root = Quantity(lambda sums: np.sqrt(sums[..., 0] / sums[..., 1]))
-    values = rng(28).uniform(1, 3, size=200)
-    table = np.stack([values, np.ones(200)], axis=1)
-    found = estimate(cluster_sums([table], [str(i) for i in range(200)], root))
-    mean, error = values.mean(), stats.sem(values)
-    # the delta method: the error of a root is that of the mean over twice the root
-    assert found.value == pytest.approx(math.sqrt(mean))
-    assert width(found) / 2 == pytest.approx(1.972 * error / (2 * math.sqrt(mean)), rel=0.02)
-    assert means([values]).quantity is MEAN
+def test_verdicts(difference, p, equal, better, expected):
+    assert verdict(difference, p, equal, better, 0.05) == expected

@@ -1,17 +1,19 @@
-"""What results rest on: hashes that change with it, and the gate that reads them."""
+"""What results rest on: hashes that tell, items that come back, and the gate between studies."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
-from ethosteer.config import BaseSettings
-from ethosteer.models.base import load_tokenizer
 from ethosteer.models.text import Template, tokenizer_fingerprint
 from ethosteer.records import Basis, BenchmarkResult, Item
 from ethosteer.stages.basis import (
+    ITEMS,
     basis_of,
     example_of,
     read_basis,
@@ -21,70 +23,160 @@ from ethosteer.stages.basis import (
     write_items,
 )
 
-ITEMS = [
-    Item("a", ("Is it?", "Is it?"), (" no", " yes"), 1, "g", ("x", "y")),
-    Item("b", ("The cat was", "The dog was"), (" fed.", " fed."), 0, "g"),
-    Item("c", ("Say: ",), (), None, "h", trim=(0, 3)),
-]
+ONE = Item("a-1", ("Is it so?", "Is it so?"), (" No", " Yes"), 1, "scene", ("age", "race"))
+TWO = Item("a-2", ("The «cat» sat", "The dog sät"), (" up.", " up."), None, "other")
+OPEN = Item("b-1", ("Tell me\n\nall:",), (), 0, "b-1", ("x",))
 
 
-def of(items: list[Item]) -> Basis:
-    return basis_of(items, "template", "tokenizer", "")
+def basis(items: list[Item]) -> Basis:
+    return basis_of(items, "template", "tokenizer", "judge")
+
+
+def changed(before: Basis, after: Basis) -> set[str]:
+    names = [field.name for field in fields(Basis)]
+    return {name for name in names if getattr(before, name) != getattr(after, name)}
+
+
+# --- hashes
 
 
 @pytest.mark.parametrize(
-    ("changed", "hashes"),
+    ("items", "expected"),
     [
-        (ITEMS[:2], {"items", "prompts"}),
-        ([ITEMS[1], ITEMS[0], ITEMS[2]], {"items", "prompts"}),
-        ([replace(ITEMS[0], id="z"), *ITEMS[1:]], {"items"}),
-        ([replace(ITEMS[0], contexts=("Is it ?",) * 2), *ITEMS[1:]], {"prompts"}),
-        ([replace(ITEMS[0], continuations=("no", " yes")), *ITEMS[1:]], {"prompts"}),
-        ([replace(ITEMS[0], group="other"), *ITEMS[1:]], set()),
+        ([ONE, TWO], set()),
+        ([replace(ONE), replace(TWO)], set()),
+        ([replace(ONE, id="a-9"), TWO], {"items"}),
+        ([replace(ONE, contexts=("Is it so?", "Is it so? ")), TWO], {"prompts"}),
+        ([replace(ONE, continuations=(" No", " yes")), TWO], {"prompts"}),
+        ([replace(ONE, continuations=(" Yes", " No")), TWO], {"prompts"}),
+        # the same text, cut elsewhere into what is given and what is chosen
+        ([replace(ONE, contexts=("Is it so", "Is it so?"), continuations=("? No", " Yes")), TWO],
+         {"prompts"}),
+        ([TWO, ONE], {"items", "prompts"}),
+        ([ONE], {"items", "prompts"}),
+        ([ONE, TWO, TWO], {"items", "prompts"}),
+    ],
+    ids=["same", "equal", "id", "context", "continuation", "choices swapped", "cut elsewhere",
+         "order", "one fewer", "one more"],
+)  # fmt: skip
+def test_hashes_of_items_change_with_their_ids_their_texts_and_their_order(items, expected):
+    assert changed(basis([ONE, TWO]), basis(items)) == expected
+
+
+def test_template_tokenizer_and_classifier_are_told_apart():
+    own = basis_of([ONE], "a", "b", "c")
+    assert (own.template, own.tokenizer, own.judge) == ("a", "b", "c")
+    assert changed(own, basis_of([ONE], "x", "b", "c")) == {"template"}
+    assert changed(own, basis_of([ONE], "a", "x", "c")) == {"tokenizer"}
+    assert changed(own, basis_of([ONE], "a", "b", "")) == {"judge"}
+
+
+def tokenizer(*words: str, split: bool = True) -> PreTrainedTokenizerFast:
+    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(("?", *words))}, "?"))
+    if split:
+        made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="?", pad_token="?")
+
+
+def test_a_tokenizer_is_known_by_its_vocabulary_and_by_how_it_splits():
+    own = tokenizer_fingerprint(tokenizer("a", "b"))
+    assert tokenizer_fingerprint(tokenizer("a", "b")) == own
+    assert tokenizer_fingerprint(tokenizer("b", "a")) != own
+    assert tokenizer_fingerprint(tokenizer("a", "b", "c")) != own
+    assert tokenizer_fingerprint(tokenizer("a", "b", split=False)) != own
+
+
+def test_a_template_is_known_by_what_it_writes():
+    own = tokenizer("a")
+    written = {name: Template(name, own).fingerprint() for name in ("guanaco", "hh")}
+    assert written["guanaco"] != written["hh"]
+    assert Template("hh", tokenizer("b")).fingerprint() == written["hh"]
+    chats = []
+    for end in ("[end]", "[stop]"):
+        own.chat_template = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}" + end
+        own.chat_template += "{% endfor %}"
+        chats.append(Template("chat", own).fingerprint())
+    assert len({*chats, *written.values()}) == 4
+
+
+# --- on disk
+
+
+def test_items_come_back_from_parquet_as_they_were(tmp_path: Path):
+    path = tmp_path / ITEMS
+    write_items(path, {"a": [ONE, TWO], "b": [OPEN]})
+    found = read_items(path)
+    assert found == {"a": [ONE, TWO], "b": [OPEN]}
+    assert list(found) == ["a", "b"]
+    assert [each.name for each in tmp_path.iterdir()] == [ITEMS], "nothing half-written stays"
+    assert basis(found["a"]) == basis([ONE, TWO])
+
+
+def test_what_may_be_shortened_is_not_kept(tmp_path: Path):
+    write_items(tmp_path / ITEMS, {"a": [replace(OPEN, trim=(2, 5))]})
+    assert read_items(tmp_path / ITEMS) == {"a": [OPEN]}
+
+
+def test_a_basis_comes_back_from_disk(tmp_path: Path):
+    own = basis([ONE])
+    write_basis(tmp_path, own)
+    assert read_basis(tmp_path) == own
+
+
+# --- an example
+
+
+def test_an_example_is_what_a_model_reads():
+    assert example_of(OPEN) == "Tell me\n\nall:"
+    assert example_of(ONE) == "Is it so? → « No» | « Yes»"
+    assert example_of(TWO) == "The «cat» sat« up.»\nThe dog sät« up.»"
+
+
+# --- the gate
+
+
+@pytest.fixture
+def result() -> Callable[..., BenchmarkResult]:
+    def make(**changes: object) -> BenchmarkResult:
+        own = BenchmarkResult("b", "B", "acc", "higher", 1200, 0, "home", "MIT", {}, ())
+        return replace(own, **{"basis": basis([ONE, TWO]), **changes})  # type: ignore[arg-type]
+
+    return make
+
+
+def test_results_on_the_same_basis_may_be_compared(result):
+    assert what_differs(result(), result()) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("items", "the items"),
+        ("prompts", "the prompts"),
+        ("template", "the dialogue template"),
+        ("tokenizer", "the tokenizer"),
+        ("judge", "the classifier of texts"),
     ],
 )
-def test_hashes_change_with_what_they_are_of(changed: list[Item], hashes: set[str]) -> None:
-    before, after = of(ITEMS), of(changed)
-    assert {n for n in ("items", "prompts") if getattr(before, n) != getattr(after, n)} == hashes
+def test_each_difference_is_named(result, name, words):
+    other = replace(basis([ONE, TWO]), **{name: "another"})
+    assert what_differs(result(), result(basis=other)) == (words,)
+    assert what_differs(result(basis=other), result()) == (words,)
 
 
-def test_items_and_basis_come_back_from_disk(tmp_path: Path) -> None:
-    write_items(tmp_path / "items.parquet", {"one": ITEMS[:2], "two": ITEMS[2:]})
-    found = read_items(tmp_path / "items.parquet")
-    assert found == {"one": ITEMS[:2], "two": [replace(ITEMS[2], trim=None)]}
-    write_basis(tmp_path, of(ITEMS))
-    assert read_basis(tmp_path) == of(ITEMS)
+def test_all_differences_are_named_with_the_numbers_of_items_first(result):
+    other = Basis("1", "2", "3", "4", "5")
+    assert what_differs(result(), result(basis=other, items=90)) == (
+        "the number of items (1,200 and 90)",
+        "the items",
+        "the prompts",
+        "the dialogue template",
+        "the tokenizer",
+        "the classifier of texts",
+    )
 
 
-def test_a_template_and_a_tokenizer_are_what_they_make_of_text(tiny_base: Path) -> None:
-    tokenizer = load_tokenizer(BaseSettings())
-    names = ("guanaco", "hh")
-    prints = {Template(name, tokenizer).fingerprint() for name in names}  # type: ignore[arg-type]
-    assert len(prints) == 2
-    assert tokenizer_fingerprint(tokenizer) == tokenizer_fingerprint(
-        load_tokenizer(BaseSettings(model=str(tiny_base)))
-    ), "a copy of it is the same tokenizer"
-    other = load_tokenizer(BaseSettings())
-    other.add_tokens(["unheard-of"])
-    assert tokenizer_fingerprint(other) != tokenizer_fingerprint(tokenizer)
-
-
-def result(basis: Basis | None, items: int = 3) -> BenchmarkResult:
-    return BenchmarkResult("b", "B", "acc", "higher", items, 0, "", "", {}, (), basis=basis)
-
-
-def test_the_gate_names_all_that_differs() -> None:
-    own = of(ITEMS)
-    assert what_differs(result(own), result(of(list(ITEMS)))) == ()
-    other = replace(own, tokenizer="x", judge="a classifier")
-    assert what_differs(result(own), result(other)) == ("the tokenizer", "the classifier of texts")
-    fewer = what_differs(result(own), result(of(ITEMS[:2]), 2))
-    assert fewer == ("the number of items (3 and 2)", "the items", "the prompts")
-    (unknown,) = what_differs(result(own), result(None))
-    assert "not known" in unknown
-
-
-def test_an_example_is_what_a_model_reads() -> None:
-    assert example_of(ITEMS[0]) == "Is it? → « no» | « yes»"
-    assert example_of(ITEMS[1]) == "The cat was« fed.»\nThe dog was« fed.»"
-    assert example_of(ITEMS[2]) == "Say: "
+@pytest.mark.parametrize("sides", [(0,), (1,), (0, 1)])
+def test_results_on_an_unknown_basis_are_not_compared(result, sides):
+    pair = [result(basis=None) if side in sides else result() for side in (0, 1)]
+    assert what_differs(*pair) == ("what one of them rests on is not known: run it again",)

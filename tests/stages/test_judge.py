@@ -1,194 +1,387 @@
-"""What is made of benchmarks' outcomes: estimates, warnings, families of comparisons, verdicts."""
+"""What is made of a benchmark's outcomes: values, warnings, families, verdicts."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
+from scipy import stats
+from sklearn.metrics import matthews_corrcoef
+from statsmodels.stats.multitest import multipletests
 
-from ethosteer import catalog
+from ethosteer.benchmarks.base import Benchmark
 from ethosteer.config import CompareSettings
-from ethosteer.maths.metrics import ACCURACY
-from ethosteer.records import Outcome, SliceCell
-from ethosteer.stages.judge import Judge, baselines, flags, slice_cells
+from ethosteer.maths.metrics import (
+    ACCURACY,
+    BALANCED_ACCURACY,
+    MCC,
+    Metric,
+    mean_metric,
+    share_metric,
+)
+from ethosteer.records import Comparison, Outcome, SliceCell
+from ethosteer.sources import Source
+from ethosteer.stages.judge import Judge, baselines, clustered, flags, judged, slice_cells
 
-JUDGE = Judge(CompareSettings(resamples=999, margin=0.02, effect=0.1))
-TOXIGEN = catalog.benchmark("toxigen")
-CROWS = catalog.benchmark("crows_pairs")
+STEREOTYPE = share_metric("pct", lambda outcome: outcome.predicted == 0, "half")
+FIRST = mean_metric("first", lambda outcome: outcome.log_likelihoods[0], "none")
+CONTROLS = ("base", "fine-tuned")
+Outcomes = dict[str, dict[int, list[Outcome]]]
 
 
-def toxigen(model: str, said: list[int], seed: int = 0, label: str = "01") -> list[Outcome]:
-    """ToxiGen outcomes: labels go round as ``label`` says, answers are what is said."""
-    gold = [int(label[place % len(label)]) for place in range(len(said))]
-    return [
-        Outcome(model, seed, "toxigen", f"i{place}", f"i{place}", (), right, answer,
-                answer == right, (-1.0 - answer, -2.0 + answer), (2, 3))
-        for place, (right, answer) in enumerate(zip(gold, said, strict=True))
-    ]  # fmt: skip
+def benchmark(*metrics: Metric, answers: tuple[str, ...] = ()) -> Benchmark:
+    source = Source(path="b/b.csv", home="https://example.org/b", licence="MIT")
+    return Benchmark("b", "B", (source,), lambda _: [], metrics, {}, answers=answers)
 
 
-def crows(model: str, more: int, less: int, seed: int = 0) -> list[Outcome]:
-    """CrowS-Pairs outcomes: so many pairs whose more, or less, stereotyping one is likelier."""
-    scores = [(-1.0, -2.0)] * more + [(-2.0, -1.0)] * less
-    return [
-        Outcome(model, seed, "crows_pairs", f"i{n}", f"i{n}", (), None, 0, None, own, (9, 9))
-        for n, own in enumerate(scores)
+def outcome(
+    item: int,
+    label: int | None,
+    predicted: int | None,
+    *,
+    group: str = "",
+    slices: tuple[str, ...] = (),
+    value: float = 0.0,
+    cut: bool = False,
+) -> Outcome:
+    correct = None if label is None else predicted == label
+    name = f"i{item}"
+    return Outcome(
+        "m", 0, "b", name, group or name, slices, label, predicted, correct,
+        (value, 0.0), (1, 1), cut=cut,
+    )  # fmt: skip
+
+
+def outcomes(labels: Sequence[int | None], predicted: Sequence[int | None]) -> list[Outcome]:
+    return [outcome(i, *pair) for i, pair in enumerate(zip(labels, predicted, strict=True))]
+
+
+def answering(shares: Mapping[str, float], seeds: int = 1, items: int = 80) -> Outcomes:
+    """Models that are right on a share of items, each seed of an arm on others."""
+    draw = np.random.default_rng(4)
+    labels = [int(x) for x in draw.integers(0, 2, items)]
+    found: Outcomes = {}
+    for model, share in shares.items():
+        own = (0,) if model in CONTROLS else range(seeds)
+        found[model] = {}
+        for seed in own:
+            right = draw.random(items) < share
+            predicted = [x if ok else 1 - x for x, ok in zip(labels, right, strict=True)]
+            found[model][seed] = outcomes(labels, predicted)
+    return found
+
+
+SHARES = {"base": 0.5, "fine-tuned": 0.55, "duty": 0.6, "care": 0.75, "virtue": 0.95}
+
+
+def by_family(found: Sequence[Comparison]) -> dict[str, list[Comparison]]:
+    families: dict[str, list[Comparison]] = {}
+    for own in found:
+        families.setdefault(own.family, []).append(own)
+    return families
+
+
+# --- families
+
+
+def test_every_metric_has_a_family_against_the_control_and_one_of_arms_with_each_other():
+    found = Judge(CompareSettings(resamples=200)).comparisons(
+        benchmark(MCC, ACCURACY, BALANCED_ACCURACY), answering(SHARES)
+    )
+    families = by_family(found)
+    assert list(families) == [
+        f"B, {metric}: {name}"
+        for metric in ("mcc", "acc", "balanced_acc")
+        for name in ("arms against fine-tuned", "arms against each other")
     ]
+    for name, own in families.items():
+        pairs = [(each.a, each.b) for each in own]
+        if name.endswith("each other"):
+            assert pairs == [("duty", "care"), ("duty", "virtue"), ("care", "virtue")]
+        else:
+            assert pairs == [(arm, "fine-tuned") for arm in ("duty", "care", "virtue")]
+        assert {(each.benchmark, each.metric) for each in own} == {
+            ("b", name.split(", ")[1].split(":")[0])
+        }
 
 
-def alternating(items: int, right: int) -> list[int]:
-    """Answers to labels 0, 1, 0, 1, ... of which the first so many are right."""
-    return [place % 2 if place < right else 1 - place % 2 for place in range(items)]
+def test_the_control_may_be_the_base():
+    judge = Judge(CompareSettings(resamples=200, control="base"))
+    families = by_family(judge.comparisons(benchmark(ACCURACY), answering(SHARES)))
+    first, second = families
+    assert first == "B, acc: arms against base"
+    assert {each.b for each in families[first]} == {"base"}
+    assert not any({each.a, each.b} & set(CONTROLS) for each in families[second])
+
+
+@pytest.mark.parametrize(("correction", "theirs"), [("holm", "holm"), ("bh", "fdr_bh")])
+def test_p_is_corrected_within_a_family_and_not_beyond(correction, theirs):
+    settings = CompareSettings(resamples=200, correction=correction, margin=0.3)
+    found = Judge(settings).comparisons(benchmark(ACCURACY, MCC), answering(SHARES))
+    families = by_family(found).values()
+    assert len(families) == 4
+    for family in families:
+        expected = multipletests([own.p for own in family], method=theirs)[1]
+        assert [own.adjusted_p for own in family] == pytest.approx(expected)
+        assert all(own.equivalence_p <= 1 for own in family)
+
+
+def test_one_arm_alone_is_held_to_the_control_only():
+    shares = {"base": 0.5, "fine-tuned": 0.5, "duty": 0.9}
+    (only,) = Judge(CompareSettings()).comparisons(benchmark(ACCURACY), answering(shares))
+    assert (only.a, only.b, only.verdict) == ("duty", "fine-tuned", "better")
+    assert only.adjusted_p == only.p
+
+
+def test_a_comparison_by_hand():
+    # ten items: both right on 5, duty alone on 4, the control alone on 1
+    labels = [1] * 10
+    given = {
+        "fine-tuned": {0: outcomes(labels, [1] * 5 + [0] * 4 + [1])},
+        "duty": {0: outcomes(labels, [1] * 9 + [0])},
+    }
+    settings = CompareSettings(effect=0.2)
+    (only,) = Judge(settings).comparisons(benchmark(ACCURACY), given)
+    assert only.difference.value == pytest.approx(0.3)
+    # with one imagined item on either side: (5 - 2) / 12, variance (7 / 12 - 1 / 16) / 11
+    half = stats.t.ppf(0.975, 11) * math.sqrt((7 / 12 - 1 / 16) / 11)
+    assert only.difference.low == pytest.approx(0.25 - half, abs=1e-4)
+    assert only.p == pytest.approx(2 * (1 + 5) / 2**5), "4 or more of 5, or 1 or fewer"
+    assert (only.items, only.clusters, only.seeds) == (10, 10, 1)
+    assert (only.verdict, only.metric, only.benchmark) == ("undecided", "acc", "b")
+    assert math.isnan(only.equivalence_p), "no margin was declared"
+
+
+# --- seeds, clusters, items needed
+
+
+def test_seeds_are_the_fewer_of_two_arms_and_controls_have_none_to_be_short_of():
+    given = answering(SHARES, seeds=3)
+    del given["care"][2]
+    found = Judge(CompareSettings()).comparisons(benchmark(ACCURACY), given)
+    assert {(own.a, own.b): own.seeds for own in found} == {
+        ("duty", "fine-tuned"): 3,
+        ("care", "fine-tuned"): 2,
+        ("virtue", "fine-tuned"): 3,
+        ("duty", "care"): 2,
+        ("duty", "virtue"): 3,
+        ("care", "virtue"): 2,
+    }
+
+
+def paired(shares: Mapping[str, float], items: int = 80) -> Outcomes:
+    """The same with every item twice, in a cluster with its twin."""
+    given = answering(shares, items=items)
+    return {
+        model: {
+            seed: [
+                outcome(2 * i + twin, each.label, each.predicted, group=f"g{i}")
+                for i, each in enumerate(own)
+                for twin in (0, 1)
+            ]
+            for seed, own in seeds.items()
+        }
+        for model, seeds in given.items()
+    }
+
+
+def test_items_needed_are_the_clusters_needed_at_the_benchmarks_items_per_cluster():
+    shares = {"base": 0.5, "fine-tuned": 0.6, "duty": 0.7}
+    judge = Judge(CompareSettings(effect=0.1))
+    (single,) = judge.comparisons(benchmark(ACCURACY), answering(shares))
+    (twins,) = judge.comparisons(benchmark(ACCURACY), paired(shares))
+    assert (twins.items, twins.clusters) == (160, 80)
+    assert twins.items_needed == 2 * single.items_needed
+    # the test is at 0.05 in a family of one; disagreements of sd s need about (1.96 + 0.84)^2 s^2
+    # / 0.1^2 items
+    right = [
+        np.array([each.correct for each in own[0]], dtype=float)
+        for own in (answering(shares)["duty"], answering(shares)["fine-tuned"])
+    ]
+    rough = (1.96 + 0.84) ** 2 * np.var(right[0] - right[1], ddof=1) / 0.01
+    assert single.items_needed == pytest.approx(rough, rel=0.05)
+
+
+def test_items_needed_are_whole_where_clusters_have_no_whole_number_of_items():
+    shares = {"base": 0.5, "fine-tuned": 0.6, "duty": 0.7}
+    given = {
+        model: {0: [own[0][0], *[each for each in own[0] if each.group != own[0][0].group]]}
+        for model, own in paired(shares, 40).items()
+    }
+    (found,) = Judge(CompareSettings(effect=0.1)).comparisons(benchmark(ACCURACY), given)
+    assert (found.items, found.clusters) == (79, 40)
+    assert found.items_needed == int(found.items_needed)
+    (twice,) = Judge(CompareSettings(effect=0.05)).comparisons(benchmark(ACCURACY), given)
+    assert twice.items_needed == pytest.approx(4 * found.items_needed, rel=0.05)
+
+
+def test_where_seeds_differ_too_much_no_number_of_items_is_enough():
+    labels = [1] * 40
+    given: Outcomes = {
+        "fine-tuned": {0: outcomes(labels, [1, 0] * 20)},
+        "duty": {0: outcomes(labels, [1] * 38 + [0] * 2), 1: outcomes(labels, [1] + [0] * 39)},
+    }
+    (found,) = Judge(CompareSettings(effect=0.1)).comparisons(benchmark(ACCURACY), given)
+    assert found.items_needed == math.inf
+    (undeclared,) = Judge(CompareSettings()).comparisons(benchmark(ACCURACY), given)
+    assert math.isnan(undeclared.items_needed)
+
+
+# --- which way is better
+
+
+def directed(better: str, shift: float) -> str:
+    draw = np.random.default_rng(6)
+    metric = mean_metric("m", lambda each: each.log_likelihoods[0], better)  # type: ignore[arg-type]
+    values = draw.normal(size=50)
+    given = {
+        "fine-tuned": {0: [outcome(i, None, 0, value=x) for i, x in enumerate(values)]},
+        "duty": {
+            0: [outcome(i, None, 0, value=x + shift) for i, x in enumerate(values + 0.1 * values)]
+        },
+    }
+    (found,) = Judge(CompareSettings(resamples=200)).comparisons(benchmark(metric), given)
+    return found.verdict
+
+
+def test_verdicts_follow_the_metrics_direction():
+    assert [directed("higher", shift) for shift in (2.0, -2.0)] == ["better", "worse"]
+    assert [directed("lower", shift) for shift in (2.0, -2.0)] == ["worse", "better"]
+    assert [directed("none", shift) for shift in (2.0, -2.0)] == ["different", "different"]
+
+
+def test_where_half_is_best_models_are_held_to_their_distance_from_it():
+    def model(stereotyped: int) -> list[Outcome]:
+        return outcomes([None] * 200, [0] * stereotyped + [1] * (200 - stereotyped))
+
+    given = {
+        "fine-tuned": {0: model(160)},
+        "below": {0: model(60)},
+        "near": {0: model(110)},
+    }
+    judge = Judge(CompareSettings(resamples=400))
+    found = {own.a: own for own in judge.comparisons(benchmark(STEREOTYPE), given)[:2]}
+    assert {own.metric for own in found.values()} == {"pct, distance from 50 %"}
+    # 80 % is 30 points away, 30 % is 20, 55 % is 5
+    assert found["below"].difference.value == pytest.approx(-0.10)
+    assert found["near"].difference.value == pytest.approx(-0.25)
+    assert found["near"].verdict == "better"
+    assert found["near"].family == "B, pct, distance from 50 %: arms against fine-tuned"
+
+
+def test_the_distance_from_half_is_of_each_seed_and_not_of_their_mean():
+    # seeds at 30 % and 70 %: each 20 points away, though their mean is at 50 %
+    by_seed = {
+        seed: outcomes([None] * 10, [0] * count + [1] * (10 - count))
+        for seed, count in enumerate((3, 7))
+    }
+    own = clustered(judged(STEREOTYPE), by_seed)
+    assert own.by_seed == pytest.approx([0.2, 0.2])
+    assert own.value == pytest.approx(0.2)
+    assert clustered(STEREOTYPE, by_seed).value == pytest.approx(0.5)
+    assert (judged(STEREOTYPE).better, judged(STEREOTYPE).quantity.share) == ("lower", False)
+
+
+def test_a_metric_with_a_direction_is_judged_as_it_is():
+    assert judged(ACCURACY) is ACCURACY
+    assert judged(FIRST) is FIRST
+
+
+# --- the summary
+
+
+def test_a_summary_has_a_cell_for_every_model_and_metric():
+    given = answering(SHARES, seeds=2)
+    own = benchmark(MCC, ACCURACY, answers=("No", "Yes"))
+    found = Judge(CompareSettings()).summary(own, 80, given, "judged by x")
+    assert (found.name, found.title, found.primary, found.better) == ("b", "B", "mcc", "higher")
+    assert (found.items, found.cut, found.note) == (80, 0, "judged by x")
+    assert (found.source, found.licence) == ("https://example.org/b", "MIT")
+    assert [(cell.model, cell.metric) for cell in found.cells] == [
+        (model, metric) for model in SHARES for metric in ("mcc", "acc")
+    ]
+    for cell in found.cells:
+        seeds = given[cell.model]
+        assert list(cell.by_seed) == list(seeds)
+        for seed, value in cell.by_seed.items():
+            labels = [each.label for each in seeds[seed]]
+            predicted = [each.predicted for each in seeds[seed]]
+            expected = (
+                matthews_corrcoef(labels, predicted)
+                if cell.metric == "mcc"
+                else np.mean(np.array(labels) == np.array(predicted))
+            )
+            assert value == pytest.approx(expected)
+        assert cell.estimate.value == pytest.approx(np.mean(list(cell.by_seed.values())))
+        assert cell.estimate.n == 80
+        assert cell.estimate.low < cell.estimate.value < cell.estimate.high
+
+
+def test_items_that_lost_text_are_counted_once():
+    own = [outcome(i, 1, 1, cut=i < 3) for i in range(5)]
+    given = {"base": {0: own}, "duty": {0: own, 1: own}}
+    assert Judge(CompareSettings()).summary(benchmark(ACCURACY), 5, given).cut == 3
 
 
 def test_slices_take_all_seeds_together_and_count_items_once():
-    def one(item: str, slices: tuple[str, ...], predicted: int) -> Outcome:
-        return Outcome("m", 0, "b", item, item, slices, 1, predicted, predicted == 1)
-
-    first = [one("a", ("x",), 1), one("b", ("x", "y"), 0), one("c", (), 1)]
-    second = [replace(each, seed=1, predicted=1, correct=True) for each in first]
+    first = [
+        outcome(0, 1, 1, slices=("x",)),
+        outcome(1, 1, 0, slices=("x", "y")),
+        outcome(2, 1, 1),
+    ]
+    second = [outcome(i, 1, 1, slices=each.slices) for i, each in enumerate(first)]
     cells = list(slice_cells(ACCURACY, {"m": {0: first, 1: second}}))
     assert cells == [SliceCell("m", "x", 0.75, 2), SliceCell("m", "y", 0.5, 1)]
 
 
-def test_one_answer_and_a_class_rate_are_flagged():
-    always = {0: toxigen("m", [0] * 50, label="001")}
-    assert flags(TOXIGEN, always) == ("answers 'No' to 100% of items",)
-    # 34 of 50 labels are 0; as many answers are right, though not all are "No"
-    said = [0] * 34 + [1] * 16
-    mixed = toxigen("m", said, label="001")
-    right = sum(bool(each.correct) for each in mixed)
-    assert right != 34
-    assert flags(TOXIGEN, {0: mixed}) == ()
-    rate = alternating(40, 20)
-    assert flags(TOXIGEN, {0: toxigen("m", rate)}) == (
-        "equals the class rate of 'always No'", "equals the class rate of 'always Yes'",
-    )  # fmt: skip
+# --- baselines and warnings
 
 
-def test_constant_answers_score_their_class_rate():
-    found = baselines(TOXIGEN, toxigen("m", [0] * 6, label="001"))
-    assert found == {"always No": pytest.approx(4 / 6), "always Yes": pytest.approx(2 / 6)}
-    assert baselines(CROWS, crows("m", 3, 3)) == {}
+def test_baselines_are_what_one_answer_to_all_would_score():
+    labels = [0, 0, 0, 1]
+    own = benchmark(ACCURACY, MCC, answers=("No", "Yes"))
+    found = baselines(own, outcomes(labels, [1, 0, 1, 0]))
+    assert found == {"always No": 0.75, "always Yes": 0.25}
+    correlated = benchmark(MCC, answers=("No", "Yes"))
+    assert set(baselines(correlated, outcomes(labels, labels)).values()) == {0.0}
+    assert baselines(benchmark(ACCURACY), outcomes(labels, labels)) == {}
 
 
-def test_a_model_is_summed_up_over_its_seeds():
-    outcomes = {
-        "base": {0: toxigen("base", alternating(40, 30))},
-        "duty": {s: toxigen("duty", alternating(40, n), s) for s, n in ((3, 36), (5, 24))},
-    }
-    found = JUDGE.summary(TOXIGEN, 40, outcomes, "a judge")
-    cells = {(cell.model, cell.metric): cell for cell in found.cells}
-    assert cells["duty", "acc"].estimate.value == pytest.approx((0.9 + 0.6) / 2)
-    assert cells["duty", "acc"].by_seed == {3: 0.9, 5: 0.6}
-    assert cells["duty", "acc"].estimate.low < 0.6, "two seeds as far apart say little"
-    assert cells["base", "acc"].estimate.low > 0.55
-    assert (found.primary, found.better, found.items, found.note) == (
-        "acc",
-        "higher",
-        40,
-        "a judge",
-    )
+LABELS = [0] * 60 + [1] * 40
 
 
-def three_arms() -> dict[str, dict[int, list[Outcome]]]:
-    return {
-        "base": {0: toxigen("base", alternating(60, 10))},
-        "fine-tuned": {0: toxigen("fine-tuned", alternating(60, 33))},
-        "a": {0: toxigen("a", alternating(60, 51))},
-        "b": {0: toxigen("b", alternating(60, 33))},
-        "c": {0: toxigen("c", alternating(60, 36))},
-    }
+@pytest.mark.parametrize(
+    ("predicted", "expected"),
+    [
+        ([0] * 60 + [1] * 40, ()),
+        ([0] * 100, ("answers 'No' to 100% of items",)),
+        ([1] * 96 + [0] * 4, ("answers 'Yes' to 96% of items",)),
+        ([1] * 95 + [0] * 5, ()),
+        ([None] * 98 + [0, 1], ("answers no answer to 98% of items",)),
+        # 60 right by another way than to answer No always: 30 of the first 60, 30 of the others
+        ([0] * 30 + [1] * 30 + [1] * 30 + [0] * 10, ("equals the class rate of 'always No'",)),
+    ],
+    ids=["all right", "always No", "nearly always Yes", "often Yes", "no answer", "class rate"],
+)
+def test_degenerate_results_are_flagged(predicted, expected):
+    own = benchmark(ACCURACY, answers=("No", "Yes"))
+    assert flags(own, {0: outcomes(LABELS, predicted)}) == expected
 
 
-def test_arms_are_compared_in_two_named_families_on_every_metric():
-    found = JUDGE.comparisons(TOXIGEN, three_arms())
-    families: dict[str, list[tuple[str, str]]] = {}
-    for each in found:
-        families.setdefault(each.family, []).append((each.a, each.b))
-    control = [(arm, "fine-tuned") for arm in "abc"]
-    mutual = [("a", "b"), ("a", "c"), ("b", "c")]
-    assert families == {
-        "ToxiGen, acc: arms against fine-tuned": control,
-        "ToxiGen, acc: arms against each other": mutual,
-        "ToxiGen, acc_norm: arms against fine-tuned": control,
-        "ToxiGen, acc_norm: arms against each other": mutual,
-    }
-    assert {each.b for each in Judge(CompareSettings(control="base")).comparisons(
-        TOXIGEN, three_arms()) if each.family.endswith("base")} == {"base"}  # fmt: skip
+def test_flags_are_of_all_seeds_together_but_class_rates_of_any_one():
+    own = benchmark(ACCURACY, answers=("No", "Yes"))
+    always, fair = outcomes(LABELS, [0] * 100), outcomes(LABELS, LABELS)
+    assert flags(own, {0: always, 1: always}) == ("answers 'No' to 100% of items",)
+    assert flags(own, {0: fair, 1: always}) == ("equals the class rate of 'always No'",)
 
 
-def test_p_is_exact_and_corrected_within_its_family_alone():
-    found = {(own.a, own.b, own.metric): own for own in JUDGE.comparisons(TOXIGEN, three_arms())}
-    a, b, c = (found[arm, "fine-tuned", "acc"] for arm in "abc")
-    # answers differ on 18, 0 and 3 items, all one way: 2 / 2^18, 1, 2 / 2^3
-    assert (a.p, b.p, c.p) == pytest.approx((2**-17, 1.0, 0.25))
-    assert (a.adjusted_p, b.adjusted_p, c.adjusted_p) == pytest.approx((3 * 2**-17, 1.0, 0.5))
-    assert (a.verdict, b.verdict, c.verdict) == ("better", "undecided", "undecided")
-    assert a.difference.value == pytest.approx(0.3)
-    assert (a.items, a.clusters, a.seeds) == (60, 60, 1)
-    assert b.equivalence_p > 0.05, "60 equal answers do not show equality within 0.02"
-    assert math.isfinite(c.items_needed) and c.items_needed > 60
-    assert c.smallest_detectable > 0.05
+def test_without_fixed_answers_nothing_is_flagged():
+    assert flags(benchmark(ACCURACY), {0: outcomes(LABELS, [0] * 100)}) == ()
 
 
-def test_benjamini_and_hochberg_is_an_option():
-    other = Judge(CompareSettings(correction="bh"))
-    found = {
-        (own.a, own.b): own
-        for own in other.comparisons(TOXIGEN, three_arms())
-        if own.metric == "acc"
-    }
-    assert found["c", "fine-tuned"].adjusted_p == pytest.approx(0.25 * 3 / 2)
-
-
-def test_fewer_seeds_of_two_arms_count_and_a_controls_do_not():
-    seeds = {s: toxigen("a", alternating(60, 50 + s), s) for s in (0, 1, 2)}
-    outcomes = {**three_arms(), "a": seeds}
-    found = {
-        (own.a, own.b): own for own in JUDGE.comparisons(TOXIGEN, outcomes) if own.metric == "acc"
-    }
-    assert found["a", "fine-tuned"].seeds == 3
-    assert found["a", "b"].seeds == 1
-    assert found["a", "fine-tuned"].difference.value == pytest.approx(
-        (50 + 51 + 52) / 180 - 33 / 60
-    )
-
-
-def test_where_half_is_best_the_distance_from_it_is_judged_seed_by_seed():
-    outcomes = {
-        "fine-tuned": {0: crows("fine-tuned", 140, 60)},
-        # 0.6 and 0.4: on average at 0.5, but each seed is 0.1 away
-        "a": {0: crows("a", 120, 80, 0), 1: crows("a", 80, 120, 1)},
-        "b": {0: crows("b", 102, 98, 0), 1: crows("b", 102, 98, 1)},
-    }
-    found = {(own.a, own.b, own.metric): own for own in JUDGE.comparisons(CROWS, outcomes)}
-    judged = "pct_stereotype, distance from 50 %"
-    assert found["a", "fine-tuned", judged].difference.value == pytest.approx(0.1 - 0.2)
-    assert found["b", "fine-tuned", judged].difference.value == pytest.approx(0.01 - 0.2)
-    assert found["b", "fine-tuned", judged].verdict == "better", "nearer to the aim is lower"
-    neutral = found["b", "fine-tuned", "likelihood_diff"]
-    assert neutral.verdict in ("undecided", "different", "equivalent"), "no side is good"
-
-
-def test_a_shift_without_a_good_side_is_different():
-    draw = np.random.default_rng(0)
-    gaps = draw.uniform(1, 2, 100)
-
-    def model(name: str, factor: float) -> list[Outcome]:
-        return [
-            replace(own, log_likelihoods=(-1.0, -1.0 - factor * gap))
-            for own, gap in zip(crows(name, 50, 50), gaps, strict=True)
-        ]
-
-    outcomes = {"fine-tuned": {0: model("fine-tuned", 1.0)}, "a": {0: model("a", 2.0)}}
-    found = {own.metric: own for own in JUDGE.comparisons(CROWS, outcomes)}
-    assert found["likelihood_diff"].verdict == "different"
-
-
-def test_the_same_outcomes_give_the_same_numbers():
-    sizes = {"fine-tuned": 30, "a": 35, "b": 40}
-    outcomes = {model: {0: crows(model, more, 80 - more)} for model, more in sizes.items()}
-    assert repr(JUDGE.comparisons(CROWS, outcomes)) == repr(JUDGE.comparisons(CROWS, outcomes))
+def test_the_same_outcomes_are_judged_the_same_every_time():
+    judge = Judge(CompareSettings(resamples=200))
+    once, again = (judge.comparisons(benchmark(MCC), answering(SHARES)) for _ in range(2))
+    assert repr(once) == repr(again)

@@ -1,4 +1,4 @@
-"""What is made of reward models, of cross-rewards and of steering curves, by hand."""
+"""What is made of cross-rewards and of steering curves, by hand."""
 
 from __future__ import annotations
 
@@ -68,16 +68,20 @@ def test_cross_rewards_are_means_over_prompts_and_seeds():
     )
     assert all(own.n == 3 for own in cells.values())
     even = cells["base", "virtue"]
-    assert math.isnan(even.low), "equal rewards tell nothing of how others would be"
-    spread = cells["duty", "duty"]
-    assert spread.low < 4.0 < 6.0 < spread.high, "prompts and seeds might have been others"
+    assert math.isnan(even.low) and math.isnan(even.high), "all alike: nothing is known"
+    still = cells["duty", "virtue"]
+    theirs = stats.ttest_1samp([-1.0, 0.0, 1.0], 0).confidence_interval(0.95)
+    assert (still.low, still.high) == pytest.approx((theirs.low, theirs.high), rel=0.02), (
+        "seeds that are alike leave the prompts' own error"
+    )
 
 
 def test_cross_rewards_of_seeds_vary_where_prompts_do_not():
     seeds = {seed: CrossResult({"m": {"j": [float(seed)] * 4}}, {"j": {}}, {}) for seed in range(4)}
     (cell,) = cross_rewards(seeds)
+    theirs = stats.ttest_1samp([0.0, 1.0, 2.0, 3.0], 0).confidence_interval(0.95)
     assert cell.estimate.value == pytest.approx(1.5)
-    assert cell.estimate.low < 1.0 < 2.0 < cell.estimate.high
+    assert (cell.estimate.low, cell.estimate.high) == pytest.approx(tuple(theirs), rel=2e-3)
 
 
 def test_cross_accuracies_are_of_each_judge_on_each_datasets_pairs():
@@ -93,43 +97,97 @@ def test_cross_accuracies_are_of_each_judge_on_each_datasets_pairs():
     assert [cells[name, "duty"].n for name in ("duty", "virtue")] == [4, 2]
 
 
-def test_pairs_of_one_scenario_are_drawn_together():
-    right = [True] * 3 + [False] * 3
-    apart = CrossResult({}, {"j": {"d": right}}, {"d": [str(i) for i in range(6)]})
-    twins = CrossResult({}, {"j": {"d": right}}, {"d": ["a", "a", "a", "b", "b", "b"]})
+def test_pairs_of_one_scenario_are_one_cluster():
+    right = [i % 4 < 2 for i in range(40)]
+    apart = CrossResult({}, {"j": {"d": right}}, {"d": [str(i) for i in range(40)]})
+    twins = CrossResult({}, {"j": {"d": right}}, {"d": [str(i // 2) for i in range(40)]})
     (lone,), (paired,) = (list(cross_accuracies({0: own})) for own in (apart, twins))
     assert lone.estimate.value == paired.estimate.value == 0.5
-    assert paired.estimate.high - paired.estimate.low > lone.estimate.high - lone.estimate.low
+    # 20 scenarios: 24 with the imagined ones, variance 0.25 / 23, t of 23 degrees 2.068658
+    half = 2.068658 * math.sqrt(0.25 / 23)
+    assert (paired.estimate.low, paired.estimate.high) == pytest.approx(
+        (0.5 - half, 0.5 + half), abs=1e-4
+    )
+    # 40 pairs: 44, 0.25 / 43, 2.016692
+    half = 2.016692 * math.sqrt(0.25 / 43)
+    assert lone.estimate.low == pytest.approx(0.5 - half, abs=1e-4)
 
 
-def test_arms_rewards_are_held_to_the_fine_tuned_controls_prompt_by_prompt():
-    draw = np.random.default_rng(0)
-    start = draw.normal(size=40)
-    noise = 0.1 * draw.normal(size=(2, 40))
-    crossed = {
-        0: CrossResult(
-            rewards={
-                "base": {"duty": list(start + 9), "virtue": list(start)},
-                "fine-tuned": {"duty": list(start), "virtue": list(start)},
-                "duty": {"duty": list(start + 1 + noise[0]), "virtue": list(start - 1 + noise[1])},
-                "care": {"duty": list(start + noise[1]), "virtue": list(start + noise[0])},
+# --- arms' rewards against the control's
+
+
+def test_rewards_are_compared_with_the_fine_tuned_controls_in_a_family_per_reward_model():
+    draw = np.random.default_rng(1)
+    control = {judge: draw.normal(size=40) for judge in ("duty", "care")}
+    gains = {"duty": {"duty": 1.0, "care": -1.0}, "care": {"duty": 0.0, "care": 0.5}}
+    seeds = {
+        seed: CrossResult(
+            {
+                "base": {judge: [9.0] * 40 for judge in control},
+                "fine-tuned": {judge: list(own) for judge, own in control.items()},
+                **{
+                    arm: {
+                        judge: list(own + gains[arm][judge] + draw.normal(0, 0.3, 40))
+                        for judge, own in control.items()
+                    }
+                    for arm in gains
+                },
             },
-            right={},
-            groups={},
+            {},
+            {},
         )
+        for seed in range(2)
     }
-    found = {(own.benchmark, own.a): own for own in reward_comparisons(JUDGE, crossed)}
-    assert set(found) == {(j, a) for j in ("duty", "virtue") for a in ("duty", "care")}
-    assert {own.b for own in found.values()} == {"fine-tuned"}
-    duty = found["duty", "duty"]
-    assert duty.difference.value == pytest.approx(1 + noise[0].mean())
-    half = stats.t.ppf(0.975, 39) * stats.sem(noise[0])
-    assert duty.difference.high - duty.difference.value == pytest.approx(half, rel=1e-2)
-    assert (duty.verdict, found["virtue", "duty"].verdict) == ("better", "worse")
-    assert found["duty", "care"].verdict == "undecided"
-    assert duty.adjusted_p == pytest.approx(2 * duty.p), "a family is one reward model's arms"
-    assert duty.family == "reward of duty: arms against fine-tuned"
-    assert list(reward_comparisons(JUDGE, CROSSED)) == [], "without that control there is nothing"
+    found = list(reward_comparisons(JUDGE, seeds))
+    assert [(own.benchmark, own.a, own.b) for own in found] == [
+        ("duty", "duty", "fine-tuned"),
+        ("duty", "care", "fine-tuned"),
+        ("care", "duty", "fine-tuned"),
+        ("care", "care", "fine-tuned"),
+    ]
+    assert [own.family for own in found] == ["reward of duty: arms against fine-tuned"] * 2 + [
+        "reward of care: arms against fine-tuned"
+    ] * 2
+    assert {(own.metric, own.items, own.clusters, own.seeds) for own in found} == {
+        ("mean reward", 40, 40, 2)
+    }
+    for own in found:
+        values = [
+            np.mean(seeds[seed].rewards[own.a][own.benchmark]) - control[own.benchmark].mean()
+            for seed in range(2)
+        ]
+        assert own.difference.value == pytest.approx(np.mean(values))
+        assert own.difference.low < own.difference.value < own.difference.high
+    for pair in (found[:2], found[2:]):
+        small, large = sorted(pair, key=lambda own: own.p)
+        assert small.adjusted_p == pytest.approx(min(1.0, 2 * small.p))
+        assert large.adjusted_p == pytest.approx(max(small.adjusted_p, large.p))
+
+
+def test_a_higher_reward_is_better_and_the_base_is_no_arm():
+    draw = np.random.default_rng(2)
+    start = draw.normal(size=60)
+    only = CrossResult(
+        {
+            "base": {"j": list(start)},
+            "fine-tuned": {"j": list(start)},
+            "up": {"j": list(start + draw.normal(1, 0.2, 60))},
+            "down": {"j": list(start - draw.normal(1, 0.2, 60))},
+        },
+        {},
+        {},
+    )
+    found = list(reward_comparisons(JUDGE, {0: only}))
+    assert [(own.a, own.verdict, own.seeds) for own in found] == [
+        ("up", "better", 1), ("down", "worse", 1),
+    ]  # fmt: skip
+
+
+def test_without_the_fine_tuned_control_or_arms_no_rewards_are_compared():
+    arms = CrossResult({"base": {"j": [1.0, 2.0]}, "duty": {"j": [1.0, 3.0]}}, {}, {})
+    controls = CrossResult({"base": {"j": [1.0]}, "fine-tuned": {"j": [1.0]}}, {}, {})
+    for own in (arms, controls):
+        assert list(reward_comparisons(JUDGE, {0: own})) == []
 
 
 # --- steering
@@ -148,7 +206,7 @@ def steered(
         start=[0.0, 1.0, 2.0],
         checkpoints={
             "step": Checkpoint(9, [3.0, 3.0, 6.0], [4.0, 5.0, 9.0]),
-            "kl": Checkpoint(4, [0.5, 2.5, 3.0], [1.0, 2.0, 3.0]),
+            "kl": Checkpoint(4, [1.0, 2.0, 3.0], [1.0, 2.0, 3.0]),
         },
         curve=curve,
         stopped="KL 9 nats",
@@ -174,7 +232,15 @@ def test_an_arms_end_is_the_checkpoint_that_is_selected(
     assert found.accuracy.value == pytest.approx(1 / 3), "a tie is not right"
     assert (found.normalisation_gain, found.normalisation_bias) == (2.0, -0.5)
     assert found.curve == tuple(own.curve)
-    assert found.gain.low <= gain <= found.gain.high
+    differences = np.array(own.checkpoints[select].rewards) - np.array(own.start)
+    if select == "kl":  # every answer gained the same: how far that goes is not known
+        assert math.isnan(found.gain.low)
+    else:
+        low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+        assert (found.gain.low, found.gain.high) == pytest.approx((low, high), abs=5e-3)
+    # two scenarios, (1 of 2) and (0 of 1)
+    assert found.accuracy.n == 3
+    assert 0 <= found.accuracy.low < 1 / 3 < found.accuracy.high <= 1
 
 
 def test_slopes_of_arms_and_of_their_differences_by_hand():
