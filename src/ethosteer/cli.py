@@ -73,6 +73,7 @@ BenchModel = Annotated[str, typer.Option("--model", help="a model folder or 'poc
 HHData = Annotated[Path, typer.Option("--data-dir", help="published files, HH's among them")]
 WeightsDtype = Annotated[Dtype, typer.Option(help="of the model's weights")]
 Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")]
+Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="the model's norms")]
 
 
 @app.command()
@@ -254,11 +255,15 @@ def bench_ppo(
     json_file: JsonFile = None,
     dtype: WeightsDtype = Dtype.float32,
     device: Device = "auto",
+    compile_it: Compile = False,
 ) -> None:
     """Measure the speed of PPO: episodes a second, seconds by part, FLOP/s, peak memory."""
     if batch % minibatches:
         raise InputError("--batch must be a multiple of --minibatches")
-    origin, settings = _folder(data_dir), _base(model, None, dtype.value, device)
+    origin, settings = (
+        _folder(data_dir),
+        _base(model, None, dtype.value, device, compile_it=compile_it),
+    )
     from ethosteer.bench import PPOEpisodes, hh_prompts, measure_ppo
     from ethosteer.models.base import load_base
 
@@ -281,9 +286,13 @@ def bench_reward(
     json_file: JsonFile = None,
     dtype: WeightsDtype = Dtype.float32,
     device: Device = "auto",
+    compile_it: Compile = False,
 ) -> None:
     """Measure the speed of reward modelling: pairs a second, FLOP/s, peak memory."""
-    origin, settings = _folder(data_dir), _base(model, None, dtype.value, device)
+    origin, settings = (
+        _folder(data_dir),
+        _base(model, None, dtype.value, device, compile_it=compile_it),
+    )
     from ethosteer.bench import hh_pairs, measure_reward
     from ethosteer.models.base import load_base
 
@@ -440,10 +449,11 @@ def _benchmarks(
     return chosen
 
 
-def _base(model: str, revision: str | None, dtype: str, device: str) -> BaseSettings:
-    return BaseSettings.model_validate(
-        {"model": model, "revision": revision, "dtype": dtype, "device": device}
-    )
+def _base(
+    model: str, revision: str | None, dtype: str, device: str, *, compile_it: bool = False
+) -> BaseSettings:
+    given = {"model": model, "revision": revision, "dtype": dtype, "device": device}
+    return BaseSettings.model_validate(given | {"compile": compile_it})
 
 
 def _origin(config: StudyConfig, data_dir: Path | None) -> Origin:

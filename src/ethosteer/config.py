@@ -48,6 +48,9 @@ class BaseSettings(Settings):
     autocast: bool = Field(
         False, description="run float32 weights in bfloat16 where torch deems that safe"
     )
+    compile: bool = Field(
+        False, description="compile the base's norms (torch.compile); takes a C++ compiler"
+    )
     device: str = Field("auto", description="'auto', 'cpu', 'cuda', 'cuda:1', ...")
     shape: ModelShape | None = Field(None, description="only for `ethosteer plan`")
 

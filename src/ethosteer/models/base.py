@@ -158,7 +158,8 @@ def model_fingerprint(settings: BaseSettings) -> str:
     name = resolve_model(settings.model)
     is_folder = Path(name).is_dir()
     content = folder_fingerprint(Path(name)) if is_folder else f"{name}@{settings.revision}"
-    return f"{content}:{settings.dtype}{':autocast' if settings.autocast else ''}"
+    ways = [name for name in ("autocast", "compile") if getattr(settings, name)]
+    return ":".join([content, settings.dtype, *ways])
 
 
 def choose_device(device: str) -> torch.device:
@@ -202,7 +203,12 @@ def load_base(settings: BaseSettings) -> SharedBase:
         raise InputError(f"model {settings.model}: cannot be loaded: {fault}") from fault
     keep_freed_memory()
     model.to(choose_device(settings.device))  # type: ignore[arg-type]  # misread by the stubs
-    return replace(share(model, tokenizer), autocast=settings.autocast)
+    base = replace(share(model, tokenizer), autocast=settings.autocast)
+    if settings.compile:
+        from ethosteer.models.compiled import compile_elementwise  # which knows a base
+
+        compile_elementwise(base)
+    return base
 
 
 def read_shape(settings: BaseSettings) -> ModelShape:
@@ -259,8 +265,8 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
 @torch.no_grad()
 def _makes_its_logits(base: SharedBase) -> bool:
     """Say whether ``base.logits`` are the model's own."""
-    tokens = _probe(base, [range(8)])
-    return _alike(base.logits(base.hidden(tokens)), base.model(tokens, use_cache=False).logits)
+    tokens = probe(base, [range(8)])
+    return alike(base.logits(base.hidden(tokens)), base.model(tokens, use_cache=False).logits)
 
 
 def _slides(base: SharedBase) -> bool:
@@ -278,7 +284,7 @@ def _runs_packed(base: SharedBase) -> bool:
 
     ALiBi, recurrence and attention that is not taken from transformers' interface do not.
     """
-    rows = [tuple(row) for row in _probe(base, [range(20), [*range(4), *range(8, 24)]]).tolist()]
+    rows = [tuple(row) for row in probe(base, [range(20), [*range(4), *range(8, 24)]]).tolist()]
     trees = [*pack(rows, float("inf"), LARGEST_TREE), *pack(rows[:1], None, LARGEST_TREE)]
     try:
         together = replace(base, runs_packed=True).hidden_packed(
@@ -289,7 +295,7 @@ def _runs_packed(base: SharedBase) -> bool:
     apart = base.hidden(torch.tensor(rows, device=base.device))
     found = [*(list(trees[0].paths[row]) for row in rows), list(range(-20, 0))]
     return all(
-        _alike(together[places], own) for places, own in zip(found, [*apart, apart[0]], strict=True)
+        alike(together[places], own) for places, own in zip(found, [*apart, apart[0]], strict=True)
     )
 
 
@@ -300,7 +306,7 @@ def _narrows(base: SharedBase) -> bool:
     if not last:
         return False
     packed = stack(
-        pack([tuple(_probe(base, [range(12)])[0].tolist())], None, LARGEST_TREE),
+        pack([tuple(probe(base, [range(12)])[0].tolist())], None, LARGEST_TREE),
         base.device,
         base.model.dtype,
     )
@@ -308,7 +314,7 @@ def _narrows(base: SharedBase) -> bool:
     at = torch.tensor([1, 5, 5, 11], device=base.device)
     narrow_last_layer(last[0])
     try:
-        if _alike(replace(base, narrows=True).hidden_packed(packed, at), whole[:, at]):
+        if alike(replace(base, narrows=True).hidden_packed(packed, at), whole[:, at]):
             return True
     except (AttributeError, TypeError, ValueError, RuntimeError):
         pass  # a layer of another form
@@ -316,13 +322,13 @@ def _narrows(base: SharedBase) -> bool:
     return False
 
 
-def _probe(base: SharedBase, rows: Sequence[Iterable[int]]) -> Tensor:
+def probe(base: SharedBase, rows: Sequence[Iterable[int]]) -> Tensor:
     """Make token rows that any vocabulary has."""
     size = base.model.config.get_text_config().vocab_size
     return torch.tensor([[(11 * i + 5) % size for i in row] for row in rows], device=base.device)
 
 
-def _alike(a: Tensor, b: Tensor) -> bool:
+def alike(a: Tensor, b: Tensor) -> bool:
     """Say whether two tensors differ by rounding only."""
     tolerance = 1e-3 if a.dtype == torch.float32 else 5e-2
     return bool((a - b).float().norm() <= tolerance * b.float().norm())
