@@ -12,8 +12,12 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, matthews_co
 from ethosteer.maths.metrics import (
     ACCURACY,
     ACCURACY_NORMALISED,
+    BALANCED,
     BALANCED_ACCURACY,
+    CORRELATION,
     MCC,
+    MEAN,
+    SHARE,
     Metric,
     balanced,
     matthews,
@@ -52,14 +56,13 @@ def test_accuracy_is_sklearns(answers):
 
 @settings(deadline=None)
 @given(ANSWERS)
-@pytest.mark.filterwarnings("ignore:A single label was found")
-def test_matthews_correlation_is_sklearns_with_and_without_empty_margins(answers):
+def test_matthews_correlation_is_sklearns_but_undefined_without_a_class(answers):
     labels, predicted = zip(*answers, strict=True)
     found = MCC.value(outcomes(answers))
     if len(set(labels)) == 2:
         assert found == pytest.approx(matthews_corrcoef(labels, predicted), abs=1e-12)
     else:
-        assert math.isnan(found), "items of one class cannot tell; scikit-learn has 0 here"
+        assert math.isnan(found), "scikit-learn has 0 here"
 
 
 @settings(deadline=None)
@@ -82,17 +85,26 @@ def test_the_confusion_counts_by_hand():
     assert BALANCED_ACCURACY.value(outcomes(answers)) == pytest.approx(11 / 24)
 
 
-@pytest.mark.parametrize(
-    "sums",
-    [(3, 0, 2, 0), (0, 3, 0, 2)],
-)
-def test_one_answer_to_everything_gives_no_correlation(sums):
+@pytest.mark.parametrize("sums", [(3, 0, 2, 0), (0, 3, 0, 2)])
+def test_one_answer_to_all_items_has_correlation_0(sums):
     assert float(matthews(np.array(sums, dtype=float))) == 0
 
 
-@pytest.mark.parametrize("sums", [(4, 0, 0, 1), (0, 4, 1, 0), (5, 0, 0, 0), (0, 0, 0, 0)])
-def test_items_of_one_class_have_no_correlation_to_tell(sums):
+@pytest.mark.parametrize(
+    "sums", [(4, 0, 0, 1), (0, 4, 1, 0), (5, 0, 0, 0), (0, 5, 0, 0), (0, 0, 3, 0), (0, 0, 0, 0)]
+)
+def test_labels_of_one_class_have_no_correlation(sums):
     assert math.isnan(float(matthews(np.array(sums, dtype=float))))
+    assert math.isnan(float(balanced(np.array(sums, dtype=float))))
+
+
+def test_every_quantity_knows_its_bounds_and_whether_it_is_a_share():
+    assert [each.quantity for each in METRICS] == [SHARE, SHARE, CORRELATION, BALANCED]
+    assert (SHARE.bounds, CORRELATION.bounds, BALANCED.bounds) == ((0, 1), (-1, 1), (0, 1))
+    assert MEAN.bounds == (-math.inf, math.inf)
+    assert [each.share for each in (MEAN, SHARE, CORRELATION, BALANCED)] == [
+        False, True, False, False,
+    ]  # fmt: skip
 
 
 def test_correlation_of_large_counts_does_not_overflow():
@@ -130,14 +142,15 @@ def test_a_mean_leaves_out_undefined_items():
     mean = mean_metric("m", lambda each: values[each.predicted or 0], "none")
     assert mean.value([outcome(None, key) for key in values]) == 2.5
     assert math.isnan(mean.value([outcome(None, 1)]))
-    assert (mean.name, mean.better) == ("m", "none")
+    assert (mean.name, mean.better, mean.quantity) == ("m", "none", MEAN)
 
 
-def test_a_share_counts_every_item_and_says_that_it_is_one():
-    none = share_metric("none", lambda each: each.predicted is None, "none")
-    assert none.value([outcome(1, None), outcome(1, 1), outcome(0, 0), outcome(0, None)]) == 0.5
-    assert none.quantity.share and none.quantity.bounds == (0.0, 1.0)
-    assert ACCURACY.quantity.share and not MCC.quantity.share
+def test_a_share_counts_each_item_once():
+    share = share_metric("s", lambda each: each.predicted == 2, "half")
+    answers = [outcome(None, predicted) for predicted in (2, 0, None, 2, 1)]
+    assert share.table(answers).tolist() == [[1, 1], [0, 1], [0, 1], [1, 1], [0, 1]]
+    assert share.value(answers) == 0.4
+    assert (share.name, share.better, share.quantity) == ("s", "half", SHARE)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)

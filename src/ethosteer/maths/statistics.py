@@ -68,12 +68,17 @@ class Clustered:
         without = self.quantity.combine(totals - self.sums)
         return self.clusters * self.by_seed[:, None] - (self.clusters - 1) * without
 
-    def with_items(self, values: Sequence[float]) -> Clustered:
-        """Return the same with imagined items, of shares 1 or 0, as clusters of their own."""
-        added = np.array([(value, 1.0) for value in values])
+    def with_imagined(self, values: Sequence[float]) -> Clustered:
+        """Return the same with imagined clusters of the usual size, all 1 or all 0.
+
+        What has but one cluster stays as it is: nothing can be known of it.
+        """
+        if self.clusters < 2:
+            return self
+        size = self.items / self.clusters
+        added = np.array([(value * size, size) for value in values])
         tiled = np.broadcast_to(added, (self.seeds, *added.shape))
-        sums = np.concatenate([self.sums, tiled], axis=1)
-        return Clustered(sums, self.items + len(values), self.quantity)
+        return Clustered(np.concatenate([self.sums, tiled], axis=1), self.items, self.quantity)
 
 
 def cluster_sums(tables: Sequence[Floats], groups: Sequence[str], quantity: Quantity) -> Clustered:
@@ -89,10 +94,10 @@ def cluster_sums(tables: Sequence[Floats], groups: Sequence[str], quantity: Quan
 def estimate(model: Clustered, level: float = LEVEL) -> Estimate:
     """The metric with its interval over items and seeds; nan bounds where nothing is known of it.
 
-    Shares get two imagined items of either kind (Agresti & Coull 1998), so that 30 right of 30 has
-    an interval too.
+    Shares get two imagined clusters of either kind (Agresti & Coull 1998 have items), so that 30
+    right of 30 has an interval too.
     """
-    near = model.with_items((1.0, 1.0, 0.0, 0.0)) if model.quantity.share else model
+    near = model.with_imagined((1.0, 1.0, 0.0, 0.0)) if model.quantity.share else model
     half = uncertainty(near.pseudo_values).quantile((1 + level) / 2)
     low, high = np.clip([near.value - half, near.value + half], *model.quantity.bounds)
     return Estimate(model.value, float(low), float(high), model.items)
@@ -137,9 +142,7 @@ class Difference:
 
     def smallest_detectable(self, alpha: float, power: float = POWER) -> float:
         """Return the true difference that a test at level ``alpha`` finds with ``power``."""
-        from scipy.special import ndtri
-
-        return self.error.quantile(1 - alpha / 2) + float(ndtri(power)) * self.error.standard_error
+        return self.error.detectable(1 - alpha / 2, power)
 
     def clusters_needed(self, effect: float, alpha: float, power: float = POWER) -> float:
         """Return how many clusters it takes to find a true ``effect`` with ``power``.
@@ -178,14 +181,18 @@ def paired_difference(
     value = a.value - b.value
     near_a, near_b = a, b
     if a.quantity.share and b.quantity.share:
-        # one imagined item for either side (Bonett & Price 2012): equal answers prove no equality
-        near_a, near_b = a.with_items((1.0, 0.0)), b.with_items((0.0, 1.0))
+        # one imagined cluster for either side (Bonett & Price 2012 have items): equal answers
+        # prove no equality
+        near_a, near_b = a.with_imagined((1.0, 0.0)), b.with_imagined((0.0, 1.0))
     centre = near_a.value - near_b.value
     error = _error_of_difference(near_a, near_b)
     half = error.quantile((1 + level) / 2)
-    bounds = Estimate(value, centre - half, centre + half, a.items)
+    farthest = a.quantity.bounds[1] - a.quantity.bounds[0]
+    low, high = np.clip([centre - half, centre + half], -farthest, farthest)
+    bounds = Estimate(value, float(low), float(high), a.items)
     if a.seeds > 1 or b.seeds > 1:
-        return Difference(bounds, min(1.0, 2 * error.beyond(abs(centre))), centre, error)
+        p = float(np.minimum(1.0, 2 * error.beyond(abs(centre))))  # nan stays nan
+        return Difference(bounds, p, centre, error)
     return Difference(bounds, _p_of_items(a, b, swaps, generator), centre, error)
 
 

@@ -10,6 +10,7 @@ does: it takes each variance for ``df s^2 / chi^2_df`` and averages over the chi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-SEED_NODES = 200
-ITEM_NODES = 20
+SEED_NODES = 240
+ITEM_NODES = 48
+MERGED_NODES = 400
 FARTHEST = 22.0
 """The outermost nodes lie where a chi-square's log odds are this far from even."""
 
@@ -48,21 +50,31 @@ class Uncertainty:
         """Return the probability of an error above ``distance``; nan where nothing is known."""
         from scipy.special import ndtr
 
-        deviations, weights = self._nodes
-        if np.isnan(distance) or np.isnan(self.standard_error):
+        if np.isnan(distance) or np.isnan(self.items):
             return float("nan")
+        deviations, weights = self._nodes
         return float(weights @ ndtr(-distance / deviations))
 
     def quantile(self, level: float) -> float:
         """Return the error that is exceeded with probability ``1 - level`` (``level`` > 0.5)."""
-        from scipy.optimize import brentq
-
         if np.isnan(self.standard_error):
             return float("nan")
-        high = self.standard_error
-        while self.beyond(high) > 1 - level:
-            high *= 2
-        return float(brentq(lambda x: self.beyond(x) - (1 - level), 0, high, rtol=1e-10))
+        return _rising_to(lambda x: 1 - level - self.beyond(x), self.standard_error)
+
+    def detectable(self, level: float, power: float) -> float:
+        """Return the true value whose estimate exceeds ``quantile(level)`` with ``power``.
+
+        A study's own estimates of the variances vary, and its quantile with them; of one seed this
+        is the power of Student's test. With seeds too the quantile is taken to grow as the error.
+        """
+        from scipy.special import ndtr
+
+        own = self.standard_error
+        if np.isnan(own):
+            return float("nan")
+        estimated, weights = self._nodes_of_estimates
+        thresholds = self.quantile(level) / own * estimated
+        return _rising_to(lambda x: float(weights @ ndtr((x - thresholds) / own)) - power, own)
 
     def with_clusters(self, clusters: float) -> Uncertainty:
         """Return what it would be with so many clusters of items and the same seeds."""
@@ -78,16 +90,37 @@ class Uncertainty:
 
     @cached_property
     def _nodes(self) -> tuple[Floats, Floats]:
-        """Standard deviations that may be the true one, with their weights, both ``[nodes]``."""
+        """Standard errors that may be the true one, with their weights, both ``[nodes]``."""
+        return self._mixture(lambda inflation: inflation)
+
+    @cached_property
+    def _nodes_of_estimates(self) -> tuple[Floats, Floats]:
+        """Standard errors that may be estimated if this is the true one, with their weights."""
+        return self._mixture(lambda inflation: 1 / inflation)
+
+    def _mixture(self, factor: Callable[[Floats], Floats]) -> tuple[Floats, Floats]:
         if not self.seed_df:
             inflation, weights = _inflations(self.item_df, SEED_NODES)
-            return np.sqrt(self.items * inflation), weights
+            return np.sqrt(self.items * factor(inflation)), weights
         of_items, item_weights = _inflations(self.item_df, ITEM_NODES)
         of_seeds, seed_weights = _inflations(self.seed_df, SEED_NODES)
         variances = _total(
-            self.items * of_items[None, :], self.seeds * of_seeds[:, None], self.both
+            self.items * factor(of_items)[None, :],
+            self.seeds * factor(of_seeds)[:, None],
+            self.both,
         )
-        return np.sqrt(variances).ravel(), np.outer(seed_weights, item_weights).ravel()
+        merged, weights = _merged(variances.ravel(), np.outer(seed_weights, item_weights).ravel())
+        return np.sqrt(merged), weights
+
+
+def _rising_to(excess: Callable[[float], float], scale: float) -> float:
+    """Return where above 0 a rising function is 0, which lies about at ``scale``."""
+    from scipy.optimize import brentq
+
+    high = scale
+    while excess(high) < 0:
+        high *= 2
+    return float(brentq(excess, 0, high, xtol=1e-10 * scale, rtol=1e-10))
 
 
 def _total(items: Floats | float, seeds: Floats | float, both: float) -> Floats:
@@ -106,6 +139,16 @@ def _inflations(df: float, nodes: int) -> tuple[Floats, Floats]:
     middles = expit((logit(edges[:-1]) + logit(edges[1:])) / 2)
     weights = np.diff(edges)
     return np.asarray(df / chi2.ppf(middles, df)), weights / weights.sum()
+
+
+def _merged(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Few nodes for many: each the mean of those about as large, so that a lookup costs little."""
+    logs = np.log(values)
+    low, high = logs.min(), logs.max()
+    place = ((logs - low) * ((MERGED_NODES - 1) / (high - low))).astype(int)
+    total = np.bincount(place, weights).astype(np.float64)
+    sums = np.bincount(place, weights * values)
+    return sums[total > 0] / total[total > 0], total[total > 0]
 
 
 UNKNOWN = Uncertainty(float("nan"), 1.0)
