@@ -48,17 +48,15 @@ def test_the_2024_counts_are_bundled_and_give_its_published_shares() -> None:
     path = counts_path("published-2024")
     assert path is not None
     counts = read_counts(path)
-    shares = {each.benchmark: each for each in counts.shares}
     rounded = {
-        (name, model): round(own.right[model] / own.items, 4)
-        for name, own in shares.items()
-        for model in ("base", "virtue")
+        each.benchmark: [round(each.right[model] / each.items, 4) for model in counts.models]
+        for each in counts.shares
     }
     assert rounded == {
-        ("wsc273", "base"): 0.8571, ("wsc273", "virtue"): 0.8791,
-        ("crows_pairs", "base"): 0.6237, ("crows_pairs", "virtue"): 0.6249,
-        ("toxigen", "base"): 0.4277, ("toxigen", "virtue"): 0.4266,
-    }  # fmt: skip
+        "wsc273": [0.8571, 0.8791, 0.8755, 0.8791, 0.8755, 0.8791],
+        "crows_pairs": [0.6237, 0.6327, 0.6333, 0.6255, 0.6261, 0.6249],
+        "toxigen": [0.4277, 0.4298, 0.4287, 0.4287, 0.4255, 0.4266],
+    }
     assert counts.answers[0].counts("utilitarianism") == (69, 106, 325)
     assert [sum(counts.answers[0].counts(model)) for model in counts.models] == [
         100, 500, 500, 500, 500, 100,
@@ -76,7 +74,7 @@ def test_its_report_says_what_could_have_been_shown() -> None:
         "largest difference that was published is 0.022",
         "have to lie 0.056 apart or more",
         "without an answer differs from fine-tuned's for all 5 models, the share of right among "
-        "the answers given for none of 5 models",
+        "the answers given for none",
         "base (−6), deontology (−1), harmless (0), utilitarianism (−1) and virtue (0) cannot",
         "had all 6 items gone one way and the two models agreed on all others, p would be 0.031, "
         "and 0.156 after correction",
@@ -251,7 +249,11 @@ def test_from_the_command_line(tmp_path: Path, call: Callable[..., tuple[int, st
 
 def test_names_from_a_file_are_text(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
-    write_counts_report(read_counts(small(tmp_path, SMALL.replace("Quiz", evil))), tmp_path / "out")
-    html = (tmp_path / "out" / "report.html").read_text("utf-8")
-    assert evil not in html
-    assert "&lt;script&gt;alert(1)" in html
+    text = SMALL + f'[[statements]]\nsaid = "{evil}"\nabout = "nothing"\n'
+    text = text.replace("Quiz", evil).replace("Which?", evil).replace("Somebody", evil)
+    text = text.replace('"duty"', f'"{evil}"').replace("duty = 60", f'"{evil}" = 60')
+    write_counts_report(read_counts(small(tmp_path, text)), tmp_path / "out")
+    for name in ("report.html", "report.md"):
+        page = (tmp_path / "out" / name).read_text("utf-8")
+        assert evil not in page
+        assert page.count("&lt;script&gt;alert(1)") > 10

@@ -111,7 +111,7 @@ def _answers_in_short(counts: Counts, answers: AnswersResult) -> str:
 def _how_many(names: list[str], counts: Counts) -> str:
     total = len(counts.others)
     if not names:
-        return f"none of {plural(total, 'model')}"
+        return "none"
     return f"all {plural(total, 'model')}" if len(names) == total else listing(names)
 
 

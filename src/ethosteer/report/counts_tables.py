@@ -80,7 +80,7 @@ def _detectable(counts: Counts, result: CountsResult) -> Table:
             Column("benchmark"),
             Column("items", "number"),
             Column("separate samples", "number"),
-            *(Column(f"same items, {share:.0%} parted on", "number") for share in PARTED),
+            *(Column(f"same items, {percent(share)} parted on", "number") for share in PARTED),
         ),
         rows=tuple(
             (
@@ -107,42 +107,56 @@ def _from(share: float, own: float) -> str:
 
 def free_tables(counts: Counts, result: CountsResult) -> tuple[Table, ...]:
     """Return free answers, counted and compared, and correlations with the labels."""
-    tables = tuple(_free_table(counts, each) for each in result.answers)
-    return (*tables, _confusion_table(result)) if result.confusions else tables
+    tables = [
+        table for each in result.answers for table in (_given(counts, each), _right(counts, each))
+    ]
+    return (*tables, _confusion_table(result)) if result.confusions else tuple(tables)
 
 
-def _free_table(counts: Counts, answers: AnswersResult) -> Table:
-    right = {pair.a: pair for pair in answers.right_against}
-    refused = {pair.a: pair for pair in answers.refused_against}
-    heads = (
-        "items", "right", "wrong", "no answer", "share without", "less control's", "adjusted p",
-        "right of answered", "less control's", "adjusted p", "told apart outside",
-    )  # fmt: skip
+def _given(counts: Counts, answers: AnswersResult) -> Table:
+    against = {pair.a: pair for pair in answers.refused_against}
+    heads = ("items", "right", "wrong", "no answer", "share without", "difference", "adjusted p")
     return Table(
-        title=f"{answers.title}: answers",
+        title=f"{answers.title}: who answered",
         columns=(Column("model"), *(Column(head, "number") for head in heads)),
         rows=tuple(
             (
                 _model(counts, model),
                 *(Cell(count(amount)) for amount in (sum(amounts), *amounts)),
-                _share(answers.refused[model], percents=True),
-                *_less(refused.get(model)),
-                _share(answers.right[model]),
-                *_less(right.get(model)),
-                Cell(_range(answers.below[model], answers.above[model]))
-                if model in answers.above
-                else BLANK,
+                _share(answers.refused[model]),
+                *_less(against.get(model)),
             )
             for model, amounts in answers.counts.items()
         ),
-        note="Wilson's intervals for shares, Newcombe's for differences, Fisher's exact p, by Holm "
-        "over the models of either question. The last column: what a share of right answers had "
-        "to be below or above to be told from the control's four times in five.",
+        note="Wilson's intervals for shares, Newcombe's for differences from the control, Fisher's "
+        "exact p, adjusted by Holm over the models.",
     )
 
 
-def _share(own: Estimate, *, percents: bool = False) -> Cell:
-    return Cell(percent(own.value) if percents else number(own.value), (interval(own),))
+def _right(counts: Counts, answers: AnswersResult) -> Table:
+    against = {pair.a: pair for pair in answers.right_against}
+    heads = ("answers", "share right", "difference", "adjusted p", "told apart outside")
+    return Table(
+        title=f"{answers.title}: right among the answers given",
+        columns=(Column("model"), *(Column(head, "number") for head in heads)),
+        rows=tuple(
+            (
+                _model(counts, model),
+                Cell(count(own.n)),
+                _share(own),
+                *_less(against.get(model)),
+                Cell(_range(answers, model)) if model in against else BLANK,
+            )
+            for model, own in answers.right.items()
+        ),
+        note="As above, of answers to different items: whoever answers only what is easy leads. "
+        "The last column: what a share had to be below or above to be told from the control's "
+        "four times in five.",
+    )
+
+
+def _share(own: Estimate) -> Cell:
+    return Cell(number(own.value), (interval(own),))
 
 
 def _less(pair: UnpairedResult | None) -> tuple[Cell, Cell]:
@@ -152,8 +166,8 @@ def _less(pair: UnpairedResult | None) -> tuple[Cell, Cell]:
     return difference, Cell(p_value(pair.adjusted_p))
 
 
-def _range(low: float, high: float) -> str:
-    return f"{number(low)} to {number(high)}"
+def _range(answers: AnswersResult, model: str) -> str:
+    return f"{number(answers.below[model])} to {number(answers.above[model])}"
 
 
 def _confusion_table(result: CountsResult) -> Table:

@@ -14,7 +14,7 @@ from ethosteer.report.counts_results import (
     CountsResult,
     SharesResult,
 )
-from ethosteer.report.numbers import count, listing, number, signed
+from ethosteer.report.numbers import count, listing, number, percent, signed
 
 
 def taken_blocks(counts: Counts, result: CountsResult) -> tuple[Block, ...]:
@@ -35,7 +35,7 @@ def taken_blocks(counts: Counts, result: CountsResult) -> tuple[Block, ...]:
     if not rows:
         return (sentences,)
     heads = ("difference", "items", "needed as separate samples",
-             f"needed with {NEEDED_PARTED:.0%} parted on")  # fmt: skip
+             f"needed with {percent(NEEDED_PARTED)} parted on")  # fmt: skip
     table = Table(
         title="Items that the published differences would need",
         columns=(
@@ -74,7 +74,11 @@ def _kept(result: CountsResult) -> str:
         away = reach(each, each.against[0].b)
         if isfinite(each.paired[place]) and isfinite(away):
             told.append(f"{number(each.paired[place])} rather than {number(away)} on {each.title}")
-    shown = f": {listing(told)}, if two models part on {NEEDED_PARTED:.0%} of items" if told else ""
+    shown = (
+        f": {listing(told)}, if two models part on {percent(NEEDED_PARTED)} of items"
+        if told
+        else ""
+    )
     return (
         "Keep what every model answered to every item: pairs of answers to the same items show "
         f"smaller differences{shown}."
@@ -88,7 +92,7 @@ def _more_items(shares: SharesResult) -> str:
         return ""
     paired = (
         f", or {count(int(largest.needed_paired))} with the items kept and "
-        f"{NEEDED_PARTED:.0%} of them parted on"
+        f"{percent(NEEDED_PARTED)} of them parted on"
         if isfinite(largest.needed_paired)
         else ""
     )
