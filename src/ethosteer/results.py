@@ -20,7 +20,12 @@ _ADAPTER = TypeAdapter(StudyResults)
 
 def results_to_json(results: StudyResults) -> str:
     """Return the results as JSON text, the same text for the same results."""
-    plain = _words_for_non_finite(_ADAPTER.dump_python(results))
+    return strict_json(_ADAPTER.dump_python(results))
+
+
+def strict_json(value: object) -> str:
+    """Return plain dictionaries, lists and values as JSON text of the same form."""
+    plain = _words_for_non_finite(value)
     return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from ethosteer.counts import counts_path, read_counts
 from ethosteer.records import Item, Outcome, Sample, SampleAnswer
-from ethosteer.report import write_report
+from ethosteer.report import write_counts_report, write_report
 from tests.report.example import example_items, example_outcomes, example_results
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -59,7 +60,12 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def open_page(
-    browser: Browser, path: Path, width: int = 1280, scheme: str = "light", place: str = ""
+    browser: Browser,
+    path: Path,
+    width: int = 1280,
+    scheme: str = "light",
+    place: str = "",
+    there: str = "#flip-view .count:not(:empty)",
 ) -> tuple[Page, Watch]:
     page = browser.new_page(
         viewport={"width": width, "height": 900},
@@ -70,7 +76,7 @@ def open_page(
     page.on("pageerror", lambda fault: watch.errors.append(str(fault)))
     page.on("request", lambda asked: watch.requests.append(asked.url))
     page.goto(f"{path.as_uri()}{place}")
-    page.wait_for_selector("#flip-view .count:not(:empty)")
+    page.wait_for_selector(there)
     return page, watch
 
 
@@ -85,6 +91,29 @@ def test_it_opens_from_disk_without_a_request_an_error_or_a_sideways_scroll(
     assert page.evaluate("document.documentElement.scrollWidth") == width
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 26)"}[scheme]
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_published_counts_open_too_and_nothing_in_them_runs(
+    browser: Browser, tmp_path: Path, width: int, scheme: str
+) -> None:
+    path = counts_path("published-2024")
+    assert path is not None
+    counts = read_counts(path)
+    shares = tuple(each.model_copy(update={"title": PLANTED}) for each in counts.shares)
+    write_counts_report(
+        counts.model_copy(update={"shares": shares, "citation": PLANTED, "question": PLANTED}),
+        tmp_path,
+    )
+    report = tmp_path / "report.html"
+    page, watch = open_page(browser, report, width, scheme, there="figure svg")
+    assert watch.errors == []
+    assert watch.requests == [report.as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate("window.ran") is None
+    assert page.locator("#answer").inner_text().count(PLANTED) >= 3
     page.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from ethosteer.counts import Counts
@@ -11,11 +12,13 @@ from ethosteer.records import Item, Outcome, StudyResults
 from ethosteer.report.across import Across, across_document
 from ethosteer.report.blocks import Document
 from ethosteer.report.counts import counts_document
+from ethosteer.report.counts_results import counts_result
 from ethosteer.report.document import document
 from ethosteer.report.export import data_files
 from ethosteer.report.markdown import markdown_page
 from ethosteer.report.page import html_page
 from ethosteer.report.view import View
+from ethosteer.results import strict_json
 from ethosteer.store import write_atomic
 
 __all__ = ["write_counts_report", "write_report", "write_report_across"]
@@ -45,9 +48,12 @@ def write_report_across(found: Across, folder: Path) -> None:
 
 
 def write_counts_report(counts: Counts, folder: Path) -> None:
-    """Write ``report.html`` and ``report.md`` on published counts into ``folder``."""
+    """Write ``report.html``, ``report.md`` and ``results.json`` on published counts."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write(counts_document(counts), {}, folder)
+    result = counts_result(counts)
+    _write(counts_document(counts, result), {}, folder)
+    found = {"published": counts.model_dump(), **asdict(result)}
+    write_atomic(folder / "results.json", _printable(strict_json(found)))
 
 
 def _write(laid_out: Document, tables: Mapping[str, str], folder: Path) -> None:

@@ -220,7 +220,7 @@ def interval_plot(
     parts = []
     if margin:
         parts.append(_box("margin", x(-margin), top, x(margin) - x(-margin), bottom - top))
-    parts += _x_axis(x, bottom, 4)
+    parts += _x_axis(x, bottom, 4 if len(ticks(*x.domain, 4)) > 2 else 6)
     parts.append(_rule("zero", x(0), top, x(0), bottom))
     for index, bar in enumerate(bars):
         parts += _bar(bar, x, top + row * (index + 0.5), left)
