@@ -211,9 +211,9 @@ class Estimate:
 class Basis:
     """What numbers of one benchmark rest on, as hashes: compared are only results with the same.
 
-    items: of the ids, in order; prompts: of every text that models read; template: how the study
-    writes dialogues; tokenizer: of its whole definition; judge: the classifier of generated texts,
-    "" where there is none.
+    items: of ids, labels and groups, in order; prompts: of every text that models read; template:
+    how the study writes dialogues; tokenizer: of its whole definition; judge: the classifier of
+    generated texts, "" where there is none.
     """
 
     items: str

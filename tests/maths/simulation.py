@@ -1,26 +1,33 @@
-"""Studies whose truth is known, judged as a study is: how often is the verdict wrong?
+"""Whole families of simulated studies: how often the statistics err, cover, find and equate.
 
-    python -m tests.maths.simulation --studies 2000
+``python -m tests.maths.simulation --studies 2000`` prints one line per setting.
 
-prints, for every setting, how often something was said and between which rates that may lie
-(Clopper & Pearson, 95 %). Items come in clusters of two and are as hard for one model as for
-another; an arm's seeds differ by ``seed_sd`` in their rate of right answers.
+Four arms and a control answer the same items, half of which come as twins that are alike to every
+model. An item is answered rightly where its difficulty, uniform on 0 to 1, lies below a model's
+skill. Most items have one difficulty for all; some have one of each arm's own, whatever its seed,
+and some one of every seed's own. A seed moves the arm's skill. So the true difference of two models
+is exactly that of their skills: of accuracy, and, with as many items of either label, of the
+Matthews correlation, which is twice the accuracy less 1.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy import stats
 
 from ethosteer.maths.metrics import CORRELATION, SHARE, Floats
 from ethosteer.maths.statistics import (
+    NAN,
     Clustered,
     Difference,
+    Finding,
     Rules,
     cluster_sums,
     corrected,
@@ -28,281 +35,287 @@ from ethosteer.maths.statistics import (
     judge_family,
     paired_difference,
 )
+from ethosteer.maths.uncertainty import Uncertainty
+from ethosteer.records import Estimate
 
-SHARED = 0.5
-"""The share of items to which all models give one answer."""
-RATE = 0.6
-SWAPS = 499
+Design = Literal["control", "each other"]
+
+ARMS = 4
+SKILL = 0.6
+OF_ARM = 0.15
+"""The share of items whose difficulty is an arm's own."""
+OF_SEED = 0.2
+"""The share of items whose difficulty is of one seed of an arm."""
+BOOTSTRAP = 500
+ALIKE = 0.5
+"""The share of clusters whose two items are alike."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One kind of study: ``arms`` arms of ``seeds`` seeds on ``items`` items.
+    """One kind of study. ``lead`` is each arm's true difference to the control, in the metric.
 
-    ``effect`` is the first arm's true lead in accuracy over the control (and the other arms).
+    ``single`` items are clusters of their own: of shares p is then McNemar's.
     """
 
-    arms: int = 4
-    seeds: int = 3
+    metric: Literal["acc", "mcc"] = "acc"
+    items: int = 160
+    seeds: int = 1
     seed_sd: float = 0.0
-    items: int = 300
-    effect: float = 0.0
-    metric: str = "acc"
+    lead: tuple[float, ...] = (0.0,) * ARMS
+    design: Design = "control"
+    swaps: int = 2000
+    single: bool = False
+
+    @property
+    def name(self) -> str:
+        """The setting in words."""
+        seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
+        single = " single" if self.single else ""
+        return (
+            f"{self.metric}, {self.items}{single} items, {seeds} of sd {self.seed_sd:.2f}, "
+            f"arms against {'a control' if self.design == 'control' else 'each other'}"
+        )
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """The comparisons of a study; model 0 is the control."""
+        arms = range(1, ARMS + 1)
+        return [(arm, 0) for arm in arms] if self.design == "control" else [*combinations(arms, 2)]
+
+
+def models(setting: Setting, draw: np.random.Generator) -> list[Clustered]:
+    """Simulate the answers of a control, which has one seed, and of all arms."""
+    size = 1 if setting.single else 2
+    clusters = setting.items // size
+    alike = draw.random(clusters) < ALIKE
+    scale = 0.5 if setting.metric == "mcc" else 1.0  # skill is an accuracy, and mcc = 2 acc - 1
+    labels = draw.random((clusters, size)) < 0.5
+    names = [str(cluster) for cluster in range(clusters) for _ in range(size)]
+
+    def twins(*shape: int) -> Floats:
+        drawn = draw.random((*shape, clusters, size))
+        drawn[..., alike, -1] = drawn[..., alike, 0]
+        return drawn
+
+    common = twins()
+    found: list[Clustered] = []
+    for lead in (0.0, *setting.lead):
+        control = not found
+        seeds = 1 if control else setting.seeds
+        moved = np.zeros(seeds) if control else draw.normal(scale=setting.seed_sd, size=seeds)
+        own = np.where(twins() < OF_ARM, twins(), common)
+        own = np.where(twins(seeds) < OF_SEED, twins(seeds), own)
+        right = own < (SKILL + scale * (lead + moved))[:, None, None]
+        found.append(_sums(setting, right.reshape(seeds, -1), labels.ravel(), names))
+    return found
+
+
+def _sums(
+    setting: Setting, right: np.ndarray, labels: np.ndarray, names: Sequence[str]
+) -> Clustered:
+    if setting.metric == "acc":
+        parts = np.stack([right, np.ones_like(right)], axis=-1)
+        return cluster_sums(list(parts.astype(float)), names, SHARE)
+    cells = [right & labels, right & ~labels, ~right & ~labels, ~right & labels]
+    return cluster_sums(list(np.stack(cells, axis=-1).astype(float)), names, CORRELATION)
+
+
+def study(setting: Setting, rules: Rules, draw: np.random.Generator) -> list[Finding]:
+    """Simulate a study and judge its family as any study's is judged."""
+    own = models(setting, draw)
+    differences = [paired_difference(own[a], own[b], setting.swaps, draw) for a, b in setting.pairs]
+    return judge_family(differences, "higher", rules)
+
+
+# --- what is counted
+
+
+def claims(setting: Setting, draw: np.random.Generator) -> bool:
+    """Is any model called better or worse?"""
+    return any(found.verdict in {"better", "worse"} for found in study(setting, Rules(), draw))
+
+
+def holds(setting: Setting, draw: np.random.Generator) -> bool:
+    """Does the first comparison's interval hold the true difference?"""
+    found = study(setting, Rules(), draw)[0].difference.estimate
+    a, b = setting.pairs[0]
+    truth = (0.0, *setting.lead)[a] - (0.0, *setting.lead)[b]
+    return found.low <= truth <= found.high
+
+
+def holds_value(setting: Setting, draw: np.random.Generator) -> bool:
+    """Does the first arm's own interval hold its true value?"""
+    found = estimate(models(setting, draw)[1])
+    truth = SKILL + setting.lead[0] if setting.metric == "acc" else 2 * SKILL - 1 + setting.lead[0]
+    return found.low <= truth <= found.high
+
+
+def finds(setting: Setting, draw: np.random.Generator) -> bool:
+    """Is the first arm, which is better, called better?"""
+    return study(setting, Rules(), draw)[0].verdict == "better"
+
+
+def equates(setting: Setting, draw: np.random.Generator) -> bool:
+    """Is any arm called equivalent, with a margin that is the first arm's true difference?"""
+    rules = Rules(margin=abs(setting.lead[0]))
+    return any(found.verdict == "equivalent" for found in study(setting, rules, draw))
+
+
+def claims_by_bootstrap(setting: Setting, draw: np.random.Generator) -> bool:
+    """Would the percentile bootstrap of seeds and clusters call any model better or worse?
+
+    It is the method that these statistics replaced: p of swaps of clusters, corrected by Holm, and
+    an interval that leaves out 0.
+    """
+    own = models(setting, draw)
+    found = [_bootstrap(own[a], own[b], BOOTSTRAP, draw) for a, b in setting.pairs]
+    adjusted = corrected([p for p, _, _ in found])
+    return any(
+        p < 0.05 and (low > 0 or high < 0)
+        for p, (_, low, high) in zip(adjusted, found, strict=True)
+    )
+
+
+def _bootstrap(
+    a: Clustered, b: Clustered, resamples: int, draw: np.random.Generator
+) -> tuple[float, float, float]:
+    def weights(count: int) -> Floats:
+        return draw.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
+
+    clusters, of_a = weights(a.clusters), weights(a.seeds)
+    of_b = of_a if a.seeds == b.seeds else weights(b.seeds)
+    drawn = [
+        each.quantity.combine(np.einsum("rc,rs,sck->rk", clusters, seeds, each.sums, optimize=True))
+        for each, seeds in ((a, of_a), (b, of_b))
+    ]
+    low, high = np.nanquantile(drawn[0] - drawn[1], [0.025, 0.975])
+    mean_a, mean_b = a.sums.mean(axis=0), b.sums.mean(axis=0)
+    moved = draw.integers(0, 2, size=(resamples, a.clusters)).astype(float) @ (mean_b - mean_a)
+    combine = a.quantity.combine
+    swapped = combine(mean_a.sum(axis=0) + moved) - combine(mean_b.sum(axis=0) - moved)
+    observed = abs(float(combine(mean_a.sum(axis=0)) - combine(mean_b.sum(axis=0))))
+    extreme = int(np.sum(np.abs(swapped) >= observed - 1e-12))
+    return (1 + extreme) / (1 + resamples), float(low), float(high)
+
+
+def planned(setting: Setting, pilots: int = 200) -> Setting:
+    """Return the setting with as many items as ``clusters_needed`` says for the first arm's lead.
+
+    It is asked with the mean variances of many pilot studies, which is to know them.
+    """
+    draw = np.random.default_rng(11)
+    errors = []
+    for _ in range(pilots):
+        own = models(setting, draw)
+        errors.append(paired_difference(own[1], own[0], 1, draw).error)
+    known = Uncertainty(
+        items=float(np.mean([error.items for error in errors])),
+        item_df=errors[0].item_df,
+        seeds=float(np.mean([error.seeds for error in errors])),
+        seed_df=errors[0].seed_df,
+        both=float(np.mean([error.both for error in errors])),
+    )
+    asked = Difference(Estimate(0.0, NAN, NAN, setting.items), NAN, 0.0, known)
+    clusters = asked.clusters_needed(setting.lead[0], Rules().alpha / len(setting.pairs))
+    return replace(setting, items=(1 if setting.single else 2) * int(clusters))
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How often something happened, and the 95 % interval of its rate."""
+    """How many studies of all did something, with the Clopper-Pearson interval of their share."""
 
     count: int
     studies: int
 
     @property
-    def low(self) -> float:
-        """The lower end of the interval."""
-        return float(binomtest(self.count, self.studies).proportion_ci().low)
+    def share(self) -> float:
+        """The share of studies."""
+        return self.count / self.studies
 
     @property
-    def high(self) -> float:
-        """The upper end of the interval."""
-        return float(binomtest(self.count, self.studies).proportion_ci().high)
+    def interval(self) -> tuple[float, float]:
+        """Its 95 % interval."""
+        return self.at_level(0.95)
+
+    def at_level(self, level: float) -> tuple[float, float]:
+        """Return its interval at another level."""
+        found = stats.binomtest(self.count, self.studies).proportion_ci(level, "exact")
+        return float(found.low), float(found.high)
 
     def __str__(self) -> str:
-        share = self.count / self.studies
-        return f"{share:.3f} [{self.low:.3f}, {self.high:.3f}] of {self.studies}"
+        low, high = self.interval
+        return f"{self.share:6.1%} [{low:.1%}, {high:.1%}]"
 
 
-@dataclass(frozen=True)
-class World:
-    """The items of one study, and what all models have in common."""
-
-    labels: Floats
-    shared: Floats
-    differs: Floats
-    groups: list[str]
-
-    @classmethod
-    def draw(cls, items: int, draw: np.random.Generator) -> World:
-        """Draw items in clusters of two that are alike."""
-        return cls(
-            labels=draw.integers(0, 2, items).astype(float),
-            shared=np.repeat(draw.random((items + 1) // 2) < RATE, 2)[:items].astype(float),
-            differs=np.repeat(draw.random((items + 1) // 2) >= SHARED, 2)[:items].astype(float),
-            groups=[str(item // 2) for item in range(items)],
-        )
-
-    def model(self, shifts: Floats, metric: str, draw: np.random.Generator) -> Clustered:
-        """Draw a model's answers, one row a seed, right more often by each seed's shift."""
-        tables = []
-        for shift in shifts:
-            rate = np.clip(RATE + shift / (1 - SHARED), 0, 1)
-            right = np.where(self.differs > 0, draw.random(len(self.labels)) < rate, self.shared)
-            tables.append(self._parts(right.astype(float), metric))
-        quantity = SHARE if metric == "acc" else CORRELATION
-        return cluster_sums(tables, self.groups, quantity)
-
-    def _parts(self, right: Floats, metric: str) -> Floats:
-        if metric == "acc":
-            return np.stack([right, np.ones_like(right)], axis=1)
-        one, zero, wrong = self.labels, 1 - self.labels, 1 - right
-        return np.stack([right * one, right * zero, wrong * zero, wrong * one], axis=1)
+Count = Callable[[Setting, np.random.Generator], bool]
 
 
-def study(setting: Setting, draw: np.random.Generator) -> tuple[Clustered, list[Clustered]]:
-    """Draw one study: the control, and the arms."""
-    world = World.draw(setting.items, draw)
-    control = world.model(np.zeros(1), setting.metric, draw)
-    arms = [
-        world.model(
-            (setting.effect if arm == 0 else 0.0) + draw.normal(0, setting.seed_sd, setting.seeds),
-            setting.metric,
-            draw,
-        )
-        for arm in range(setting.arms)
-    ]
-    return control, arms
-
-
-def against_control(setting: Setting, draw: np.random.Generator) -> list[Difference]:
-    """Draw a study and hold its arms to the control."""
-    control, arms = study(setting, draw)
-    return [paired_difference(arm, control, SWAPS, draw) for arm in arms]
-
-
-def against_each_other(setting: Setting, draw: np.random.Generator) -> list[Difference]:
-    """Draw a study and hold its arms to each other."""
-    _, arms = study(setting, draw)
-    return [paired_difference(a, b, SWAPS, draw) for a, b in combinations(arms, 2)]
-
-
-def rate(studies: int, happens: Callable[[np.random.Generator], bool], seed: int = 0) -> Rate:
-    """Count in how many studies something happens."""
+def rate(count: Count, setting: Setting, studies: int, seed: int = 0) -> Rate:
+    """Simulate ``studies`` and count those of which ``count`` is true."""
     draw = np.random.default_rng(seed)
-    return Rate(sum(happens(draw) for _ in range(studies)), studies)
+    return Rate(sum(count(setting, draw) for _ in range(studies)), studies)
 
 
-Family = Callable[[Setting, np.random.Generator], list[Difference]]
+SEEDED = [(1, 0.0), *((seeds, sd) for seeds in (2, 3, 5) for sd in (0.0, 0.02, 0.06))]
+AHEAD = (0.1, 0.0, 0.0, 0.0)
+FAR_AHEAD = (0.2, 0.0, 0.0, 0.0)
+AT_THE_MARGIN = (0.1,) * ARMS
 
 
-def false_finds(setting: Setting, family: Family, studies: int) -> Rate:
-    """How many studies call any arm better or worse, when none is."""
-
-    def found(draw: np.random.Generator) -> bool:
-        findings = judge_family(family(setting, draw), "higher", Rules())
-        return any(each.verdict in ("better", "worse") for each in findings)
-
-    return rate(studies, found)
-
-
-def coverage(setting: Setting, studies: int) -> Rate:
-    """How many 95 % intervals of a difference hold the true one (accuracy alone)."""
-
-    def held(draw: np.random.Generator) -> bool:
-        first = against_control(replace(setting, arms=1), draw)[0].estimate
-        return first.low <= setting.effect <= first.high
-
-    return rate(studies, held)
-
-
-def coverage_of_one(setting: Setting, studies: int) -> Rate:
-    """How many 95 % intervals of one model's accuracy hold the true one."""
-
-    def held(draw: np.random.Generator) -> bool:
-        found = estimate(study(replace(setting, arms=1), draw)[1][0])
-        return found.low <= RATE <= found.high
-
-    return rate(studies, held)
-
-
-def false_equivalence(setting: Setting, studies: int) -> Rate:
-    """How many studies call the first arm equivalent when it leads by exactly the margin."""
-    rules = Rules(margin=setting.effect)
-
-    def called(draw: np.random.Generator) -> bool:
-        return (
-            judge_family(against_control(setting, draw), "higher", rules)[0].verdict == "equivalent"
+def lines() -> Iterator[tuple[str, Count, Setting]]:
+    """Every setting that is printed, under what is counted of it."""
+    metrics: tuple[Literal["acc", "mcc"], ...] = ("acc", "mcc")
+    designs: tuple[Design, ...] = ("control", "each other")
+    for metric in metrics:
+        seeded = [
+            Setting(metric, seeds=seeds, seed_sd=sd, design=design)
+            for design in designs
+            for seeds, sd in SEEDED
+        ]
+        single = Setting(metric, single=True)
+        many = [Setting(metric, 2000, seeds, 0.06) for seeds in (2, 3, 5)]  # seeds are all
+        none = "called better or worse though none differs"
+        yield from ((none, claims, own) for own in (*seeded, single, *many))
+        yield from (
+            ("the same by the two-level bootstrap", claims_by_bootstrap, own)
+            for own in seeded
+            if own.seeds == 3
         )
-
-    return rate(studies, called)
-
-
-def power(setting: Setting, studies: int) -> Rate:
-    """How many studies find the first arm's effect, with the items that a first study asks for.
-
-    With one seed: how much seeds differ, three of them hardly tell a first study.
-    """
-    rules = Rules(effect=setting.effect)
-
-    def found(draw: np.random.Generator) -> bool:
-        pilot = judge_family(against_control(replace(setting, effect=0.0), draw), "higher", rules)
-        clusters = pilot[0].clusters_needed
-        items = 2 * int(clusters) if np.isfinite(clusters) else setting.items
-        own = against_control(replace(setting, items=items), draw)
-        return judge_family(own, "higher", rules)[0].verdict == "better"
-
-    return rate(studies, found)
+        against = [replace(own, lead=AHEAD) for own in seeded if own.design == "control"]
+        yield from (("a difference's interval holds the truth", holds, own) for own in against)
+        yield from (("a value's interval holds the truth", holds_value, own) for own in against)
+        for seeds, sd, lead in (
+            (1, 0.0, AHEAD), (3, 0.0, AHEAD), (3, 0.0, FAR_AHEAD), (3, 0.02, FAR_AHEAD),
+            (5, 0.02, AHEAD), (5, 0.02, FAR_AHEAD),
+        ):  # fmt: skip
+            setting = Setting(metric, seeds=seeds, seed_sd=sd, lead=lead)
+            yield f"found, {lead[0]} ahead, with the items it needs", finds, planned(setting)
+        if metric == "acc":
+            setting = planned(Setting(lead=AHEAD, single=True))
+            yield "found, 0.1 ahead, with the items it needs", finds, setting
+        for seeds, sd in SEEDED:
+            items = 600 if metric == "acc" else 2400  # enough that equivalence could be shown
+            setting = Setting(metric, items, seeds, sd, AT_THE_MARGIN)
+            yield "called equivalent, each differing by the margin", equates, setting
 
 
-def power_at_smallest(setting: Setting, studies: int) -> Rate:
-    """How many studies find an effect of the size that the median study calls detectable."""
-    draw = np.random.default_rng(1)
-    sizes = [
-        judge_family(against_control(setting, draw), "higher", Rules())[0].smallest_detectable
-        for _ in range(41)
-    ]
-    large = replace(setting, effect=float(np.median(sizes)))
-
-    def found(draw: np.random.Generator) -> bool:
-        return judge_family(against_control(large, draw), "higher", Rules())[0].verdict == "better"
-
-    return rate(studies, found)
+def _line(task: tuple[str, Count, Setting], studies: int) -> str:
+    what, count, setting = task
+    return f"{rate(count, setting, studies)!s:24} {what}: {setting.name}"
 
 
-def finds_of_a_bootstrap(setting: Setting, studies: int, resamples: int = 400) -> Rate:
-    """How many studies a two-level percentile bootstrap tells apart, when no arms differ.
-
-    Beside it stands a permutation of items with seeds averaged, corrected by Holm: what was here
-    before. Arms against each other.
-    """
-
-    def found(draw: np.random.Generator) -> bool:
-        _, arms = study(setting, draw)
-        p, apart = [], []
-        for a, b in combinations(arms, 2):
-            table = a.pseudo_values - b.pseudo_values
-            seeds, clusters = table.shape
-            of_seeds = draw.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
-            of_items = draw.multinomial(clusters, np.full(clusters, 1 / clusters), resamples)
-            means = np.einsum("bs,sc,bc->b", of_seeds, table, of_items / clusters)
-            low, high = np.quantile(means, [0.025, 0.975])
-            apart.append(low > 0 or high < 0)
-            own = table.mean(axis=0)
-            signs = draw.integers(0, 2, (resamples, clusters)) * 2 - 1
-            extreme = np.abs(signs @ own) >= abs(own.sum()) - 1e-12
-            p.append((1 + int(extreme.sum())) / (1 + resamples))
-        adjusted = corrected(p)
-        return any(own and each < 0.05 for own, each in zip(apart, adjusted, strict=True))
-
-    return rate(studies, found)
-
-
-def all_rates(studies: int) -> Iterator[tuple[str, Rate]]:
-    """Go through every setting that is quoted."""
-    for metric in ("acc", "mcc"):
-        yield (
-            f"no difference, one seed, {metric}",
-            false_finds(Setting(seeds=1, metric=metric), against_control, studies),
-        )
-    for seeds in (2, 3, 5):
-        for sd in (0.0, 0.02, 0.06):
-            setting = Setting(seeds=seeds, seed_sd=sd)
-            name = f"{seeds} seeds, sd {sd}"
-            yield (
-                f"no difference, {name}, to control",
-                false_finds(setting, against_control, studies),
-            )
-            yield (
-                f"no difference, {name}, mutual",
-                false_finds(setting, against_each_other, studies),
-            )
-    many = Setting(seeds=3, seed_sd=0.06, items=1000)
-    yield (
-        "no difference, 3 seeds, sd 0.06, 1000 items, mutual",
-        false_finds(many, against_each_other, studies),
-    )
-    yield (
-        "no difference, 3 seeds, sd 0.06, mcc, mutual",
-        false_finds(Setting(seed_sd=0.06, metric="mcc"), against_each_other, studies),
-    )
-    for sd in (0.0, 0.02, 0.06):
-        yield (
-            f"the bootstrap before: 3 seeds, sd {sd}, mutual",
-            finds_of_a_bootstrap(Setting(seed_sd=sd), studies),
-        )
-    yield (
-        "the bootstrap before: 3 seeds, sd 0.06, 1000 items, mutual",
-        finds_of_a_bootstrap(many, studies),
-    )
-    yield "coverage, one seed", coverage(Setting(seeds=1, effect=0.05), studies)
-    yield "coverage of one model, one seed", coverage_of_one(Setting(seeds=1), studies)
-    for sd in (0.0, 0.02, 0.06, 0.2):
-        yield f"coverage, 3 seeds, sd {sd}", coverage(Setting(seed_sd=sd, effect=0.05), studies)
-    one = Setting(seeds=1, effect=0.08)
-    yield "power at the items asked for, one seed", power(one, studies)
-    for seeds, sd in ((1, 0.0), (3, 0.0), (3, 0.02), (3, 0.06), (5, 0.02), (5, 0.06)):
-        yield (
-            f"power at the smallest detectable, {seeds} seeds, sd {sd}",
-            power_at_smallest(Setting(seeds=seeds, seed_sd=sd), studies),
-        )
-    yield "called equivalent at the margin, one seed", false_equivalence(one, studies)
-    yield (
-        "called equivalent at the margin, 3 seeds, sd 0.02",
-        false_equivalence(replace(one, seeds=3, seed_sd=0.02), studies),
-    )
+def main() -> None:
+    """Print the rate of every setting."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=2000, help="simulated studies a setting")
+    parser.add_argument("--processes", type=int, default=1)
+    given = parser.parse_args()
+    tasks = list(lines())
+    with ProcessPoolExecutor(given.processes) as pool:
+        for line in pool.map(_line, tasks, [given.studies] * len(tasks)):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--studies", type=int, default=2000)
-    for said, found in all_rates(parser.parse_args().studies):
-        print(f"{said:58} {found}", flush=True)
+    main()

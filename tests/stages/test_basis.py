@@ -53,11 +53,13 @@ def changed(before: Basis, after: Basis) -> set[str]:
         ([replace(ONE, contexts=("Is it so", "Is it so?"), continuations=("? No", " Yes")), TWO],
          {"prompts"}),
         ([TWO, ONE], {"items", "prompts"}),
+        ([replace(ONE, label=1 - (ONE.label or 0)), TWO], {"items"}),
+        ([replace(ONE, group="another"), TWO], {"items"}),
         ([ONE], {"items", "prompts"}),
         ([ONE, TWO, TWO], {"items", "prompts"}),
     ],
     ids=["same", "equal", "id", "context", "continuation", "choices swapped", "cut elsewhere",
-         "order", "one fewer", "one more"],
+         "order", "label", "group", "one fewer", "one more"],
 )  # fmt: skip
 def test_hashes_of_items_change_with_their_ids_their_texts_and_their_order(items, expected):
     assert changed(basis([ONE, TWO]), basis(items)) == expected
@@ -84,6 +86,9 @@ def test_a_tokenizer_is_known_by_its_vocabulary_and_by_how_it_splits():
     assert tokenizer_fingerprint(tokenizer("b", "a")) != own
     assert tokenizer_fingerprint(tokenizer("a", "b", "c")) != own
     assert tokenizer_fingerprint(tokenizer("a", "b", split=False)) != own
+    used = tokenizer("a", "b")
+    used(["a", "a b"], padding=True, truncation=True, max_length=1)
+    assert tokenizer_fingerprint(used) == own, "how it was used last is not what it is"
 
 
 def test_a_template_is_known_by_what_it_writes():

@@ -359,7 +359,7 @@ LABELS = [0] * 60 + [1] * 40
         ([0] * 100, ("answers 'No' to 100% of items",)),
         ([1] * 96 + [0] * 4, ("answers 'Yes' to 96% of items",)),
         ([1] * 95 + [0] * 5, ()),
-        ([None] * 98 + [0, 1], ("answers no answer to 98% of items",)),
+        ([None] * 98 + [0, 1], ("gives no answer to 98% of items",)),
         # 60 right by another way than to answer No always: 30 of the first 60, 30 of the others
         ([0] * 30 + [1] * 30 + [1] * 30 + [0] * 10, ("equals the class rate of 'always No'",)),
     ],

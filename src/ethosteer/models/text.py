@@ -21,11 +21,15 @@ JOINTS = {"guanaco": " ", "hh": ""}
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Identify a tokenizer by its whole definition, or by its vocabulary where it has no other."""
+    """Identify a tokenizer by its whole definition, or by its vocabulary where it has no other.
+
+    How it padded or cut last is no part of that.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        return _digest(backend.to_str())
-    return _digest(json.dumps(tokenizer.get_vocab(), sort_keys=True))
+    if backend is None:
+        return _digest(json.dumps(tokenizer.get_vocab(), sort_keys=True))
+    definition = json.loads(backend.to_str()) | {"padding": None, "truncation": None}
+    return _digest(json.dumps(definition, sort_keys=True))
 
 
 def _digest(text: str) -> str:

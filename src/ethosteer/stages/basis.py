@@ -43,7 +43,7 @@ assert list(WORDS) == [field.name for field in fields(Basis)]
 def basis_of(items: Sequence[Item], template: str, tokenizer: str, judge: str) -> Basis:
     """Return the basis of results on ``items``."""
     return Basis(
-        items=fingerprint([item.id for item in items]),
+        items=fingerprint([[item.id, item.label, item.group] for item in items]),
         prompts=fingerprint([[item.contexts, item.continuations] for item in items]),
         template=template,
         tokenizer=tokenizer,

@@ -218,8 +218,10 @@ def flags(benchmark: Benchmark, by_seed: Mapping[int, Sequence[Outcome]]) -> tup
         answer, count = counts.most_common(1)[0]
         share = count / len(outcomes)
         if share > ONE_ANSWER_SHARE:
-            shown = "no answer" if answer is None else f"{benchmark.answers[answer]!r}"
-            found.append(f"answers {shown} to {share:.0%} of items")
+            given = (
+                "gives no answer" if answer is None else f"answers {benchmark.answers[answer]!r}"
+            )
+            found.append(f"{given} to {share:.0%} of items")
         metric = benchmark.metrics[0]
         values = [metric.value(own) for own in by_seed.values()]
         rates = baselines(benchmark, next(iter(by_seed.values())))
