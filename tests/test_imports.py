@@ -28,6 +28,8 @@ LAYERS = (
     {"stages", "report"},
     {"study", "evaluation", "across", "bench"},
     {"overview", "export", "estimates"},
+    {"cli_options"},
+    {"cli_bench"},
     {"cli"},
 )
 """From low to high. A part imports itself and lower layers, never another part of its own layer."""

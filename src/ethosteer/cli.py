@@ -9,21 +9,24 @@ import atexit
 import gc
 import sys
 import traceback
-from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from ethosteer.config import (
-    BaseSettings,
-    BenchmarkSettings,
-    StudyConfig,
-    bundled_studies,
-    load_study,
+from ethosteer.cli_bench import bench
+from ethosteer.cli_options import (
+    DataDir,
+    Device,
+    Dtype,
+    WeightsDtype,
+    base_settings,
+    data_origin,
+    folder_origin,
+    read_benchmarks,
 )
+from ethosteer.config import StudyConfig, bundled_studies, load_study
 from ethosteer.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,18 +43,7 @@ app = typer.Typer(
     epilog="Exit status: 0 done, 2 your input needs mending (one line says where), 1 our fault.",
 )
 
-bench = typer.Typer(
-    no_args_is_help=True, help="Measure how fast this machine does the work of a study."
-)
 app.add_typer(bench, name="bench")
-
-
-class Dtype(StrEnum):
-    """Number formats of a base's weights."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
 
 StudyArgument = Annotated[
     str, typer.Argument(help=f"a study file (.toml) or one of: {', '.join(bundled_studies())}")
@@ -59,21 +51,10 @@ StudyArgument = Annotated[
 RunsDir = Annotated[
     Path, typer.Option("--runs-dir", help="where runs are kept, one folder per study")
 ]
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data-dir", help="published data files; without it the study's own origin"),
-]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="change one setting, such as `--set steer.steps=50`; repeatable"),
 ]
-
-JsonFile = Annotated[Path | None, typer.Option("--json", help="where to write the measurement")]
-BenchModel = Annotated[str, typer.Option("--model", help="a model folder or 'pocket'")]
-HHData = Annotated[Path, typer.Option("--data-dir", help="published files, HH's among them")]
-WeightsDtype = Annotated[Dtype, typer.Option(help="of the model's weights")]
-Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")]
-Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="the model's norms")]
 
 
 @app.command()
@@ -138,7 +119,7 @@ def curate(
     from ethosteer import catalog
 
     catalog.dataset(name)
-    origin = _data(data_dir, sample=sample)
+    origin = data_origin(data_dir, sample=sample)
     from ethosteer.overview import print_card
 
     print_card(Console(), name, origin, pairs_per_group, show)
@@ -186,11 +167,11 @@ def evaluate(
 
     For example: `ethosteer evaluate --model pocket --sample --benchmarks toxigen,wsc273`
     """
-    origin = _data(data_dir, sample=sample)
-    chosen = _benchmarks(benchmarks, limit, classifier)
+    origin = data_origin(data_dir, sample=sample)
+    chosen = read_benchmarks(benchmarks, limit, classifier)
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise InputError(f"--out {out}: must be a file in a folder that exists")
-    settings = _base(model, revision, dtype.value, device)
+    settings = base_settings(model, revision, dtype.value, device)
     from ethosteer.evaluation import (
         as_json,
         evaluate_models,
@@ -213,106 +194,6 @@ def evaluate(
     if out is not None:
         write_atomic(out, as_json(found))
     Console().print(results_table(found))
-
-
-@bench.command("evaluate")
-def bench_evaluate(
-    benchmarks: Annotated[str, typer.Option("--benchmarks", help="names, with commas")],
-    model: BenchModel = "pocket",
-    arms: Annotated[
-        int, typer.Option(min=1, help="models side by side: the base and random adapters on it")
-    ] = 1,
-    json_file: JsonFile = None,
-    data_dir: DataDir = None,
-    sample: Annotated[bool, typer.Option("--sample", help="read the bundled sample")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="items of each at most")] = None,
-    dtype: WeightsDtype = Dtype.float32,
-    device: Device = "auto",
-    tokens_per_batch: Annotated[int | None, typer.Option(min=1, help="of all together")] = None,
-) -> None:
-    """Measure the speed of scoring: items and tokens a second, seconds by part, FLOP/s."""
-    origin = _data(data_dir, sample=sample)
-    chosen = _benchmarks(benchmarks, limit, None)
-    settings = _base(model, None, dtype.value, device)
-    from ethosteer.bench import measure_evaluation
-
-    _measured(
-        lambda: measure_evaluation(settings, arms, chosen, origin, tokens_per_batch), json_file
-    )
-
-
-@bench.command("ppo")
-def bench_ppo(
-    data_dir: HHData,
-    model: BenchModel = "pocket",
-    arms: Annotated[int, typer.Option(min=1, help="policies side by side")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="episodes per step and arm")] = 32,
-    prompt_tokens: Annotated[int, typer.Option(min=8, help="longer prompts are left out")] = 64,
-    new_tokens: Annotated[int, typer.Option(min=1, help="of every episode: EOS is ignored")] = 48,
-    epochs: Annotated[int, typer.Option(min=1, help="passes over a batch")] = 4,
-    minibatches: Annotated[int, typer.Option(min=1, help="of a batch")] = 4,
-    steps: Annotated[int, typer.Option(min=1)] = 4,
-    json_file: JsonFile = None,
-    dtype: WeightsDtype = Dtype.float32,
-    device: Device = "auto",
-    compile_it: Compile = False,
-) -> None:
-    """Measure the speed of PPO: episodes a second, seconds by part, FLOP/s, peak memory."""
-    if batch % minibatches:
-        raise InputError("--batch must be a multiple of --minibatches")
-    origin, settings = (
-        _folder(data_dir),
-        _base(model, None, dtype.value, device, compile_it=compile_it),
-    )
-    from ethosteer.bench import PPOEpisodes, hh_prompts, measure_ppo
-    from ethosteer.models.base import load_base
-
-    episodes = PPOEpisodes(batch, prompt_tokens, new_tokens, epochs, minibatches, steps)
-
-    def work() -> dict[str, Any]:
-        base = load_base(settings)
-        return measure_ppo(base, hh_prompts(base, origin, episodes), arms, episodes)
-
-    _measured(work, json_file)
-
-
-@bench.command("reward")
-def bench_reward(
-    data_dir: HHData,
-    model: BenchModel = "pocket",
-    arms: Annotated[int, typer.Option(min=1, help="reward models to train")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="pairs per step")] = 16,
-    pairs: Annotated[int, typer.Option(min=2, help="pairs to read")] = 256,
-    json_file: JsonFile = None,
-    dtype: WeightsDtype = Dtype.float32,
-    device: Device = "auto",
-    compile_it: Compile = False,
-) -> None:
-    """Measure the speed of reward modelling: pairs a second, FLOP/s, peak memory."""
-    origin, settings = (
-        _folder(data_dir),
-        _base(model, None, dtype.value, device, compile_it=compile_it),
-    )
-    from ethosteer.bench import hh_pairs, measure_reward
-    from ethosteer.models.base import load_base
-
-    def work() -> dict[str, Any]:
-        base = load_base(settings)
-        return measure_reward(base, hh_pairs(base, origin, pairs), arms, batch)
-
-    _measured(work, json_file)
-
-
-def _measured(work: Callable[[], dict[str, Any]], json_file: Path | None) -> None:
-    """Do a measurement, print it, and keep it if a file is named."""
-    from ethosteer.models.base import quiet_libraries
-    from ethosteer.store import write_json
-
-    quiet_libraries()
-    found = work()
-    if json_file is not None:
-        write_json(json_file, found)
-    Console().print_json(data=found)
 
 
 @app.command()
@@ -423,51 +304,10 @@ def _study(study: str, runs_dir: Path, data_dir: Path | None, overrides: list[st
     return Study(config, runs_dir, origin)
 
 
-def _data(data_dir: Path | None, *, sample: bool) -> Origin:
-    """Return where a command without a study reads published files."""
-    from ethosteer.sources import Origin
-
-    if data_dir is not None and sample:
-        raise InputError("give --data-dir or --sample, not both")
-    return _folder(data_dir) if data_dir is not None else Origin("sample" if sample else "hub")
-
-
-def _benchmarks(
-    names: str, limit: int | None, classifier: str | None
-) -> dict[str, BenchmarkSettings]:
-    """Read `a,b:form`; InputError for a name or a form that nobody knows."""
-    from ethosteer import catalog
-
-    chosen = {}
-    for part in filter(None, (name.strip() for name in names.split(","))):
-        name, _, form = part.partition(":")
-        catalog.check_source(name, form or None)
-        judge = classifier if catalog.benchmark(name).judged else None
-        chosen[name] = BenchmarkSettings(limit=limit, source=form or None, classifier=judge)
-    if not chosen:
-        raise InputError(f"--benchmarks: name one of {', '.join(catalog.benchmark_names())}")
-    return chosen
-
-
-def _base(
-    model: str, revision: str | None, dtype: str, device: str, *, compile_it: bool = False
-) -> BaseSettings:
-    given = {"model": model, "revision": revision, "dtype": dtype, "device": device}
-    return BaseSettings.model_validate(given | {"compile": compile_it})
-
-
 def _origin(config: StudyConfig, data_dir: Path | None) -> Origin:
     from ethosteer.sources import Origin
 
-    return Origin(config.data.origin) if data_dir is None else _folder(data_dir)
-
-
-def _folder(data_dir: Path) -> Origin:
-    from ethosteer.sources import Origin
-
-    if not data_dir.is_dir():
-        raise InputError(f"--data-dir {data_dir}: no such folder")
-    return Origin("folder", data_dir)
+    return Origin(config.data.origin) if data_dir is None else folder_origin(data_dir)
 
 
 def main() -> None:
