@@ -32,6 +32,7 @@ def headline(view: View) -> str:
     sentences = [
         f"Against the {view.control} control, {_gains_and_losses(view, won, lost)}.",
         _best_sentence(view),
+        _memory(view, won),
     ]
     unpaid = [arm for arm in view.arms if won[arm] and not lost[arm]]
     if unpaid and len(benchmarks) > 1:
@@ -39,7 +40,7 @@ def headline(view: View) -> str:
     still = [arm for arm in view.arms if not won[arm] and not lost[arm]]
     if still:
         sentences.append(f"For {listing(still)}, no benchmark shows a change for better or worse.")
-    return " ".join(filter(None, (*sentences, _memory(view, won), _one_seed(view))))
+    return " ".join(filter(None, (*sentences, _one_seed(view))))
 
 
 def _memory(view: View, won: dict[str, list[BenchmarkResult]]) -> str:
@@ -51,8 +52,11 @@ def _memory(view: View, won: dict[str, list[BenchmarkResult]]) -> str:
             each = shares.get((view.own_judge(arm) or arm, benchmark.name))
             if each and each.pairs and each.overlapping / each.pairs >= MUCH_SHARED:
                 share = percent(each.overlapping / each.pairs)
-                found.append(f"{share} of the training pairs of {arm} share text with it")
-    return f"That may be memory: {listing(found)}." if found else ""
+                found.append(
+                    f"What {arm} gained on {benchmark.title} may be memory: {share} of its "
+                    "training pairs share text with that benchmark."
+                )
+    return " ".join(found)
 
 
 def _no_find(view: View) -> str:
