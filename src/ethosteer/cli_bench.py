@@ -70,14 +70,13 @@ def bench_ppo(
     json_file: JsonFile = None,
     dtype: WeightsDtype = Dtype.float32,
     device: Device = "auto",
-    compile_it: Compile = False,
 ) -> None:
     """Measure the speed of PPO: episodes a second, seconds by part, FLOP/s, peak memory."""
     if batch % minibatches:
         raise InputError("--batch must be a multiple of --minibatches")
     origin, settings = (
         folder_origin(data_dir),
-        base_settings(model, None, dtype.value, device, compile_it=compile_it),
+        base_settings(model, None, dtype.value, device),
     )
     from ethosteer.bench import PPOEpisodes, hh_prompts, measure_ppo
     from ethosteer.models.base import load_base

@@ -1,7 +1,8 @@
 """A base whose elementwise layers (its norms) are compiled: fewer passes over memory.
 
 Layers that carry adapters stay as they are, since adapters come and go; so does attention, whose
-rows differ from pass to pass. What is left are modules without parts of their own.
+rows differ from pass to pass. What is left are modules without parts of their own. A pass with
+gradients is compiled apart from one without, and rounds otherwise.
 """
 
 from __future__ import annotations
