@@ -20,6 +20,7 @@ from ethosteer.report.numbers import (
     plural,
     signed,
 )
+from ethosteer.report.tables import CORRECTIONS
 from ethosteer.report.view import View
 
 TOO_FEW = "not enough data"
@@ -242,7 +243,8 @@ def _differences(view: View, slopes: list[SlopeResult]) -> Table:
             for each in slopes
         ),
         note="Of arms steered by the same algorithm, step by step on the same prompts; p adjusted "
-        "by Holm over all pairs. Two arms differ where the adjusted p is below "
+        f"by {CORRECTIONS[view.results.correction]} over all pairs. Two arms differ where the "
+        "adjusted p is below "
         f"{view.results.alpha:g} and the interval leaves out 0. {_resting_on(slopes)}",
     )
 
