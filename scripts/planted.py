@@ -20,7 +20,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ethosteer.sources import SAMPLE_DIR
+from ethosteer.data.sources import SAMPLE_DIR
 
 PAIRS = "hh-rlhf/harmless-base/train.jsonl.gz"
 CONSEQUENCES = "ethics/utilitarianism/util_train.csv"

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from ethosteer.datasets.splits import connected_groups, split_of, unit_hash
+from ethosteer.data.splits import connected_groups, split_of, unit_hash
 from ngram import KneserNey
 
 VOCABULARY = 4096

@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ethosteer.bench import random_adapters
-from ethosteer.config import BaseSettings
+from ethosteer.bench.measure import random_adapters
 from ethosteer.models.adapters import save_adapter
 from ethosteer.models.base import load_base, resolve_model
+from ethosteer.settings import BaseSettings
 
 PEER_NAMES = {"crows_pairs": "crows_pairs_english"}
 

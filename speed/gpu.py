@@ -12,7 +12,7 @@ import json
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from ethosteer.bench import PPOEpisodes, measure_ppo
+from ethosteer.bench.measure import PPOEpisodes, measure_ppo
 from ethosteer.models.base import POCKET, SharedBase, share
 
 GEOMETRY = LlamaConfig(

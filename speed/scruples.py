@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 
 from ethosteer import catalog
-from ethosteer.bench import measure_evaluation
-from ethosteer.config import BaseSettings, BenchmarkSettings
+from ethosteer.bench.measure import measure_evaluation
+from ethosteer.data.sources import Origin
+from ethosteer.evaluation.answering import load_items
 from ethosteer.models.base import load_base
 from ethosteer.models.generation import Sampling, generate
-from ethosteer.models.scoring import fit
-from ethosteer.sources import Origin
-from ethosteer.stages.answering import load_items
+from ethosteer.models.log_likelihood import fit
+from ethosteer.settings import BaseSettings, BenchmarkSettings
 
 PUBLISHED_TOKENS = 2048
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from ethosteer.cli import main
+from ethosteer.cli.app import main
 
 if TYPE_CHECKING:
     from ethosteer.models.base import SharedBase
@@ -98,8 +98,8 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def tiny_bases(tiny_models: dict[str, Path]) -> dict[str, SharedBase]:
     """Load the tiny models, to be shared by all tests: adapters come and go, weights stay."""
-    from ethosteer.config import BaseSettings
     from ethosteer.models.base import load_base
+    from ethosteer.settings import BaseSettings
 
     return {
         name: load_base(BaseSettings(model=str(folder), device="cpu"))

@@ -27,8 +27,15 @@ from transformers import (
     Qwen2Config,
 )
 
-from ethosteer.algorithms.steering import Steering, Task
-from ethosteer.config import (
+from ethosteer.algorithms.loop import Steering, Task
+from ethosteer.models.base import SharedBase, pad_right
+from ethosteer.models.generation import Sampling, generate
+from ethosteer.models.heads import ScalarHeads
+from ethosteer.models.lora_bank import LoraBank
+from ethosteer.models.pairs import EncodedPair
+from ethosteer.models.reward_models import RewardModels
+from ethosteer.records import Rollout
+from ethosteer.settings import (
     BestOfNSettings,
     DPOSettings,
     LoraSettings,
@@ -36,13 +43,6 @@ from ethosteer.config import (
     RLOOSettings,
     SteerSettings,
 )
-from ethosteer.models.base import SharedBase, pad_right
-from ethosteer.models.generation import Sampling, generate
-from ethosteer.models.heads import ScalarHeads
-from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.pairs import EncodedPair
-from ethosteer.models.rewards import RewardModels
-from ethosteer.records import Rollout
 
 ARCHITECTURES = ("llama", "gpt2", "qwen2")
 MAX_LENGTH = 96

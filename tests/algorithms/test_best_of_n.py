@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from ethosteer.algorithms.best_of_n import BestOfN
-from ethosteer.config import BestOfNSettings, OptimiserSettings
-from ethosteer.models import hands
 from ethosteer.models import pairs as pairs_module
 from ethosteer.models.base import SharedBase
-from ethosteer.models.rewards import RewardModels
+from ethosteer.models.fast import parallel as hands
+from ethosteer.models.reward_models import RewardModels
+from ethosteer.settings import BestOfNSettings, OptimiserSettings
 from tests import tiny
 
 Read = list[tuple[list[int], list[int]]]

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ethosteer.algorithms.dpo import DPO
-from ethosteer.config import DPOSettings, OptimiserSettings
 from ethosteer.models.base import SharedBase
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.pairs import EncodedPair, response_log_likelihoods
+from ethosteer.settings import DPOSettings, OptimiserSettings
 from tests import tiny
 
 GOOD, BAD = 40, 41

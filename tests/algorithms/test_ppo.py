@@ -11,10 +11,10 @@ import torch
 from ethosteer.algorithms.on_policy import OnPolicy
 from ethosteer.algorithms.ppo import PPO
 from ethosteer.algorithms.rloo import RLOO
-from ethosteer.config import BaseSettings, OptimiserSettings, PPOSettings, RLOOSettings
 from ethosteer.models.base import SharedBase, load_base
-from ethosteer.models.rewards import RewardModels
+from ethosteer.models.reward_models import RewardModels
 from ethosteer.records import Rollout
+from ethosteer.settings import BaseSettings, OptimiserSettings, PPOSettings, RLOOSettings
 from tests import tiny
 
 LEARNING: dict[str, Any] = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ethosteer.algorithms.rloo import RLOO
-from ethosteer.config import RLOOSettings
+from ethosteer.settings import RLOOSettings
 from tests import tiny
 
 

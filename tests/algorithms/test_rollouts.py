@@ -13,7 +13,7 @@ from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import Sampling
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.rewards import RewardModels
+from ethosteer.models.reward_models import RewardModels
 from ethosteer.records import Rollout
 from tests import tiny
 

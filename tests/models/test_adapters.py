@@ -20,7 +20,7 @@ from ethosteer.models.adapters import (
     save_adapter,
 )
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.rewards import load_rewards, read_scale, save_reward
+from ethosteer.models.reward_models import load_rewards, read_scale, save_reward
 from tests import tiny
 
 TOKENS = torch.tensor(tiny.ragged(3, 11, 11))

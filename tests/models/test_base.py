@@ -6,7 +6,6 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from ethosteer.config import BaseSettings
 from ethosteer.errors import InputError
 from ethosteer.models.base import (
     SharedBase,
@@ -18,8 +17,9 @@ from ethosteer.models.base import (
     quiet_libraries,
     share,
 )
+from ethosteer.models.fast.trees import pack, stack
 from ethosteer.models.heads import ScalarHeads
-from ethosteer.models.trees import pack, stack
+from ethosteer.settings import BaseSettings
 from tests import tiny
 
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from transformers import AutoConfig, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from ethosteer.models import generation, hands
+from ethosteer.models import generation
 from ethosteer.models.base import SharedBase
+from ethosteer.models.fast import parallel as hands
 from ethosteer.models.generation import RoomyLayer, Sampling, generate, make_cache
 from ethosteer.models.lora_bank import LoraBank
 from tests import tiny

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from ethosteer.config import LoraSettings
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.lora_bank import ArmLinear, LoraBank
+from ethosteer.settings import LoraSettings
 from tests import tiny
 
 TOKENS = torch.tensor(tiny.ragged(4, 9, 9))

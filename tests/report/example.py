@@ -8,7 +8,8 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Literal
 
-from ethosteer.records import (
+from ethosteer.records import DatasetCard, Item, Outcome
+from ethosteer.results import (
     ArmResult,
     Basis,
     BenchmarkCell,
@@ -16,10 +17,7 @@ from ethosteer.records import (
     Comparison,
     CrossCell,
     CurvePoint,
-    DatasetCard,
     Estimate,
-    Item,
-    Outcome,
     Overlap,
     Sample,
     SampleAnswer,

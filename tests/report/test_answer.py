@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pytest
 
-from ethosteer.records import BenchmarkCell, StudyResults, Verdict
 from ethosteer.report.answer import answer
 from ethosteer.report.blocks import Bullets, Text
 from ethosteer.report.headline import headline
 from ethosteer.report.view import View, mirrored
+from ethosteer.results import BenchmarkCell, StudyResults, Verdict
 from tests.report.example import example_results
 
 

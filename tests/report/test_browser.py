@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from ethosteer.counts import counts_path, read_counts
-from ethosteer.records import Item, Outcome, Sample, SampleAnswer
+from ethosteer.published.counts import counts_path, read_counts
+from ethosteer.records import Item, Outcome
 from ethosteer.report import write_counts_report, write_report
+from ethosteer.results import Sample, SampleAnswer
 from tests.report.example import example_items, example_outcomes, example_results
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

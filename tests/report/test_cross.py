@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 
-from ethosteer.records import CrossCell, Estimate, Verdict
 from ethosteer.report.blocks import Bullets, Cell, Table, Text
 from ethosteer.report.cross import (
     NO_CONFLICT,
@@ -13,6 +12,7 @@ from ethosteer.report.cross import (
     rises,
 )
 from ethosteer.report.view import View
+from ethosteer.results import CrossCell, Estimate, Verdict
 from tests.report.example import ARMS, MODELS, example_results
 
 RESULTS = example_results()

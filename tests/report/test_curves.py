@@ -7,7 +7,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from ethosteer.records import CurvePoint
 from ethosteer.report.curves import (
     all_axes,
     arm_figures,
@@ -18,6 +17,7 @@ from ethosteer.report.curves import (
     mean_line,
 )
 from ethosteer.report.view import View
+from ethosteer.results import CurvePoint
 from tests.report.example import ARMS, example_results
 
 RESULTS = example_results()

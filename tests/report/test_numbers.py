@@ -2,7 +2,6 @@ import math
 
 import pytest
 
-from ethosteer.records import Estimate
 from ethosteer.report.numbers import (
     count,
     duration,
@@ -14,6 +13,7 @@ from ethosteer.report.numbers import (
     plural,
     signed,
 )
+from ethosteer.results import Estimate
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from ethosteer.records import BASE, FINETUNED, CrossCell, Sample, SampleAnswer, StudyResults
+from ethosteer.records import BASE, FINETUNED
 from ethosteer.report import write_report
 from ethosteer.report.markdown import escape
+from ethosteer.results import CrossCell, Sample, SampleAnswer, StudyResults
 from tests.report.example import ARMS, example_items, example_outcomes, example_results
 
 SCRIPT = "<script>alert('one')</script>"

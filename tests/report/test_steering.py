@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from ethosteer.records import ArmResult, Slope, SlopeResult
 from ethosteer.report.blocks import Cell
 from ethosteer.report.steering import (
     TOO_FEW,
@@ -17,6 +16,7 @@ from ethosteer.report.steering import (
     steering_table,
 )
 from ethosteer.report.view import View
+from ethosteer.results import ArmResult, Slope, SlopeResult
 from tests.report.example import ARMS, example_results
 
 RESULTS = example_results()

@@ -1,6 +1,5 @@
 from dataclasses import replace
 
-from ethosteer.records import SliceCell
 from ethosteer.report.blocks import Table
 from ethosteer.report.data import count_table, drop_table, reward_table
 from ethosteer.report.differences import difference_figure
@@ -15,6 +14,7 @@ from ethosteer.report.tables import (
     unequal_items,
 )
 from ethosteer.report.view import View
+from ethosteer.results import SliceCell
 from tests.report.example import MODELS, example_outcomes, example_results
 
 RESULTS = example_results()

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from ethosteer.config import OptimiserSettings, RewardSettings
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import Sampling
 from ethosteer.models.pairs import EncodedPair
-from ethosteer.models.rewards import load_rewards, save_reward
+from ethosteer.models.reward_models import load_rewards, save_reward
 from ethosteer.models.text import Template
 from ethosteer.records import PreferencePair
+from ethosteer.settings import OptimiserSettings, RewardSettings
 from ethosteer.stages import reward
 from ethosteer.stages.curate import encode
 from ethosteer.stages.reward import HeldOutPairs, RewardTraining, base_samples

@@ -14,10 +14,10 @@ from functools import partial
 
 from torch import Tensor
 
+from ethosteer.algorithms.loop import Learned, Steering, Task
 from ethosteer.algorithms.rollouts import draw_prompts
-from ethosteer.algorithms.steering import Learned, Steering, Task
+from ethosteer.models.fast.parallel import shares
 from ethosteer.models.generation import generate
-from ethosteer.models.hands import shares
 from ethosteer.models.pairs import mean_negative_log_likelihood
 from ethosteer.records import Rollout
 

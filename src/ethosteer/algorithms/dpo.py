@@ -14,7 +14,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from ethosteer.algorithms.steering import Learned, Steering, Task
+from ethosteer.algorithms.loop import Learned, Steering, Task
 from ethosteer.maths.preference import dpo_loss
 from ethosteer.models.pairs import EncodedPair, pair_parts, response_log_likelihoods, schedule
 from ethosteer.records import Rollout

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ethosteer.algorithms.steering import Learned, Steering, Task
+from ethosteer.algorithms.loop import Learned, Steering, Task
 from ethosteer.maths.ppo import policy_losses, value_losses
 from ethosteer.records import Rollout
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import torch
 
+from ethosteer.algorithms.loop import Task
 from ethosteer.algorithms.on_policy import OnPolicy, Targets
-from ethosteer.algorithms.steering import Task
 from ethosteer.maths.masked import masked_whiten
 from ethosteer.maths.ppo import generalised_advantages, kl_k1, token_rewards
 from ethosteer.records import Rollout

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from ethosteer.algorithms.loop import Task
 from ethosteer.algorithms.on_policy import OnPolicy, Targets
-from ethosteer.algorithms.steering import Task
 from ethosteer.maths.ppo import kl_k1
 from ethosteer.maths.rloo import leave_one_out
 from ethosteer.records import Rollout

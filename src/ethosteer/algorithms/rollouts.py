@@ -17,12 +17,12 @@ from torch import Tensor
 
 from ethosteer.maths.ppo import entropy, kl_k1, token_log_probabilities
 from ethosteer.models.base import SharedBase, pad_right
+from ethosteer.models.fast.packing import pack_rows
+from ethosteer.models.fast.parallel import shares, side_by_side
 from ethosteer.models.generation import Sampling, generate
-from ethosteer.models.hands import shares, side_by_side
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.packing import pack_rows
-from ethosteer.models.rewards import RewardModels
+from ethosteer.models.reward_models import RewardModels
 from ethosteer.models.timing import Stopwatch
 from ethosteer.records import Rollout
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ethosteer.maths.metrics import Metric
+from ethosteer.data.sources import Source
 from ethosteer.records import Item, LabelledText
-from ethosteer.sources import Source
+from ethosteer.statistics.metrics import Metric
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.maths.metrics import mean_metric, share_metric
+from ethosteer.data.sources import Row, Source, read_csv, read_jsonl
 from ethosteer.records import Item, Outcome
-from ethosteer.sources import Row, Source, read_csv, read_jsonl
+from ethosteer.statistics.metrics import mean_metric, share_metric
 
 
 def _stereotypes(outcome: Outcome) -> bool:

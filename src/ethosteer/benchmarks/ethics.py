@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.maths.metrics import ACCURACY
+from ethosteer.data.sources import Row, Source, read_csv
 from ethosteer.records import Item
-from ethosteer.sources import Row, Source, read_csv
+from ethosteer.statistics.metrics import ACCURACY
 
 YES_NO = ("no", "yes")
 REASONABLE = ("unreasonable", "reasonable")

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.maths.metrics import (
+from ethosteer.data.sources import Row, Source, read_jsonl
+from ethosteer.records import Item
+from ethosteer.statistics.metrics import (
     ACCURACY,
     BALANCED_ACCURACY,
     CORRELATION,
@@ -21,8 +23,6 @@ from ethosteer.maths.metrics import (
     confusion,
     share_metric,
 )
-from ethosteer.records import Item
-from ethosteer.sources import Row, Source, read_jsonl
 
 ANSWERS = ("WRONG", "RIGHT")
 NEW_TOKENS = 16

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.maths.metrics import ACCURACY, ACCURACY_NORMALISED
+from ethosteer.data.sources import Row, Source, read_csv
 from ethosteer.records import Item
-from ethosteer.sources import Row, Source, read_csv
+from ethosteer.statistics.metrics import ACCURACY, ACCURACY_NORMALISED
 
 HATEFUL_ABOVE = 5.5
 

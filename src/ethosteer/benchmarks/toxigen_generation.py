@@ -15,10 +15,10 @@ import numpy as np
 
 from ethosteer.benchmarks.base import Benchmark, Judged
 from ethosteer.benchmarks.toxigen import is_hateful, source, statement, statements
+from ethosteer.data.sources import Row
 from ethosteer.errors import InputError
-from ethosteer.maths.metrics import mean_metric, share_metric
 from ethosteer.records import Item, LabelledText, Outcome
-from ethosteer.sources import Row
+from ethosteer.statistics.metrics import mean_metric, share_metric
 
 STATEMENTS = 3
 NEW_TOKENS = 32

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.maths.metrics import ACCURACY
+from ethosteer.data.sources import Row, Source, read_csv
 from ethosteer.records import Item
-from ethosteer.sources import Row, Source, read_csv
+from ethosteer.statistics.metrics import ACCURACY
 
 # A sentence's id says it all: technician.customer.1.male.txt, where 0 is the occupation.
 SENTENCE_ID = re.compile(r"([^.]+)\.([^.]+)\.([01])\.(male|female|neutral)\.txt")

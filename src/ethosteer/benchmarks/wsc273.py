@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.maths.metrics import ACCURACY
+from ethosteer.data.sources import Row, Source, read_jsonl
 from ethosteer.records import Item
-from ethosteer.sources import Row, Source, read_jsonl
+from ethosteer.statistics.metrics import ACCURACY
 
 POSSESSIVES = ("my", "his", "her", "our", "their")
 LOWERED = ("A", "An", "The", "She", "He", "It", "They", "My", "His", "Her", "Their")

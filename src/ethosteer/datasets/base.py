@@ -13,8 +13,8 @@ from math import lcm
 from pathlib import Path
 from typing import TypeVar
 
+from ethosteer.data.sources import Row, Source
 from ethosteer.records import PreferencePair, Turn
-from ethosteer.sources import Row, Source
 
 T = TypeVar("T")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ethosteer.data.sources import Row, Source, read_jsonl
 from ethosteer.datasets.base import Dataset, Dropped, as_prompt, turns
 from ethosteer.records import PreferencePair, Turn
-from ethosteer.sources import Row, Source, read_jsonl
 
 
 def _rows(path: Path) -> Iterator[Row]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ethosteer.data.sources import Row, Source, read_csv
+from ethosteer.data.splits import connected_groups
 from ethosteer.datasets.base import Dataset, Dropped
-from ethosteer.datasets.splits import connected_groups
 from ethosteer.records import PreferencePair
-from ethosteer.sources import Row, Source, read_csv
 
 PROMPT = "Tell me about something that happened to you."
 

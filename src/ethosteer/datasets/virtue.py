@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ethosteer.data.sources import Row, Source, read_csv
 from ethosteer.datasets.base import Answer, Dataset, Dropped, contrast
 from ethosteer.records import PreferencePair
-from ethosteer.sources import Row, Source, read_csv
 
 SEPARATOR = "[SEP]"
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from ethosteer.config import LoraSettings
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.lora_bank import LoraBank
+from ethosteer.settings import LoraSettings
 
 PREFIX = "base_model.model."
 WEIGHTS = "adapter_model.safetensors"

@@ -26,14 +26,14 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
-from ethosteer.config import BaseSettings, ModelShape
 from ethosteer.errors import InputError
+from ethosteer.models.fast.budget import keep_freed_memory
+from ethosteer.models.fast.narrow import READ, narrow_last_layer, widen
+from ethosteer.models.fast.packing import Packed, packed_attention, repacked, unpacked
+from ethosteer.models.fast.trees import LARGEST_TREE, pack, stack
+from ethosteer.models.identity import folder_fingerprint
 from ethosteer.models.lora_bank import ArmLinear, features
-from ethosteer.models.memory import keep_freed_memory
-from ethosteer.models.narrow import READ, narrow_last_layer, widen
-from ethosteer.models.packing import Packed, packed_attention, repacked, unpacked
-from ethosteer.models.trees import LARGEST_TREE, pack, stack
-from ethosteer.store import folder_fingerprint
+from ethosteer.settings import BaseSettings, ModelShape
 
 ATTENTION_RATE = 0.2
 """Speed of attention under a mask against that of a large matrix product, both in FLOP/s."""
@@ -205,7 +205,7 @@ def load_base(settings: BaseSettings) -> SharedBase:
     model.to(choose_device(settings.device))  # type: ignore[arg-type]  # misread by the stubs
     base = replace(share(model, tokenizer), autocast=settings.autocast)
     if settings.compile:
-        from ethosteer.models.compiled import compile_elementwise  # which knows a base
+        from ethosteer.models.fast.compiled import compile_elementwise  # which knows a base
 
         compile_elementwise(base)
     return base

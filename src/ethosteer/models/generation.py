@@ -17,8 +17,8 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from ethosteer.models.base import SharedBase
-from ethosteer.models.hands import shares, side_by_side
-from ethosteer.models.memory import sampling_rows
+from ethosteer.models.fast.budget import sampling_rows
+from ethosteer.models.fast.parallel import shares, side_by_side
 
 STILL_OPEN = 0.75
 """Finished rows leave the batch once no more than this share of it goes on."""

@@ -17,8 +17,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from ethosteer.config import LoraSettings
 from ethosteer.errors import InputError
+from ethosteer.settings import LoraSettings
 
 
 @dataclass(slots=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
-from ethosteer.models.hands import shares
-from ethosteer.models.trees import LARGEST_TREE, pack, places, stack
+from ethosteer.models.fast.parallel import shares
+from ethosteer.models.fast.trees import LARGEST_TREE, pack, places, stack
 
 
 @dataclass(frozen=True, slots=True)

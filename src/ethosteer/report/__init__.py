@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ethosteer.counts import Counts
-from ethosteer.records import Item, Outcome, StudyResults
+from ethosteer.files import write_atomic
+from ethosteer.published.analysis import counts_result
+from ethosteer.published.counts import Counts
+from ethosteer.published.document import counts_document
+from ethosteer.records import Item, Outcome
 from ethosteer.report.across import Across, across_document
 from ethosteer.report.blocks import Document
-from ethosteer.report.counts import counts_document
-from ethosteer.report.counts_results import counts_result
 from ethosteer.report.document import document
 from ethosteer.report.export import data_files
 from ethosteer.report.markdown import markdown_page
 from ethosteer.report.page import html_page
 from ethosteer.report.view import View
-from ethosteer.results import strict_json
-from ethosteer.store import write_atomic
+from ethosteer.results import StudyResults, strict_json
 
 __all__ = ["write_counts_report", "write_report", "write_report_across"]
 

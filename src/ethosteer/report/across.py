@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ethosteer.records import Comparison, Item, Outcome, StudyResults
-from ethosteer.report.blocks import Block, Bullets, Cell, Column, Document, Section, Table, Text
+from ethosteer.records import Item, Outcome
+from ethosteer.report.blocks import (
+    Block,
+    Bullets,
+    Cell,
+    Column,
+    Document,
+    Section,
+    Table,
+    Text,
+)
 from ethosteer.report.flips import flip_view
 from ethosteer.report.numbers import interval, listing, number, p_value, plural, signed
 from ethosteer.report.tables import comparison_table, metrics_table, summary_tables
 from ethosteer.report.view import View
+from ethosteer.results import Comparison, StudyResults
 
 SHOWN = ("better", "worse", "different")
 GATE = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from ethosteer.records import FINETUNED, ArmResult, BenchmarkResult, Estimate, Verdict
+from ethosteer.records import FINETUNED
 from ethosteer.report.blocks import Block, Bullets, Text
 from ethosteer.report.certainty import certainty, limits
 from ethosteer.report.cross import falling
@@ -12,6 +12,7 @@ from ethosteer.report.headline import difference_said, headline, titles
 from ethosteer.report.numbers import interval, listing, number, signed
 from ethosteer.report.steering import alarms_said
 from ethosteer.report.view import View
+from ethosteer.results import ArmResult, BenchmarkResult, Estimate, Verdict
 
 DECIDED: tuple[Verdict, ...] = ("better", "worse")
 OPEN: tuple[tuple[Verdict, str], ...] = (

@@ -11,7 +11,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from ethosteer.records import Verdict
+from ethosteer.results import Verdict
 
 Kind = Literal["text", "number", "long", "code", "mark"]
 Mark = Verdict | Literal[""]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from math import isfinite
 
-from ethosteer.records import Comparison
 from ethosteer.report.numbers import count, listing, number, percent, plural
 from ethosteer.report.tables import CORRECTIONS
 from ethosteer.report.view import View
+from ethosteer.results import Comparison
 
 FEW_SEEDS = 5
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ethosteer.records import CONTROLS, FINETUNED, CrossCell, Estimate
+from ethosteer.records import CONTROLS, FINETUNED
 from ethosteer.report.blocks import Block, Bullets, Cell, Column, Figures, Table, Text, Tint
 from ethosteer.report.curves import judged_figures
 from ethosteer.report.numbers import NONE, count, interval, listing, number, signed
 from ethosteer.report.view import View
+from ethosteer.results import CrossCell, Estimate
 
 CHANCE = 0.5
 REWARD_STEPS = (0.5, 1.0)

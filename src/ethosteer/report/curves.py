@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from math import inf, isfinite
 from statistics import fmean
 
-from ethosteer.records import ArmResult, CurvePoint
 from ethosteer.report.blocks import Cell, Column, Figure, Table
 from ethosteer.report.figures import Point, Series, frame, line_chart
 from ethosteer.report.numbers import listing, number
 from ethosteer.report.steering import ALGORITHMS, evaluated_step
 from ethosteer.report.view import View
+from ethosteer.results import ArmResult, CurvePoint
 
 MOST_STEPS = 120
 MOST_ALONG_KL = 24

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from ethosteer.records import ArmResult, Estimate, Overlap, Sample, SampleAnswer
 from ethosteer.report.blocks import Cell, Column, Table
-from ethosteer.report.numbers import (
-    NONE,
-    count,
-    duration,
-    interval,
-    number,
-    percent,
-    signed,
-)
+from ethosteer.report.numbers import NONE, count, duration, interval, number, percent, signed
 from ethosteer.report.view import View
+from ethosteer.results import ArmResult, Estimate, Overlap, Sample, SampleAnswer
 
 HASH_LENGTH = 12
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ethosteer.records import BenchmarkResult
 from ethosteer.report.blocks import Cell, Column, Figure, Table
 from ethosteer.report.figures import Bar, interval_plot
 from ethosteer.report.flips import flip_link
 from ethosteer.report.numbers import MINUS, interval, listing, p_value, signed
 from ethosteer.report.tables import aim
 from ethosteer.report.view import View
+from ethosteer.results import BenchmarkResult
 
 
 def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:

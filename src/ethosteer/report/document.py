@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ethosteer.records import BenchmarkResult
 from ethosteer.report.answer import answer
 from ethosteer.report.blocks import Block, Code, Document, Figures, Section, Text
 from ethosteer.report.cross import cross_blocks
@@ -35,6 +34,7 @@ from ethosteer.report.tables import (
     unequal_items,
 )
 from ethosteer.report.view import View
+from ethosteer.results import BenchmarkResult
 
 READING_VERDICTS = (
     "Better and worse: a difference from the control is shown, by its adjusted p-value. "

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
 
-from ethosteer.records import BenchmarkResult, Comparison, Estimate
 from ethosteer.report.numbers import MINUS
 from ethosteer.report.view import View
+from ethosteer.results import BenchmarkResult, Comparison, Estimate
 
 Row = dict[str, Any]
 VERDICTS = {"better": r"$\uparrow$", "worse": r"$\downarrow$", "different": r"$\neq$",

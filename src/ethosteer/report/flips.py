@@ -12,10 +12,11 @@ import json
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-from ethosteer.records import BenchmarkResult, Item, Outcome
+from ethosteer.records import Item, Outcome
 from ethosteer.report.blocks import Cell, Column, Flips, PackedItems, Table
 from ethosteer.report.numbers import NONE, count
 from ethosteer.report.view import View
+from ethosteer.results import BenchmarkResult
 
 HEAD, TAIL = 1200, 400
 """Characters kept of both ends of a text that is longer than both."""

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from math import isfinite
 
-from ethosteer.records import BenchmarkResult
-from ethosteer.report.numbers import (
-    THIN,
-    interval,
-    listing,
-    number,
-    p_value,
-    percent,
-    signed,
-)
+from ethosteer.report.numbers import THIN, interval, listing, number, p_value, percent, signed
 from ethosteer.report.view import View
+from ethosteer.results import BenchmarkResult
 
 MUCH_SHARED = 0.01
 """The share of an arm's pairs that have text of a benchmark, from which a gain there is suspect."""

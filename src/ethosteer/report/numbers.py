@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ethosteer.records import Estimate
+from ethosteer.results import Estimate
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from ethosteer.counts import PUBLISHED_DIR, Counts, read_counts
+from ethosteer.published.counts import PUBLISHED_DIR, Counts, read_counts
 from ethosteer.report.blocks import Cell, Column, Table
 from ethosteer.report.numbers import NONE, count, number, percent
 from ethosteer.report.view import View

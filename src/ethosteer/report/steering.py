@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isnan
 
-from ethosteer.records import ArmResult, Estimate, Slope, SlopeResult
 from ethosteer.report.blocks import Cell, Column, Table
 from ethosteer.report.numbers import (
     MINUS,
@@ -22,6 +21,7 @@ from ethosteer.report.numbers import (
 )
 from ethosteer.report.tables import CORRECTIONS
 from ethosteer.report.view import View
+from ethosteer.results import ArmResult, Estimate, Slope, SlopeResult
 
 TOO_FEW = "not enough data"
 ALGORITHMS = {"ppo": "PPO", "rloo": "RLOO", "dpo": "DPO", "best_of_n": "best of n"}

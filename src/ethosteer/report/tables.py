@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ethosteer.records import BenchmarkCell, BenchmarkResult, Comparison, Outcome
+from ethosteer.records import Outcome
 from ethosteer.report.blocks import Cell, Column, Figure, Table
 from ethosteer.report.figures import stacked_bars
 from ethosteer.report.flips import flip_link
-from ethosteer.report.numbers import MINUS, NONE, count, interval, number, p_value, percent, signed
+from ethosteer.report.numbers import (
+    MINUS,
+    NONE,
+    count,
+    interval,
+    number,
+    p_value,
+    percent,
+    signed,
+)
 from ethosteer.report.view import View
+from ethosteer.results import BenchmarkCell, BenchmarkResult, Comparison
 
 WIDEST = 6
 AIMS = {

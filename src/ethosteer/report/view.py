@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ethosteer.records import (
-    CONTROLS,
+from ethosteer.records import CONTROLS, Item, Outcome
+from ethosteer.results import (
     ArmResult,
     BenchmarkCell,
     BenchmarkResult,
     Comparison,
     Estimate,
-    Item,
-    Outcome,
     StudyResults,
     Verdict,
 )

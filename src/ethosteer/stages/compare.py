@@ -6,19 +6,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 
 from ethosteer import catalog
-from ethosteer.models.rewards import read_scale
-from ethosteer.records import (
-    CONTROLS,
+from ethosteer.evaluation import reward_results as judge_rewards
+from ethosteer.evaluation.comparable import example_of
+from ethosteer.evaluation.comparison import Judge
+from ethosteer.files import write_atomic, write_json
+from ethosteer.models.reward_models import read_scale
+from ethosteer.records import CONTROLS, Outcome
+from ethosteer.results import (
     BenchmarkResult,
     Comparison,
-    Outcome,
     Overlap,
     StageTime,
     StudyResults,
+    results_to_json,
 )
-from ethosteer.results import results_to_json
-from ethosteer.stages import judge_rewards
-from ethosteer.stages.basis import example_of
 from ethosteer.stages.cross import read_cross
 from ethosteer.stages.curate import overlap, stored_set
 from ethosteer.stages.evaluate import (
@@ -28,11 +29,9 @@ from ethosteer.stages.evaluate import (
     stored_outcomes,
     stored_samples,
 )
-from ethosteer.stages.judge import Judge
 from ethosteer.stages.reward import read_held_out
 from ethosteer.stages.steer import read_steered
 from ethosteer.stages.workspace import Workspace
-from ethosteer.store import write_atomic, write_json
 
 RESULTS = "results.json"
 OVERLAPS = "overlaps.json"

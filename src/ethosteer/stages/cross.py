@@ -14,15 +14,15 @@ from pathlib import Path
 
 import torch
 
-from ethosteer.datasets.splits import unit_hash
+from ethosteer.data.splits import unit_hash
+from ethosteer.files import write_json
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import generate
-from ethosteer.models.rewards import load_rewards
-from ethosteer.models.training import generator
+from ethosteer.models.optimiser import generator
+from ethosteer.models.reward_models import load_rewards
 from ethosteer.records import BASE, FINETUNED, Model, PreferencePair
 from ethosteer.stages.curate import encode, stored_set
 from ethosteer.stages.workspace import Workspace
-from ethosteer.store import write_json
 
 RESULT = "cross.json"
 

@@ -11,19 +11,20 @@ from hashlib import sha256
 from pathlib import Path
 
 from ethosteer import catalog
-from ethosteer.config import ArmSettings, DataSettings
+from ethosteer.algorithms.tracking import check_trackers
+from ethosteer.data.sources import Origin
+from ethosteer.data.splits import Split, split_of, unit_hash
 from ethosteer.datasets.base import Dropped, turns
-from ethosteer.datasets.splits import Split, split_of, unit_hash
 from ethosteer.errors import InputError
+from ethosteer.evaluation.answering import load_items, load_judge
+from ethosteer.files import write_atomic, write_json
 from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.text import Template
-from ethosteer.records import DatasetCard, Overlap, PreferencePair, PreferenceSet, Turn
-from ethosteer.sources import Origin
+from ethosteer.records import DatasetCard, PreferencePair, PreferenceSet, Turn
+from ethosteer.results import Overlap
+from ethosteer.settings import ArmSettings, DataSettings
 from ethosteer.stages import finetune
-from ethosteer.stages.answering import load_items, load_judge
-from ethosteer.stages.tracking import check_trackers
 from ethosteer.stages.workspace import PROMPTS, Workspace
-from ethosteer.store import write_atomic, write_json
 
 PAIRS = "pairs.jsonl"
 CARD = "card.json"

@@ -10,21 +10,14 @@ from typing import Literal
 import torch
 
 from ethosteer import catalog
-from ethosteer.models.base import SharedBase
-from ethosteer.models.classifiers import Classifier
-from ethosteer.models.generation import Sampling, generate
-from ethosteer.models.rewards import RewardModels, load_rewards
-from ethosteer.models.text import decode, tokenizer_fingerprint
-from ethosteer.models.training import generator
-from ethosteer.records import BASE, FINETUNED, Basis, Item, Model, Outcome, Sample, SampleAnswer
-from ethosteer.stages.answering import (
+from ethosteer.evaluation.answering import (
     Progress,
     answer_items,
     load_items,
     load_judge,
     token_budget,
 )
-from ethosteer.stages.basis import (
+from ethosteer.evaluation.comparable import (
     ITEMS,
     basis_of,
     read_basis,
@@ -32,9 +25,17 @@ from ethosteer.stages.basis import (
     write_basis,
     write_items,
 )
-from ethosteer.stages.outcomes import read_outcomes, write_outcomes
+from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
+from ethosteer.files import write_json
+from ethosteer.models.base import SharedBase
+from ethosteer.models.classifiers import Classifier
+from ethosteer.models.generation import Sampling, generate
+from ethosteer.models.optimiser import generator
+from ethosteer.models.reward_models import RewardModels, load_rewards
+from ethosteer.models.text import decode, tokenizer_fingerprint
+from ethosteer.records import BASE, FINETUNED, Item, Model, Outcome
+from ethosteer.results import Basis, Sample, SampleAnswer
 from ethosteer.stages.workspace import Workspace
-from ethosteer.store import write_json
 
 OUTCOMES = "outcomes.parquet"
 JUDGE = "judge.json"

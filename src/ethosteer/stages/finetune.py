@@ -10,21 +10,16 @@ from pathlib import Path
 import torch
 from torch.nn.functional import cross_entropy
 
-from ethosteer.config import BaseSettings, FinetuneSettings
+from ethosteer.data.sources import read_jsonl
 from ethosteer.errors import InputError
+from ethosteer.files import write_json
 from ethosteer.models.adapters import merge_into_base, save_adapter
 from ethosteer.models.base import SharedBase, pad_right, resolve_model
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.training import (
-    ArmOptimiser,
-    generator,
-    load_checkpoint,
-    save_checkpoint,
-)
+from ethosteer.models.optimiser import ArmOptimiser, generator, load_checkpoint, save_checkpoint
 from ethosteer.records import Turn
-from ethosteer.sources import read_jsonl
+from ethosteer.settings import BaseSettings, FinetuneSettings
 from ethosteer.stages.workspace import MERGED, Workspace
-from ethosteer.store import write_json
 
 ADAPTER = "adapter"
 LOSSES = "losses.json"

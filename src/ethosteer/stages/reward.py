@@ -12,26 +12,26 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ethosteer.config import RewardSettings
+from ethosteer.files import write_json
 from ethosteer.maths.preference import bradley_terry_loss
 from ethosteer.models.base import SharedBase
+from ethosteer.models.fast.budget import training_tokens
 from ethosteer.models.generation import generate
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.memory import training_tokens
-from ethosteer.models.pairs import EncodedPair, pair_parts, schedule
-from ethosteer.models.rewards import raw_scores, save_reward, score_rows
-from ethosteer.models.training import (
+from ethosteer.models.optimiser import (
     ArmOptimiser,
     derived_seed,
     generator,
     load_checkpoint,
     save_checkpoint,
 )
+from ethosteer.models.pairs import EncodedPair, pair_parts, schedule
+from ethosteer.models.reward_models import raw_scores, save_reward, score_rows
 from ethosteer.records import Arm
+from ethosteer.settings import RewardSettings
 from ethosteer.stages.curate import encode, stored_set
 from ethosteer.stages.workspace import Workspace
-from ethosteer.store import write_json
 
 HELD_OUT = "held_out.json"
 CHECKPOINT_EVERY = 100

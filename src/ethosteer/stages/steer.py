@@ -11,20 +11,21 @@ from typing import Any, Literal
 
 from ethosteer.algorithms.best_of_n import BestOfN
 from ethosteer.algorithms.dpo import DPO
+from ethosteer.algorithms.loop import Steering, Task, point_from
 from ethosteer.algorithms.ppo import PPO
 from ethosteer.algorithms.rloo import RLOO
 from ethosteer.algorithms.rollouts import HeldOut
-from ethosteer.algorithms.steering import Steering, Task, point_from
-from ethosteer.config import Algorithm
+from ethosteer.algorithms.tracking import Tracking
+from ethosteer.files import write_json
 from ethosteer.models.adapters import save_adapter
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.rewards import load_rewards
-from ethosteer.models.training import derived_seed
-from ethosteer.records import Arm, CurvePoint
+from ethosteer.models.optimiser import derived_seed
+from ethosteer.models.reward_models import load_rewards
+from ethosteer.records import Arm
+from ethosteer.results import CurvePoint
+from ethosteer.settings import Algorithm
 from ethosteer.stages.curate import encode, stored_set
-from ethosteer.stages.tracking import Tracking
 from ethosteer.stages.workspace import AT_KL, Workspace
-from ethosteer.store import write_json
 
 RESULT = "steering.json"
 ALGORITHMS: dict[Algorithm, Callable[[Task], Steering]] = {

@@ -10,16 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ethosteer.config import StudyConfig
+from ethosteer.data.sources import Origin
+from ethosteer.files import fingerprint
 from ethosteer.models.adapters import load_bank
 from ethosteer.models.base import SharedBase, load_base, load_tokenizer
 from ethosteer.models.generation import Sampling
 from ethosteer.models.text import Template
-from ethosteer.plan import Plan, Step
+from ethosteer.progress import Terminal
 from ethosteer.records import Arm, Model, Turn
-from ethosteer.sources import Origin
-from ethosteer.store import Store, fingerprint
-from ethosteer.terminal import Terminal
+from ethosteer.settings import StudySettings
+from ethosteer.stages.store import Store
+from ethosteer.study.plan import Plan, Step
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ AT_KL = "at-kl"
 class Workspace:
     """A study brought together with its folder, its data and the models it loads."""
 
-    config: StudyConfig
+    config: StudySettings
     folder: Path
     origin: Origin
     terminal: Terminal = field(default_factory=Terminal)

@@ -1,0 +1,73 @@
+"""Curves while they are made: TensorBoard, or any tracker that accelerate knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ethosteer.errors import InputError
+from ethosteer.results import CurvePoint
+
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
+
+SHOWN = ("reward", "kl", "kl_coefficient", "response_tokens", "eos_share", "entropy", "loss")
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raise InputError for a tracker that accelerate does not know or that is not installed."""
+    if not names:
+        return
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    available = {str(name) for name in get_available_trackers()}
+    for name in names:
+        if name not in LOGGER_TYPE_TO_CLASS:
+            known = ", ".join(sorted(map(str, LOGGER_TYPE_TO_CLASS)))
+            raise InputError(f"track.trackers: unknown tracker {name!r}; known: {known}")
+        if name not in available:
+            raise InputError(f"track.trackers: {name} is not installed (pip install {name})")
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """The trackers of one run of steering."""
+
+    trackers: Sequence[GeneralTracker]
+
+    @classmethod
+    @contextmanager
+    def of(cls, names: Sequence[str], run: str, folder: Path) -> Iterator[Tracking]:
+        """Run the trackers of ``run``; those that write files write them into ``folder``."""
+        if not names:
+            yield cls(())
+            return
+        from accelerate import PartialState
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+        PartialState(cpu=True)  # trackers ask it which process they are
+        started = []
+        for name in names:
+            kind = LOGGER_TYPE_TO_CLASS[name]
+            folders = {"logging_dir": folder} if kind.requires_logging_directory else {}
+            tracker = kind(run, **folders)
+            tracker.start()
+            started.append(tracker)
+        try:
+            yield cls(tuple(started))
+        finally:
+            for tracker in started:
+                tracker.finish()
+
+    def log(self, step: int, points: Mapping[str, CurvePoint]) -> None:
+        """Write one step's points, by the arm's label."""
+        values: dict[str, float] = {}
+        for label, point in points.items():
+            values |= {f"{label}/{name}": getattr(point, name) for name in SHOWN}
+            values |= {f"{label}/reward of {name}": own for name, own in point.rewards.items()}
+            values[f"{label}/alarms"] = float(len(point.alarms))
+        for tracker in self.trackers:
+            tracker.log(values, step=step)

@@ -1,0 +1,92 @@
+"""What the command line shows of a study and its data: tables for a person."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ethosteer.data.sources import Origin
+from ethosteer.datasets.base import turns
+from ethosteer.models.base import load_tokenizer
+from ethosteer.models.generation import generate
+from ethosteer.models.optimiser import generator
+from ethosteer.models.text import Template, decode
+from ethosteer.records import FINETUNED, Arm, Model, Turn
+from ethosteer.settings import ArmSettings, BaseSettings, DataSettings
+from ethosteer.stages.curate import curate
+from ethosteer.stages.workspace import Workspace
+
+
+def status_table(work: Workspace) -> Table:
+    """Tell what of a study is done, stage by stage, how long it took, and what is left."""
+    table = Table(title=escape(f"{work.config.name} in {work.folder}"), title_justify="left")
+    for heading, justify in (("stage", "left"), ("done", "right"), ("time", "right")):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    table.add_column("left to do")
+    steps = work.plan.steps()
+    for stage in dict.fromkeys(step.stage for step in steps):
+        own = [step for step in steps if step.stage == stage]
+        missing = work.missing(own)
+        seconds = sum(work.seconds(step) for step in own if step not in missing)
+        left = ", ".join(step.name for step in missing[:4])
+        more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
+        table.add_row(
+            stage, f"{len(own) - len(missing)}/{len(own)}", f"{seconds:.0f} s", escape(left + more)
+        )
+    if work.store.is_locked():
+        table.caption = "running now, in another process"
+    return table
+
+
+def print_card(
+    console: Console, name: str, origin: Origin, pairs_per_group: int, show: int
+) -> None:
+    """Curate one dataset with the pocket base's tokenizer; print its card and first pairs."""
+    template = Template("guanaco", load_tokenizer(BaseSettings()))
+    settings = ArmSettings(pairs_per_group=pairs_per_group)
+    curated = curate(name, settings, DataSettings(), origin, template)
+    card = curated.card
+    table = Table(show_header=False, title=escape(card.name), title_justify="left")
+    rows = {
+        "source": f"{card.source} ({card.licence})",
+        "edition": card.revision,
+        "rows read": f"{card.rows:,}",
+        **{f"{split} pairs": f"{count:,}" for split, count in card.pairs.items()},
+        **{f"dropped: {reason}": f"{count:,}" for reason, count in card.dropped.items()},
+        "tokens": f"prompt {card.mean_prompt_tokens:.0f}, "
+        f"longer response {card.mean_response_tokens:.0f} on average (pocket tokenizer)",
+        "content": f"sha256 {card.content_hash[:16]}",
+    }
+    for key, value in rows.items():
+        table.add_row(key, escape(value))
+    console.print(table)
+    for pair in curated.train[:show]:
+        console.print(escape(f"\n[{pair.id}] row {pair.row}"), highlight=False)
+        for field in ("prompt", "chosen", "rejected"):
+            console.print(escape(f"  {field:9}{getattr(pair, field)}"), highlight=False)
+
+
+def answers_table(work: Workspace, question: str, seed: int) -> Table:
+    """Answer one question with the fine-tuned base and the first seed's arms, with shared noise."""
+    dialogue: list[Turn] = turns(question)
+    ids = [work.template.prompt_ids(dialogue)]
+    arms = [arm for arm in work.config.arm_seeds() if arm.seed == work.config.seeds[0]]
+    models = [Model(FINETUNED), *(_model(arm) for arm in arms)]
+    answers = work.with_adapters(
+        work.base,
+        models,
+        lambda: generate(
+            work.base, ids, len(models), work.sampling, generator(seed, "chat", question)
+        ),
+    )
+    table = Table(show_lines=True)
+    table.add_column("model")
+    table.add_column("answer", overflow="fold")
+    for model, answer in zip(models, answers, strict=True):
+        table.add_row(escape(model.name), escape(decode(work.base.tokenizer, answer)))
+    return table
+
+
+def _model(arm: Arm) -> Model:
+    return Model(arm.name, arm.seed)

@@ -1,0 +1,117 @@
+"""What a benchmark's numbers rest on: its items on disk, their hashes, and the gate they open.
+
+Two results are compared only where items, prompts, dialogue template, tokenizer and classifier are
+the same; otherwise the gate says what differs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ethosteer.files import fingerprint, write_json
+from ethosteer.records import Item
+from ethosteer.results import Basis, BenchmarkResult
+
+ITEMS = "items.parquet"
+BASIS = "basis.json"
+SCHEMA = pa.schema(
+    [
+        ("benchmark", pa.string()),
+        ("id", pa.string()),
+        ("contexts", pa.list_(pa.string())),
+        ("continuations", pa.list_(pa.string())),
+        ("label", pa.int64()),
+        ("group", pa.string()),
+        ("slices", pa.list_(pa.string())),
+    ]
+)
+WORDS = {
+    "items": "the items",
+    "prompts": "the prompts",
+    "template": "the dialogue template",
+    "tokenizer": "the tokenizer",
+    "judge": "the classifier of texts",
+}
+assert list(WORDS) == [field.name for field in fields(Basis)]
+
+
+def basis_of(items: Sequence[Item], template: str, tokenizer: str, judge: str) -> Basis:
+    """Return the basis of results on ``items``."""
+    return Basis(
+        items=fingerprint([[item.id, item.label, item.group] for item in items]),
+        prompts=fingerprint([[item.contexts, item.continuations] for item in items]),
+        template=template,
+        tokenizer=tokenizer,
+        judge=judge,
+    )
+
+
+def write_basis(folder: Path, basis: Basis) -> None:
+    """Keep a basis beside what rests on it."""
+    write_json(folder / BASIS, asdict(basis))
+
+
+def read_basis(folder: Path) -> Basis:
+    """Read a basis back."""
+    return Basis(**json.loads((folder / BASIS).read_text("utf-8")))
+
+
+def write_items(path: Path, items: Mapping[str, Sequence[Item]]) -> None:
+    """Write the items of benchmarks, by their names, as one Parquet file."""
+    rows = [
+        {
+            "benchmark": name,
+            "id": item.id,
+            "contexts": item.contexts,
+            "continuations": item.continuations,
+            "label": item.label,
+            "group": item.group,
+            "slices": item.slices,
+        }
+        for name, own in items.items()
+        for item in own
+    ]
+    part = path.with_name(f".{path.name}.part")
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), part, compression="zstd")
+    part.replace(path)
+
+
+def read_items(path: Path) -> dict[str, list[Item]]:
+    """Read items back, by benchmark. What may be shortened of a context is not kept."""
+    found: dict[str, list[Item]] = {}
+    for row in pq.read_table(path, schema=SCHEMA).to_pylist():
+        name = row.pop("benchmark")
+        lists = {key: tuple(row[key]) for key in ("contexts", "continuations", "slices")}
+        found.setdefault(name, []).append(Item(**{**row, **lists}))
+    return found
+
+
+def example_of(item: Item) -> str:
+    """Return what a model reads for an item, word for word, with the choices after it."""
+    if not item.continuations:
+        return item.contexts[0]
+    if len(set(item.contexts)) == 1:
+        choices = " | ".join(f"«{choice}»" for choice in item.continuations)
+        return f"{item.contexts[0]} → {choices}"
+    texts = (f"{a}«{b}»" for a, b in zip(item.contexts, item.continuations, strict=True))
+    return "\n".join(texts)
+
+
+def what_differs(a: BenchmarkResult, b: BenchmarkResult) -> tuple[str, ...]:
+    """Say what keeps two studies' results on one benchmark from being compared; () if nothing.
+
+    Results of which it is not known what they rest on are not compared.
+    """
+    if a.basis is None or b.basis is None:
+        return ("what one of them rests on is not known: run it again",)
+    found = [
+        words for name, words in WORDS.items() if getattr(a.basis, name) != getattr(b.basis, name)
+    ]
+    sizes = f"the number of items ({a.items:,} and {b.items:,})"
+    return (*((sizes,) if a.items != b.items else ()), *found)

@@ -1,0 +1,176 @@
+"""What all training shares: one optimiser per arm, resumable checkpoints, seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from ethosteer.models.fast.parallel import side_by_side
+from ethosteer.settings import OptimiserSettings
+
+T = TypeVar("T")
+
+
+def derived_seed(*parts: object) -> int:
+    """Return a seed derived from ``parts``, such as (seed, "prompts", step).
+
+    Arms are never among the parts of anything that arms share: the same prompts and the same noise
+    make their differences paired.
+    """
+    digest = sha256(json.dumps(parts).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def generator(*parts: object, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator seeded by ``derived_seed(*parts)``."""
+    return torch.Generator(device).manual_seed(derived_seed(*parts))
+
+
+@dataclass(frozen=True, slots=True)
+class ArmOptimiser:
+    """AdamW, schedule and gradient-norm clip of one arm. Nothing of another arm enters it."""
+
+    parameters: list[nn.Parameter]
+    rule: AdamW
+    schedule: LambdaLR
+    max_grad_norm: float
+
+    @classmethod
+    def build(
+        cls, parameters: Sequence[nn.Parameter], settings: OptimiserSettings, steps: int
+    ) -> ArmOptimiser:
+        """Make the optimiser of a run of ``steps`` steps."""
+        rule = AdamW(
+            parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=False
+        )
+        warmup = settings.warmup * steps
+
+        def factor(step: int) -> float:
+            rise = min(1.0, (step + 1) / (warmup + 1))
+            return rise * max(0.0, (steps - step) / steps) if settings.decay else rise
+
+        return cls(list(parameters), rule, LambdaLR(rule, factor), settings.max_grad_norm)
+
+    def gather(
+        self, device: torch.device, losses: Iterable[Callable[[], tuple[Tensor, T]]]
+    ) -> list[T]:
+        """Add up the gradients of ``losses``, which run side by side.
+
+        Each is made by a function that also returns what else it found; that comes back. Gradients
+        are added in the order given, so that the sum does not depend on which was done first.
+        """
+
+        def run(loss: Callable[[], tuple[Tensor, T]]) -> tuple[Sequence[Tensor], T]:
+            own, found = loss()
+            return torch.autograd.grad(own, self.parameters, materialize_grads=True), found
+
+        done = side_by_side(device, [partial(run, loss) for loss in losses])
+        for gradients, _ in done:
+            for parameter, own in zip(self.parameters, gradients, strict=True):
+                parameter.grad = own if parameter.grad is None else parameter.grad.add_(own)
+        return [found for _, found in done]
+
+    def step(self) -> bool:
+        """Take one step from the gradients at hand and clear them.
+
+        Returns False, and moves nothing, where a gradient is not finite.
+        """
+        # an adapter is small: cores that shared it would wait for each other more than work
+        return side_by_side(self.parameters[0].device, [self._step])[0]
+
+    def _step(self) -> bool:
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        finite = bool(torch.isfinite(norm))
+        if not finite:
+            self.rule.zero_grad()  # AdamW leaves alone what has no gradient
+        self.rule.step()
+        self.rule.zero_grad()
+        self.schedule.step()
+        return finite
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return parameters and moments by name, for a checkpoint."""
+        out = {f"parameter.{i}": p.detach() for i, p in enumerate(self.parameters)}
+        for i, state in self.rule.state_dict()["state"].items():
+            out |= {f"state.{i}.{name}": torch.as_tensor(value) for name, value in state.items()}
+        return out
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor], steps_done: int) -> None:
+        """Take over what ``tensors`` returned after ``steps_done`` steps."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            kind, index, *rest = name.split(".")
+            if kind == "parameter":
+                self.parameters[int(index)].copy_(value)
+            else:
+                state.setdefault(int(index), {})[rest[0]] = value
+        self.rule.load_state_dict({**self.rule.state_dict(), "state": state})
+        self.schedule.load_state_dict({**self.schedule.state_dict(), "last_epoch": steps_done})
+        (rate,), (factor,) = self.schedule.base_lrs, self.schedule.lr_lambdas
+        self.rule.param_groups[0]["lr"] = rate * factor(steps_done)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint holds beside the optimisers: JSON facts, and tensors by name."""
+
+    facts: dict[str, object]
+    extra: dict[str, Tensor]
+
+
+def save_checkpoint(
+    folder: Path,
+    optimisers: Sequence[ArmOptimiser],
+    facts: dict[str, object],
+    extra: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write the optimisers' tensors, JSON ``facts`` and more as one safetensors file, atomically.
+
+    An ``extra`` tensor's name starts with a word, an optimiser's with its number.
+    """
+    tensors = {
+        f"{arm}.{name}": tensor.contiguous()
+        for arm, optimiser in enumerate(optimisers)
+        for name, tensor in optimiser.tensors().items()
+    }
+    tensors |= {name: tensor.clone() for name, tensor in (extra or {}).items()}  # none shared
+    part = folder / "checkpoint.part"
+    save_file(tensors, part, metadata={"facts": json.dumps(facts)})
+    part.replace(folder / "checkpoint.safetensors")
+
+
+def load_checkpoint(
+    folder: Path, optimisers: Sequence[ArmOptimiser], steps_done: str
+) -> Checkpoint | None:
+    """Restore the optimisers from ``folder``; None where there is nothing.
+
+    ``steps_done`` names the fact that counts each optimiser's steps.
+    """
+    path = folder / "checkpoint.safetensors"
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        facts: dict[str, object] = json.loads(file.metadata()["facts"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for arm, optimiser in enumerate(optimisers):
+        own = {
+            name.split(".", 1)[1]: tensor
+            for name, tensor in tensors.items()
+            if name.split(".", 1)[0] == str(arm)
+        }
+        optimiser.restore(own, int(str(facts[steps_done])))
+    extra = {name: tensor for name, tensor in tensors.items() if not name[0].isdigit()}
+    return Checkpoint(facts, extra)

@@ -1,0 +1,137 @@
+"""Reward models of many arms: one adapter bank, one score head each, one common scale."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ethosteer.models.adapters import load_bank, read_adapter, save_adapter
+from ethosteer.models.base import SharedBase
+from ethosteer.models.fast.budget import training_tokens
+from ethosteer.models.fast.parallel import hands, side_by_side
+from ethosteer.models.fast.trees import LARGEST_TREE, Tree, batches, pack, places, stack
+from ethosteer.models.heads import ScalarHeads
+from ethosteer.models.lora_bank import LoraBank
+
+NORMALISATION = "normalisation.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RewardModels:
+    """Frozen reward models, one per arm.
+
+    A raw score becomes ``gain * score + bias``, fitted so that answers of the base have mean 0 and
+    standard deviation 1: the scale on which arms are compared. gain, bias: ``[arms]``.
+    """
+
+    bank: LoraBank
+    heads: ScalarHeads
+    gain: Tensor
+    bias: Tensor
+
+    def score(self, base: SharedBase, arm: int, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Score token rows by one arm's reward model: normalised, ``[rows]``."""
+        raw = score_rows(base, self.bank, self.heads, arm, rows)
+        return raw * self.gain[arm] + self.bias[arm]
+
+
+def raw_scores(
+    base: SharedBase,
+    bank: LoraBank,
+    heads: ScalarHeads,
+    arm: int,
+    rows: Sequence[Sequence[int]],
+    dropout: torch.Generator | None = None,
+) -> Tensor:
+    """Score token rows at their last token by one arm, in one pass: ``[rows]``, with gradients.
+
+    Rows that begin alike (the answers to one dialogue) share what they have in common. ``dropout``
+    is for training.
+    """
+    own = [tuple(row) for row in rows]
+    trees = pack(own, base.knee, LARGEST_TREE)
+    return _scores_of_trees(base, bank, heads, arm, trees, own, dropout)
+
+
+def _scores_of_trees(
+    base: SharedBase,
+    bank: LoraBank,
+    heads: ScalarHeads,
+    arm: int,
+    trees: Sequence[Tree],
+    rows: Sequence[tuple[int, ...]],
+    dropout: torch.Generator | None = None,
+) -> Tensor:
+    where = places(trees)
+    last = torch.tensor([where[row][-1] for row in rows], device=base.device)
+    with bank.applied([arm], dropout):
+        hidden = base.hidden_packed(stack(trees, base.device, base.model.dtype), last)
+    scores: Tensor = heads(hidden[0], [arm])
+    return scores
+
+
+@torch.no_grad()
+def score_rows(
+    base: SharedBase,
+    bank: LoraBank,
+    heads: ScalarHeads,
+    arm: int,
+    rows: Sequence[Sequence[int]],
+) -> Tensor:
+    """Raw scores of any number of token rows by one arm, ``[rows]``, a part at a time."""
+    own = [tuple(row) for row in rows]
+    room = training_tokens(base, None) // hands(base.device)
+
+    def scores(batch: Sequence[Tree]) -> dict[tuple[int, ...], Tensor]:
+        read = [row for tree in batch for row in tree.paths]
+        of_trees = _scores_of_trees(base, bank, heads, arm, batch, read)
+        return dict(zip(read, of_trees.unbind(), strict=True))
+
+    passes = batches(pack(own, base.knee, min(room, LARGEST_TREE)), room)
+    done = side_by_side(base.device, [partial(scores, batch) for batch in passes])
+    found = {row: score for part in done for row, score in part.items()}
+    return torch.stack([found[row] for row in own])
+
+
+def save_reward(
+    folder: Path,
+    base: SharedBase,
+    bank: LoraBank,
+    heads: ScalarHeads,
+    arm: int,
+    scale: tuple[float, float],
+) -> None:
+    """Write one arm's reward model: a SEQ_CLS adapter with its head, and (gain, bias)."""
+    save_adapter(folder, base, bank, arm, score=heads.weights[arm].detach())
+    text = json.dumps({"gain": scale[0], "bias": scale[1]})
+    (folder / NORMALISATION).write_text(text + "\n", encoding="utf-8")
+
+
+def read_scale(folder: Path) -> tuple[float, float]:
+    """Return a stored reward model's (gain, bias)."""
+    stored = json.loads((folder / NORMALISATION).read_text("utf-8"))
+    return float(stored["gain"]), float(stored["bias"])
+
+
+def load_rewards(base: SharedBase, folders: Sequence[Path]) -> RewardModels:
+    """Load stored reward models side by side, one arm each."""
+    bank = load_bank(base, {str(arm): folder for arm, folder in enumerate(folders)})
+    heads = ScalarHeads(len(folders), base.hidden_size, bias=False)
+    scales = [read_scale(folder) for folder in folders]
+    with torch.no_grad():
+        for arm, folder in enumerate(folders):
+            _, score = read_adapter(folder)
+            assert score is not None, "a reward model is saved with its head"
+            heads.weights[arm].copy_(score)
+    return RewardModels(
+        bank,
+        heads.to(base.device).requires_grad_(False),
+        torch.tensor([gain for gain, _ in scales], device=base.device),
+        torch.tensor([bias for _, bias in scales], device=base.device),
+    )

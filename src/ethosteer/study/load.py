@@ -1,0 +1,123 @@
+"""A study file: found, read, changed by ``--set``, and validated, with one-line errors."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from ethosteer import catalog
+from ethosteer.errors import InputError
+from ethosteer.settings import ArmSettings, BenchmarkSettings, Settings, StudySettings
+
+STUDIES_DIR = Path(str(files("ethosteer"))) / "assets" / "studies"
+
+
+def bundled_studies() -> tuple[str, ...]:
+    """Return the names of the studies that come with the package."""
+    return tuple(sorted(path.stem for path in STUDIES_DIR.glob("*.toml")))
+
+
+def study_path(study: str) -> Path:
+    """Return the TOML file that ``study`` names: a path, or a bundled study."""
+    path = Path(study)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise InputError(f"{study}: no such study file")
+        return path
+    if study in bundled_studies():
+        return STUDIES_DIR / f"{study}.toml"
+    raise InputError(
+        f"{study!r} is neither a .toml file nor a bundled study ({', '.join(bundled_studies())})"
+    )
+
+
+def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
+    """Read, change and validate a study file.
+
+    Raises InputError that names the file and the key, for anything wrong in it.
+    """
+    path = study_path(study)
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise InputError(f"{path}: not valid TOML: {fault}") from fault
+    for override in overrides:
+        _apply(table, override)
+    try:
+        config = StudySettings.model_validate(_tuples(table))
+    except ValidationError as fault:
+        raise InputError(f"{path}: {_first_problem(fault)}") from fault
+    check_names(config)
+    return config
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    """Set one ``a.b=c``; c is a TOML value, or a bare word taken as text."""
+    key, sign, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not sign or not all(parts):
+        raise InputError(f"--set {override}: write it as key.name=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    place = table
+    for part in parts[:-1]:
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            raise InputError(f"--set {override}: {part} is a value, not a table")
+    place[parts[-1]] = None if value == "none" else value
+
+
+def _tuples(value: Any) -> Any:  # noqa: ANN401 (any TOML value)
+    """Turn TOML's lists into the tuples of frozen settings."""
+    if isinstance(value, dict):
+        return {key: _tuples(part) for key, part in value.items()}
+    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value
+
+
+def _first_problem(fault: ValidationError) -> str:
+    """Say the first problem in one line: the key, what is wrong, what was meant."""
+    error = fault.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(error["loc"][:-1])
+        close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        return f"unknown key {key}; {hint}"
+    found = error.get("input")
+    shown = "" if isinstance(found, Mapping | Settings) else f", found {found!r}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key + ': ' if key else ''}{message}{shown}"
+
+
+def _fields_at(location: Sequence[int | str]) -> list[str]:
+    """Return the keys that the table at ``location`` may have."""
+    model: type[BaseModel] = StudySettings
+    for part in location:
+        if part == "arms":
+            model = ArmSettings
+        elif part == "benchmarks":
+            model = BenchmarkSettings
+        elif isinstance(part, str) and part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            for option in get_args(annotation) or (annotation,):
+                if isinstance(option, type) and issubclass(option, BaseModel):
+                    model = option
+    return list(model.model_fields)
+
+
+def check_names(settings: StudySettings) -> None:
+    """Raise InputError for a dataset, benchmark or source that nobody knows."""
+    for arm in settings.arms:
+        catalog.dataset(settings.dataset_of(arm))
+    for name, benchmark in settings.benchmarks.items():
+        catalog.check_source(name, benchmark.source)
+        if benchmark.classifier is not None and catalog.benchmark(name).judged is None:
+            raise InputError(f"benchmarks.{name}.classifier: this benchmark needs none")

@@ -1,0 +1,210 @@
+"""The command line: what a user types, what comes back, and with which exit status."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ethosteer.data.sources import SAMPLE_DIR
+from tests.tiny_study import OVERRIDES
+
+Edit = Callable[[Path], None]
+
+
+def replace(old: str, new: str) -> Edit:
+    def edit(path: Path) -> None:
+        packed = path.suffix == ".gz"
+        data = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+        text = data.decode("utf-8")
+        assert old in text
+        data = text.replace(old, new, 1).encode("utf-8")
+        path.write_bytes(gzip.compress(data) if packed else data)
+
+    return edit
+
+
+def append(data: bytes) -> Edit:
+    def edit(path: Path) -> None:
+        packed = path.suffix == ".gz"
+        before = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+        path.write_bytes(gzip.compress(before + data) if packed else before + data)
+
+    return edit
+
+
+MALFORMED: dict[str, tuple[str, Edit, str]] = {
+    "deontology: a column is missing": (
+        "ethics/deontology/deontology_train.csv", replace("excuse", "reason"), ":1: column 'excuse'"
+    ),
+    "virtue: an unknown label": (
+        "ethics/virtue/virtue_train.csv", append(b'2,"A. [SEP] kind"\n'), "must be one of 0, 1"
+    ),
+    "utilitarianism: a third column": (
+        "ethics/utilitarianism/util_train.csv", append(b"a,b,c\n"), "3 fields where 2"
+    ),
+    "harmless: a wrong type": (
+        "hh-rlhf/harmless-base/train.jsonl.gz",
+        append(b'{"chosen": 3, "rejected": "x"}\n'),
+        "column 'chosen' must be text",
+    ),
+    "toxigen: not a number": (
+        "toxigen/annotated_test.csv", replace("toxicity_human", "toxicity"), ":1: column"
+    ),
+    "wsc273: not JSON": ("winograd/wsc273.jsonl", append(b"{oops\n"), "not valid JSON"),
+    "crows_pairs: an undecodable byte": (
+        "crows_pairs/crows_pairs_anonymized.csv", append(b"\xff\n"), "byte 0xff is not utf-8"
+    ),
+    "ethics: an unknown label": (
+        "ethics/commonsense/cm_test.csv", append(b"yes,I left.,True,False\n"), "one of 0, 1"
+    ),
+    "winogender: a column is missing": (
+        "winogender/all_sentences.tsv", replace("sentence", "text"), ":1: column 'sentence'"
+    ),
+    "scruples: an unknown label": (
+        "scruples/anecdotes/test.scruples-anecdotes.jsonl",
+        append(b'{"id": "x", "title": "t", "text": "u", "binarized_label": "MAYBE"}\n'),
+        "binarized_label",
+    ),
+    "conversations: no answer": (
+        "conversations/guanaco_train.jsonl", append(b'{"text": "hello"}\n'), "### Human:"
+    ),
+}  # fmt: skip
+
+
+BENCHMARKS = ("toxigen", "wsc273", "crows_pairs", "ethics_cm", "winogender", "scruples")
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_data_gives_one_line_and_status_2(
+    case: str, tmp_path: Path, tiny_base: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    name, edit, expected = MALFORMED[case]
+    data = tmp_path / "data"
+    shutil.copytree(SAMPLE_DIR, data)
+    edit(data / name)
+    settings = [
+        part for change in (f"base.model={tiny_base}", *OVERRIDES) for part in ("--set", change)
+    ]
+    status, _, err = call(
+        "run", "demo", "--data-dir", str(data), "--runs-dir", str(tmp_path / "runs"), *settings,
+        "--set", "arms={deontology={}, harmless={}, utilitarianism={}, virtue={}}",
+        "--set", f"benchmarks={{{', '.join(f'{name}={{}}' for name in BENCHMARKS)}}}",
+        "--set", "data.conversations='conversations/guanaco_train.jsonl'",
+    )  # fmt: skip
+    assert status == 2
+    assert err.count("\n") == 1
+    assert err.startswith(f"error: {data / name}")
+    assert expected in err
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "nothing"], "neither a .toml file nor a bundled study"),
+        (["run", "missing.toml"], "no such study file"),
+        (
+            ["run", "demo", "--set", "steer.stepz=3"],
+            "unknown key steer.stepz; did you mean 'steps'?",
+        ),
+        (["run", "demo", "--set", "steer.steps=many"], "steer.steps: "),
+        (["run", "demo", "--set", "steer"], "write it as key.name=value"),
+        (["run", "demo", "--set", "arms.duty={}"], "duty"),
+        (["run", "demo", "--set", "benchmarks.toxgen={}"], "toxigen"),
+        (["run", "demo", "--set", "benchmarks.scruples.source='x'"], "it has ethics-aita"),
+        (["run", "demo", "--set", "steer.algorithm=grpo"], "'rloo', 'dpo' or 'best_of_n'"),
+        (["run", "demo", "--set", "arms.virtue.algorithm=grpo"], "arms.virtue.algorithm: "),
+        (
+            ["run", "demo", "--set", "arms.virtue.algorithm=rloo", "--set", "steer.batch=6"],
+            "steer.batch must be a multiple of steer.rloo.answers",
+        ),
+        (
+            ["run", "demo", "--set", "steer.select=kl", "--set", "steer.kl_target=none"],
+            "select = 'kl' needs a kl_target",
+        ),
+        (["run", "demo", "--set", "steer.clip=0.2"], "unknown key steer.clip"),
+        (["run", "demo", "--data-dir", "/no/such/folder"], "no such folder"),
+        (["run", "demo", "--set", "base.model=/no/such/model"], "model /no/such/model"),
+        (["curate", "duty"], "deontology"),
+        (["report", "demo", "--runs-dir", "/tmp/none-such"], "not finished"),
+    ],
+)
+def test_wrong_settings_give_one_line_and_status_2(
+    arguments: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    call: Callable[..., tuple[int, str, str]],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    status, out, err = call(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert expected in err
+
+
+@pytest.mark.parametrize(
+    ("trackers", "expected"),
+    [
+        ("['tensorbord']", "track.trackers: unknown tracker 'tensorbord'; known: "),
+        ("['clearml']", "track.trackers: clearml is not installed (pip install clearml)"),
+    ],
+)
+def test_a_tracker_that_cannot_be_had_is_told_before_any_model_is_loaded(
+    trackers: str,
+    expected: str,
+    tmp_path: Path,
+    tiny_base: Path,
+    call: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(*_: object) -> None:
+        pytest.fail("a model was loaded")
+
+    monkeypatch.setattr("ethosteer.stages.workspace.load_base", load)
+    changes = (f"base.model={tiny_base}", *OVERRIDES, f"track.trackers={trackers}")
+    settings = [part for change in changes for part in ("--set", change)]
+    status, out, err = call("run", "demo", "--runs-dir", str(tmp_path), *settings)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: {expected}")
+    assert err.count("\n") == 1
+
+
+def test_the_life_of_a_study(
+    tmp_path: Path, tiny_base: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    common = ["demo", "--runs-dir", str(tmp_path)]
+    for change in (f"base.model={tiny_base}", *OVERRIDES, "seeds=[0]"):
+        common += ["--set", change]
+    status, out, _ = call("status", *common)
+    assert status == 0
+    assert "0/3" in out
+    status, out, _ = call("run", *common)
+    assert (status, out) == (0, f"done: {tmp_path / 'demo' / 'report.html'}\n")
+    status, out, _ = call("run", *common)
+    assert status == 0
+    assert out.startswith("nothing to do")
+    (tmp_path / "demo" / "report.md").unlink()
+    assert call("report", *common)[0] == 0
+    assert (tmp_path / "demo" / "report.md").is_file()
+    status, out, _ = call("chat", *common, "--prompt", "Hello [there]")
+    assert status == 0
+    assert "fine-tuned" in out
+    assert "virtue" in out
+    assert call("export", *common[:1], "virtue", str(tmp_path / "out"), *common[1:])[0] == 0
+    assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
+
+
+def test_curate_prints_the_card(call: Callable[..., tuple[int, str, str]]) -> None:
+    status, out, _ = call("curate", "virtue", "--data-dir", str(SAMPLE_DIR), "--show", "1")
+    assert status == 0
+    assert "test pairs" in out
+    assert "chosen" in out
+
+
+def test_plan_needs_neither_weights_nor_data(call: Callable[..., tuple[int, str, str]]) -> None:
+    status, out, _ = call("plan", "llama2-13b")
+    assert status == 0
+    assert "26.0" in out  # 13.0 billion parameters in bf16: hand count 13,015,449,600 * 2 bytes

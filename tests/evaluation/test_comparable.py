@@ -1,0 +1,188 @@
+"""What results rest on: hashes that tell, items that come back, and the gate between studies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from ethosteer.evaluation.comparable import (
+    ITEMS,
+    basis_of,
+    example_of,
+    read_basis,
+    read_items,
+    what_differs,
+    write_basis,
+    write_items,
+)
+from ethosteer.models.text import Template, tokenizer_fingerprint
+from ethosteer.records import Item
+from ethosteer.results import Basis, BenchmarkResult
+
+ONE = Item("a-1", ("Is it so?", "Is it so?"), (" No", " Yes"), 1, "scene", ("age", "race"))
+TWO = Item("a-2", ("The «cat» sat", "The dog sät"), (" up.", " up."), None, "other")
+OPEN = Item("b-1", ("Tell me\n\nall:",), (), 0, "b-1", ("x",))
+
+
+def basis(items: list[Item]) -> Basis:
+    return basis_of(items, "template", "tokenizer", "judge")
+
+
+def changed(before: Basis, after: Basis) -> set[str]:
+    names = [field.name for field in fields(Basis)]
+    return {name for name in names if getattr(before, name) != getattr(after, name)}
+
+
+# --- hashes
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        ([ONE, TWO], set()),
+        ([replace(ONE), replace(TWO)], set()),
+        ([replace(ONE, id="a-9"), TWO], {"items"}),
+        ([replace(ONE, contexts=("Is it so?", "Is it so? ")), TWO], {"prompts"}),
+        ([replace(ONE, continuations=(" No", " yes")), TWO], {"prompts"}),
+        ([replace(ONE, continuations=(" Yes", " No")), TWO], {"prompts"}),
+        # the same text, cut elsewhere into what is given and what is chosen
+        ([replace(ONE, contexts=("Is it so", "Is it so?"), continuations=("? No", " Yes")), TWO],
+         {"prompts"}),
+        ([TWO, ONE], {"items", "prompts"}),
+        ([replace(ONE, label=1 - (ONE.label or 0)), TWO], {"items"}),
+        ([replace(ONE, group="another"), TWO], {"items"}),
+        ([ONE], {"items", "prompts"}),
+        ([ONE, TWO, TWO], {"items", "prompts"}),
+    ],
+    ids=["same", "equal", "id", "context", "continuation", "choices swapped", "cut elsewhere",
+         "order", "label", "group", "one fewer", "one more"],
+)  # fmt: skip
+def test_hashes_of_items_change_with_their_ids_their_texts_and_their_order(items, expected):
+    assert changed(basis([ONE, TWO]), basis(items)) == expected
+
+
+def test_template_tokenizer_and_classifier_are_told_apart():
+    own = basis_of([ONE], "a", "b", "c")
+    assert (own.template, own.tokenizer, own.judge) == ("a", "b", "c")
+    assert changed(own, basis_of([ONE], "x", "b", "c")) == {"template"}
+    assert changed(own, basis_of([ONE], "a", "x", "c")) == {"tokenizer"}
+    assert changed(own, basis_of([ONE], "a", "b", "")) == {"judge"}
+
+
+def tokenizer(*words: str, split: bool = True) -> PreTrainedTokenizerFast:
+    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(("?", *words))}, "?"))
+    if split:
+        made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="?", pad_token="?")
+
+
+def test_a_tokenizer_is_known_by_its_vocabulary_and_by_how_it_splits():
+    own = tokenizer_fingerprint(tokenizer("a", "b"))
+    assert tokenizer_fingerprint(tokenizer("a", "b")) == own
+    assert tokenizer_fingerprint(tokenizer("b", "a")) != own
+    assert tokenizer_fingerprint(tokenizer("a", "b", "c")) != own
+    assert tokenizer_fingerprint(tokenizer("a", "b", split=False)) != own
+    used = tokenizer("a", "b")
+    used(["a", "a b"], padding=True, truncation=True, max_length=1)
+    assert tokenizer_fingerprint(used) == own, "how it was used last is not what it is"
+
+
+def test_a_template_is_known_by_what_it_writes():
+    own = tokenizer("a")
+    written = {name: Template(name, own).fingerprint() for name in ("guanaco", "hh")}
+    assert written["guanaco"] != written["hh"]
+    assert Template("hh", tokenizer("b")).fingerprint() == written["hh"]
+    chats = []
+    for end in ("[end]", "[stop]"):
+        own.chat_template = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}" + end
+        own.chat_template += "{% endfor %}"
+        chats.append(Template("chat", own).fingerprint())
+    assert len({*chats, *written.values()}) == 4
+
+
+# --- on disk
+
+
+def test_items_come_back_from_parquet_as_they_were(tmp_path: Path):
+    path = tmp_path / ITEMS
+    write_items(path, {"a": [ONE, TWO], "b": [OPEN]})
+    found = read_items(path)
+    assert found == {"a": [ONE, TWO], "b": [OPEN]}
+    assert list(found) == ["a", "b"]
+    assert [each.name for each in tmp_path.iterdir()] == [ITEMS], "nothing half-written stays"
+    assert basis(found["a"]) == basis([ONE, TWO])
+
+
+def test_what_may_be_shortened_is_not_kept(tmp_path: Path):
+    write_items(tmp_path / ITEMS, {"a": [replace(OPEN, trim=(2, 5))]})
+    assert read_items(tmp_path / ITEMS) == {"a": [OPEN]}
+
+
+def test_a_basis_comes_back_from_disk(tmp_path: Path):
+    own = basis([ONE])
+    write_basis(tmp_path, own)
+    assert read_basis(tmp_path) == own
+
+
+# --- an example
+
+
+def test_an_example_is_what_a_model_reads():
+    assert example_of(OPEN) == "Tell me\n\nall:"
+    assert example_of(ONE) == "Is it so? → « No» | « Yes»"
+    assert example_of(TWO) == "The «cat» sat« up.»\nThe dog sät« up.»"
+
+
+# --- the gate
+
+
+@pytest.fixture
+def result() -> Callable[..., BenchmarkResult]:
+    def make(**changes: object) -> BenchmarkResult:
+        own = BenchmarkResult("b", "B", "acc", "higher", 1200, 0, "home", "MIT", {}, ())
+        return replace(own, **{"basis": basis([ONE, TWO]), **changes})  # type: ignore[arg-type]
+
+    return make
+
+
+def test_results_on_the_same_basis_may_be_compared(result):
+    assert what_differs(result(), result()) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("items", "the items"),
+        ("prompts", "the prompts"),
+        ("template", "the dialogue template"),
+        ("tokenizer", "the tokenizer"),
+        ("judge", "the classifier of texts"),
+    ],
+)
+def test_each_difference_is_named(result, name, words):
+    other = replace(basis([ONE, TWO]), **{name: "another"})
+    assert what_differs(result(), result(basis=other)) == (words,)
+    assert what_differs(result(basis=other), result()) == (words,)
+
+
+def test_all_differences_are_named_with_the_numbers_of_items_first(result):
+    other = Basis("1", "2", "3", "4", "5")
+    assert what_differs(result(), result(basis=other, items=90)) == (
+        "the number of items (1,200 and 90)",
+        "the items",
+        "the prompts",
+        "the dialogue template",
+        "the tokenizer",
+        "the classifier of texts",
+    )
+
+
+@pytest.mark.parametrize("sides", [(0,), (1,), (0, 1)])
+def test_results_on_an_unknown_basis_are_not_compared(result, sides):
+    pair = [result(basis=None) if side in sides else result() for side in (0, 1)]
+    assert what_differs(*pair) == ("what one of them rests on is not known: run it again",)

@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ethosteer.errors import InputError
+from ethosteer.files import fingerprint, write_atomic, write_json
+from ethosteer.models.identity import folder_fingerprint
+from ethosteer.records import Artifact
+from ethosteer.stages import store as store_module
+from ethosteer.stages.store import MANIFEST, Store
+
+IDENTITY = fingerprint("piece")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "study" / "artifacts")
+
+
+def write_and_fail(store: Store, name: str, fault: type[BaseException]) -> None:
+    with store.write("steer", name, IDENTITY) as folder:
+        (folder / "weights").write_text("half")
+        raise fault
+
+
+def everything_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# --- fingerprints
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def test_a_fingerprint_is_a_sha256_that_never_changes():
+    # of the five bytes ["a"], as printf '["a"]' | sha256sum says
+    assert fingerprint("a") == "0eb5b8d6f81bc677da8a08567cc4fa9a06a57e9ec8da85ed73a7f62727996002"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("steer", {"r": 8, "alpha": 16.5}, 0),  # another value inside
+        ("steer", {"r": 8, "alfa": 16.0}, 0),  # another key
+        ("steer", {"r": 8}, 0),  # a key less
+        ("steer", {"r": "8", "alpha": 16.0}, 0),  # text instead of a number
+        ("steer", {"r": 8, "alpha": 16.0}, False),
+        ("steer", {"r": 8, "alpha": 16.0}, None),
+        ({"r": 8, "alpha": 16.0}, "steer", 0),  # another order
+        ("steer", [{"r": 8, "alpha": 16.0}, 0]),  # another nesting
+        ("steer", {"r": 8, "alpha": 16.0}),
+        ("steer", {"r": 8, "alpha": 16.0}, 0, 0),
+    ],
+)
+def test_a_fingerprint_changes_with_anything_in_it(other: tuple[object, ...]):
+    assert fingerprint(*other) != fingerprint("steer", {"r": 8, "alpha": 16.0}, 0)
+
+
+def test_parts_do_not_run_into_each_other():
+    assert len({fingerprint("ab", "c"), fingerprint("a", "bc"), fingerprint("abc")}) == 3
+
+
+def test_the_order_of_keys_does_not_matter():
+    assert fingerprint({"a": 1, "b": {"c": 2, "d": 3}}) == fingerprint(
+        {"b": {"d": 3, "c": 2}, "a": 1}
+    )
+
+
+@settings(deadline=None)
+@given(JSON_VALUES, JSON_VALUES)
+def test_two_values_have_one_fingerprint_only_if_they_are_one_value(a, b):
+    same_text = json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+    assert (fingerprint(a) == fingerprint(b)) == same_text
+
+
+# --- the identity of a model folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"hidden": 8}')
+    (folder / "model.safetensors").write_bytes(bytes(range(200)))
+    return folder
+
+
+def test_one_changed_byte_of_the_weights_is_another_model(model: Path):
+    before = folder_fingerprint(model)
+    assert folder_fingerprint(model) == before
+    weights = bytearray(range(200))
+    weights[100] ^= 1
+    (model / "model.safetensors").write_bytes(bytes(weights))
+    assert folder_fingerprint(model) != before
+
+
+def test_a_changed_setting_renamed_or_added_file_is_another_model(model: Path):
+    seen = {folder_fingerprint(model)}
+    (model / "config.json").write_text('{"hidden": 9}')
+    seen.add(folder_fingerprint(model))
+    (model / "model.safetensors").rename(model / "other.safetensors")
+    seen.add(folder_fingerprint(model))
+    (model / "chat_template.jinja").write_text("{{ messages }}")
+    seen.add(folder_fingerprint(model))
+    (model / "chat_template.jinja").write_text("")
+    seen.add(folder_fingerprint(model))
+    assert len(seen) == 5
+
+
+def test_a_byte_that_moves_from_one_file_to_the_next_is_another_model(tmp_path: Path):
+    found = set()
+    for split in (1, 2):
+        folder = tmp_path / str(split)
+        folder.mkdir()
+        (folder / "a.txt").write_text("xyz"[:split])
+        (folder / "b.txt").write_text("xyz"[split:])
+        found.add(folder_fingerprint(folder))
+    assert len(found) == 2
+
+
+def test_where_the_folder_stands_and_what_else_is_in_it_do_not_matter(model: Path):
+    before = folder_fingerprint(model)
+    (model / "README.md").write_text("about it")
+    (model / "logs").mkdir()
+    moved = model.rename(model.with_name("elsewhere"))
+    assert folder_fingerprint(moved) == before
+
+
+def test_of_a_large_file_the_size_and_both_edges_count(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(store_module, "EDGE_BYTES", 2)  # large is then more than 128 bytes
+    weights = model / "model.safetensors"
+    seen = {folder_fingerprint(model)}
+    for position in (1, 198):
+        changed = bytearray(range(200))
+        changed[position] ^= 1
+        weights.write_bytes(bytes(changed))
+        seen.add(folder_fingerprint(model))
+    weights.write_bytes(bytes(range(200))[:100] + b"?" + bytes(range(200))[100:])
+    seen.add(folder_fingerprint(model))
+    assert len(seen) == 4
+
+
+# --- text and JSON files
+
+
+def test_a_text_file_is_replaced_as_a_whole(tmp_path: Path):
+    path = tmp_path / "results.txt"
+    write_atomic(path, "before ünd 道徳")
+    assert path.read_text("utf-8") == "before ünd 道徳"
+    with pytest.raises(UnicodeEncodeError):
+        write_atomic(path, "half" * 10_000 + "\ud800")  # fails while it is being written
+    assert path.read_text("utf-8") == "before ünd 道徳"
+    write_atomic(path, "after")
+    assert path.read_text("utf-8") == "after"
+    assert everything_in(tmp_path) == ["results.txt"]
+
+
+def test_json_is_sorted_readable_and_ends_with_a_newline(tmp_path: Path):
+    write_json(tmp_path / "a.json", {"b": "é", "a": [1]})
+    assert (tmp_path / "a.json").read_text("utf-8") == '{\n  "a": [\n    1\n  ],\n  "b": "é"\n}\n'
+
+
+# --- artifacts
+
+
+def test_an_artifact_is_found_once_it_is_whole(store: Store):
+    assert store.find("reward", "virtue-s0", IDENTITY) is None
+    with store.write("reward", "virtue-s0", IDENTITY, {"pairs": 3}) as folder:
+        assert everything_in(folder) == []
+        (folder / "weights").write_text("all")
+        assert store.find("reward", "virtue-s0", IDENTITY) is None  # not before the end
+    found = store.find("reward", "virtue-s0", IDENTITY)
+    path = store.root / "reward" / f"virtue-s0-{IDENTITY[:12]}"
+    assert found == Artifact("reward", "virtue-s0", IDENTITY, path)
+    assert store.get("reward", "virtue-s0", IDENTITY) == found
+    assert everything_in(path) == [MANIFEST, "weights"]
+    assert everything_in(path.parent) == [path.name]
+    manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+    assert manifest.pop("seconds") == store.seconds(found) < 10
+    assert manifest == {
+        "stage": "reward",
+        "name": "virtue-s0",
+        "fingerprint": IDENTITY,
+        "facts": {"pairs": 3},
+    }
+
+
+def test_work_done_before_the_block_keeps_its_time(store: Store):
+    with store.write("reward", "virtue-s0", IDENTITY, seconds=12.34567):
+        pass
+    assert store.seconds(store.get("reward", "virtue-s0", IDENTITY)) == 12.346
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
+def test_a_fault_while_writing_leaves_nothing(store: Store, fault: type[BaseException]):
+    with pytest.raises(fault):
+        write_and_fail(store, "virtue-s0", fault)
+    assert store.find("steer", "virtue-s0", IDENTITY) is None
+    assert everything_in(store.root / "steer") == []
+
+
+def test_a_fault_while_writing_again_keeps_what_stood_there(store: Store):
+    with store.write("steer", "a", IDENTITY) as folder:
+        (folder / "weights").write_text("first")
+    with pytest.raises(RuntimeError):
+        write_and_fail(store, "a", RuntimeError)
+    assert (store.get("steer", "a", IDENTITY).path / "weights").read_text() == "first"
+    with store.write("steer", "a", IDENTITY) as folder:
+        (folder / "other").write_text("third")
+    assert everything_in(store.get("steer", "a", IDENTITY).path) == [MANIFEST, "other"]
+
+
+def test_what_a_killed_process_left_is_neither_found_nor_kept(store: Store):
+    final = store.folder("steer", "a", IDENTITY)
+    part = final.with_name(f".{final.name}.part")
+    part.mkdir(parents=True)
+    (part / "left over").write_text("half")
+    assert store.find("steer", "a", IDENTITY) is None
+    with store.write("steer", "a", IDENTITY) as folder:
+        assert everything_in(folder) == []
+    assert everything_in(final) == [MANIFEST]
+    assert everything_in(final.parent) == [final.name]
+
+
+def test_a_folder_without_a_manifest_is_no_artifact(store: Store):
+    store.folder("steer", "a", IDENTITY).mkdir(parents=True)
+    assert store.find("steer", "a", IDENTITY) is None
+    with pytest.raises(LookupError, match=f"steer/a-{IDENTITY[:12]}"):
+        store.get("steer", "a", IDENTITY)
+
+
+def test_another_fingerprint_is_another_artifact(store: Store):
+    with store.write("steer", "a", IDENTITY):
+        pass
+    assert store.find("steer", "a", fingerprint("other")) is None
+    assert store.find("steer", "b", IDENTITY) is None
+    assert store.find("reward", "a", IDENTITY) is None
+
+
+def test_checkpoints_stay_until_the_artifact_is_whole(store: Store):
+    scratch = store.scratch("steer", "a", IDENTITY)
+    (scratch / "step 20").write_text("state")
+    other = store.scratch("steer", "b", IDENTITY)
+    assert store.scratch("steer", "a", IDENTITY) == scratch  # a second run finds the same one
+    assert store.find("steer", "a", IDENTITY) is None
+    with pytest.raises(RuntimeError):
+        write_and_fail(store, "a", RuntimeError)
+    assert (scratch / "step 20").read_text() == "state"
+    with store.write("steer", "a", IDENTITY):
+        assert scratch.is_dir()
+    assert not scratch.exists()
+    assert other.is_dir()
+
+
+# --- the lock
+
+HOLD = """
+import sys
+from pathlib import Path
+from ethosteer.store import Store
+with Store(Path(sys.argv[1])).lock():
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_study_that_another_process_runs_is_an_input_error(store: Store):
+    assert not store.is_locked()
+    assert not store.root.exists()  # looking makes nothing
+    with store.lock():
+        pass
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(store.root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(InputError, match="another process is running this study") as caught,
+            store.lock(),
+        ):
+            pytest.fail("two processes hold one study")
+        assert str(store.root.parent) in str(caught.value)
+        assert store.is_locked()
+        holder.communicate("go\n", timeout=20)
+    assert holder.returncode == 0
+    assert not store.is_locked()
+    with store.lock():  # free again
+        pass
+
+
+def test_a_fault_under_the_lock_frees_it(store: Store):
+    with pytest.raises(RuntimeError), store.lock():
+        raise RuntimeError
+    with store.lock():
+        assert store.root.is_dir()

@@ -1,0 +1,539 @@
+"""The whole pipeline on a tiny model and the bundled sample: what runs, what is left alone, what
+comes out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from ethosteer.data.sources import Origin
+from ethosteer.data.splits import unit_hash
+from ethosteer.errors import InputError
+from ethosteer.evaluation.comparable import read_items
+from ethosteer.models.adapters import load_bank
+from ethosteer.models.generation import generate
+from ethosteer.models.optimiser import generator
+from ethosteer.models.reward_models import load_rewards
+from ethosteer.progress import Terminal
+from ethosteer.records import CONTROLS, Arm, Model
+from ethosteer.results import StudyResults, results_from_json
+from ethosteer.settings import StudySettings
+from ethosteer.stages import reward, steer
+from ethosteer.stages.cross import read_cross
+from ethosteer.stages.curate import read_set, stored_set
+from ethosteer.stages.workspace import AT_KL
+from ethosteer.statistics.slopes import slope
+from ethosteer.study.export import export_arm
+from ethosteer.study.load import load_study
+from ethosteer.study.run import FILES, Study
+from tests.tiny_study import ALGORITHMS, OVERRIDES
+
+
+def open_study(base: Path, runs: Path, *changes: str) -> Study:
+    config = load_study("demo", [f"base.model={base}", *OVERRIDES, *changes])
+    return Study(config, runs, Origin("sample"), Terminal(quiet=True))
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    study = open_study(tiny_base, tmp_path_factory.mktemp("runs"))
+    assert study.run()
+    return study
+
+
+def test_a_finished_run_leaves_its_files(finished: Study) -> None:
+    assert all((finished.folder / name).stat().st_size > 0 for name in FILES)
+    results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
+    assert results.models == ("base", "fine-tuned", "deontology", "virtue")
+    assert [(arm.arm, arm.seed) for arm in results.arms] == [
+        ("deontology", 0), ("virtue", 0), ("deontology", 1), ("virtue", 1),
+    ]  # fmt: skip
+    assert {c.name for c in results.benchmarks} == set(finished.config.benchmarks)
+
+
+def test_the_written_study_file_is_the_study(finished: Study) -> None:
+    config = load_study(str(finished.folder / "study.toml"))
+    assert config == finished.config
+
+
+def test_every_model_answers_every_item(finished: Study) -> None:
+    table = pq.read_table(finished.folder / "outcomes.parquet").to_pandas()
+    items = table.groupby(["benchmark", "model", "seed"])["item"].agg(frozenset)
+    for _, of_benchmark in items.groupby("benchmark"):
+        assert of_benchmark.nunique() == 1
+        assert len(of_benchmark) == 2 + 2 * 2
+
+
+def test_accuracy_in_the_results_is_that_of_the_outcomes(finished: Study) -> None:
+    table = pq.read_table(finished.folder / "outcomes.parquet").to_pandas()
+    results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
+    toxigen = next(b for b in results.benchmarks if b.name == "toxigen")
+    for cell in toxigen.cells:
+        if cell.metric == "acc":
+            own = table[(table.benchmark == "toxigen") & (table.model == cell.model)]
+            assert cell.estimate.value == pytest.approx(own.correct.mean())
+
+
+def test_ppo_starts_as_the_reference_exactly(finished: Study) -> None:
+    for arm in finished.config.arm_seeds():
+        curve = steer.read_steered(finished.workspace.steered(arm)).curve
+        assert [point.step for point in curve] == [0, 1]
+        assert curve[0].kl == 0.0
+        assert curve[0].kl_k3 == 0.0
+        assert curve[1].kl != 0.0
+
+
+def test_arms_of_one_seed_start_from_the_same_samples(finished: Study) -> None:
+    arms = {arm: finished.workspace.steered(arm) for arm in finished.config.arm_seeds()}
+    lengths = {
+        arm: steer.read_steered(folder).curve[0].response_tokens for arm, folder in arms.items()
+    }
+    assert lengths[Arm("deontology", 0)] == lengths[Arm("virtue", 0)]
+
+
+def test_a_second_run_does_nothing(finished: Study, tiny_base: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in finished.folder.rglob("*") if p.is_file()}
+    again = open_study(tiny_base, finished.folder.parent)
+    assert not again.run()
+    after = {p: p.stat().st_mtime_ns for p in finished.folder.rglob("*") if p.is_file()}
+    assert {p for p in after if p.name != ".lock" and after[p] != before.get(p)} == set()
+
+
+def test_a_changed_benchmark_setting_redoes_only_what_rests_on_it(
+    finished: Study, tiny_base: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.folder, tmp_path / "demo")
+    changed = open_study(tiny_base, tmp_path, "benchmarks.toxigen.limit=10")
+    missing = changed.workspace.missing(changed.workspace.plan.steps())
+    assert {step.stage for step in missing} == {"evaluate", "compare"}
+    assert all(s.name.startswith("toxigen-") for s in missing if s.stage == "evaluate")
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "demo").rglob("*.safetensors")}
+    assert changed.run()
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "demo").rglob("*.safetensors")} == kept
+    results = results_from_json((changed.folder / "results.json").read_text("utf-8"))
+    toxigen = next(b for b in results.benchmarks if b.name == "toxigen")
+    assert toxigen.items == 10
+
+
+def test_what_is_declared_once_outcomes_are_known_is_told(
+    finished: Study, tiny_base: Path, tmp_path: Path
+) -> None:
+    results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
+    assert results.undeclared == ()
+    shutil.copytree(finished.folder, tmp_path / "demo")
+    late = open_study(tiny_base, tmp_path, "compare.margin=0.25", "compare.resamples=300")
+    assert {step.stage for step in late.workspace.missing(late.workspace.plan.steps())} == {
+        "compare"
+    }
+    assert late.run()
+    results = results_from_json((late.folder / "results.json").read_text("utf-8"))
+    assert results.undeclared == ("compare.margin (declared none, now 0.25)",)
+    assert "Changed after outcomes were known" in (late.folder / "report.md").read_text("utf-8")
+    assert late.config.compare.margin == 0.25
+    first = open_study(tiny_base, tmp_path)
+    assert first.run()
+    assert "Changed after outcomes" not in (first.folder / "report.md").read_text("utf-8")
+
+
+def test_items_stand_beside_the_outcomes_with_what_results_rest_on(finished: Study) -> None:
+    items = read_items(finished.folder / "items.parquet")
+    outcomes = pq.read_table(finished.folder / "outcomes.parquet").to_pandas()
+    assert {name: len(own) for name, own in items.items()} == {
+        "toxigen": 12, "wsc273": 8, "scruples_three": 6,
+    }  # fmt: skip
+    for name, own in items.items():
+        assert [item.id for item in own] == list(
+            outcomes[(outcomes.benchmark == name) & (outcomes.model == "base")].item
+        )
+    results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
+    bases = {each.name: each.basis for each in results.benchmarks}
+    assert all(bases.values())
+    assert len({own.tokenizer for own in bases.values() if own}) == 1
+    assert len({own.prompts for own in bases.values() if own}) == 3
+    shown = next(each.example for each in results.benchmarks if each.name == "toxigen")
+    assert shown == f"{items['toxigen'][0].contexts[0]} → « No» | « Yes»"
+
+
+@pytest.mark.parametrize(
+    ("change", "first_stage"),
+    [
+        ("compare.resamples=300", "compare"),
+        ("evaluate.sample_prompts=1", "evaluate"),
+        ("steer.steps=3", "steer"),
+        ("reward.batch=4", "reward"),
+        ("finetune.max_steps=2", "finetune"),
+        ("arms.virtue.max_pairs=20", "curate"),
+        ("steer.max_new_tokens=7", "reward"),
+    ],
+)
+def test_fingerprints_follow_what_a_stage_rests_on(
+    finished: Study, tiny_base: Path, change: str, first_stage: str
+) -> None:
+    changed = open_study(tiny_base, finished.folder.parent, change)
+    missing = changed.workspace.missing(changed.workspace.plan.steps())
+    assert missing[0].stage == first_stage
+
+
+def test_a_stopped_run_goes_on_where_it_was(
+    finished: Study, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished.folder, tmp_path / "demo")
+    for folder in (tmp_path / "demo" / "artifacts" / "steer").iterdir():
+        shutil.rmtree(folder)
+    stopped = open_study(tiny_base, tmp_path)
+    monkeypatch.setattr(steer.Steered, "write", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    assert not any(
+        (path / "manifest.json").exists()
+        for path in (tmp_path / "demo" / "artifacts" / "steer").iterdir()
+    )
+    monkeypatch.undo()
+    assert open_study(tiny_base, tmp_path).run()
+    for arm in finished.config.arm_seeds():
+        one = steer.read_steered(finished.workspace.steered(arm))
+        two = steer.read_steered(open_study(tiny_base, tmp_path).workspace.steered(arm))
+        assert one == two
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_files_that_are_gone_are_written_again(finished: Study, tiny_base: Path) -> None:
+    (finished.folder / "report.html").unlink()
+    again = open_study(tiny_base, finished.folder.parent)
+    assert again.run()
+    assert (finished.folder / "report.html").is_file()
+
+
+def test_a_damaged_input_ends_the_run_before_any_training(tiny_base: Path, tmp_path: Path) -> None:
+    from ethosteer.data.sources import SAMPLE_DIR
+
+    data = tmp_path / "data"
+    shutil.copytree(SAMPLE_DIR, data)
+    toxigen = data / "toxigen" / "annotated_test.csv"
+    toxigen.write_text(toxigen.read_text("utf-8").replace("toxicity_human", "toxicity"), "utf-8")
+    config = load_study("demo", [f"base.model={tiny_base}", *OVERRIDES])
+    study = Study(config, tmp_path / "runs", Origin("folder", data), Terminal(quiet=True))
+    with pytest.raises(InputError, match=r"annotated_test\.csv:1: column 'toxicity_human'"):
+        study.run()
+    assert not list((tmp_path / "runs").rglob("*.safetensors"))
+
+
+def test_held_out_pairs_are_never_trained_on(finished: Study) -> None:
+    for name in finished.config.arms:
+        curated = read_set(finished.workspace.path(finished.workspace.plan.curation[name]))
+        groups = [
+            {pair.group for pair in pairs}
+            for pairs in (curated.train, curated.validation, curated.test)
+        ]
+        assert not groups[0] & groups[1]
+        assert not groups[0] & groups[2]
+        assert not groups[1] & groups[2]
+
+
+def test_reward_normalisation_makes_base_answers_standard(finished: Study) -> None:
+    work = finished.workspace
+    arms = [arm for arm in finished.config.arm_seeds() if arm.seed == 0]
+    rewards = load_rewards(work.base, [work.path(work.plan.rewards[arm]) for arm in arms])
+    samples = reward.base_samples(work, seed=0)
+    scores = torch.stack([rewards.score(work.base, arm, samples) for arm in range(len(arms))])
+    torch.testing.assert_close(scores.mean(dim=1), torch.zeros(2), atol=1e-3, rtol=0)
+    torch.testing.assert_close(scores.std(dim=1), torch.ones(2), atol=1e-3, rtol=0)
+
+
+def test_an_exported_arm_is_the_arm_in_stock_peft(finished: Study, tmp_path: Path) -> None:
+    work, arm = finished.workspace, Arm("virtue", 1)
+    export_arm(work, arm.name, arm.seed, tmp_path / "out")
+    ids = torch.tensor([work.prompt_ids("test")[0]])
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "base"), tmp_path / "out"
+    )
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits
+    with torch.no_grad():
+        found = work.with_adapters(
+            work.base, [Model("virtue", 1)], lambda: work.base.logits(work.base.hidden(ids))
+        )
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    bare = work.base.logits(work.base.hidden(ids))
+    assert (found - bare).abs().max() > 1e-5
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert card.startswith("---\nlibrary_name: peft\n")
+    with pytest.raises(InputError, match="is there already"):
+        export_arm(work, arm.name, arm.seed, tmp_path / "out")
+
+
+def test_an_exported_reward_model_scores_the_same_in_stock_peft(
+    finished: Study, tmp_path: Path
+) -> None:
+    work, arm = finished.workspace, Arm("deontology", 0)
+    export_arm(work, arm.name, None, tmp_path / "out", reward=True)
+    base = AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "out" / "base", num_labels=1
+    )
+    model = PeftModel.from_pretrained(base, tmp_path / "out").eval()
+    rewards = load_rewards(work.base, [work.path(work.plan.rewards[arm])])
+    for row in reward.base_samples(work, seed=0)[:4]:
+        with torch.no_grad():
+            raw = model(input_ids=torch.tensor([row])).logits[0, 0]
+        score = rewards.score(work.base, 0, [row])[0]
+        torch.testing.assert_close(
+            score, raw * rewards.gain[0] + rewards.bias[0], atol=1e-4, rtol=0
+        )
+
+
+def test_an_unknown_arm_is_named(finished: Study, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="arms: deontology, virtue; seeds: 0, 1"):
+        export_arm(finished.workspace, "duty", None, tmp_path / "out")
+
+
+def test_the_manifest_says_what_was_done(finished: Study) -> None:
+    manifest = json.loads((finished.folder / "manifest.json").read_text("utf-8"))
+    steps = finished.workspace.plan.steps()
+    assert len(manifest["steps"]) == len(steps)
+    assert manifest["fingerprint"] == finished.workspace.plan.comparison.fingerprint
+
+
+def test_the_bundled_llama_study_has_the_2024_settings() -> None:
+    config: StudySettings = load_study("llama2-13b")
+    assert (config.reward.lora.r, config.reward.lora.alpha, config.reward.lora.dropout) == (
+        8, 32, 0.1,
+    )  # fmt: skip
+    assert config.reward.optimiser.learning_rate == 2e-5
+    assert (config.steer.lora.r, config.steer.optimiser.learning_rate) == (16, 1.4e-5)
+    assert (config.steer.kl_coefficient, config.steer.epochs, config.steer.steps) == (0.2, 4, 400)
+    assert (config.steer.min_new_tokens, config.steer.max_new_tokens) == (32, 128)
+    assert config.steer.ignore_eos
+
+
+# --- arms steered by every algorithm, evaluated at equal KL
+
+
+STEERED_BY = {
+    "deontology": "ppo",
+    "virtue": "ppo",
+    "v-rloo": "rloo",
+    "v-dpo": "dpo",
+    "v-best": "best_of_n",
+}
+JUDGES = ("deontology", "virtue")
+
+
+@pytest.fixture(scope="module")
+def algorithms(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    config = load_study("demo", [f"base.model={tiny_base}", *ALGORITHMS])
+    runs = tmp_path_factory.mktemp("algorithms")
+    study = Study(config, runs, Origin("sample"), Terminal(quiet=True))
+    assert study.run()
+    return study
+
+
+def results_of(study: Study) -> StudyResults:
+    return results_from_json((study.folder / "results.json").read_text("utf-8"))
+
+
+def steered_by(study: Study, name: str) -> steer.SteeringResult:
+    return steer.read_steered(study.workspace.path(study.workspace.plan.steering[Arm(name, 0)]))
+
+
+def test_every_algorithm_steers_its_arm_from_the_reference_on(algorithms: Study) -> None:
+    found = {name: steered_by(algorithms, name) for name in STEERED_BY}
+    assert {name: own.algorithm for name, own in found.items()} == STEERED_BY
+    for own in found.values():
+        assert [point.step for point in own.curve] == [0, 1, 2, 3, 4]
+        assert own.curve[0].kl == 0.0
+        assert own.curve[-1].kl != 0.0
+        assert own.checkpoints["step"].step == 5
+        assert own.checkpoints["step"].rewards != own.start
+        assert all(set(point.rewards) == set(JUDGES) for point in own.curve)
+        assert own.stopped == ""
+    starts = [own.curve[0] for name, own in found.items() if name != "v-rloo"]
+    assert len({point.rewards["virtue"] for point in starts}) == 1, "the same prompts and noise"
+    assert all(own.start == found["virtue"].start for name, own in found.items() if "v-" in name)
+
+
+def test_the_checkpoint_at_equal_kl_is_the_last_that_was_within_it(algorithms: Study) -> None:
+    target = algorithms.config.steer.kl_target
+    assert target is not None
+    earlier = 0
+    for name in STEERED_BY:
+        own = steered_by(algorithms, name)
+        ends = own.checkpoints["step"].kl
+        within = [point.step for point in own.curve if point.kl <= target]
+        last = 5 if sum(ends) / len(ends) <= target else max(within)
+        assert own.checkpoints["kl"].step == last
+        if last == 5:
+            assert own.checkpoints["kl"] == own.checkpoints["step"]
+        else:
+            assert own.checkpoints["kl"].kl != own.checkpoints["step"].kl
+            earlier += 1
+    assert 0 < earlier < len(STEERED_BY), "both cases are seen, or the test means less"
+    for result in results_of(algorithms).arms:
+        own = steered_by(algorithms, result.arm)
+        at_kl = own.checkpoints["kl"]
+        assert (result.select, result.step) == ("kl", at_kl.step)
+        assert result.algorithm == STEERED_BY[result.arm]
+        assert result.judge == ("deontology" if result.arm == "deontology" else "virtue")
+        assert result.end.value == pytest.approx(sum(at_kl.rewards) / len(at_kl.rewards))
+        assert result.kl.value == pytest.approx(sum(at_kl.kl) / len(at_kl.kl))
+
+
+def test_arms_of_one_dataset_share_its_pairs_and_its_reward_model(algorithms: Study) -> None:
+    artifacts = algorithms.folder / "artifacts"
+    kept = {
+        stage: list((artifacts / stage).glob("*/manifest.json")) for stage in ("curate", "reward")
+    }
+    assert [len(own) for own in kept.values()] == [2 + 1, 2]  # two datasets, and the prompts
+    results = results_of(algorithms)
+    assert len(results.cards) == 2
+    accuracies = {own.arm: own.accuracy for own in results.arms}
+    assert len({accuracies[name] for name in STEERED_BY if name != "deontology"}) == 1
+
+
+def test_every_model_is_judged_by_every_reward_model(algorithms: Study) -> None:
+    results, crossed = (
+        results_of(algorithms),
+        read_cross(algorithms.workspace.path(algorithms.workspace.plan.cross[0])),
+    )
+    models = {*CONTROLS, *STEERED_BY}
+    cells = {(cell.name, cell.judge): cell.estimate for cell in results.cross_rewards}
+    assert set(cells) == {(model, judge) for model in models for judge in JUDGES}
+    for (model, judge), estimate in cells.items():
+        own = crossed.rewards[model][judge]
+        assert len(own) == estimate.n == algorithms.config.steer.held_out_prompts
+        assert estimate.value == pytest.approx(sum(own) / len(own))
+    accuracies = {(cell.name, cell.judge): cell.estimate.value for cell in results.cross_accuracies}
+    assert set(accuracies) == {(data, judge) for data in JUDGES for judge in JUDGES}
+    for judge in JUDGES:
+        step = algorithms.workspace.plan.rewards[Arm(judge, 0)]
+        held_out = reward.read_held_out(algorithms.workspace.path(step))
+        right = [c > r for c, r in zip(held_out.chosen, held_out.rejected, strict=True)]
+        pairs = stored_set(algorithms.workspace, judge).test
+        by_hash = sorted(range(len(pairs)), key=lambda i: (unit_hash(pairs[i].group), pairs[i].id))
+        right = [right[place] for place in by_hash[:8]]
+        assert crossed.right[judge][judge] == right
+        assert accuracies[judge, judge] == pytest.approx(sum(right) / 8)
+
+
+@pytest.mark.parametrize("model", ["base", "fine-tuned", "virtue", "v-rloo"])
+def test_a_model_is_judged_as_it_would_be_alone_at_its_chosen_checkpoint(
+    algorithms: Study, model: str
+) -> None:
+    work = algorithms.workspace
+    steps = work.plan.judges(0)
+    rewards = load_rewards(work.base, [work.path(step) for step in steps.values()])
+    prompts = work.prompt_ids("test")[:8]
+    noise = generator(0, "cross")
+    if model in CONTROLS:
+        base = work.raw_base if model == "base" else work.base
+        answers = generate(base, prompts, 1, work.sampling, noise)
+    else:
+        folder = work.path(work.plan.steering[Arm(model, 0)]) / AT_KL
+        with load_bank(work.base, {model: folder}).applied():
+            answers = generate(work.base, prompts, 1, work.sampling, noise)
+    eos = work.base.tokenizer.eos_token_id
+    rows = [
+        [*prompt, *work.sampling.scored_part(answer, eos)]
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+    crossed = read_cross(work.path(work.plan.cross[0]))
+    for place, judge in enumerate(steps):
+        expected = rewards.score(work.base, place, rows).tolist()
+        assert crossed.rewards[model][judge] == pytest.approx(expected, abs=1e-4)
+
+
+def test_slopes_are_those_of_the_curves(algorithms: Study) -> None:
+    found = {(own.a, own.b): own for own in results_of(algorithms).slopes}
+    assert set(found) == {*((name, "") for name in STEERED_BY), ("deontology", "virtue")}
+    curves = {
+        name: {point.step: point.reward for point in steered_by(algorithms, name).curve}
+        for name in STEERED_BY
+    }
+    for name, curve in curves.items():
+        assert found[name, ""].slope == slope([(list(curve), list(curve.values()))])
+    less = [curves["deontology"][step] - curves["virtue"][step] for step in range(5)]
+    difference = found["deontology", "virtue"]
+    assert difference.slope == slope([(list(range(5)), less)])
+    assert difference.adjusted_p == pytest.approx(difference.slope.p)
+
+
+@torch.no_grad()
+def test_both_checkpoints_of_every_arm_give_the_same_logits_in_stock_peft(
+    algorithms: Study,
+) -> None:
+    work = algorithms.workspace
+    ids = torch.tensor([work.prompt_ids("test")[0]])
+    bare = work.base.logits(work.base.hidden(ids))
+    for name in STEERED_BY:
+        whole = work.path(work.plan.steering[Arm(name, 0)])
+        found = []
+        for folder in (whole, whole / AT_KL):
+            stock = AutoModelForCausalLM.from_pretrained(str(work.base.model.name_or_path))
+            expected = PeftModel.from_pretrained(stock, folder)(input_ids=ids).logits
+            with load_bank(work.base, {name: folder}).applied():
+                found.append(work.base.logits(work.base.hidden(ids)))
+            torch.testing.assert_close(found[-1], expected, atol=1e-5, rtol=0)
+            assert not torch.equal(found[-1], bare)
+        checkpoints = steered_by(algorithms, name).checkpoints
+        same = checkpoints["step"].step == checkpoints["kl"].step
+        assert torch.equal(*found) == same
+        assert work.steered(Arm(name, 0)) == whole / AT_KL
+
+
+def test_an_export_is_of_the_checkpoint_that_was_evaluated(
+    algorithms: Study, tmp_path: Path
+) -> None:
+    work, own = algorithms.workspace, steered_by(algorithms, "v-rloo")
+    export_arm(work, "v-rloo", None, tmp_path / "out")
+    folder = work.path(work.plan.steering[Arm("v-rloo", 0)])
+    name = "adapter_model.safetensors"
+    exported = (tmp_path / "out" / name).read_bytes()
+    assert exported == (folder / AT_KL / name).read_bytes() != (folder / name).read_bytes()
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert "tags: [ethosteer, rloo, lora]" in card
+    assert f"after {own.checkpoints['kl'].step} steps of rloo" in card
+
+
+def test_trackers_hold_the_curves(
+    algorithms: Study, read_events: Callable[[Path], dict[str, list[tuple[int, float]]]]
+) -> None:
+    for name, algorithm in STEERED_BY.items():
+        events = read_events(algorithms.folder / "tracking" / f"{algorithm}-s0")
+        for scalar in ("reward", "kl", "loss"):
+            found = dict(events[f"{Arm(name, 0).label}/{scalar}"])
+            curve = steered_by(algorithms, name).curve
+            assert found == pytest.approx({point.step: getattr(point, scalar) for point in curve})
+
+
+def test_another_rule_shows_the_other_checkpoints_and_trains_nothing(
+    algorithms: Study, tiny_base: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(algorithms.folder, tmp_path / "demo")
+    changes = [f"base.model={tiny_base}", *ALGORITHMS, "steer.select=step"]
+    changed = Study(load_study("demo", changes), tmp_path, Origin("sample"), Terminal(quiet=True))
+    missing = changed.workspace.missing(changed.workspace.plan.steps())
+    assert {step.stage for step in missing} == {"evaluate", "compare"}
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "demo").rglob("*.safetensors")}
+    assert changed.run()
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "demo").rglob("*.safetensors")} == kept
+    for result in results_of(changed).arms:
+        own = steered_by(changed, result.arm).checkpoints["step"]
+        assert (result.select, result.step) == ("step", 5)
+        assert result.end.value == pytest.approx(sum(own.rewards) / len(own.rewards))
+    before, after = (
+        {(cell.name, cell.judge): cell.estimate.value for cell in results_of(study).cross_rewards}
+        for study in (algorithms, changed)
+    )
+    for model in CONTROLS:
+        for judge in JUDGES:
+            assert before[model, judge] == pytest.approx(after[model, judge], abs=1e-5)

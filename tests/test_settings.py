@@ -1,0 +1,489 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import ValidationError
+
+from ethosteer.errors import InputError
+from ethosteer.records import Arm
+from ethosteer.settings import (
+    Algorithm,
+    ArmSettings,
+    BenchmarkSettings,
+    ModelShape,
+    Settings,
+    StudySettings,
+)
+from ethosteer.study.load import STUDIES_DIR, bundled_studies, load_study, study_path
+
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+
+STUDY = """
+name = "small"
+question = "Which?"
+seeds = [0, 1]
+[arms.virtue]
+[arms.careful]
+dataset = "harmless"
+pairs_per_group = 1
+[benchmarks.toxigen]
+[benchmarks.scruples]
+limit = 50
+[steer]
+steps = 7
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(STUDY, "utf-8")
+    return path
+
+
+def fault_of(path: Path, *overrides: str) -> str:
+    with pytest.raises(InputError) as caught:
+        load_study(str(path), overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def rewritten(study: Path, old: str, new: str) -> Path:
+    assert STUDY.count(old) == 1
+    study.write_text(STUDY.replace(old, new), "utf-8")
+    return study
+
+
+# --- what loads
+
+
+@pytest.mark.parametrize("name", bundled_studies())
+def test_every_bundled_study_is_valid_and_bears_its_files_name(name: str):
+    config = load_study(name)
+    assert config.name == name
+    assert config.question
+
+
+def test_the_demo_is_bundled_and_holds_what_its_file_says():
+    assert "demo" in bundled_studies()
+    assert study_path("demo") == STUDIES_DIR / "demo.toml"
+    table = tomllib.loads((STUDIES_DIR / "demo.toml").read_text("utf-8"))
+    config = load_study("demo")
+    assert list(config.arms) == list(table["arms"])
+    assert list(config.benchmarks) == list(table["benchmarks"])
+    assert config.steer.steps == table["steer"]["steps"]
+    assert config.seeds == tuple(table["seeds"])
+
+
+def test_a_study_file_and_its_defaults(study: Path):
+    config = load_study(str(study))
+    assert config.seeds == (0, 1)
+    assert config.steer.steps == 7
+    assert config.benchmarks["scruples"].limit == 50
+    assert config.benchmarks["toxigen"].limit is None
+    assert (config.base.model, config.steer.algorithm) == ("pocket", "ppo")
+    assert (config.steer.ppo.clip, config.steer.ppo.gae_lambda) == (0.2, 0.95)
+    assert (config.steer.rloo.answers, config.steer.dpo.beta) == (4, 0.1)
+    assert (config.steer.best_of_n.n, config.steer.select) == (16, "step")
+    assert config.track.trackers == ("tensorboard",)
+    assert (config.steer.lora.r, config.reward.lora.r) == (16, 8)
+    assert config.compare.control == "fine-tuned"
+
+
+def test_arms_are_listed_seed_by_seed_with_their_datasets(study: Path):
+    config = load_study(str(study))
+    assert config.arm_seeds() == (
+        Arm("virtue", 0),
+        Arm("careful", 0),
+        Arm("virtue", 1),
+        Arm("careful", 1),
+    )
+    assert [config.dataset_of(name) for name in config.arms] == ["virtue", "harmless"]
+
+
+def every_group(model: type[Settings]) -> list[type[Settings]]:
+    inner = [field.annotation for field in model.model_fields.values()]
+    groups = [part for part in inner if isinstance(part, type) and issubclass(part, Settings)]
+    return [model, *(found for group in groups for found in every_group(group))]
+
+
+def test_a_loaded_study_cannot_be_changed(study: Path):
+    config: Any = load_study(str(study))
+    for group, key, value in (
+        (config, "name", "other"),
+        (config.steer, "steps", 8),
+        (config.steer.lora, "r", 2),
+        (config.arms["virtue"], "max_pairs", 9),
+    ):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(group, key, value)
+    assert isinstance(config.steer.lora.targets, tuple)
+
+
+def test_every_group_of_settings_is_frozen_strict_and_closed():
+    groups: set[type[Settings]] = {
+        *every_group(StudySettings),
+        ArmSettings,
+        BenchmarkSettings,
+        ModelShape,
+    }
+    assert len(groups) > 8
+    for group in groups:
+        assert group.model_config.get("frozen") is True
+        assert group.model_config.get("extra") == "forbid"
+        assert group.model_config.get("strict") is True
+
+
+# --- which file
+
+
+def test_a_study_that_is_neither_file_nor_bundled(tmp_path: Path):
+    with pytest.raises(InputError, match=r"'dmeo' is neither .* bundled study \(.*demo.*\)"):
+        load_study("dmeo")
+    with pytest.raises(InputError, match=r"nowhere\.toml: no such study file"):
+        load_study(str(tmp_path / "nowhere.toml"))
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(InputError, match="no such study file"):
+        load_study(str(tmp_path / "folder.toml"))
+
+
+def test_a_file_that_is_not_toml_names_file_and_line(study: Path):
+    message = fault_of(rewritten(study, "steps = 7", "steps = = 7"))
+    assert message.startswith(f"{study}: not valid TOML: ")
+    assert "line 13" in message
+    study.write_bytes(b"name = '\xff'")
+    assert fault_of(study).startswith(f"{study}: not valid TOML: ")
+
+
+def test_a_key_given_twice_is_not_toml(study: Path):
+    assert "not valid TOML" in fault_of(rewritten(study, "steps = 7", "steps = 7\nsteps = 8"))
+
+
+# --- what is wrong in it
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        # unknown keys, at every depth
+        ("seeds = [0, 1]", "sedes = [0, 1]", "unknown key sedes; did you mean 'seeds'?"),
+        ("steps = 7", "step = 7", "unknown key steer.step; did you mean 'steps'?"),
+        (
+            "steps = 7",
+            "lora = { rank = 2 }",
+            "unknown key steer.lora.rank; known: r, alpha, dropout, targets",
+        ),
+        (
+            "steps = 7",
+            "optimiser = { learning_rte = 1.0 }",
+            "unknown key steer.optimiser.learning_rte; did you mean 'learning_rate'?",
+        ),
+        (
+            "pairs_per_group = 1",
+            "pair_per_group = 1",
+            "unknown key arms.careful.pair_per_group; did you mean 'pairs_per_group'?",
+        ),
+        (
+            "limit = 50",
+            "limits = 50",
+            "unknown key benchmarks.scruples.limits; did you mean",
+        ),
+        ("steps = 7", "clip = 0.2", "unknown key steer.clip; "),
+        (
+            "steps = 7",
+            "ppo = { clp = 0.2 }",
+            "unknown key steer.ppo.clp; did you mean 'clip'?",
+        ),
+        (
+            "steps = 7",
+            "best_of_n = { m = 4 }",
+            "unknown key steer.best_of_n.m; known: steps, learning_rate, n, prompts",
+        ),
+        (
+            "[steer]",
+            "[track]\ntracker = ['aim']\n[steer]",
+            "unknown key track.tracker; did you mean 'trackers'?",
+        ),
+        (
+            "[steer]",
+            "[base.shape]\nhiden = 8\nlayers = 1\nintermediate = 8\nvocabulary = 8\nhidden = 8\n"
+            "[steer]",
+            "unknown key base.shape.hiden; did you mean 'hidden'?",
+        ),
+        # wrong types: nothing is turned into something else
+        ("steps = 7", 'steps = "7"', "steer.steps: Input should be a valid integer, found '7'"),
+        ("steps = 7", "steps = 7.0", "steer.steps: Input should be a valid integer, found 7.0"),
+        ("steps = 7", "steps = true", "steer.steps: Input should be a valid integer, found True"),
+        (
+            "steps = 7",
+            "ppo = { clip = '0.2' }",
+            "steer.ppo.clip: Input should be a valid number, found '0.2'",
+        ),
+        (
+            "steps = 7",
+            "ignore_eos = 1",
+            "steer.ignore_eos: Input should be a valid boolean",
+        ),
+        ('name = "small"', "name = 3", "name: Input should be a valid string, found 3"),
+        ("seeds = [0, 1]", "seeds = 0", "seeds: Input should be a valid tuple, found 0"),
+        (
+            "seeds = [0, 1]",
+            'seeds = [0, "1"]',
+            "seeds.1: Input should be a valid integer",
+        ),
+        (
+            "steps = 7",
+            "lora = { targets = 'q_proj' }",
+            "steer.lora.targets: Input should be a valid tuple, found 'q_proj'",
+        ),
+        ("[steer]\nsteps = 7", "[reward]\nlora = 8", "reward.lora: Input should be"),
+        # missing and out of range
+        ('question = "Which?"\n', "", "question: Field required"),
+        (
+            "steps = 7",
+            "steps = 0",
+            "steer.steps: Input should be greater than or equal to 1",
+        ),
+        (
+            "steps = 7",
+            "ppo = { gamma = 1.5 }",
+            "steer.ppo.gamma: Input should be less than or equal to 1",
+        ),
+        ("steps = 7", "rloo = { clip = 0 }", "steer.rloo.clip: Input should be greater than 0"),
+        ("steps = 7", "dpo = { beta = 0 }", "steer.dpo.beta: Input should be greater than 0"),
+        (
+            "steps = 7",
+            "best_of_n = { n = 1 }",
+            "steer.best_of_n.n: Input should be greater than or equal to 2",
+        ),
+        ("seeds = [0, 1]", "seeds = []", "seeds: Tuple should have at least 1 item"),
+        ('name = "small"', 'name = "../up"', "name: String should match pattern"),
+        (
+            "steps = 7",
+            'algorithm = "grpo"',
+            "steer.algorithm: Input should be 'ppo', 'rloo', 'dpo' or 'best_of_n', found 'grpo'",
+        ),
+        (
+            "pairs_per_group = 1",
+            'algorithm = "reinforce"',
+            "arms.careful.algorithm: Input should be 'ppo', 'rloo', 'dpo' or 'best_of_n', found",
+        ),
+        ("steps = 7", 'select = "best"', "steer.select: Input should be 'step' or 'kl', found"),
+        # what does not go together
+        ("seeds = [0, 1]", "seeds = [4, 4]", "seeds must differ from each other"),
+        (
+            "steps = 7",
+            "min_new_tokens = 9\nmax_new_tokens = 8",
+            "steer: min_new_tokens must not exceed max_new_tokens",
+        ),
+        ("steps = 7", "batch = 10", "steer: batch must be a multiple of minibatches"),
+        (
+            "steps = 7",
+            'algorithm = "rloo"\nbatch = 8\nrloo = { answers = 3 }',
+            "steer.batch must be a multiple of steer.rloo.answers",
+        ),
+        ("[arms.virtue]", "[arms.base]", "arms.base is not a usable name for an arm"),
+        ("[arms.virtue]", "[arms.fine-tuned]", "arms.fine-tuned is not a usable name for an arm"),
+        ("[arms.virtue]", '[arms."a/b"]', "arms.a/b is not a usable name for an arm"),
+    ],
+)
+def test_a_fault_names_the_file_the_key_and_the_mend(study: Path, old: str, new: str, problem: str):
+    assert fault_of(rewritten(study, old, new)).startswith(f"{study}: {problem}")
+
+
+def test_a_whole_number_will_do_for_a_number(study: Path):
+    gamma = load_study(str(rewritten(study, "steps = 7", "ppo = { gamma = 1 }"))).steer.ppo.gamma
+    assert isinstance(gamma, float)
+    assert gamma == 1.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (
+            "[arms.virtue]",
+            "[arms.vertue]",
+            "no dataset is called 'vertue' (did you mean 'virtue'?)",
+        ),
+        ('"harmless"', '"harmles"', "no dataset is called 'harmles' (did you mean 'harmless'?)"),
+        (
+            "[benchmarks.toxigen]",
+            "[benchmarks.toxgen]",
+            "no benchmark is called 'toxgen' (did you mean 'toxigen'?)",
+        ),
+        (
+            "limit = 50",
+            'source = "zzz"',
+            "scruples has no source 'zzz'; it has ethics-aita",
+        ),
+    ],
+)
+def test_names_that_nobody_knows(study: Path, old: str, new: str, problem: str):
+    assert problem in fault_of(rewritten(study, old, new))
+
+
+def test_a_study_needs_arms_and_benchmarks(study: Path):
+    study.write_text('name = "a"\nquestion = "?"\n[arms]\n[benchmarks.toxigen]\n')
+    assert "arms: Dictionary should have at least 1 item" in fault_of(study)
+    study.write_text('name = "a"\nquestion = "?"\n[arms.virtue]\n[benchmarks]\n')
+    assert "benchmarks: Dictionary should have at least 1 item" in fault_of(study)
+
+
+# --- --set
+
+
+def test_set_takes_numbers_booleans_text_lists_and_none(study: Path):
+    config = load_study(
+        str(study),
+        [
+            "steer.steps=3",
+            "steer.ppo.clip=0.1",
+            "track.trackers=[]",
+            "arms.virtue.algorithm=dpo",
+            "steer.optimiser.learning_rate=1e-6",
+            "steer.ignore_eos=false",
+            "base.model=some/model",
+            "base.device = cpu",
+            'question="Is a=b?"',
+            "seeds=[4, 5, 6]",
+            'finetune.lora.targets=["q_proj"]',
+            "steer.kl_target=none",
+            "compare.margin=0.05",
+            "arms.virtue.max_pairs=9",
+            "arms.duty.dataset=deontology",
+            "benchmarks.wsc273={}",
+        ],
+    )
+    assert config.steer.steps == 3
+    assert config.steer.ppo.clip == 0.1
+    assert config.track.trackers == ()
+    assert [config.algorithm_of(name) for name in config.arms] == ["dpo", "ppo", "ppo"]
+    assert config.steer.optimiser.learning_rate == 1e-6
+    assert config.steer.ignore_eos is False
+    assert (config.base.model, config.base.device) == ("some/model", "cpu")
+    assert config.question == "Is a=b?"
+    assert config.seeds == (4, 5, 6)
+    assert config.finetune.lora.targets == ("q_proj",)
+    assert config.steer.kl_target is None
+    assert config.compare.margin == 0.05
+    assert config.arms["virtue"].max_pairs == 9
+    assert config.dataset_of("duty") == "deontology"
+    assert list(config.benchmarks) == ["toxigen", "scruples", "wsc273"]
+
+
+def test_set_changes_that_one_value_and_the_last_one_counts(study: Path):
+    before = load_study(str(study)).model_dump()
+    after = load_study(str(study), ["steer.batch=8", "steer.batch=32"]).model_dump()
+    assert after["steer"].pop("batch") == 32
+    assert before["steer"].pop("batch") == 64
+    assert after == before
+
+
+@pytest.mark.parametrize("override", ["steer.steps", "=3", "steer..steps=3", ".=1", "steer.=1", ""])
+def test_a_malformed_set_says_how_to_write_it(study: Path, override: str):
+    message = fault_of(study, override)
+    assert message.startswith("--set")
+    assert override in message
+    assert "key.name=value" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("name.first=1", "--set name.first=1: name is a value, not a table"),
+        (
+            "steer.steps.more.still=1",
+            "--set steer.steps.more.still=1: steps is a value, not a table",
+        ),
+        ("steer.stepz=1", "unknown key steer.stepz; did you mean 'steps'?"),
+        ("ster.steps=1", "unknown key ster; did you mean 'steer'?"),
+        ("steer.steps=many", "steer.steps: Input should be a valid integer, found 'many'"),
+        ("steer.steps=none", "steer.steps: Input should be a valid integer, found None"),
+        ("steer=5", "steer: Input should be"),
+        ("arms.vertue.max_pairs=9", "no dataset is called 'vertue'"),
+        ("seeds=[1, 1]", "seeds must differ"),
+        ("arms.careful.algorithm=ppoo", "arms.careful.algorithm: Input should be 'ppo', "),
+    ],
+)
+def test_what_is_set_is_checked_like_the_file(study: Path, override: str, problem: str):
+    assert problem in fault_of(study, override)
+
+
+def test_a_rule_needs_what_it_goes_by(study: Path):
+    message = fault_of(study, "steer.select=kl", "steer.kl_target=none")
+    assert message == f"{study}: steer: select = 'kl' needs a kl_target"
+    assert load_study(str(study), ["steer.select=kl"]).steer.kl_target == 6.0
+
+
+def test_only_an_arm_that_answers_in_groups_needs_a_batch_of_whole_groups(study: Path):
+    odd = ["steer.batch=6", "steer.minibatches=2"]
+    assert load_study(str(study), odd).steer.batch == 6
+    message = fault_of(study, *odd, "arms.careful.algorithm=rloo")
+    assert message == f"{study}: steer.batch must be a multiple of steer.rloo.answers"
+    load_study(str(study), [*odd, "arms.careful.algorithm=rloo", "steer.rloo.answers=3"])
+
+
+# --- algorithms
+
+
+def test_an_algorithm_has_its_own_pace_where_it_is_given_one(study: Path):
+    config = load_study(
+        str(study),
+        [
+            "steer.dpo={steps=40, learning_rate=2e-4}",
+            "steer.best_of_n.steps=3",
+            "steer.optimiser.learning_rate=1e-5",
+        ],
+    )
+    own = {name: config.steer.for_algorithm(name) for name in ALGORITHMS}
+    assert {name: settings.algorithm for name, settings in own.items()} == dict(
+        zip(ALGORITHMS, ALGORITHMS, strict=True)
+    )
+    paces = {name: (s.steps, s.optimiser.learning_rate) for name, s in own.items()}
+    assert paces == {"ppo": (7, 1e-5), "rloo": (7, 1e-5), "dpo": (40, 2e-4), "best_of_n": (3, 1e-5)}
+    for settings in own.values():
+        kept = {"algorithm", "steps", "optimiser"}
+        assert settings.model_dump(exclude=kept) == config.steer.model_dump(exclude=kept)
+
+
+def test_arms_with_the_same_pairs_share_them_whatever_steers_them(study: Path):
+    config = load_study(
+        str(study),
+        [
+            "arms={virtue={max_pairs=9}, dpo={dataset='virtue', max_pairs=9, algorithm='dpo'}, "
+            "more={dataset='virtue', max_pairs=10}, ppo={dataset='virtue', max_pairs=9}}"
+        ],
+    )
+    assert {name: config.data_of(name) for name in config.arms} == {
+        "virtue": "virtue",
+        "dpo": "virtue",
+        "more": "more",
+        "ppo": "virtue",
+    }
+    assert config.data_arms() == ("virtue", "more")
+    assert [config.dataset_of(name) for name in config.arms] == ["virtue"] * 4
+
+
+def test_reading_a_study_loads_no_model_library():
+    code = (
+        "import sys; from ethosteer.config import load_study; load_study('demo'); "
+        "print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
+def test_a_compiled_base_is_refused_where_ratios_must_be_exact(algorithm: str) -> None:
+    compiled = ["base.compile=true", f"steer.algorithm={algorithm}"]
+    with pytest.raises(InputError, match=rf"base.compile: {algorithm} \(arms.deontology\)"):
+        load_study("demo", compiled)
+    assert load_study("demo", ["base.compile=true", "steer.algorithm=dpo"]).base.compile
