@@ -26,13 +26,13 @@ def test_the_text_is_deterministic_and_strict_json() -> None:
 
 def test_nan_and_infinity_survive() -> None:
     results = example_results()
-    odd = replace(results.comparisons[0], p=math.nan, smallest_detectable=math.inf)
+    odd = replace(results.comparisons[0], p=math.nan, minimum_detectable=math.inf)
     arm = replace(results.arms[0], length_correlation=math.nan, normalisation_bias=-math.inf)
     text = results_to_json(replace(results, comparisons=(odd,), arms=(arm,)))
     json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     back = results_from_json(text)
     assert math.isnan(back.comparisons[0].p)
-    assert back.comparisons[0].smallest_detectable == math.inf
+    assert back.comparisons[0].minimum_detectable == math.inf
     assert back.comparisons[0].difference == odd.difference
     assert math.isnan(back.arms[0].length_correlation)
     assert back.arms[0].normalisation_bias == -math.inf
@@ -67,7 +67,7 @@ def test_files_from_before_other_algorithms_are_read() -> None:
     for name in ("cross_rewards", "cross_accuracies", "slopes", "alpha"):
         del table[name]
     for arm in table["arms"]:
-        for name in ("algorithm", "select", "step", "stopped", "judge"):
+        for name in ("algorithm", "select", "step", "stopped", "reward_model"):
             del arm[name]
         for point in arm["curve"]:
             for name in ("rewards", "alarms"):

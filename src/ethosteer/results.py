@@ -11,10 +11,14 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from ethosteer.errors import InputError
 from ethosteer.records import DatasetCard
+
+Select = Literal["step", "kl"]
+"""Which checkpoint a study evaluates: the last step, or the last within its KL target."""
 
 Verdict = Literal["better", "worse", "different", "equivalent", "undecided"]
 """What a comparison shows; "different" where neither side of a difference is the good one."""
@@ -35,7 +39,7 @@ class Basis:
     """What numbers of one benchmark rest on, as hashes: compared are only results with the same.
 
     items: of ids, labels and groups, in order; prompts: of every text that models read; template:
-    how the study writes dialogues; tokenizer: of its whole definition; judge: the classifier of
+    how the study writes dialogues; tokenizer: of its whole definition; classifier: the one of
     generated texts, "" where there is none.
     """
 
@@ -43,7 +47,7 @@ class Basis:
     prompts: str
     template: str
     tokenizer: str
-    judge: str = ""
+    classifier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Comparison:
     """Model ``a`` against model ``b`` on the same items: difference = a - b.
 
     ``family`` names the comparisons that p was corrected with; ``equivalence_p`` is the adjusted p
-    of two one-sided tests against the declared margin; ``smallest_detectable`` is found with a
+    of two one-sided tests against the declared margin; ``minimum_detectable`` is found with a
     power of 80 % at the family's strictest level; ``items_needed`` would find the declared effect
     so (inf: no number of items, only more seeds). nan where unknown or undeclared. ``seeds`` is
     the fewer of two arms' seeds.
@@ -67,7 +71,7 @@ class Comparison:
     items: int
     clusters: int
     seeds: int
-    smallest_detectable: float
+    minimum_detectable: float
     verdict: Verdict
     family: str = ""
     equivalence_p: float = float("nan")
@@ -98,14 +102,68 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One checkpoint of an arm: held-out rewards (normalised) and KL (nats) per response."""
+
+    step: int
+    rewards: list[float]
+    kl: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class SteeringResult:
+    """One arm's run: rewards before it, its checkpoints by rule, the curve, why it was stopped."""
+
+    algorithm: str
+    start: list[float]
+    checkpoints: dict[Select, Checkpoint]
+    curve: list[CurvePoint]
+    stopped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutPairs:
+    """How a reward model does on pairs it never saw: one entry per pair (rewards are raw)."""
+
+    chosen: list[float]
+    rejected: list[float]
+    groups: list[str]
+    response_tokens: list[tuple[int, int]]
+    losses: list[float]
+
+    @property
+    def length_correlation(self) -> float:
+        """Pearson correlation of a response's reward with its length in tokens; nan if constant."""
+        rewards = np.array([self.chosen, self.rejected])
+        lengths = np.array(self.response_tokens, dtype=float).T
+        if rewards.std() == 0 or lengths.std() == 0:
+            return float("nan")
+        return float(np.corrcoef(rewards.ravel(), lengths.ravel())[0, 1])
+
+
+@dataclass(frozen=True, slots=True)
+class CrossResult:
+    """One seed's scores, all normalised.
+
+    rewards: model -> reward model -> a score per held-out prompt, the same prompts for all. right:
+    reward model -> dataset -> whether it prefers the chosen side, per held-out pair; groups: each
+    dataset's pairs' scenarios.
+    """
+
+    rewards: dict[str, dict[str, list[float]]]
+    right: dict[str, dict[str, list[bool]]]
+    groups: dict[str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class ArmResult:
     """How one arm's reward model and its steering went.
 
     ``start`` and ``end`` are normalised rewards of answers to the same held-out prompts, before and
     after steering; ``gain`` is their paired difference; ``kl`` is to the reference at the end, in
     nats per response. The end is the checkpoint that the study evaluates: of ``step``, by rule
-    ``select``. ``judge`` names the reward model, after the arm that brought the pairs; ``stopped``
-    says why an arm ended early.
+    ``select``. ``reward_model`` is named after the arm that brought the pairs; ``stopped`` says why
+    an arm ended early.
     """
 
     arm: str
@@ -119,9 +177,9 @@ class ArmResult:
     gain: Estimate
     kl: Estimate
     curve: tuple[CurvePoint, ...]
-    judge: str = ""
+    reward_model: str = ""
     algorithm: str = "ppo"
-    select: Literal["step", "kl"] = "step"
+    select: Select = "step"
     step: int = 0
     stopped: str = ""
 
@@ -152,12 +210,12 @@ class SlopeResult:
 
 @dataclass(frozen=True, slots=True)
 class CrossCell:
-    """What the reward model of ``judge`` makes of a model's answers (mean normalised reward), or of
-    a dataset's held-out pairs (accuracy).
+    """Scores by one reward model: of a model's answers (mean normalised reward), or of a dataset's
+    held-out pairs (accuracy).
     """
 
     name: str
-    judge: str
+    reward_model: str
     estimate: Estimate
 
 

@@ -68,10 +68,10 @@ def test_hashes_of_items_change_with_their_ids_their_texts_and_their_order(items
 
 def test_template_tokenizer_and_classifier_are_told_apart():
     own = basis_of([ONE], "a", "b", "c")
-    assert (own.template, own.tokenizer, own.judge) == ("a", "b", "c")
+    assert (own.template, own.tokenizer, own.classifier) == ("a", "b", "c")
     assert changed(own, basis_of([ONE], "x", "b", "c")) == {"template"}
     assert changed(own, basis_of([ONE], "a", "x", "c")) == {"tokenizer"}
-    assert changed(own, basis_of([ONE], "a", "b", "")) == {"judge"}
+    assert changed(own, basis_of([ONE], "a", "b", "")) == {"classifier"}
 
 
 def tokenizer(*words: str, split: bool = True) -> PreTrainedTokenizerFast:
@@ -161,7 +161,7 @@ def test_results_on_the_same_basis_may_be_compared(result):
         ("prompts", "the prompts"),
         ("template", "the dialogue template"),
         ("tokenizer", "the tokenizer"),
-        ("judge", "the classifier of texts"),
+        ("classifier", "the classifier of texts"),
     ],
 )
 def test_each_difference_is_named(result, name, words):

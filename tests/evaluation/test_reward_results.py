@@ -19,11 +19,15 @@ from ethosteer.evaluation.reward_results import (
     slopes,
 )
 from ethosteer.records import Arm
-from ethosteer.results import CurvePoint, SlopeResult
+from ethosteer.results import (
+    Checkpoint,
+    CrossResult,
+    CurvePoint,
+    HeldOutPairs,
+    SlopeResult,
+    SteeringResult,
+)
 from ethosteer.settings import CompareSettings
-from ethosteer.stages.cross import CrossResult
-from ethosteer.stages.reward import HeldOutPairs
-from ethosteer.stages.steer import Checkpoint, SteeringResult
 
 JUDGE = Judge(CompareSettings(resamples=400))
 
@@ -58,7 +62,7 @@ CROSSED = {
 
 
 def test_cross_rewards_are_means_over_prompts_and_seeds():
-    cells = {(cell.name, cell.judge): cell.estimate for cell in cross_rewards(CROSSED)}
+    cells = {(cell.name, cell.reward_model): cell.estimate for cell in cross_rewards(CROSSED)}
     assert {key: own.value for key, own in cells.items()} == pytest.approx(
         {
             ("base", "duty"): 1.5,
@@ -86,7 +90,7 @@ def test_cross_rewards_of_seeds_vary_where_prompts_do_not():
 
 
 def test_cross_accuracies_are_of_each_judge_on_each_datasets_pairs():
-    cells = {(cell.name, cell.judge): cell.estimate for cell in cross_accuracies(CROSSED)}
+    cells = {(cell.name, cell.reward_model): cell.estimate for cell in cross_accuracies(CROSSED)}
     assert {key: own.value for key, own in cells.items()} == pytest.approx(
         {
             ("duty", "duty"): 7 / 8,
@@ -224,7 +228,7 @@ def test_an_arms_end_is_the_checkpoint_that_is_selected(
     own = steered([0.0, 0.5], "rloo")
     found = arm_result(Arm("virtue", 3), pairs, (2.0, -0.5), own, "care", select)
     assert (found.arm, found.seed, found.algorithm) == ("virtue", 3, "rloo")
-    assert found.judge == "care"
+    assert found.reward_model == "care"
     assert (found.select, found.step, found.stopped) == (select, step, "KL 9 nats")
     assert found.start.value == pytest.approx(1.0)
     assert found.end.value == pytest.approx(end)

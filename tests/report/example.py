@@ -265,7 +265,7 @@ def _reward_comparisons(seeds: int) -> list[Comparison]:
                         items=64,
                         clusters=64,
                         seeds=seeds,
-                        smallest_detectable=0.28,
+                        minimum_detectable=0.28,
                         verdict=shown if abs(difference) > 0.3 else "undecided",
                         family=f"reward of {judge}: arms against {CONTROL}",
                     )
@@ -356,7 +356,7 @@ def _comparisons(seeds: tuple[int, ...]) -> list[Comparison]:
                     items=items,
                     clusters=items // 2,
                     seeds=len(seeds),
-                    smallest_detectable=1.45 * half,
+                    minimum_detectable=1.45 * half,
                     verdict=_verdict(good, 6 * p, abs(difference) + half),
                     family=f"{name}: {'against the control' if b == CONTROL else 'arms'}",
                 )

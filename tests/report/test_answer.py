@@ -140,7 +140,7 @@ def test_an_incomplete_study_still_has_an_answer(empty: str) -> None:
 
 def test_a_study_that_could_detect_nothing_says_no_nan() -> None:
     results = example_results()
-    bare = tuple(replace(each, smallest_detectable=math.nan) for each in results.comparisons)
+    bare = tuple(replace(each, minimum_detectable=math.nan) for each in results.comparisons)
     said = _text(View(replace(results, comparisons=bare)))
     assert "what is judged are undecided." in said
     assert "n/a" not in said
@@ -150,7 +150,7 @@ def test_no_find_says_what_would_have_been_found_and_on_what_it_rests() -> None:
     results = example_results(seeds=(0,))
     sizes = {"wsc273": 0.08, "crows_pairs": 0.05}
     changed = tuple(
-        replace(each, smallest_detectable=sizes.get(each.benchmark, math.nan))
+        replace(each, minimum_detectable=sizes.get(each.benchmark, math.nan))
         for each in results.comparisons
     )
     said = headline(_with_verdicts({}, replace(results, comparisons=changed)))

@@ -114,12 +114,12 @@ def test_accuracies_are_held_to_chance() -> None:
 def test_an_arm_that_shares_pairs_is_held_to_their_reward_model() -> None:
     """A second arm of virtue's pairs: the same reward model, so the same scale in every seed."""
     again = tuple(
-        replace(each, arm="virtue-rloo", judge="virtue", algorithm="rloo")
+        replace(each, arm="virtue-rloo", reward_model="virtue", algorithm="rloo")
         for each in RESULTS.arms
         if each.arm == "virtue"
     )
     cells = tuple(
-        CrossCell("virtue-rloo", cell.judge, cell.estimate)
+        CrossCell("virtue-rloo", cell.reward_model, cell.estimate)
         for cell in RESULTS.cross_rewards
         if cell.name == "virtue"
     )

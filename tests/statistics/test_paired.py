@@ -497,7 +497,7 @@ def test_of_identical_correlations_and_means_nothing_is_known(seeds):
         judged = alone(found, Rules(margin=0.5, effect=0.1))
         assert judged.verdict == "undecided"
         assert math.isnan(judged.equivalence_p)
-        assert math.isnan(judged.smallest_detectable)
+        assert math.isnan(judged.minimum_detectable)
         assert math.isnan(judged.clusters_needed)
 
 
@@ -546,17 +546,17 @@ def known(items: float, item_df: float, seeds: float = 0.0, seed_df: float = 0.0
 
 @pytest.mark.parametrize("alpha", [0.05, 0.0125])
 @pytest.mark.parametrize("n", [10, 40, 500])
-def test_the_smallest_detectable_effect_is_that_of_the_t_tests_power(n, alpha):
+def test_the_minimum_detectable_effect_is_that_of_the_t_tests_power(n, alpha):
     theirs = TTestPower().solve_power(nobs=n, alpha=alpha, power=0.8)
-    found = known(1 / n, n - 1).smallest_detectable(alpha)
+    found = known(1 / n, n - 1).minimum_detectable(alpha)
     assert found == pytest.approx(theirs, rel=1e-3)
     better = TTestPower().solve_power(nobs=n, alpha=alpha, power=0.95)
-    assert known(1 / n, n - 1).smallest_detectable(alpha, 0.95) == pytest.approx(better, rel=1e-3)
+    assert known(1 / n, n - 1).minimum_detectable(alpha, 0.95) == pytest.approx(better, rel=1e-3)
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_of_seeds_alone_the_smallest_detectable_effect_has_its_power(seeds):
-    found = known(1e-12, 99, 1 / seeds, seeds - 1).smallest_detectable(0.05)
+def test_of_seeds_alone_the_minimum_detectable_effect_has_its_power(seeds):
+    found = known(1e-12, 99, 1 / seeds, seeds - 1).minimum_detectable(0.05)
     assert TTestPower().power(found, nobs=seeds, alpha=0.05) == pytest.approx(0.8, abs=0.002)
 
 
@@ -571,17 +571,17 @@ def test_the_clusters_needed_are_the_fewest_of_the_t_test(effect):
 
 def test_no_number_of_items_makes_up_for_seeds_that_differ_too_much():
     apart = known(0.09, 99, 0.09, 2)
-    least = known(1e-12, 99, 0.09, 2).smallest_detectable(0.05)
+    least = known(1e-12, 99, 0.09, 2).minimum_detectable(0.05)
     assert apart.clusters_needed(0.95 * least, 0.05) == math.inf
     enough = apart.clusters_needed(1.05 * least, 0.05)
     assert 100 < enough < math.inf
     more = replace(apart, error=apart.error.with_clusters(enough))
-    assert more.smallest_detectable(0.05) == pytest.approx(1.05 * least, rel=0.01)
+    assert more.minimum_detectable(0.05) == pytest.approx(1.05 * least, rel=0.01)
 
 
 def test_of_an_unknown_error_no_power_is_known():
     unknown = Difference(Estimate(0, 0, 0, 1), 1.0, 0.0, UNKNOWN)
-    assert math.isnan(unknown.smallest_detectable(0.05))
+    assert math.isnan(unknown.minimum_detectable(0.05))
     assert math.isnan(unknown.clusters_needed(0.1, 0.05))
     assert math.isnan(unknown.equivalence_p(0.1))
 
@@ -636,7 +636,7 @@ def test_a_family_is_corrected_as_one():
         # Holm's first step of three is at a third of alpha
         spread = np.std(arm - control, ddof=1)
         least = TTestPower().solve_power(nobs=60, alpha=0.01, power=0.8) * spread
-        assert own.smallest_detectable == pytest.approx(least, rel=1e-3)
+        assert own.minimum_detectable == pytest.approx(least, rel=1e-3)
         needed = TTestPower().solve_power(effect_size=0.5 / spread, alpha=0.01, power=0.8)
         assert math.ceil(needed) <= own.clusters_needed <= math.ceil(needed) + 1
     assert [own.difference for own in found] == differences

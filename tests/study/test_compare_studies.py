@@ -92,7 +92,7 @@ def test_every_arm_of_one_study_is_held_to_every_arm_of_the_other() -> None:
         ({"prompts": "x"}, "the prompts"),
         ({"template": "x"}, "the dialogue template"),
         ({"tokenizer": "x"}, "the tokenizer"),
-        ({"judge": "x"}, "the classifier of texts"),
+        ({"classifier": "x"}, "the classifier of texts"),
     ],
 )
 def test_the_gate_says_what_differs(changed: dict[str, str], said: str) -> None:

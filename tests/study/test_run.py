@@ -24,7 +24,7 @@ from ethosteer.models.optimiser import generator
 from ethosteer.models.reward_models import load_rewards
 from ethosteer.progress import Terminal
 from ethosteer.records import CONTROLS, Arm, Model
-from ethosteer.results import StudyResults, results_from_json
+from ethosteer.results import SteeringResult, StudyResults, results_from_json
 from ethosteer.settings import StudySettings
 from ethosteer.stages import reward, steer
 from ethosteer.stages.cross import read_cross
@@ -342,7 +342,7 @@ def results_of(study: Study) -> StudyResults:
     return results_from_json((study.folder / "results.json").read_text("utf-8"))
 
 
-def steered_by(study: Study, name: str) -> steer.SteeringResult:
+def steered_by(study: Study, name: str) -> SteeringResult:
     return steer.read_steered(study.workspace.path(study.workspace.plan.steering[Arm(name, 0)]))
 
 
@@ -383,7 +383,7 @@ def test_the_checkpoint_at_equal_kl_is_the_last_that_was_within_it(algorithms: S
         at_kl = own.checkpoints["kl"]
         assert (result.select, result.step) == ("kl", at_kl.step)
         assert result.algorithm == STEERED_BY[result.arm]
-        assert result.judge == ("deontology" if result.arm == "deontology" else "virtue")
+        assert result.reward_model == ("deontology" if result.arm == "deontology" else "virtue")
         assert result.end.value == pytest.approx(sum(at_kl.rewards) / len(at_kl.rewards))
         assert result.kl.value == pytest.approx(sum(at_kl.kl) / len(at_kl.kl))
 
@@ -406,13 +406,15 @@ def test_every_model_is_judged_by_every_reward_model(algorithms: Study) -> None:
         read_cross(algorithms.workspace.path(algorithms.workspace.plan.cross[0])),
     )
     models = {*CONTROLS, *STEERED_BY}
-    cells = {(cell.name, cell.judge): cell.estimate for cell in results.cross_rewards}
+    cells = {(cell.name, cell.reward_model): cell.estimate for cell in results.cross_rewards}
     assert set(cells) == {(model, judge) for model in models for judge in JUDGES}
     for (model, judge), estimate in cells.items():
         own = crossed.rewards[model][judge]
         assert len(own) == estimate.n == algorithms.config.steer.held_out_prompts
         assert estimate.value == pytest.approx(sum(own) / len(own))
-    accuracies = {(cell.name, cell.judge): cell.estimate.value for cell in results.cross_accuracies}
+    accuracies = {
+        (cell.name, cell.reward_model): cell.estimate.value for cell in results.cross_accuracies
+    }
     assert set(accuracies) == {(data, judge) for data in JUDGES for judge in JUDGES}
     for judge in JUDGES:
         step = algorithms.workspace.plan.rewards[Arm(judge, 0)]
@@ -531,7 +533,10 @@ def test_another_rule_shows_the_other_checkpoints_and_trains_nothing(
         assert (result.select, result.step) == ("step", 5)
         assert result.end.value == pytest.approx(sum(own.rewards) / len(own.rewards))
     before, after = (
-        {(cell.name, cell.judge): cell.estimate.value for cell in results_of(study).cross_rewards}
+        {
+            (cell.name, cell.reward_model): cell.estimate.value
+            for cell in results_of(study).cross_rewards
+        }
         for study in (algorithms, changed)
     )
     for model in CONTROLS:

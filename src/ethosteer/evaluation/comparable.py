@@ -36,19 +36,19 @@ WORDS = {
     "prompts": "the prompts",
     "template": "the dialogue template",
     "tokenizer": "the tokenizer",
-    "judge": "the classifier of texts",
+    "classifier": "the classifier of texts",
 }
 assert list(WORDS) == [field.name for field in fields(Basis)]
 
 
-def basis_of(items: Sequence[Item], template: str, tokenizer: str, judge: str) -> Basis:
+def basis_of(items: Sequence[Item], template: str, tokenizer: str, classifier: str) -> Basis:
     """Return the basis of results on ``items``."""
     return Basis(
         items=fingerprint([[item.id, item.label, item.group] for item in items]),
         prompts=fingerprint([[item.contexts, item.continuations] for item in items]),
         template=template,
         tokenizer=tokenizer,
-        judge=judge,
+        classifier=classifier,
     )
 
 

@@ -126,7 +126,7 @@ class Judge:
                 items=models[a].items,
                 clusters=models[a].clusters,
                 seeds=_seeds(models, a, b),
-                smallest_detectable=found.smallest_detectable,
+                minimum_detectable=found.minimum_detectable,
                 verdict=found.verdict,
                 family=family,
                 equivalence_p=found.equivalence_p,

@@ -7,10 +7,17 @@ from itertools import combinations
 
 from ethosteer.evaluation.comparison import Judge
 from ethosteer.records import CONTROLS, FINETUNED, Arm
-from ethosteer.results import ArmResult, Comparison, CrossCell, Slope, SlopeResult
-from ethosteer.stages.cross import CrossResult
-from ethosteer.stages.reward import HeldOutPairs
-from ethosteer.stages.steer import Select, SteeringResult
+from ethosteer.results import (
+    ArmResult,
+    Comparison,
+    CrossCell,
+    CrossResult,
+    HeldOutPairs,
+    Select,
+    Slope,
+    SlopeResult,
+    SteeringResult,
+)
 from ethosteer.statistics import paired as statistics
 from ethosteer.statistics.metrics import SHARE
 from ethosteer.statistics.slopes import slope
@@ -42,7 +49,7 @@ def arm_result(
         gain=statistics.mean_estimate([gains]),
         kl=statistics.mean_estimate([end.kl]),
         curve=tuple(steering.curve),
-        judge=judge,
+        reward_model=judge,
         algorithm=steering.algorithm,
         select=select,
         step=end.step,

@@ -94,7 +94,7 @@ def _verb(gains: list[Estimate]) -> str:
 
 
 def _others_falling(view: View, arm: str) -> str:
-    fallen = [cell.judge for cell in falling(view, arm)]
+    fallen = [cell.reward_model for cell in falling(view, arm)]
     if not fallen:
         return ""
     return f"; under the reward of {listing(fallen)} its answers fell below {FINETUNED}'s"

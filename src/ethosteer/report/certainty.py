@@ -97,7 +97,7 @@ def _undecided_sentence(comparisons: tuple[Comparison, ...]) -> str:
     undecided = [each for each in comparisons if each.verdict == "undecided"]
     if not undecided:
         return ""
-    found = [each.smallest_detectable for each in undecided]
+    found = [each.minimum_detectable for each in undecided]
     sizes = [size for size in found if isfinite(size)]
     detectable = ""
     if sizes:

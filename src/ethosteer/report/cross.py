@@ -103,7 +103,9 @@ def accuracy_matrix(view: View) -> Table | None:
 def falling(view: View, arm: str) -> list[CrossCell]:
     """Return the cells of other reward models under which an arm clearly fell."""
     own = view.own_judge(arm)
-    found = [cell for cell in view.results.cross_rewards if cell.name == arm and cell.judge != own]
+    found = [
+        cell for cell in view.results.cross_rewards if cell.name == arm and cell.reward_model != own
+    ]
     return [cell for cell in found if _moved(view, cell) < 0]
 
 
@@ -122,7 +124,7 @@ def _conflicts(view: View) -> tuple[Block, ...]:
     for arm in view.arms:
         own, fallen = rises(view, arm), falling(view, arm)
         if own and fallen:
-            others = listing([f"{cell.judge} ({_written(cell)})" for cell in fallen])
+            others = listing([f"{cell.reward_model} ({_written(cell)})" for cell in fallen])
             said.append(
                 f"{arm}: under its own reward it rises above {FINETUNED} ({_written(own)}), but "
                 f"it falls below it under the reward of {others}."
@@ -138,8 +140,8 @@ def _written(cell: CrossCell) -> str:
 def _opposed(view: View) -> tuple[Block, ...]:
     """Say which reward models contradict another dataset's pairs."""
     said = [
-        f"The reward model of {cell.judge} prefers the rejected response of {cell.name}'s pairs "
-        f"more often than the chosen one: its accuracy there is {number(cell.estimate.value, 2)} "
+        f"The reward model of {cell.reward_model} prefers the rejected response of "
+        f"{cell.name}'s pairs more often than the chosen one: its accuracy there is {number(cell.estimate.value, 2)} "
         f"{interval(cell.estimate, 2)}."
         for cell in view.results.cross_accuracies
         if _side(cell.estimate, CHANCE, CHANCE) < 0
@@ -148,7 +150,7 @@ def _opposed(view: View) -> tuple[Block, ...]:
 
 
 def _by_place(cells: Iterable[CrossCell]) -> dict[tuple[str, str], CrossCell]:
-    return {(cell.name, cell.judge): cell for cell in cells}
+    return {(cell.name, cell.reward_model): cell for cell in cells}
 
 
 def _head(view: View, model: str) -> Cell:
@@ -186,7 +188,7 @@ def _moved(view: View, cell: CrossCell) -> float:
     Controls never moved: nothing was steered.
     """
     for found in view.results.reward_comparisons:
-        if (found.benchmark, found.a) == (cell.judge, cell.name):
+        if (found.benchmark, found.a) == (cell.reward_model, cell.name):
             shown = found.verdict in ("better", "worse")
             return found.difference.value if shown else 0.0
     return 0.0

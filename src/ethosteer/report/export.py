@@ -74,7 +74,7 @@ def _comparison(each: Comparison) -> Row:
         "p": each.p,
         "adjusted_p": each.adjusted_p,
         "equivalence_p": each.equivalence_p,
-        "smallest_detectable": each.smallest_detectable,
+        "minimum_detectable": each.minimum_detectable,
         "items_needed": each.items_needed,
         "items": each.items,
         "clusters": each.clusters,
@@ -103,7 +103,7 @@ def _steering(view: View) -> Iterator[Row]:
 
 def _rewards(view: View) -> Iterator[Row]:
     for cell in view.results.cross_rewards:
-        yield {"model": cell.name, "reward_model": cell.judge, **_estimate(cell.estimate)}
+        yield {"model": cell.name, "reward_model": cell.reward_model, **_estimate(cell.estimate)}
 
 
 def _slopes(view: View) -> Iterator[Row]:
@@ -154,7 +154,7 @@ def _comparisons_tex(view: View) -> str:
             _tex(arm),
             _tex_interval(found.difference),
             _tex_number(found.adjusted_p),
-            _tex_number(found.smallest_detectable),
+            _tex_number(found.minimum_detectable),
             found.verdict,
         ]
         for benchmark in view.results.benchmarks

@@ -87,12 +87,12 @@ def _equal_on(view: View, arms: list[str]) -> str:
 def _could_have_seen(view: View) -> str:
     """Say how large a difference the study would have found: no find is not no difference."""
     sizes = [
-        found.smallest_detectable
+        found.minimum_detectable
         for benchmark in view.results.benchmarks
         for arm in view.arms
         if (found := view.comparison(benchmark, arm, view.control))
         and view.sound(benchmark, arm, view.control)
-        and isfinite(found.smallest_detectable)
+        and isfinite(found.minimum_detectable)
     ]
     if not sizes:
         return ""

@@ -216,7 +216,7 @@ def _comparison_row(view: View, benchmark: BenchmarkResult, each: Comparison) ->
         Cell(p_value(each.p)),
         Cell(p_value(each.adjusted_p)),
         *((Cell(p_value(each.equivalence_p)),) if equivalence else ()),
-        Cell(number(each.smallest_detectable)),
+        Cell(number(each.minimum_detectable)),
         *((Cell(number(each.items_needed, 0)),) if needed else ()),
         Cell(f"{count(each.items)} / {count(each.clusters)} / {each.seeds}"),
         Cell(

@@ -69,11 +69,11 @@ class View:
     def judges(self) -> tuple[str, ...]:
         """Names of the reward models that judged every model, in the study's order."""
         cells = (*self.results.cross_rewards, *self.results.cross_accuracies)
-        return tuple(dict.fromkeys(cell.judge for cell in cells))
+        return tuple(dict.fromkeys(cell.reward_model for cell in cells))
 
     def own_judge(self, arm: str) -> str | None:
         """Name the reward model that an arm was steered by, None for a control."""
-        return next((own.judge or arm for own in self.arm_results(arm)), None)
+        return next((own.reward_model or arm for own in self.arm_results(arm)), None)
 
     def cell(
         self, benchmark: BenchmarkResult, model: str, metric: str = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -21,24 +21,11 @@ from ethosteer.models.generation import generate
 from ethosteer.models.optimiser import generator
 from ethosteer.models.reward_models import load_rewards
 from ethosteer.records import BASE, FINETUNED, Model, PreferencePair
+from ethosteer.results import CrossResult
 from ethosteer.stages.curate import encode, stored_set
 from ethosteer.stages.workspace import Workspace
 
 RESULT = "cross.json"
-
-
-@dataclass(frozen=True, slots=True)
-class CrossResult:
-    """One seed's scores, all normalised.
-
-    rewards: model -> reward model -> a score per held-out prompt, the same prompts for all. right:
-    reward model -> dataset -> whether it prefers the chosen side, per held-out pair; groups: each
-    dataset's pairs' scenarios.
-    """
-
-    rewards: dict[str, dict[str, list[float]]]
-    right: dict[str, dict[str, list[bool]]]
-    groups: dict[str, list[str]]
 
 
 def run(work: Workspace, seed: int) -> None:

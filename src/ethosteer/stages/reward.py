@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from ethosteer.models.optimiser import (
 from ethosteer.models.pairs import EncodedPair, pair_parts, schedule
 from ethosteer.models.reward_models import raw_scores, save_reward, score_rows
 from ethosteer.records import Arm
+from ethosteer.results import HeldOutPairs
 from ethosteer.settings import RewardSettings
 from ethosteer.stages.curate import encode, stored_set
 from ethosteer.stages.workspace import Workspace
@@ -78,26 +79,6 @@ def base_samples(work: Workspace, seed: int) -> list[list[int]]:
 def read_held_out(folder: Path) -> HeldOutPairs:
     """Read how a stored reward model did on held-out pairs."""
     return HeldOutPairs(**json.loads((folder / HELD_OUT).read_text("utf-8")))
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOutPairs:
-    """How a reward model does on pairs it never saw: one entry per pair (rewards are raw)."""
-
-    chosen: list[float]
-    rejected: list[float]
-    groups: list[str]
-    response_tokens: list[tuple[int, int]]
-    losses: list[float]
-
-    @property
-    def length_correlation(self) -> float:
-        """Pearson correlation of a response's reward with its length in tokens; nan if constant."""
-        rewards = np.array([self.chosen, self.rejected])
-        lengths = np.array(self.response_tokens, dtype=float).T
-        if rewards.std() == 0 or lengths.std() == 0:
-            return float("nan")
-        return float(np.corrcoef(rewards.ravel(), lengths.ravel())[0, 1])
 
 
 class RewardTraining:

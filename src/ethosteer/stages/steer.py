@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ethosteer.algorithms.best_of_n import BestOfN
 from ethosteer.algorithms.dpo import DPO
@@ -22,7 +22,7 @@ from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.optimiser import derived_seed
 from ethosteer.models.reward_models import load_rewards
 from ethosteer.records import Arm
-from ethosteer.results import CurvePoint
+from ethosteer.results import Checkpoint, CurvePoint, Select, SteeringResult
 from ethosteer.settings import Algorithm
 from ethosteer.stages.curate import encode, stored_set
 from ethosteer.stages.workspace import AT_KL, Workspace
@@ -34,28 +34,6 @@ ALGORITHMS: dict[Algorithm, Callable[[Task], Steering]] = {
     "dpo": DPO,
     "best_of_n": BestOfN,
 }
-
-Select = Literal["step", "kl"]
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """One checkpoint of an arm: held-out rewards (normalised) and KL (nats) per response."""
-
-    step: int
-    rewards: list[float]
-    kl: list[float]
-
-
-@dataclass(frozen=True, slots=True)
-class SteeringResult:
-    """One arm's run: rewards before it, its checkpoints by rule, the curve, why it was stopped."""
-
-    algorithm: str
-    start: list[float]
-    checkpoints: dict[Select, Checkpoint]
-    curve: list[CurvePoint]
-    stopped: str = ""
 
 
 def run(work: Workspace, seed: int) -> None:

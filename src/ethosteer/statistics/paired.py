@@ -140,7 +140,7 @@ class Difference:
         """Return p of two one-sided tests (Schuirmann 1987) that |a - b| >= ``margin``."""
         return self.error.beyond(margin - abs(self.centre))
 
-    def smallest_detectable(self, alpha: float, power: float = POWER) -> float:
+    def minimum_detectable(self, alpha: float, power: float = POWER) -> float:
         """Return the true difference that a test at level ``alpha`` finds with ``power``."""
         return self.error.detectable(1 - alpha / 2, power)
 
@@ -156,7 +156,7 @@ class Difference:
 
         def short_of(log_clusters: float) -> float:
             error = self.error.with_clusters(float(np.exp(log_clusters)))
-            return replace(self, error=error).smallest_detectable(alpha, power) - abs(effect)
+            return replace(self, error=error).minimum_detectable(alpha, power) - abs(effect)
 
         fewest, most = np.log(2.0), np.log(MOST_CLUSTERS)
         if short_of(most) > 0:
@@ -268,13 +268,13 @@ class Rules:
 class Finding:
     """One difference within its family: adjusted p, adjusted p of equivalence, and the verdict.
 
-    ``smallest_detectable`` and ``clusters_needed`` hold at the family's strictest step.
+    ``minimum_detectable`` and ``clusters_needed`` hold at the family's strictest step.
     """
 
     difference: Difference
     adjusted_p: float
     equivalence_p: float
-    smallest_detectable: float
+    minimum_detectable: float
     clusters_needed: float
     verdict: Verdict
 
@@ -292,7 +292,7 @@ def judge_family(differences: Sequence[Difference], better: str, rules: Rules) -
             difference=each,
             adjusted_p=adjusted,
             equivalence_p=equal,
-            smallest_detectable=each.smallest_detectable(strictest),
+            minimum_detectable=each.minimum_detectable(strictest),
             clusters_needed=NAN
             if rules.effect is None
             else each.clusters_needed(rules.effect, strictest),
