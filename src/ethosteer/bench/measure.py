@@ -26,6 +26,7 @@ from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.optimiser import generator
 from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_models import RewardModels
+from ethosteer.models.reward_training import RewardTraining
 from ethosteer.models.timing import Stopwatch, peak_memory
 from ethosteer.settings import (
     BaseSettings,
@@ -35,7 +36,6 @@ from ethosteer.settings import (
     RewardSettings,
     SteerSettings,
 )
-from ethosteer.stages.reward import RewardTraining
 
 ASSISTANT = "\n\nAssistant:"
 LORA_RANK = 16

@@ -141,8 +141,8 @@ def _opposed(view: View) -> tuple[Block, ...]:
     """Say which reward models contradict another dataset's pairs."""
     said = [
         f"The reward model of {cell.reward_model} prefers the rejected response of "
-        f"{cell.name}'s pairs more often than the chosen one: its accuracy there is {number(cell.estimate.value, 2)} "
-        f"{interval(cell.estimate, 2)}."
+        f"{cell.name}'s pairs more often than the chosen one: its accuracy there is "
+        f"{number(cell.estimate.value, 2)} {interval(cell.estimate, 2)}."
         for cell in view.results.cross_accuracies
         if _side(cell.estimate, CHANCE, CHANCE) < 0
     ]
