@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter
+
+Record = TypeVar("Record")
 
 
 def fingerprint(*parts: object) -> str:
@@ -23,3 +28,13 @@ def write_atomic(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write JSON, atomically, sorted and indented."""
     write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_record(path: Path, record: object) -> None:
+    """Write a frozen record as JSON, atomically."""
+    write_json(path, TypeAdapter(type(record)).dump_python(record))
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """Read a record of type ``kind`` back."""
+    return TypeAdapter(kind).validate_json(path.read_bytes())
