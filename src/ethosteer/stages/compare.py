@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 
 from ethosteer import catalog
+from ethosteer.data.overlap import overlap
 from ethosteer.evaluation import reward_results as judge_rewards
 from ethosteer.evaluation.comparable import example_of
 from ethosteer.evaluation.comparison import Judge
@@ -21,7 +22,7 @@ from ethosteer.results import (
     results_to_json,
 )
 from ethosteer.stages.cross import read_cross
-from ethosteer.stages.curate import overlap, stored_set
+from ethosteer.stages.curate import stored_set
 from ethosteer.stages.evaluate import (
     judge_note,
     stored_basis,

@@ -19,10 +19,11 @@ from ethosteer.files import write_json
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import generate
 from ethosteer.models.optimiser import generator
+from ethosteer.models.pairs import encode
 from ethosteer.models.reward_models import load_rewards
 from ethosteer.records import BASE, FINETUNED, Model, PreferencePair
 from ethosteer.results import CrossResult
-from ethosteer.stages.curate import encode, stored_set
+from ethosteer.stages.curate import stored_set
 from ethosteer.stages.workspace import Workspace
 
 RESULT = "cross.json"

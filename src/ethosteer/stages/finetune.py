@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from ethosteer.data.sources import read_jsonl
+from ethosteer.data.conversations import read_conversations
 from ethosteer.errors import InputError
 from ethosteer.files import write_json
 from ethosteer.models.adapters import merge_into_base, save_adapter
 from ethosteer.models.base import SharedBase, resolve_model
 from ethosteer.models.finetuning import finetune
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.records import Turn
 from ethosteer.settings import BaseSettings
 from ethosteer.stages.workspace import MERGED, Workspace
 
 ADAPTER = "adapter"
 LOSSES = "losses.json"
-_HEADING = re.compile(r"###\s*(Human|Assistant):")
 
 
 def run(work: Workspace) -> None:
@@ -39,26 +36,6 @@ def run(work: Workspace) -> None:
         bank, losses = finetune(base, fitting, settings, work.scratch([step]), progress)
         write_json(folder / LOSSES, losses)
         write_finetuned(folder, base, bank, work.config.base)
-
-
-def read_conversations(path: Path) -> list[list[Turn]]:
-    """Read openassistant-guanaco's layout: ``### Human: ...### Assistant: ...`` in ``text``.
-
-    A last turn of the human is left out; a row without an answer is an InputError.
-    """
-    conversations = []
-    for row in read_jsonl(path, ["text"]):
-        _, *parts = _HEADING.split(row.text("text"))
-        turns: list[Turn] = [
-            ("human" if role == "Human" else "assistant", text.strip())
-            for role, text in zip(parts[::2], parts[1::2], strict=True)
-        ]
-        if turns and turns[-1][0] == "human":
-            turns.pop()
-        if not turns or turns[0][0] != "human":
-            raise row.fail("a conversation must have '### Human:' and then '### Assistant:'")
-        conversations.append(turns)
-    return conversations
 
 
 def write_finetuned(folder: Path, base: SharedBase, bank: LoraBank, settings: BaseSettings) -> None:

@@ -12,11 +12,12 @@ from ethosteer.models.generation import generate
 from ethosteer.models.optimiser import (
     generator,
 )
+from ethosteer.models.pairs import encode
 from ethosteer.models.reward_models import save_reward
 from ethosteer.models.reward_training import RewardTraining
 from ethosteer.records import Arm
 from ethosteer.results import HeldOutPairs
-from ethosteer.stages.curate import encode, stored_set
+from ethosteer.stages.curate import stored_set
 from ethosteer.stages.workspace import Workspace
 
 HELD_OUT = "held_out.json"

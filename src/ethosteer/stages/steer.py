@@ -20,11 +20,12 @@ from ethosteer.files import write_json
 from ethosteer.models.adapters import save_adapter
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.optimiser import derived_seed
+from ethosteer.models.pairs import encode
 from ethosteer.models.reward_models import load_rewards
 from ethosteer.records import Arm
 from ethosteer.results import Checkpoint, CurvePoint, Select, SteeringResult
 from ethosteer.settings import Algorithm
-from ethosteer.stages.curate import encode, stored_set
+from ethosteer.stages.curate import stored_set
 from ethosteer.stages.workspace import AT_KL, Workspace
 
 RESULT = "steering.json"

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from ethosteer import catalog
 from ethosteer.benchmarks.base import sources_of
-from ethosteer.data.sources import CONVERSATIONS, Origin, file_hash
+from ethosteer.data.conversations import CONVERSATIONS
+from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
-from ethosteer.files import fingerprint
+from ethosteer.files import file_hash, fingerprint
 from ethosteer.models.base import model_fingerprint
 from ethosteer.records import BASE, CONTROLS, FINETUNED, Arm, Model
 from ethosteer.settings import StudySettings
