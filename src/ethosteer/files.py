@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +16,12 @@ def fingerprint(*parts: object) -> str:
     """Return a sha256 over JSON-able parts: the identity of a piece of work."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return sha256(text.encode("utf-8")).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """Return the sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def write_atomic(path: Path, text: str) -> None:

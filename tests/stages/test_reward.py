@@ -11,7 +11,7 @@ import torch
 
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import Sampling
-from ethosteer.models.pairs import EncodedPair
+from ethosteer.models.pairs import EncodedPair, encode
 from ethosteer.models.reward_models import load_rewards, save_reward
 from ethosteer.models.reward_training import RewardTraining
 from ethosteer.models.text import Template
@@ -19,7 +19,6 @@ from ethosteer.records import PreferencePair
 from ethosteer.results import HeldOutPairs
 from ethosteer.settings import OptimiserSettings, RewardSettings
 from ethosteer.stages import reward
-from ethosteer.stages.curate import encode
 from ethosteer.stages.reward import base_samples
 from ethosteer.stages.workspace import Workspace
 from tests import tiny

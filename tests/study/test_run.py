@@ -14,6 +14,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from ethosteer.data.pair_sets import read_set
 from ethosteer.data.sources import Origin
 from ethosteer.data.splits import unit_hash
 from ethosteer.errors import InputError
@@ -28,7 +29,7 @@ from ethosteer.results import SteeringResult, StudyResults, results_from_json
 from ethosteer.settings import StudySettings
 from ethosteer.stages import reward, steer
 from ethosteer.stages.cross import read_cross
-from ethosteer.stages.curate import read_set, stored_set
+from ethosteer.stages.curate import stored_set
 from ethosteer.stages.workspace import AT_KL
 from ethosteer.statistics.slopes import slope
 from ethosteer.study.export import export_arm

@@ -6,15 +6,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ethosteer import catalog
+from ethosteer.data.pair_sets import curate
 from ethosteer.data.sources import Origin
-from ethosteer.datasets.base import turns
 from ethosteer.models.base import load_tokenizer
 from ethosteer.models.generation import generate
 from ethosteer.models.optimiser import generator
 from ethosteer.models.text import Template, decode
-from ethosteer.records import FINETUNED, Arm, Model, Turn
+from ethosteer.records import FINETUNED, Arm, Model, parse_dialogue
 from ethosteer.settings import ArmSettings, BaseSettings, DataSettings
-from ethosteer.stages.curate import curate
 from ethosteer.stages.workspace import Workspace
 
 
@@ -45,7 +45,7 @@ def print_card(
     """Curate one dataset with the pocket base's tokenizer; print its card and first pairs."""
     template = Template("guanaco", load_tokenizer(BaseSettings()))
     settings = ArmSettings(pairs_per_group=pairs_per_group)
-    curated = curate(name, settings, DataSettings(), origin, template)
+    curated = curate(catalog.dataset(name), settings, DataSettings(), origin, template)
     card = curated.card
     table = Table(show_header=False, title=escape(card.name), title_justify="left")
     rows = {
@@ -69,8 +69,7 @@ def print_card(
 
 def answers_table(work: Workspace, question: str, seed: int) -> Table:
     """Answer one question with the fine-tuned base and the first seed's arms, with shared noise."""
-    dialogue: list[Turn] = turns(question)
-    ids = [work.template.prompt_ids(dialogue)]
+    ids = [work.template.prompt_ids(parse_dialogue(question))]
     arms = [arm for arm in work.config.arm_seeds() if arm.seed == work.config.seeds[0]]
     models = [Model(FINETUNED), *(_model(arm) for arm in arms)]
     answers = work.with_adapters(
