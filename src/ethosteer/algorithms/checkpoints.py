@@ -39,7 +39,7 @@ class Steered:
         )
 
     def write(self, folder: Path, arm: int, result: str, at_kl: str) -> None:
-        """Write one arm's adapter and its ``result`` file, and below ``at_kl`` the other adapter."""
+        """Write one arm's adapter and ``result`` file, and the other adapter below ``at_kl``."""
         steering = self.steering
         save_adapter(folder, steering.base, steering.task.policies, arm)
         write_record(folder / result, self.result(arm))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -13,7 +13,7 @@ from ethosteer.evaluation import reward_results
 from ethosteer.evaluation.comparable import example_of
 from ethosteer.evaluation.comparison import Judge
 from ethosteer.files import read_record, write_atomic, write_record
-from ethosteer.records import CONTROLS, Arm, Outcome
+from ethosteer.records import CONTROLS, Outcome
 from ethosteer.results import (
     BenchmarkResult,
     Comparison,

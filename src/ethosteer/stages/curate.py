@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from ethosteer import catalog
 from ethosteer.data.pair_sets import curate, read_set, write_set
 from ethosteer.records import PreferenceSet
 from ethosteer.settings import ArmSettings, DataSettings
@@ -51,13 +52,12 @@ class Curate(Stage[PreferenceSet]):
         """Curate each dataset."""
         for stage in stages:
             template = workspace.template(stage.base, stage.data.template)
+            dataset, origin = catalog.dataset(stage.dataset), stage.files.origin
             with (
                 workspace.terminal.stage(f"curate {stage.name}"),
                 workspace.store.write(stage) as folder,
             ):
-                pairs = curate(
-                    stage.dataset, stage.arms, stage.data, stage.files.origin, template
-                )
+                pairs = curate(dataset, stage.arms, stage.data, origin, template)
                 write_set(pairs, folder)
 
     def load(self, folder: Path) -> PreferenceSet:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from ethosteer import catalog
-from ethosteer.evaluation.answering import load_items, load_judge
 from ethosteer.evaluation.comparable import (
     ITEMS,
     basis_of,
@@ -74,15 +73,15 @@ class Items(Stage[list[Item]]):
 
     def read(self) -> list[Item]:
         """Read the items from the published files, with what may be shortened of them."""
-        return load_items(
-            catalog.benchmark(self.benchmark), self.benchmarks, self.files.origin
-        )
+        from ethosteer.evaluation.answering import load_items
+
+        return load_items(catalog.benchmark(self.benchmark), self.benchmarks, self.files.origin)
 
     def classifier(self) -> Classifier | None:
         """Return the classifier of generated texts; None where none is needed."""
-        return load_judge(
-            catalog.benchmark(self.benchmark), self.benchmarks, self.files.origin
-        )
+        from ethosteer.evaluation.answering import load_judge
+
+        return load_judge(catalog.benchmark(self.benchmark), self.benchmarks, self.files.origin)
 
     def load(self, folder: Path) -> list[Item]:
         """Read the items."""

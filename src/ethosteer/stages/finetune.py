@@ -72,6 +72,7 @@ class Finetune(Stage[list[float]]):
                     folder / ADAPTER,
                     stage.merged(folder),
                 )
+                base.tokenizer.save_pretrained(stage.merged(folder))
 
     def _rows(self, workspace: Workspace) -> list[list[int]]:
         """Return the conversations that are short enough, as token ids."""

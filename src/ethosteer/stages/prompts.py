@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from ethosteer.data.conversations import read_conversations
 from ethosteer.data.prompts import first_turns, steering_prompts
 from ethosteer.files import read_record, write_record
-from ethosteer.records import Turn
+from ethosteer.records import Split, Turn
 from ethosteer.settings import DataSettings
 from ethosteer.stages.curate import BY_EDITION, READ_ELSEWHERE, Curate
 from ethosteer.stages.stage import PublishedFiles, RawBase, Stage
 
 if TYPE_CHECKING:
-    from ethosteer.data.splits import Split
     from ethosteer.models.text import Template
     from ethosteer.stages.workspace import Workspace
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar
@@ -23,7 +23,6 @@ from pydantic import BaseModel
 
 from ethosteer.data.sources import Origin, Source
 from ethosteer.files import fingerprint
-from ethosteer.models.identity import model_fingerprint
 from ethosteer.settings import BaseSettings, SteerSettings
 
 if TYPE_CHECKING:
@@ -55,13 +54,15 @@ class RawBase:
 
     settings: BaseSettings
 
-    @cached_property
-    def _identity(self) -> str:
-        return model_fingerprint(self.settings)
-
     def identity(self) -> str:
         """Return the base's fingerprint."""
-        return self._identity
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        from ethosteer.models.base import model_fingerprint
+
+        return model_fingerprint(self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +110,27 @@ class Stage(ABC, Generic[Result]):
     @cached_property
     def fingerprint(self) -> str:
         """The identity: a hash over version, kind, name and every field."""
+        left_out = self.exclusions()
         values = {
-            field.name: _identity(getattr(self, field.name), field.name, self.left_out)
+            field.name: _identity(getattr(self, field.name), field.name, left_out)
             for field in fields(self)
-            if field.name not in self.left_out
+            if field.name not in left_out
         }
         return fingerprint(self.version, self.kind, self.name, values)
+
+    def identity(self) -> str:
+        """Return the fingerprint, for the stages that rest on this one."""
+        return self.fingerprint
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stage) and self.fingerprint == other.fingerprint
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+    def exclusions(self) -> Mapping[str, str]:
+        """Return ``left_out``, and what else this stage does not read of its settings."""
+        return self.left_out
 
     def batch(self) -> Hashable:
         """Stages that are equal here and follow each other run together, as arms of a seed do."""
@@ -138,18 +148,11 @@ class Stage(ABC, Generic[Result]):
 
 def _identity(value: object, name: str, left_out: Mapping[str, str]) -> object:
     """Return what of a field's value enters a fingerprint, as JSON-able values."""
-    if isinstance(value, Stage):
-        return value.fingerprint
-    if isinstance(value, PublishedFiles | RawBase):
+    if isinstance(value, PublishedFiles | RawBase | Stage):
         return value.identity()
     if isinstance(value, BaseModel):
-        prefix = f"{name}."
-        excluded = {key.removeprefix(prefix) for key in left_out if key.startswith(prefix)}
+        excluded = {key.removeprefix(f"{name}.") for key in left_out}
         return value.model_dump(mode="json", exclude=excluded)
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple):
         return [_identity(entry, name, left_out) for entry in value]
-    if isinstance(value, Mapping):
-        return {str(key): _identity(entry, name, left_out) for key, entry in value.items()}
-    if hasattr(value, "__dataclass_fields__"):
-        return [_identity(getattr(value, key), name, left_out) for key in value.__dataclass_fields__]
-    return value
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -12,7 +12,6 @@ from ethosteer.files import read_record
 from ethosteer.records import Arm
 from ethosteer.results import CurvePoint, Select, SteeringResult
 from ethosteer.settings import Algorithm, SteerSettings
-from ethosteer.stages.curate import READ_ELSEWHERE
 from ethosteer.stages.prompts import Prompts
 from ethosteer.stages.reward import CUTS_PASSES, Reward
 from ethosteer.stages.stage import Stage
@@ -53,6 +52,11 @@ class Steer(Stage[SteeringResult]):
         """The arm and its seed."""
         return self.arm.label
 
+    def exclusions(self) -> Mapping[str, str]:
+        """Leave out the tables of other algorithms too."""
+        tables = (name for name in ("ppo", "rloo", "dpo", "best_of_n") if name != self.algorithm)
+        return {**self.left_out, **{f"steer.{name}": "of another algorithm" for name in tables}}
+
     def batch(self) -> Hashable:
         """Arms of one seed and one algorithm are steered together."""
         return self.kind, self.arm.seed, self.algorithm
@@ -72,7 +76,7 @@ class Steer(Stage[SteeringResult]):
             workspace.store.checkpoints(stages) as checkpoints,
         ):
             steering = cls.steering(stages, workspace)
-            rows = {label: ("", "", "", "") for label in labels}
+            rows = dict.fromkeys(labels, ("", "", "", ""))
 
             def report(step: int, points: Mapping[int, CurvePoint]) -> None:
                 by_label = {labels[arm]: point for arm, point in points.items()}
@@ -110,7 +114,9 @@ class Steer(Stage[SteeringResult]):
         from ethosteer.models.pairs import encode
         from ethosteer.models.reward_models import load_rewards
 
-        algorithms = {"ppo": PPO, "rloo": RLOO, "dpo": DPO, "best_of_n": BestOfN}
+        algorithms: dict[str, Callable[[Task], Steering]] = {
+            "ppo": PPO, "rloo": RLOO, "dpo": DPO, "best_of_n": BestOfN,
+        }  # fmt: skip
         first = stages[0]
         seed, rewards = first.arm.seed, first.rewards
         base = workspace.base(first.reward.finetuned)

@@ -10,7 +10,8 @@ from typing import Any
 
 from ethosteer import catalog
 from ethosteer.benchmarks.base import sources_of
-from ethosteer.data.sources import CONVERSATIONS, Origin
+from ethosteer.data.conversations import CONVERSATIONS
+from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.records import BASE, CONTROLS, Arm, Model
 from ethosteer.settings import StudySettings
@@ -77,9 +78,7 @@ class Plan:
     @cached_property
     def finetuned(self) -> Finetune:
         """The fine-tuned base that all arms share."""
-        return Finetune(
-            self.settings.finetune, self.settings.data, self.base, self.conversations
-        )
+        return Finetune(self.settings.finetune, self.settings.data, self.base, self.conversations)
 
     @cached_property
     def rewards(self) -> dict[Arm, Reward]:
@@ -198,24 +197,15 @@ class Plan:
     @cached_property
     def stages(self) -> tuple[Stage[Any], ...]:
         """Every stage, in the order of the work."""
-        by_seed = [
-            stage
-            for seed in self.settings.seeds
-            for stage in (*self.rewards_of(seed), *_by_algorithm(self.steering_of(seed)))
-        ]
-        every = (
-            *self.pairs.values(),
-            self.prompts,
-            self.finetuned,
-            *by_seed,
-            *self.cross.values(),
-            *self.items.values(),
-            *self.evaluation.values(),
-            self.samples,
-            self.overlaps,
-            self.comparison,
-        )
-        return tuple(dict.fromkeys(every))
+        stages: list[Stage[Any]] = [*self.pairs.values(), self.prompts, self.finetuned]
+        for seed in self.settings.seeds:
+            stages += self.rewards_of(seed)
+            stages += _by_algorithm(self.steering_of(seed))
+        stages += self.cross.values()
+        stages += self.items.values()
+        stages += self.evaluation.values()
+        stages += (self.samples, self.overlaps, self.comparison)
+        return tuple(dict.fromkeys(stages))
 
     def batches(self, stages: Sequence[Stage[Any]]) -> list[list[Stage[Any]]]:
         """Cut stages, in the order of the work, into those that run together."""

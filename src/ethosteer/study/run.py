@@ -95,20 +95,17 @@ class Study:
 
         store, plan = self.store, self.plan
         seconds = {stage: store.seconds(stage) for stage in plan.stages}
-        kinds = dict.fromkeys(stage.kind for stage in plan.stages)
+        by_kind: dict[str, float] = {}
+        for stage, spent in seconds.items():
+            by_kind[stage.kind] = by_kind.get(stage.kind, 0.0) + spent
         made_with = provenance.describe()
         results = replace(
             store.load(plan.comparison),
             provenance=made_with | {"study file": self.as_toml()},
-            times=tuple(
-                StageTime(kind, sum(spent for stage, spent in seconds.items() if stage.kind == kind))
-                for kind in kinds
-            ),
+            times=tuple(StageTime(kind, spent) for kind, spent in by_kind.items()),
             undeclared=changed_since(self.settings.compare, store.root),
         )
-        outcomes = [
-            outcome for stage in plan.evaluation.values() for outcome in store.load(stage)
-        ]
+        outcomes = [outcome for stage in plan.evaluation.values() for outcome in store.load(stage)]
         items = {name: store.load(stage) for name, stage in plan.items.items()}
         write_items(self.folder / ITEMS, items)
         write_outcomes(self.folder / OUTCOMES, outcomes)
