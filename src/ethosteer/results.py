@@ -35,8 +35,8 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
-    """What numbers of one benchmark rest on, as hashes: compared are only results with the same.
+class Comparability:
+    """What two results on one benchmark must have in common to be comparable, as hashes.
 
     items: of ids, labels and groups, in order; prompts: of every text that models read; template:
     how the study writes dialogues; tokenizer: of its whole definition; classifier: the one of
@@ -92,11 +92,11 @@ class CurvePoint:
     kl_k3: float
     kl_coefficient: float
     response_tokens: float
-    eos_share: float
+    eos_fraction: float
     entropy: float
     loss: float = 0.0
     value_loss: float = 0.0
-    clip_share: float = 0.0
+    clip_fraction: float = 0.0
     rewards: dict[str, float] = field(default_factory=dict)
     alarms: tuple[str, ...] = ()
 
@@ -143,15 +143,15 @@ class HeldOutPairs:
 
 @dataclass(frozen=True, slots=True)
 class CrossResult:
-    """One seed's scores, all normalised.
+    """Every model's answers and every dataset's pairs under every reward model, of one seed.
 
-    rewards: model -> reward model -> a score per held-out prompt, the same prompts for all. right:
-    reward model -> dataset -> whether it prefers the chosen side, per held-out pair; groups: each
-    dataset's pairs' scenarios.
+    rewards: model -> reward model -> normalised reward of its answer to each held-out prompt (the
+    same prompts for all). correct: reward model -> dataset -> whether it prefers the chosen
+    response, per held-out pair. groups: dataset -> scenario of each held-out pair.
     """
 
     rewards: dict[str, dict[str, list[float]]]
-    right: dict[str, dict[str, list[bool]]]
+    correct: dict[str, dict[str, list[bool]]]
     groups: dict[str, list[str]]
 
 
@@ -246,8 +246,8 @@ class BenchmarkResult:
 
     ``baselines`` maps an answer (such as "always No") to the primary metric it would get.
     ``better`` says which way the primary metric improves: "higher", "lower", or "half" where 50 %
-    is the aim. ``note`` says what classifier judged its texts, where one did. ``example`` is what
-    a model reads for the first item, word for word, choices after it.
+    is the aim. ``classifier`` describes the classifier of generated texts, "" where there is none.
+    ``example`` is what a model reads for the first item, word for word, choices after it.
     """
 
     name: str
@@ -255,14 +255,14 @@ class BenchmarkResult:
     primary: str
     better: Literal["higher", "lower", "half", "none"]
     items: int
-    cut: int
+    truncated: int
     source: str
     licence: str
     baselines: dict[str, float]
     cells: tuple[BenchmarkCell, ...]
     slices: tuple[SliceCell, ...] = ()
-    note: str = ""
-    basis: Basis | None = None
+    classifier: str = ""
+    comparability: Comparability | None = None
     example: str = ""
 
 
@@ -308,7 +308,7 @@ class StudyResults:
 
     ``margin`` is the equivalence margin that the study declared, ``effect`` the difference that
     matters to it, None where it declared none; ``alpha`` the level of its tests and ``correction``
-    of how many there are. ``undeclared`` says what of this was changed once outcomes were known.
+    of how many there are. ``deviations`` says what of this was changed once outcomes were known.
     ``reward_comparisons`` hold arms' mean rewards to the fine-tuned control's: their ``benchmark``
     names the reward model.
     """
@@ -333,7 +333,7 @@ class StudyResults:
     slopes: tuple[SlopeResult, ...] = ()
     effect: float | None = None
     correction: Literal["holm", "bh"] = "holm"
-    undeclared: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
     reward_comparisons: tuple[Comparison, ...] = ()
 
 

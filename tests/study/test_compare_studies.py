@@ -14,11 +14,11 @@ from ethosteer.evaluation.comparable import write_items
 from ethosteer.evaluation.comparison import Judge
 from ethosteer.evaluation.outcomes import write_outcomes
 from ethosteer.records import Item, Outcome
-from ethosteer.results import Basis, StudyResults, results_to_json
+from ethosteer.results import Comparability, StudyResults, results_to_json
 from ethosteer.settings import CompareSettings
 from ethosteer.study.compare_studies import Run, compare_runs, read_run, write_across
 
-BASIS = Basis("items", "prompts", "template", "tokenizer")
+BASIS = Comparability("items", "prompts", "template", "tokenizer")
 ITEMS = [
     Item(f"t{i}", (f"Is {i} hateful?",) * 2, (" No", " Yes"), i % 2, f"t{i}") for i in range(60)
 ]
@@ -42,7 +42,7 @@ def answers(study: str, right: dict[str, float], seeds: tuple[int, ...] = (0,)) 
 def a_run(
     name: str,
     right: dict[str, float],
-    basis: Basis | None = BASIS,
+    comparability: Comparability | None = BASIS,
     seeds: tuple[int, ...] = (0,),
     margin: float | None = None,
 ) -> Run:
@@ -53,7 +53,7 @@ def a_run(
     summary = Judge(CompareSettings()).summary(catalog.benchmark("toxigen"), 60, by_model)
     results = StudyResults(
         study=name, question=f"Of {name}?", control="fine-tuned", seeds=seeds, models=tuple(right),
-        cards=(), overlaps=(), arms=(), benchmarks=(replace(summary, basis=basis),),
+        cards=(), overlaps=(), arms=(), benchmarks=(replace(summary, comparability=comparability),),
         comparisons=(), samples=(), margin=margin,
     )  # fmt: skip
     return Run(results, outcomes, {"toxigen": ITEMS})

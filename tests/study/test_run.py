@@ -128,7 +128,7 @@ def test_what_is_declared_once_outcomes_are_known_is_told(
     finished: Study, tiny_base: Path, tmp_path: Path
 ) -> None:
     results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
-    assert results.undeclared == ()
+    assert results.deviations == ()
     shutil.copytree(finished.folder, tmp_path / "demo")
     late = open_study(tiny_base, tmp_path, "compare.margin=0.25", "compare.resamples=300")
     assert {step.stage for step in late.workspace.missing(late.workspace.plan.steps())} == {
@@ -136,7 +136,7 @@ def test_what_is_declared_once_outcomes_are_known_is_told(
     }
     assert late.run()
     results = results_from_json((late.folder / "results.json").read_text("utf-8"))
-    assert results.undeclared == ("compare.margin (declared none, now 0.25)",)
+    assert results.deviations == ("compare.margin (declared none, now 0.25)",)
     assert "Changed after outcomes were known" in (late.folder / "report.md").read_text("utf-8")
     assert late.config.compare.margin == 0.25
     first = open_study(tiny_base, tmp_path)
@@ -155,7 +155,7 @@ def test_items_stand_beside_the_outcomes_with_what_results_rest_on(finished: Stu
             outcomes[(outcomes.benchmark == name) & (outcomes.model == "base")].item
         )
     results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
-    bases = {each.name: each.basis for each in results.benchmarks}
+    bases = {each.name: each.comparability for each in results.benchmarks}
     assert all(bases.values())
     assert len({own.tokenizer for own in bases.values() if own}) == 1
     assert len({own.prompts for own in bases.values() if own}) == 3
@@ -424,7 +424,7 @@ def test_every_model_is_judged_by_every_reward_model(algorithms: Study) -> None:
         pairs = stored_set(algorithms.workspace, judge).test
         by_hash = sorted(range(len(pairs)), key=lambda i: (unit_hash(pairs[i].group), pairs[i].id))
         right = [right[place] for place in by_hash[:8]]
-        assert crossed.right[judge][judge] == right
+        assert crossed.correct[judge][judge] == right
         assert accuracies[judge, judge] == pytest.approx(sum(right) / 8)
 
 

@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
         ("log_likelihoods", pa.list_(pa.float64())),
         ("lengths", pa.list_(pa.int64())),
         ("text", pa.string()),
-        ("cut", pa.bool_()),
+        ("truncated", pa.bool_()),
     ]
 )
 assert SCHEMA.names == [field.name for field in fields(Outcome)]

@@ -25,7 +25,7 @@ from ethosteer.stages.cross import read_cross
 from ethosteer.stages.curate import stored_set
 from ethosteer.stages.evaluate import (
     judge_note,
-    stored_basis,
+    stored_comparability,
     stored_items,
     stored_outcomes,
     stored_samples,
@@ -108,7 +108,11 @@ def _benchmarks(work: Workspace, judge: Judge) -> tuple[list[BenchmarkResult], l
         benchmark = catalog.benchmark(name)
         summary = judge.summary(benchmark, len(items), outcomes, judge_note(work, name))
         benchmarks.append(
-            replace(summary, basis=stored_basis(work, name), example=example_of(items[0]))
+            replace(
+                summary,
+                comparability=stored_comparability(work, name),
+                example=example_of(items[0]),
+            )
         )
         comparisons += judge.comparisons(benchmark, outcomes)
     return benchmarks, comparisons

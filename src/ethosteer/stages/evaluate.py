@@ -19,10 +19,10 @@ from ethosteer.evaluation.answering import (
 )
 from ethosteer.evaluation.comparable import (
     ITEMS,
-    basis_of,
-    read_basis,
+    comparability_of,
+    read_comparability,
     read_items,
-    write_basis,
+    write_comparability,
     write_items,
 )
 from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
@@ -34,7 +34,7 @@ from ethosteer.models.optimiser import generator
 from ethosteer.models.reward_models import RewardModels, load_rewards
 from ethosteer.models.text import decode, tokenizer_fingerprint
 from ethosteer.records import BASE, FINETUNED, Item, Model, Outcome
-from ethosteer.results import Basis, Sample, SampleAnswer
+from ethosteer.results import Comparability, Sample, SampleAnswer
 from ethosteer.stages.workspace import Workspace
 
 OUTCOMES = "outcomes.parquet"
@@ -70,10 +70,12 @@ def _keep_items(
     if work.is_done(work.plan.items[name]):
         return
     template, tokenizer = work.template.fingerprint(), work.template.tokenizer
-    basis = basis_of(items, template, tokenizer_fingerprint(tokenizer), judge.note if judge else "")
+    comparability = comparability_of(
+        items, template, tokenizer_fingerprint(tokenizer), judge.note if judge else ""
+    )
     with work.writing(work.plan.items[name]) as folder:
         write_items(folder / ITEMS, {name: items})
-        write_basis(folder, basis)
+        write_comparability(folder, comparability)
 
 
 def _evaluate_on(
@@ -147,9 +149,9 @@ def stored_items(work: Workspace) -> dict[str, list[Item]]:
     }
 
 
-def stored_basis(work: Workspace, name: str) -> Basis:
+def stored_comparability(work: Workspace, name: str) -> Comparability:
     """Return what one benchmark's results rest on."""
-    return read_basis(work.path(work.plan.items[name]))
+    return read_comparability(work.path(work.plan.items[name]))
 
 
 def judge_note(work: Workspace, name: str) -> str:

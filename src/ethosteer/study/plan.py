@@ -21,7 +21,7 @@ from ethosteer.models.base import model_fingerprint
 from ethosteer.records import BASE, CONTROLS, FINETUNED, Arm, Model
 from ethosteer.settings import StudySettings
 
-VERSIONS = {"curate": 1, "finetune": 1, "reward": 2, "steer": 3, "evaluate": 2, "compare": 5}
+VERSIONS = {"curate": 1, "finetune": 1, "reward": 2, "steer": 4, "evaluate": 3, "compare": 6}
 """Of each stage's code: raised when a change to it makes stored artifacts stale."""
 
 

@@ -94,7 +94,7 @@ class Study:
             results_from_json(stored),
             provenance=provenance.describe() | {"study file": self.as_toml()},
             times=compare.stage_times(seconds),
-            undeclared=declaration.undeclared(work),
+            deviations=declaration.undeclared(work),
         )
         outcomes, items = evaluate.all_outcomes(work), evaluate.stored_items(work)
         write_items(self.folder / ITEMS, items)
