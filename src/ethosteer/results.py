@@ -1,24 +1,19 @@
-"""The results of a study: everything that its report shows, as frozen records and as JSON.
-
-``results.json`` is strict JSON. It has no nan and no infinity, so these are written as the words
-"NaN", "Infinity" and "-Infinity", which come back as the floats that they were.
-"""
+"""The results of a study: all that its report shows, as frozen records for ``results.json``."""
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
-from ethosteer.errors import InputError
 from ethosteer.records import DatasetCard
 
 Select = Literal["step", "kl"]
 """Which checkpoint a study evaluates: the last step, or the last within its KL target."""
+
+Better = Literal["higher", "lower", "half", "none"]
+"""Which way a metric improves; "half" where 50 % is the aim, "none" where no side is good."""
 
 Verdict = Literal["better", "worse", "different", "equivalent", "undecided"]
 """What a comparison shows; "different" where neither side of a difference is the good one."""
@@ -253,7 +248,7 @@ class BenchmarkResult:
     name: str
     title: str
     primary: str
-    better: Literal["higher", "lower", "half", "none"]
+    better: Better
     items: int
     truncated: int
     source: str
@@ -335,40 +330,3 @@ class StudyResults:
     correction: Literal["holm", "bh"] = "holm"
     deviations: tuple[str, ...] = ()
     reward_comparisons: tuple[Comparison, ...] = ()
-
-
-_ADAPTER = TypeAdapter(StudyResults)
-
-
-def results_to_json(results: StudyResults) -> str:
-    """Return the results as JSON text, the same text for the same results."""
-    return strict_json(_ADAPTER.dump_python(results))
-
-
-def strict_json(value: object) -> str:
-    """Return plain dictionaries, lists and values as JSON text of the same form."""
-    plain = _words_for_non_finite(value)
-    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def results_from_json(text: str) -> StudyResults:
-    """Read what ``results_to_json`` wrote.
-
-    Raises InputError that names the first key which is missing or wrong.
-    """
-    try:
-        return _ADAPTER.validate_json(text)
-    except ValidationError as fault:
-        error = fault.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in error["loc"])
-        raise InputError(f"results.json: {key + ': ' if key else ''}{error['msg']}") from fault
-
-
-def _words_for_non_finite(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, dict):
-        return {key: _words_for_non_finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_words_for_non_finite(part) for part in value]
-    return value

@@ -13,8 +13,9 @@ from ethosteer.errors import InputError
 from ethosteer.evaluation.comparable import write_items
 from ethosteer.evaluation.comparison import Judge
 from ethosteer.evaluation.outcomes import write_outcomes
+from ethosteer.files import to_json
 from ethosteer.records import Item, Outcome
-from ethosteer.results import Comparability, StudyResults, results_to_json
+from ethosteer.results import Comparability, StudyResults
 from ethosteer.settings import CompareSettings
 from ethosteer.study.compare_studies import Run, compare_runs, read_run, write_across
 
@@ -149,7 +150,7 @@ def test_two_studies_of_one_name_are_an_error() -> None:
 
 def keep(run: Run, folder: Path) -> Path:
     folder.mkdir()
-    (folder / "results.json").write_text(results_to_json(run.results), "utf-8")
+    (folder / "results.json").write_text(to_json(run.results), "utf-8")
     write_outcomes(folder / "outcomes.parquet", run.outcomes)
     write_items(folder / "items.parquet", run.items)
     return folder

@@ -6,15 +6,14 @@ the same; otherwise the gate says what differs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ethosteer.files import fingerprint, write_json
+from ethosteer.files import fingerprint, read_json, temporary_name, write_json
 from ethosteer.records import Item
 from ethosteer.results import BenchmarkResult, Comparability
 
@@ -56,12 +55,12 @@ def comparability_of(
 
 def write_comparability(folder: Path, comparability: Comparability) -> None:
     """Keep a benchmark's comparability beside its items."""
-    write_json(folder / COMPARABILITY, asdict(comparability))
+    write_json(folder / COMPARABILITY, comparability)
 
 
 def read_comparability(folder: Path) -> Comparability:
     """Read it back."""
-    return Comparability(**json.loads((folder / COMPARABILITY).read_text("utf-8")))
+    return read_json(folder / COMPARABILITY, Comparability)
 
 
 def write_items(path: Path, items: Mapping[str, Sequence[Item]]) -> None:
@@ -79,9 +78,9 @@ def write_items(path: Path, items: Mapping[str, Sequence[Item]]) -> None:
         for name, own in items.items()
         for item in own
     ]
-    part = path.with_name(f".{path.name}.part")
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), part, compression="zstd")
-    part.replace(path)
+    temporary = temporary_name(path)
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
+    temporary.replace(path)
 
 
 def read_items(path: Path) -> dict[str, list[Item]]:

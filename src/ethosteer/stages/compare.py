@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from ethosteer import catalog
 from ethosteer.data.overlap import overlap
 from ethosteer.evaluation import reward_results as judge_rewards
 from ethosteer.evaluation.comparable import example_of
 from ethosteer.evaluation.comparison import Judge
-from ethosteer.files import write_atomic, write_json
+from ethosteer.files import read_json, to_json, write_atomic, write_json
 from ethosteer.models.reward_models import read_scale
 from ethosteer.records import CONTROLS, Outcome
 from ethosteer.results import (
@@ -19,7 +19,6 @@ from ethosteer.results import (
     Overlap,
     StageTime,
     StudyResults,
-    results_to_json,
 )
 from ethosteer.stages.cross import read_cross
 from ethosteer.stages.curate import stored_set
@@ -42,10 +41,10 @@ def run(work: Workspace) -> None:
     """Measure overlap and compare all models, where that is not done."""
     if not work.is_done(work.plan.overlap):
         with work.terminal.stage("compare overlap"), work.writing(work.plan.overlap) as folder:
-            write_json(folder / OVERLAPS, [asdict(found) for found in _overlaps(work)])
+            write_json(folder / OVERLAPS, list(_overlaps(work)))
     if not work.is_done(work.plan.comparison):
         with work.terminal.stage("compare"), work.writing(work.plan.comparison) as folder:
-            write_atomic(folder / RESULTS, results_to_json(_results(work)))
+            write_atomic(folder / RESULTS, to_json(_results(work)))
 
 
 def _overlaps(work: Workspace) -> Iterator[Overlap]:
@@ -70,7 +69,7 @@ def _results(work: Workspace) -> StudyResults:
         seeds=config.seeds,
         models=(*CONTROLS, *config.arms),
         cards=tuple(stored_set(work, name).card for name in config.data_arms()),
-        overlaps=tuple(Overlap(**found) for found in work.read_json(plan.overlap, OVERLAPS)),
+        overlaps=read_json(work.path(plan.overlap) / OVERLAPS, tuple[Overlap, ...]),
         arms=tuple(
             judge_rewards.arm_result(
                 arm,

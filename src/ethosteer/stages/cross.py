@@ -6,16 +6,14 @@ or the reward is hacked; where a reward model orders another's pairs, the values
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from ethosteer.data.splits import unit_hash
-from ethosteer.files import write_json
+from ethosteer.files import read_json, write_json
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import generate
 from ethosteer.models.optimiser import generator
@@ -38,7 +36,7 @@ def run(work: Workspace, seed: int) -> None:
     with work.terminal.stage(f"evaluate cross-rewards, seed {seed}"):
         found = _judge(work, seed)
     with work.writing(step, seconds=time.monotonic() - started) as folder:
-        write_json(folder / RESULT, asdict(found))
+        write_json(folder / RESULT, found)
 
 
 def _judge(work: Workspace, seed: int) -> CrossResult:
@@ -93,4 +91,4 @@ def _answers(
 
 def read_cross(folder: Path) -> CrossResult:
     """Read one seed's scores."""
-    return CrossResult(**json.loads((folder / RESULT).read_text("utf-8")))
+    return read_json(folder / RESULT, CrossResult)

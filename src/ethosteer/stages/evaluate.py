@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Literal
 
 import torch
@@ -26,7 +25,7 @@ from ethosteer.evaluation.comparable import (
     write_items,
 )
 from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
-from ethosteer.files import write_json
+from ethosteer.files import read_json, write_json
 from ethosteer.models.base import SharedBase
 from ethosteer.models.classifiers import Classifier
 from ethosteer.models.generation import Sampling, generate
@@ -60,7 +59,7 @@ def run(work: Workspace) -> None:
                 _evaluate_on(work, "shared", shared, name, items, judge, progress)
     if not work.is_done(work.plan.samples):
         with work.terminal.stage("evaluate samples"), work.writing(work.plan.samples) as folder:
-            write_json(folder / SAMPLES, [asdict(sample) for sample in _samples(work)])
+            write_json(folder / SAMPLES, _samples(work))
 
 
 def _keep_items(
@@ -173,10 +172,7 @@ def all_outcomes(work: Workspace) -> list[Outcome]:
 
 def stored_samples(work: Workspace) -> tuple[Sample, ...]:
     """Return the side-by-side answers."""
-    return tuple(
-        Sample(sample["prompt"], tuple(SampleAnswer(**answer) for answer in sample["answers"]))
-        for sample in work.read_json(work.plan.samples, SAMPLES)
-    )
+    return read_json(work.path(work.plan.samples) / SAMPLES, tuple[Sample, ...])
 
 
 def judge_samples(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 
-from ethosteer.files import write_json
+from ethosteer.files import read_json, write_json
 from ethosteer.models.generation import generate
 from ethosteer.models.optimiser import (
     generator,
@@ -46,7 +44,7 @@ def run(work: Workspace, seed: int) -> None:
             scale = training.normalisation(place, samples)
             with work.writing(work.plan.rewards[arm], seconds=share) as folder:
                 save_reward(folder, work.base, training.bank, training.heads, place, scale)
-                write_json(folder / HELD_OUT, asdict(held_out))
+                write_json(folder / HELD_OUT, held_out)
 
 
 def base_samples(work: Workspace, seed: int) -> list[list[int]]:
@@ -63,4 +61,4 @@ def base_samples(work: Workspace, seed: int) -> list[list[int]]:
 
 def read_held_out(folder: Path) -> HeldOutPairs:
     """Read how a stored reward model did on held-out pairs."""
-    return HeldOutPairs(**json.loads((folder / HELD_OUT).read_text("utf-8")))
+    return read_json(folder / HELD_OUT, HeldOutPairs)

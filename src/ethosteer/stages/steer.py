@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ethosteer.algorithms.best_of_n import BestOfN
 from ethosteer.algorithms.dpo import DPO
-from ethosteer.algorithms.loop import Steering, Task, point_from
+from ethosteer.algorithms.loop import Steering, Task
 from ethosteer.algorithms.ppo import PPO
 from ethosteer.algorithms.rloo import RLOO
 from ethosteer.algorithms.rollouts import HeldOut
 from ethosteer.algorithms.tracking import Tracking
-from ethosteer.files import write_json
+from ethosteer.files import read_json, write_json
 from ethosteer.models.adapters import save_adapter
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.optimiser import derived_seed
@@ -133,7 +131,7 @@ class Steered:
         """Write one arm's result and both its checkpoints as PEFT adapters."""
         steering = self.steering
         save_adapter(folder, steering.base, steering.task.policies, arm)
-        write_json(folder / RESULT, asdict(self.result(arm)))
+        write_json(folder / RESULT, self.result(arm))
         if self.within is not None:
             last = steering.snapshot(arm)
             steering.restore(arm, steering.within_kl[arm])
@@ -178,10 +176,4 @@ def _checkpoint(found: HeldOut, arm: int, step: int) -> Checkpoint:
 
 def read_steered(folder: Path) -> SteeringResult:
     """Read one arm's result."""
-    fields: dict[str, Any] = json.loads((folder / RESULT).read_text("utf-8"))
-    checkpoints = fields.pop("checkpoints")
-    return SteeringResult(
-        curve=[point_from(point) for point in fields.pop("curve")],
-        checkpoints={rule: Checkpoint(**own) for rule, own in checkpoints.items()},
-        **fields,
-    )
+    return read_json(folder / RESULT, SteeringResult)

@@ -9,11 +9,11 @@ from pathlib import Path
 from jinja2 import Environment
 
 from ethosteer.errors import InputError
-from ethosteer.files import write_atomic, write_json
+from ethosteer.files import read_json, write_atomic, write_json
 from ethosteer.models.adapters import CONFIG, WEIGHTS
 from ethosteer.models.reward_models import NORMALISATION, read_scale
 from ethosteer.records import Arm
-from ethosteer.results import ArmResult, StudyResults, results_from_json
+from ethosteer.results import ArmResult, StudyResults
 from ethosteer.stages.compare import RESULTS
 from ethosteer.stages.curate import stored_set
 from ethosteer.stages.workspace import MERGED, Workspace
@@ -95,7 +95,7 @@ def _find_arm(work: Workspace, name: str, seed: int | None) -> Arm:
 
 def _card(work: Workspace, arm: Arm, *, reward: bool) -> str:
     template = Environment(autoescape=False, keep_trailing_newline=True).from_string(CARD)
-    results = results_from_json((work.path(work.plan.comparison) / RESULTS).read_text("utf-8"))
+    results = read_json(work.path(work.plan.comparison) / RESULTS, StudyResults)
     return template.render(
         arm=arm,
         reward=reward,

@@ -13,11 +13,11 @@ from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.comparable import ITEMS, write_items
 from ethosteer.evaluation.outcomes import write_outcomes
-from ethosteer.files import write_atomic, write_json
+from ethosteer.files import read_json, to_json, write_atomic, write_json
 from ethosteer.models.base import quiet_libraries
 from ethosteer.progress import Terminal
 from ethosteer.report import write_report
-from ethosteer.results import results_from_json, results_to_json
+from ethosteer.results import StudyResults
 from ethosteer.settings import StudySettings
 from ethosteer.stages import compare, cross, curate, evaluate, finetune, reward, steer
 from ethosteer.stages.store import MANIFEST
@@ -88,10 +88,9 @@ class Study:
     def write_files(self) -> None:
         """Write the run's files anew from what is stored; InputError if the study is not done."""
         work = self.workspace
-        stored = (work.path(work.plan.comparison) / compare.RESULTS).read_text("utf-8")
         seconds = {f"{step.stage}/{step.name}": work.seconds(step) for step in work.plan.steps()}
         results = replace(
-            results_from_json(stored),
+            read_json(work.path(work.plan.comparison) / compare.RESULTS, StudyResults),
             provenance=provenance.describe() | {"study file": self.as_toml()},
             times=compare.stage_times(seconds),
             deviations=declaration.undeclared(work),
@@ -99,7 +98,7 @@ class Study:
         outcomes, items = evaluate.all_outcomes(work), evaluate.stored_items(work)
         write_items(self.folder / ITEMS, items)
         write_outcomes(self.folder / "outcomes.parquet", outcomes)
-        write_atomic(self.folder / "results.json", results_to_json(results))
+        write_atomic(self.folder / "results.json", to_json(results))
         write_report(results, outcomes, items, self.folder)
         write_json(
             self.folder / MANIFEST,
