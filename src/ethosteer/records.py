@@ -219,7 +219,7 @@ class Outcome:
     the index of the chosen continuation, None for no answer; ``correct`` is None where an item has
     no label. ``log_likelihoods`` are the continuations', or a classifier's log-probabilities of a
     text it judged; ``lengths`` the continuations' characters without the leading space, for
-    acc_norm. ``cut`` says that the item was too long for the model and lost text.
+    acc_norm. ``truncated`` says that the item was too long for the model and lost text.
     """
 
     model: str
@@ -234,4 +234,4 @@ class Outcome:
     log_likelihoods: tuple[float, ...] = ()
     lengths: tuple[int, ...] = ()
     text: str | None = None
-    cut: bool = False
+    truncated: bool = False

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ethosteer.errors import InputError
-from ethosteer.files import fingerprint, write_atomic, write_json
+from ethosteer.files import fingerprint
 from ethosteer.models import identity as identity_module
 from ethosteer.models.identity import folder_fingerprint
 from ethosteer.stages.stage import Stage
@@ -182,26 +182,6 @@ def test_of_a_large_file_the_size_and_both_edges_count(
     weights.write_bytes(bytes(range(200))[:100] + b"?" + bytes(range(200))[100:])
     seen.add(folder_fingerprint(model))
     assert len(seen) == 4
-
-
-# --- text and JSON files
-
-
-def test_a_text_file_is_replaced_as_a_whole(tmp_path: Path):
-    path = tmp_path / "results.txt"
-    write_atomic(path, "before ünd 道徳")
-    assert path.read_text("utf-8") == "before ünd 道徳"
-    with pytest.raises(UnicodeEncodeError):
-        write_atomic(path, "half" * 10_000 + "\ud800")  # fails while it is being written
-    assert path.read_text("utf-8") == "before ünd 道徳"
-    write_atomic(path, "after")
-    assert path.read_text("utf-8") == "after"
-    assert everything_in(tmp_path) == ["results.txt"]
-
-
-def test_json_is_sorted_readable_and_ends_with_a_newline(tmp_path: Path):
-    write_json(tmp_path / "a.json", {"b": "é", "a": [1]})
-    assert (tmp_path / "a.json").read_text("utf-8") == '{\n  "a": [\n    1\n  ],\n  "b": "é"\n}\n'
 
 
 # --- artifacts

@@ -19,13 +19,14 @@ from ethosteer.data.sources import Origin
 from ethosteer.data.splits import unit_hash
 from ethosteer.errors import InputError
 from ethosteer.evaluation.comparable import read_items
+from ethosteer.files import read_json
 from ethosteer.models.adapters import load_bank
 from ethosteer.models.generation import generate
 from ethosteer.models.optimiser import generator
 from ethosteer.models.reward_models import load_rewards
 from ethosteer.progress import Terminal
 from ethosteer.records import CONTROLS, Arm
-from ethosteer.results import SteeringResult, StudyResults, results_from_json
+from ethosteer.results import SteeringResult, StudyResults
 from ethosteer.settings import StudySettings
 from ethosteer.stages.steer import AT_KL
 from ethosteer.statistics.slopes import slope
@@ -49,7 +50,7 @@ def finished(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Study
 
 def test_a_finished_run_leaves_its_files(finished: Study) -> None:
     assert all((finished.folder / name).stat().st_size > 0 for name in FILES)
-    results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
+    results = read_json(finished.folder / "results.json", StudyResults)
     assert results.models == ("base", "fine-tuned", "deontology", "virtue")
     assert [(arm.arm, arm.seed) for arm in results.arms] == [
         ("deontology", 0), ("virtue", 0), ("deontology", 1), ("virtue", 1),
@@ -72,7 +73,7 @@ def test_every_model_answers_every_item(finished: Study) -> None:
 
 def test_accuracy_in_the_results_is_that_of_the_outcomes(finished: Study) -> None:
     table = pq.read_table(finished.folder / "outcomes.parquet").to_pandas()
-    results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
+    results = read_json(finished.folder / "results.json", StudyResults)
     toxigen = next(b for b in results.benchmarks if b.name == "toxigen")
     for cell in toxigen.cells:
         if cell.metric == "acc":
@@ -116,7 +117,7 @@ def test_a_changed_benchmark_setting_redoes_only_what_rests_on_it(
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "demo").rglob("*.safetensors")}
     assert changed.run()
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "demo").rglob("*.safetensors")} == kept
-    results = results_from_json((changed.folder / "results.json").read_text("utf-8"))
+    results = read_json(changed.folder / "results.json", StudyResults)
     toxigen = next(b for b in results.benchmarks if b.name == "toxigen")
     assert toxigen.items == 10
 
@@ -124,14 +125,14 @@ def test_a_changed_benchmark_setting_redoes_only_what_rests_on_it(
 def test_what_is_declared_once_outcomes_are_known_is_told(
     finished: Study, tiny_base: Path, tmp_path: Path
 ) -> None:
-    results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
-    assert results.undeclared == ()
+    results = read_json(finished.folder / "results.json", StudyResults)
+    assert results.deviations == ()
     shutil.copytree(finished.folder, tmp_path / "demo")
     late = open_study(tiny_base, tmp_path, "compare.margin=0.25", "compare.resamples=300")
     assert {stage.kind for stage in late.store.missing(late.plan.stages)} == {"compare"}
     assert late.run()
-    results = results_from_json((late.folder / "results.json").read_text("utf-8"))
-    assert results.undeclared == ("compare.margin (preregistered none, now 0.25)",)
+    results = read_json(late.folder / "results.json", StudyResults)
+    assert results.deviations == ("compare.margin (preregistered none, now 0.25)",)
     assert "Changed after outcomes were known" in (late.folder / "report.md").read_text("utf-8")
     assert late.settings.compare.margin == 0.25
     first = open_study(tiny_base, tmp_path)
@@ -149,8 +150,8 @@ def test_items_stand_beside_the_outcomes_with_what_results_rest_on(finished: Stu
         assert [item.id for item in own] == list(
             outcomes[(outcomes.benchmark == name) & (outcomes.model == "base")].item
         )
-    results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
-    bases = {each.name: each.basis for each in results.benchmarks}
+    results = read_json(finished.folder / "results.json", StudyResults)
+    bases = {each.name: each.comparability for each in results.benchmarks}
     assert all(bases.values())
     assert len({own.tokenizer for own in bases.values() if own}) == 1
     assert len({own.prompts for own in bases.values() if own}) == 3
@@ -338,7 +339,7 @@ def algorithms(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Stu
 
 
 def results_of(study: Study) -> StudyResults:
-    return results_from_json((study.folder / "results.json").read_text("utf-8"))
+    return read_json(study.folder / "results.json", StudyResults)
 
 
 def steered_by(study: Study, name: str) -> SteeringResult:
@@ -422,7 +423,7 @@ def test_every_model_is_judged_by_every_reward_model(algorithms: Study) -> None:
         pairs = algorithms.store.load(algorithms.plan.pairs[judge]).test
         by_hash = sorted(range(len(pairs)), key=lambda i: (unit_hash(pairs[i].group), pairs[i].id))
         right = [right[place] for place in by_hash[:8]]
-        assert crossed.right[judge][judge] == right
+        assert crossed.correct[judge][judge] == right
         assert accuracies[judge, judge] == pytest.approx(sum(right) / 8)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ethosteer.algorithms.loop import Steering
 from ethosteer.algorithms.rollouts import HeldOut
-from ethosteer.files import write_record
+from ethosteer.files import write_json
 from ethosteer.models.adapters import save_adapter
 from ethosteer.results import Checkpoint, CurvePoint, Select, SteeringResult
 
@@ -42,7 +42,7 @@ class Steered:
         """Write one arm's adapter and ``result`` file, and the other adapter below ``at_kl``."""
         steering = self.steering
         save_adapter(folder, steering.base, steering.task.policies, arm)
-        write_record(folder / result, self.result(arm))
+        write_json(folder / result, self.result(arm))
         if self.within is not None:
             last = steering.snapshot(arm)
             steering.restore(arm, steering.within_kl[arm])

@@ -18,7 +18,7 @@ from ethosteer.data.readers import Row
 from ethosteer.data.sources import Origin, Source
 from ethosteer.data.splits import split_of, unit_hash
 from ethosteer.errors import InputError
-from ethosteer.files import write_atomic, write_json
+from ethosteer.files import read_json, write_atomic, write_json
 from ethosteer.records import SPLITS, DatasetCard, PreferencePair, PreferenceSet, Split
 from ethosteer.settings import ArmSettings, DataSettings
 
@@ -145,7 +145,7 @@ def write_set(curated: PreferenceSet, folder: Path) -> None:
         for pair in curated.split(split)
     ]
     write_atomic(folder / PAIRS, "\n".join(lines) + "\n")
-    write_json(folder / CARD, asdict(curated.card))
+    write_json(folder / CARD, curated.card)
 
 
 def read_set(folder: Path) -> PreferenceSet:
@@ -154,6 +154,6 @@ def read_set(folder: Path) -> PreferenceSet:
     for line in (folder / PAIRS).read_text("utf-8").splitlines():
         fields = json.loads(line)
         splits[fields.pop("split")].append(PreferencePair(**fields))
-    card = DatasetCard(**json.loads((folder / CARD).read_text("utf-8")))
+    card = read_json(folder / CARD, DatasetCard)
     train, validation, test = (tuple(splits[split]) for split in SPLITS)
     return PreferenceSet(card.name, train, validation, test, card)

@@ -12,7 +12,7 @@ from ethosteer.data.overlap import overlap
 from ethosteer.evaluation import reward_results
 from ethosteer.evaluation.comparable import example_of
 from ethosteer.evaluation.comparison import Judge
-from ethosteer.files import read_record, write_atomic, write_record
+from ethosteer.files import read_json, to_json, write_atomic, write_json
 from ethosteer.records import CONTROLS, Outcome
 from ethosteer.results import (
     BenchmarkResult,
@@ -20,8 +20,6 @@ from ethosteer.results import (
     Overlap,
     Select,
     StudyResults,
-    results_from_json,
-    results_to_json,
 )
 from ethosteer.settings import CompareSettings
 from ethosteer.stages.cross import Cross
@@ -69,11 +67,11 @@ class Overlaps(Stage[tuple[Overlap, ...]]):
                         overlap(pairs, items.benchmark, texts, stage.overlap_ngram)
                         for pairs in sets
                     ]
-                write_record(folder / OVERLAPS, overlaps)
+                write_json(folder / OVERLAPS, overlaps)
 
     def load(self, folder: Path) -> tuple[Overlap, ...]:
         """Read the overlaps."""
-        return read_record(folder / OVERLAPS, tuple[Overlap, ...])
+        return read_json(folder / OVERLAPS, tuple[Overlap, ...])
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,11 +106,11 @@ class Compare(Stage[StudyResults]):
                 workspace.store.write(stage) as folder,
             ):
                 results = stage._results(workspace.store)
-                write_atomic(folder / RESULTS, results_to_json(results))
+                write_atomic(folder / RESULTS, to_json(results))
 
     def load(self, folder: Path) -> StudyResults:
         """Read the results."""
-        return results_from_json((folder / RESULTS).read_text("utf-8"))
+        return read_json(folder / RESULTS, StudyResults)
 
     def _results(self, store: Store) -> StudyResults:
         from ethosteer.models.reward_models import read_scale
@@ -169,7 +167,9 @@ class Compare(Stage[StudyResults]):
             benchmark, stored = catalog.benchmark(items.benchmark), store.load(items)
             note = evaluated[0].classifier_note(store.path(evaluated[0]))
             summary = comparer.summary(benchmark, len(stored), outcomes, note)
-            basis = items.basis(store.path(items))
-            benchmarks.append(replace(summary, basis=basis, example=example_of(stored[0])))
+            comparability = items.comparability(store.path(items))
+            benchmarks.append(
+                replace(summary, comparability=comparability, example=example_of(stored[0]))
+            )
             comparisons += comparer.comparisons(benchmark, outcomes)
         return benchmarks, comparisons

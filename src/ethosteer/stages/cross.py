@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from ethosteer.data.splits import unit_hash
-from ethosteer.files import read_record, write_record
+from ethosteer.files import read_json, write_json
 from ethosteer.records import BASE, FINETUNED, PreferencePair
 from ethosteer.results import CrossResult, Select
 from ethosteer.settings import EvaluateSettings
@@ -57,7 +57,7 @@ class Cross(Stage[CrossResult]):
                 workspace.terminal.stage(f"evaluate cross-rewards, seed {stage.seed}"),
                 workspace.store.write(stage) as folder,
             ):
-                write_record(folder / RESULT, stage._scores(workspace))
+                write_json(folder / RESULT, stage._scores(workspace))
 
     def _scores(self, workspace: Workspace) -> CrossResult:
         import torch
@@ -83,7 +83,7 @@ class Cross(Stage[CrossResult]):
             for reward in first.rewards
         }
         scores: dict[str, dict[str, list[float]]] = {model: {} for model in answers}
-        right: dict[str, dict[str, list[bool]]] = {name: {} for name in names}
+        correct: dict[str, dict[str, list[bool]]] = {name: {} for name in names}
         for index, name in enumerate(names):
             by_model = rewards.score(base, index, rows).view(len(answers), -1)
             for model, model_scores in zip(answers, by_model.tolist(), strict=True):
@@ -91,9 +91,9 @@ class Cross(Stage[CrossResult]):
             for dataset, held_out in pairs.items():
                 sides = [row for pair in held_out for row in (pair.chosen, pair.rejected)]
                 chosen, rejected = rewards.score(base, index, sides).view(-1, 2).unbind(dim=1)
-                right[name][dataset] = torch.gt(chosen, rejected).tolist()
+                correct[name][dataset] = torch.gt(chosen, rejected).tolist()
         groups = {name: [pair.group for pair in held_out] for name, held_out in pairs.items()}
-        return CrossResult(scores, right, groups)
+        return CrossResult(scores, correct, groups)
 
     def _held_out(self, pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
         """Choose at most ``cross_pairs`` pairs by hash; pairs of one scenario stay together."""
@@ -102,7 +102,7 @@ class Cross(Stage[CrossResult]):
 
     def load(self, folder: Path) -> CrossResult:
         """Read the scores."""
-        return read_record(folder / RESULT, CrossResult)
+        return read_json(folder / RESULT, CrossResult)
 
 
 def answers_of_all(

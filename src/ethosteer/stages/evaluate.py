@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from ethosteer import catalog
 from ethosteer.evaluation.comparable import (
     ITEMS,
-    basis_of,
-    read_basis,
+    comparability_of,
+    read_comparability,
     read_items,
-    write_basis,
+    write_comparability,
     write_items,
 )
 from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
 from ethosteer.files import write_json
 from ethosteer.records import Item, Model, Outcome
-from ethosteer.results import Basis, Select
+from ethosteer.results import Comparability, Select
 from ethosteer.settings import BenchmarkSettings
 from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.stage import PublishedFiles, RawBase, Stage
@@ -61,7 +61,7 @@ class Items(Stage[list[Item]]):
         for stage in stages:
             template = workspace.template(stage.base, stage.template)
             items, classifier = stage.read(), stage.classifier()
-            basis = basis_of(
+            comparability = comparability_of(
                 items,
                 template.fingerprint(),
                 tokenizer_fingerprint(template.tokenizer),
@@ -69,7 +69,7 @@ class Items(Stage[list[Item]]):
             )
             with workspace.store.write(stage) as folder:
                 write_items(folder / ITEMS, {stage.benchmark: items})
-                write_basis(folder, basis)
+                write_comparability(folder, comparability)
 
     def read(self) -> list[Item]:
         """Read the items from the published files, with what may be shortened of them."""
@@ -87,9 +87,9 @@ class Items(Stage[list[Item]]):
         """Read the items."""
         return read_items(folder / ITEMS)[self.benchmark]
 
-    def basis(self, folder: Path) -> Basis:
+    def comparability(self, folder: Path) -> Comparability:
         """Read what results on these items rest on."""
-        return read_basis(folder)
+        return read_comparability(folder)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from ethosteer.data.conversations import read_conversations
 from ethosteer.data.prompts import first_turns, steering_prompts
-from ethosteer.files import read_record, write_record
+from ethosteer.files import read_json, write_json
 from ethosteer.records import Split, Turn
 from ethosteer.settings import DataSettings
 from ethosteer.stages.curate import BY_EDITION, READ_ELSEWHERE, Curate
@@ -65,7 +65,7 @@ class Prompts(Stage[PromptSet]):
                     tuple(map(tuple, stage._split(split, template, workspace)))
                     for split in ("train", "test")
                 )
-                write_record(folder / PROMPTS, PromptSet(train, test))
+                write_json(folder / PROMPTS, PromptSet(train, test))
 
     def _split(
         self, split: Split, template: Template, workspace: Workspace
@@ -79,7 +79,7 @@ class Prompts(Stage[PromptSet]):
 
     def load(self, folder: Path) -> PromptSet:
         """Read the prompts."""
-        return read_record(folder / PROMPTS, PromptSet)
+        return read_json(folder / PROMPTS, PromptSet)
 
     def ids(self, split: Split, workspace: Workspace) -> list[list[int]]:
         """Return the prompts of a split as token ids."""

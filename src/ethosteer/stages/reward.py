@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from ethosteer.files import read_record, write_record
+from ethosteer.files import read_json, write_json
 from ethosteer.records import Arm
 from ethosteer.results import HeldOutPairs
 from ethosteer.settings import RewardSettings
@@ -76,7 +76,7 @@ class Reward(Stage[HeldOutPairs]):
                 scale = training.normalisation(index, samples)
                 with workspace.store.write(stage, seconds) as folder:
                     save_reward(folder, base, training.bank, training.heads, index, scale)
-                    write_record(folder / HELD_OUT, held_out)
+                    write_json(folder / HELD_OUT, held_out)
 
     def base_samples(self, workspace: Workspace) -> list[list[int]]:
         """Return prompts with the fine-tuned base's answers, as rewards see them.
@@ -99,4 +99,4 @@ class Reward(Stage[HeldOutPairs]):
 
     def load(self, folder: Path) -> HeldOutPairs:
         """Read how the reward model did on held-out pairs."""
-        return read_record(folder / HELD_OUT, HeldOutPairs)
+        return read_json(folder / HELD_OUT, HeldOutPairs)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from ethosteer.files import read_record, write_record
+from ethosteer.files import read_json, write_json
 from ethosteer.results import Sample, SampleAnswer, Select
 from ethosteer.settings import EvaluateSettings
 from ethosteer.stages.cross import answers_of_all
@@ -49,7 +49,7 @@ class Samples(Stage[tuple[Sample, ...]]):
                 workspace.terminal.stage("evaluate samples"),
                 workspace.store.write(stage) as folder,
             ):
-                write_record(folder / SAMPLES, stage._samples(workspace))
+                write_json(folder / SAMPLES, stage._samples(workspace))
 
     def _samples(self, workspace: Workspace) -> tuple[Sample, ...]:
         from ethosteer.models.reward_models import load_rewards
@@ -94,4 +94,4 @@ class Samples(Stage[tuple[Sample, ...]]):
 
     def load(self, folder: Path) -> tuple[Sample, ...]:
         """Read the samples."""
-        return read_record(folder / SAMPLES, tuple[Sample, ...])
+        return read_json(folder / SAMPLES, tuple[Sample, ...])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from ethosteer.files import read_record
+from ethosteer.files import read_json
 from ethosteer.records import Arm
 from ethosteer.results import CurvePoint, Select, SteeringResult
 from ethosteer.settings import Algorithm, SteerSettings
@@ -95,7 +95,7 @@ class Steer(Stage[SteeringResult]):
 
     def load(self, folder: Path) -> SteeringResult:
         """Read the arm's result."""
-        return read_record(folder / RESULT, SteeringResult)
+        return read_json(folder / RESULT, SteeringResult)
 
     def checkpoint(self, folder: Path, select: Select) -> Path:
         """Return the folder of the adapter that a study with ``select`` evaluates."""

@@ -13,9 +13,9 @@ from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.comparable import ITEMS, write_items
 from ethosteer.evaluation.outcomes import write_outcomes
-from ethosteer.files import write_atomic, write_json
+from ethosteer.files import to_json, write_atomic, write_json
 from ethosteer.progress import Terminal
-from ethosteer.results import StageTime, results_to_json
+from ethosteer.results import StageTime
 from ethosteer.settings import StudySettings
 from ethosteer.stages.store import MANIFEST, Store
 from ethosteer.stages.workspace import Workspace
@@ -103,13 +103,13 @@ class Study:
             store.load(plan.comparison),
             provenance=made_with | {"study file": self.as_toml()},
             times=tuple(StageTime(kind, spent) for kind, spent in by_kind.items()),
-            undeclared=changed_since(self.settings.compare, store.root),
+            deviations=changed_since(self.settings.compare, store.root),
         )
         outcomes = [outcome for stage in plan.evaluation.values() for outcome in store.load(stage)]
         items = {name: store.load(stage) for name, stage in plan.items.items()}
         write_items(self.folder / ITEMS, items)
         write_outcomes(self.folder / OUTCOMES, outcomes)
-        write_atomic(self.folder / RESULTS, results_to_json(results))
+        write_atomic(self.folder / RESULTS, to_json(results))
         write_report(results, outcomes, items, self.folder)
         write_json(
             self.folder / MANIFEST,
