@@ -158,8 +158,7 @@ def model_fingerprint(settings: BaseSettings) -> str:
     name = resolve_model(settings.model)
     is_folder = Path(name).is_dir()
     content = folder_fingerprint(Path(name)) if is_folder else f"{name}@{settings.revision}"
-    ways = [name for name in ("autocast", "compile") if getattr(settings, name)]
-    return ":".join([content, settings.dtype, *ways])
+    return ":".join([content, settings.dtype, *(["autocast"] if settings.autocast else [])])
 
 
 def choose_device(device: str) -> torch.device:
@@ -203,12 +202,7 @@ def load_base(settings: BaseSettings) -> SharedBase:
         raise InputError(f"model {settings.model}: cannot be loaded: {fault}") from fault
     keep_freed_memory()
     model.to(choose_device(settings.device))  # type: ignore[arg-type]  # misread by the stubs
-    base = replace(share(model, tokenizer), autocast=settings.autocast)
-    if settings.compile:
-        from ethosteer.models.fast.compiled import compile_elementwise  # which knows a base
-
-        compile_elementwise(base)
-    return base
+    return replace(share(model, tokenizer), autocast=settings.autocast)
 
 
 def read_shape(settings: BaseSettings) -> ModelShape:
