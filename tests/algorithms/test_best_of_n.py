@@ -110,4 +110,4 @@ def test_each_arms_own_reward_rises(llama, tmp_path, monkeypatch):
     for curve in run.curves:
         assert curve[-1].reward > curve[0].reward + 0.4
         assert 0.05 < curve[-1].kl < 10
-    assert shorter[-1].eos_share > shorter[0].eos_share > longer[-1].eos_share
+    assert shorter[-1].eos_fraction > shorter[0].eos_fraction > longer[-1].eos_fraction

@@ -54,7 +54,7 @@ class _Tally:
         return Learned(
             loss=self.loss / count,
             value_loss=self.value_loss / count,
-            clip_share=self.clipped / count,
+            clip_fraction=self.clipped / count,
             drift=self.drift,
             finite=self.finite,
         )

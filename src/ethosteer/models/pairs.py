@@ -13,6 +13,8 @@ from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import passes
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, places, stack
+from ethosteer.models.text import Template
+from ethosteer.records import PreferencePair
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,19 @@ class EncodedPair:
     def tokens(self) -> int:
         """The tokens to run: the prompt once, and both responses."""
         return len(self.chosen) + len(self.rejected) - self.prompt_tokens
+
+
+def encode(pairs: Sequence[PreferencePair], template: Template) -> list[EncodedPair]:
+    """Encode preference pairs as token rows."""
+    encoded = []
+    for pair in pairs:
+        prompt = template.prompt_ids(pair.turns)
+        chosen, rejected = (
+            [*prompt, *template.response_ids(pair.turns, response)]
+            for response in (pair.chosen, pair.rejected)
+        )
+        encoded.append(EncodedPair(chosen, rejected, len(prompt), pair.group))
+    return encoded
 
 
 def batches(count: int, size: int, noise: torch.Generator) -> list[list[int]]:
