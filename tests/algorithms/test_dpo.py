@@ -107,9 +107,9 @@ def test_every_pair_is_read_once_before_any_comes_again(llama, monkeypatch):
     assert groups[:3] != groups[3:6], "another order in another epoch"
     read: list[list[str]] = []
 
-    def watched(base: SharedBase, own: list[EncodedPair]) -> Tensor:
+    def watched(base: SharedBase, own: list[EncodedPair], *rest: int) -> Tensor:
         read.append([pair.group for pair in own])
-        return response_log_likelihoods(base, own)
+        return response_log_likelihoods(base, own, *rest)
 
     monkeypatch.setattr("ethosteer.algorithms.dpo.response_log_likelihoods", watched)
     for step in range(6):

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 
 from ethosteer.algorithms.loop import Learned, Steering, Task
 from ethosteer.algorithms.rollouts import draw_prompts
-from ethosteer.models.fast.budget import passes
 from ethosteer.models.generation import generate
-from ethosteer.models.pairs import mean_negative_log_likelihood
+from ethosteer.models.pairs import accumulate_nll
 from ethosteer.records import Rollout
 
 Answered = tuple[list[int], list[int]]
@@ -78,14 +77,6 @@ class BestOfN(Steering):
         self, arm: int, chosen: Sequence[Answered], place: tuple[int, int]
     ) -> tuple[float, bool]:
         """Take one optimiser step on chosen answers; return the loss and whether it was finite."""
-        tokens = sum(len(answer) for _, answer in chosen)
-        total = 0.0
-        cut = passes(chosen, lambda own: len(own[0]) + len(own[1]), self.collector.room)
-        for number, pairs in enumerate(cut):
-            dropout = self.generator("dropout", *place, number, device=self.base.device)
-            with self.task.policies.applied([arm], dropout):
-                mean = mean_negative_log_likelihood(self.base, pairs)
-            loss = mean * sum(len(answer) for _, answer in pairs) / tokens
-            loss.backward()
-            total += float(loss.detach())
-        return total, self.optimisers[arm].step()
+        with self.task.policies.applied([arm]):
+            loss = accumulate_nll(self.base, chosen, self.collector.room, self.dropout_seed(*place))
+        return loss, self.optimisers[arm].step()

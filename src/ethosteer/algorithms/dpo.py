@@ -43,12 +43,12 @@ class DPO(Steering):
     def _learn(self, step: int, arm: int) -> Learned:
         batch = [self.task.pairs[arm][i] for i in self.plans[arm][step]]
         total = 0.0
-        for number, pairs in enumerate(pair_passes(batch, self.collector.room)):
-            dropout = self.generator("dropout", step, number, device=self.base.device)
+        dropout = self.dropout_seed(step)
+        for pairs in pair_passes(batch, self.collector.room):
             with torch.no_grad():
                 reference = response_log_likelihoods(self.base, pairs)
-            with self.task.policies.applied([arm], dropout):
-                policy = response_log_likelihoods(self.base, pairs)
+            with self.task.policies.applied([arm]):
+                policy = response_log_likelihoods(self.base, pairs, dropout)
             loss = dpo_loss(policy, reference, self.settings.dpo.beta).sum() / len(batch)
             loss.backward()
             total += float(loss.detach())

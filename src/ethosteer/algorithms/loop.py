@@ -25,7 +25,13 @@ from ethosteer.models.fast.budget import training_tokens
 from ethosteer.models.generation import Sampling
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.optimiser import ArmOptimiser, generator, load_checkpoint, save_checkpoint
+from ethosteer.models.optimiser import (
+    ArmOptimiser,
+    derived_seed,
+    generator,
+    load_checkpoint,
+    save_checkpoint,
+)
 from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_models import RewardModels
 from ethosteer.models.timing import Stopwatch
@@ -129,9 +135,13 @@ class Steering(ABC):
         critic = self.values.arm_parameters(arm) if self.values is not None else []
         return [*self.task.policies.arm_parameters(arm), *critic]
 
-    def generator(self, *parts: object, device: torch.device | str = "cpu") -> torch.Generator:
+    def generator(self, *purpose: object) -> torch.Generator:
         """Return a generator that all arms of the seed share."""
-        return generator(self.task.seed, *parts, device=device)
+        return generator(self.task.seed, *purpose)
+
+    def dropout_seed(self, *update: int) -> int:
+        """Return the seed of an update's dropout masks, which all arms of the seed share."""
+        return derived_seed(self.task.seed, "dropout", *update)
 
     def train(
         self, checkpoints: Path, report: Callable[[int, Mapping[int, CurvePoint]], None]

@@ -104,11 +104,13 @@ class OnPolicy(Steering):
             noise = self.generator("order", step, epoch)
             count = len(self.collector.block(rollout, place))
             order = None if epoch == 0 else torch.randperm(count, generator=noise)
-            for number, rows in enumerate(self.collector.minibatches(rollout, place, order)):
+            for rows in self.collector.minibatches(rollout, place, order):
                 batch = _Minibatch(rollout, targets, arm, int(rollout.response_mask[rows].sum()))
-                for piece, part in enumerate(self.collector.parts(rollout, rows)):
-                    loss, found = self._loss(batch, part, (step, epoch, number, piece))
+                for part in self.collector.parts(rollout, rows):
+                    loss, found = self._loss(batch, part, self.dropout_seed(step, epoch))
                     loss.backward()
+                    if tally.updates:
+                        found.drift = 0.0  # only before the first update should the ratio be 1
                     tally.add(found)
                 if tally.updates == 0:
                     assert step or tally.drift == 0.0, (
@@ -118,22 +120,18 @@ class OnPolicy(Steering):
                 tally.finite &= self.optimisers[arm].step()
         return tally.learned()
 
-    def _loss(
-        self, batch: _Minibatch, part: Tensor, place: tuple[int, ...]
-    ) -> tuple[Tensor, _Tally]:
+    def _loss(self, batch: _Minibatch, part: Tensor, dropout: int) -> tuple[Tensor, _Tally]:
         """Return the part that some rows have in their minibatch's loss, and what they showed.
 
-        Means are over all the minibatch's tokens. ``place`` is (step, epoch, minibatch, part).
+        Means are over all the minibatch's tokens. ``dropout`` seeds the masks.
         """
         rollout, targets, arm, total = batch.rollout, batch.targets, batch.arm, batch.tokens
-        dropout = self.generator("dropout", *place, device=self.base.device)
         found = _Tally()
         mask = rollout.response_mask[part]
         states = self.collector.states(rollout, arm, part, dropout)
         log_p = self.collector.log_p(rollout, part, self.base.logits(states))
         old = rollout.log_probabilities[part][mask]
-        if place[1:3] == (0, 0):
-            found.drift = float(((log_p.detach() - old).exp() - 1).abs().max())
+        found.drift = float(((log_p.detach() - old).exp() - 1).abs().max())
         losses, clipped = policy_losses(log_p, old, targets.advantages[part][mask], self.clip)
         loss = losses.sum() / total
         found.loss = float(loss.detach())

@@ -188,19 +188,20 @@ class Collector:
         rollout: Rollout,
         arm: int | None,
         rows: Tensor,
-        dropout: torch.Generator | None = None,
+        dropout: int | None = None,
     ) -> Tensor:
         """Hidden states that predict the response tokens of ``rows``, row after row: ``[., H]``.
 
-        In the order of ``rollout.response_mask[rows]``'s entries. ``arm`` None is the reference.
+        In the order of ``rollout.response_mask[rows]``'s entries. ``arm`` None is the reference,
+        ``dropout`` the seed of dropout masks.
         """
         lengths = rollout.read_lengths[rows]
         tokens = rollout.tokens[rows, : int(lengths.max())]
-        packed, places = pack_rows(tokens, lengths)
+        packed, places = pack_rows(tokens, lengths, dropout=dropout)
         at = torch.arange(tokens.shape[1], device=tokens.device)
         real = at < lengths.unsqueeze(1)
         predicts = at >= rollout.prompt_lengths[rows].unsqueeze(1) - 1
-        with self.policies.applied([arm], dropout) if arm is not None else nullcontext():
+        with self.policies.applied([arm]) if arm is not None else nullcontext():
             return self.base.hidden_packed(packed, places[predicts[real]])[0]
 
     def log_p(self, rollout: Rollout, rows: Tensor, logits: Tensor) -> Tensor:
