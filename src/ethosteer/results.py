@@ -117,6 +117,15 @@ class SteeringResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ValidationPoint:
+    """A reward model on its validation pairs after ``step`` steps: mean loss, and accuracy."""
+
+    step: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
 class HeldOutPairs:
     """How a reward model does on pairs it never saw: one entry per pair (rewards are raw)."""
 
@@ -125,6 +134,7 @@ class HeldOutPairs:
     groups: list[str]
     response_tokens: list[tuple[int, int]]
     losses: list[float]
+    validation: list[ValidationPoint] = field(default_factory=list)
 
     @property
     def length_correlation(self) -> float:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ethosteer.settings import BestOfNSettings, DPOSettings
-from ethosteer.stages.steer import ALGORITHMS
 from tests import tiny
+from tests.algorithms.test_loop import ALGORITHMS
 
 
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))

@@ -190,7 +190,7 @@ def test_a_setting_that_is_left_out_changes_nothing(
         assert same(*results)
 
 
-def test_every_setting_of_a_study_is_in_some_identity() -> None:
+def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
     """Change every setting, one at a time: a stage is identified anew, or it is known why not."""
     study = load_study(
         "demo",
@@ -204,8 +204,10 @@ def test_every_setting_of_a_study_is_in_some_identity() -> None:
     )
 
     def fingerprints(settings: StudySettings) -> set[str]:
-        return {stage.fingerprint for stage in Plan(settings, Origin("sample")).stages}
+        return {stage.fingerprint for stage in Plan(settings, Origin("folder", tmp_path)).stages}
 
+    shutil.copytree(SAMPLE_DIR, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "crows_pairs" / "test_EN.jsonl").write_text("another edition")
     known = fingerprints(study)
     unseen = set()
     for path, value in leaves(study.model_dump()):

@@ -137,6 +137,11 @@ def _first_by_hash(
     return tuple(pair for pair in pairs if pair.id in kept)
 
 
+def ranked_by_hash(pairs: Sequence[PreferencePair], limit: int) -> list[PreferencePair]:
+    """Choose at most ``limit`` pairs by the hash of their group; a scenario stays together."""
+    return sorted(pairs, key=lambda pair: (unit_hash(pair.group), pair.id))[:limit]
+
+
 def write_set(curated: PreferenceSet, folder: Path) -> None:
     """Write the pairs as JSON lines, with their split, and the card."""
     lines = [
