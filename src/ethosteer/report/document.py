@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ethosteer.report.answer import answer
 from ethosteer.report.blocks import Block, Code, Document, Figures, Section, Text
 from ethosteer.report.cross import cross_blocks
@@ -21,7 +23,6 @@ from ethosteer.report.data import (
 from ethosteer.report.differences import difference_figure
 from ethosteer.report.flips import flip_table, flip_view
 from ethosteer.report.numbers import plural
-from ethosteer.report.published import NOT_LIKE_FOR_LIKE, published_tables
 from ethosteer.report.steering import alarm_table, rate_tables, steering_table
 from ethosteer.report.tables import (
     answers_table,
@@ -55,8 +56,8 @@ ALONE = (
 )
 
 
-def document(view: View) -> Document:
-    """Lay out the whole report; sections without content are left out."""
+def document(view: View, added: Sequence[Section] = ()) -> Document:
+    """Lay out the whole report, ``added`` before the last section; empty sections are left out."""
     results = view.results
     sections = (
         Section("answer", "The answer", _answer(view)),
@@ -67,7 +68,7 @@ def document(view: View) -> Document:
         Section("samples", "Sample answers", _samples(view)),
         Section("flips", "Item by item", _flips(view)),
         Section("data", "The data", _data(view)),
-        Section("published", "The study of 2024", _published(view)),
+        *added,
         Section("run", "What was run, and how to repeat it", _run(view)),
     )
     facts = (
@@ -171,10 +172,6 @@ def _data(view: View) -> tuple[Block, ...]:
         return ()
     overlap = (overlap_table(view),) if view.results.overlaps else ()
     return (card_table(view), count_table(view), drop_table(view), *overlap)
-
-
-def _published(view: View) -> tuple[Block, ...]:
-    return (Text(NOT_LIKE_FOR_LIKE), *published_tables(view))
 
 
 def _run(view: View) -> tuple[Block, ...]:

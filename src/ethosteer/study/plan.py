@@ -259,7 +259,7 @@ class Plan:
             "results",
             self.config.name,
             self.config.question,
-            self.config.compare.model_dump(),
+            self.config.compare.model_dump(exclude={"published"}),  # shown in the report only
             [*self.steering.values(), *self.items.values(), *self.evaluation.values()],
             [*self.cross.values(), self.samples, self.overlap],
         )

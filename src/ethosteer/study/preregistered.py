@@ -11,7 +11,7 @@ from ethosteer.files import write_json
 from ethosteer.stages.workspace import Workspace
 
 DECLARED = "declared.json"
-OPEN_TO_CHANGE = ("resamples", "overlap_ngram")
+OPEN_TO_CHANGE = ("resamples", "overlap_ngram", "published")
 """Settings of [compare] that no verdict hangs on."""
 
 

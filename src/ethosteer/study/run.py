@@ -16,6 +16,7 @@ from ethosteer.evaluation.outcomes import write_outcomes
 from ethosteer.files import write_atomic, write_json
 from ethosteer.models.base import quiet_libraries
 from ethosteer.progress import Terminal
+from ethosteer.published.comparison import comparison_sections
 from ethosteer.report import write_report
 from ethosteer.results import results_from_json, results_to_json
 from ethosteer.settings import StudySettings
@@ -100,7 +101,8 @@ class Study:
         write_items(self.folder / ITEMS, items)
         write_outcomes(self.folder / "outcomes.parquet", outcomes)
         write_atomic(self.folder / "results.json", results_to_json(results))
-        write_report(results, outcomes, items, self.folder)
+        published = comparison_sections(self.config.compare.published, results, outcomes)
+        write_report(results, outcomes, items, self.folder, published)
         write_json(
             self.folder / MANIFEST,
             {
