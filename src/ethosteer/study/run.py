@@ -48,6 +48,9 @@ class Study:
             return False
         if not all((self.folder / name).is_file() for name in FILES):
             return False
+        # some settings redo no step but are in the report, such as compare.published
+        if (self.folder / "study.toml").read_text("utf-8") != self.as_toml():
+            return False
         manifest = json.loads((self.folder / MANIFEST).read_text("utf-8"))
         return bool(manifest["fingerprint"] == self.workspace.plan.comparison.fingerprint)
 
