@@ -211,7 +211,7 @@ def test_both_files_hold_the_same_content(pages: tuple[str, str]) -> None:
     rendered = Page(MarkdownIt("commonmark").enable("table").render(markdown)).text
     for said in (
         "Which of four value datasets steers the pocket model best",
-        "virtue is better (+0.068 [0.061, 0.075]",
+        "virtue was better than the control (+0.068, 95 % CI [0.061, 0.075]",
         "[0.690, 0.714]",
         "one answer on 99 % of items",
         "always No 0.568",

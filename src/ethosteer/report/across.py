@@ -57,9 +57,7 @@ def across_document(studies: Across) -> Document:
     )
     facts = (
         plural(len(studies.studies), "study", "studies"),
-        plural(
-            len(benchmarks), "benchmark that may be compared", "benchmarks that may be compared"
-        ),
+        plural(len(benchmarks), "comparable benchmark"),
     )
     return Document(
         title=f"{studies.results.study}: arms across studies",
@@ -78,10 +76,16 @@ def _answer(view: View, refusals: Sequence[Refusal]) -> tuple[Block, ...]:
         for each in comparisons
         if each.verdict in SHOWN and view.sound(benchmarks[each.benchmark], each.a, each.b)
     ]
+    findings = paragraphs(
+        "across_findings",
+        comparisons=shown,
+        titles={name: benchmark.title for name, benchmark in benchmarks.items()},
+        correction=view.results.correction,
+    )
     lists = (
-        Bullets("Where arms differ", paragraphs("across_findings", comparisons=shown)),
+        Bullets("Where arms differ", findings),
         Bullets(
-            "What is not compared, and what differs",
+            "What is not compared, and why",
             paragraphs("across_refusals", refusals=refusals),
         ),
     )

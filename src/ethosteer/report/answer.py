@@ -30,6 +30,7 @@ class OnBenchmark:
 
     title: str
     metric: str
+    correction: str
     decided: list[Finding]
     different: list[str]
     equivalent: list[str]
@@ -63,10 +64,10 @@ def answer(view: View) -> tuple[Block, ...]:
     benchmarks = tuple(on_benchmark(view, benchmark) for benchmark in view.results.benchmarks)
     prices = tuple(price(view, arm) for arm in view.arms if view.arm_results(arm))
     lists = (
-        Bullets("On each benchmark", benchmarks),
-        Bullets("How far each arm went, and what it costs", prices),
-        Bullets("How sure this is", certainty(view)),
-        Bullets("What this study cannot say", limits(view)),
+        Bullets("Results by benchmark", benchmarks),
+        Bullets("Reward, KL and cost of each arm", prices),
+        Bullets("Statistical inference", certainty(view)),
+        Bullets("Limitations", limits(view)),
     )
     return (Text(headline(view), lead=True), *(bullets for bullets in lists if bullets.items))
 
@@ -80,6 +81,7 @@ def on_benchmark(view: View, benchmark: BenchmarkResult) -> str:
     facts = OnBenchmark(
         title=benchmark.title,
         metric=view.judged(benchmark),
+        correction=view.results.correction,
         decided=[finding(view, benchmark, arm) for arm in decided],
         different=view.arms_that_are("different", benchmark),
         equivalent=view.arms_that_are("equivalent", benchmark),

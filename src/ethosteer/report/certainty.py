@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import isfinite, isinf
 
 from ethosteer.report.prose import paragraphs
-from ethosteer.report.tables import CORRECTIONS
 from ethosteer.report.view import View
 
 FEW_SEEDS = 5
@@ -21,7 +20,6 @@ class Certainty:
     comparisons had the items to detect it, and with ``unreachable`` no number of items would.
     """
 
-    correction: str
     few_seeds: bool
     comparisons: int
     undecided: int
@@ -36,7 +34,6 @@ def certainty(view: View) -> tuple[str, ...]:
     undecided = [each for each in comparisons if each.verdict == "undecided"]
     needed = [each.items_needed / each.items for each in comparisons if each.items]
     facts = Certainty(
-        correction=CORRECTIONS[view.results.correction],
         few_seeds=len(view.results.seeds) < FEW_SEEDS,
         comparisons=len(comparisons),
         undecided=len(undecided),

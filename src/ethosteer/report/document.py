@@ -53,7 +53,7 @@ def document(view: View) -> Document:
                                                   flip_table(view), items)),
         Section("data", "The data", _data(view)),
         Section("published", "The study of 2024", _published(view)),
-        Section("run", "What was run, and how to repeat it", _run(view)),
+        Section("run", "Provenance and reproduction", _run(view)),
     )  # fmt: skip
     facts = (
         f"study {results.study}",

@@ -34,11 +34,12 @@ class ArmFindings:
 
 @dataclass(frozen=True, slots=True)
 class Contamination:
-    """A gain on a benchmark that shares text with this share of the arm's training pairs."""
+    """A gain on a benchmark with which a ``share`` of the arm's pairs has ``words`` in common."""
 
     arm: str
     title: str
     share: float
+    words: int
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Headline:
     """
 
     control: str
+    correction: str
     benchmarks: int
     seeds: int
     changed: list[ArmFindings]
@@ -85,6 +87,7 @@ def headline(view: View) -> str:
     sizes = [comparison.minimum_detectable for comparison in compared if comparison]
     facts = Headline(
         control=view.control,
+        correction=view.results.correction,
         benchmarks=len(benchmarks),
         seeds=len(view.results.seeds),
         changed=[arm for arm in arms if arm.better or arm.worse],
@@ -105,16 +108,15 @@ def finding(view: View, benchmark: BenchmarkResult, arm: str) -> Finding:
 
 
 def _contaminated(view: View) -> list[Contamination]:
-    """Return the gains on benchmarks that share much text with the arm's training pairs."""
-    shares = {
-        (overlap.dataset, overlap.benchmark): overlap.overlapping / overlap.pairs
-        for overlap in view.results.overlaps
-        if overlap.pairs
-    }
-    return [
-        Contamination(arm, benchmark.title, share)
+    """Return the gains on benchmarks that share much text with the arm's preference pairs."""
+    overlaps = {(each.dataset, each.benchmark): each for each in view.results.overlaps}
+    gains = [
+        (arm, benchmark, overlaps.get((view.own_judge(arm) or arm, benchmark.name)))
         for arm in view.arms
         for benchmark in view.benchmarks_where(arm, "better")
-        if (share := shares.get((view.own_judge(arm) or arm, benchmark.name), 0.0))
-        >= OVERLAP_OF_CONCERN
+    ]
+    return [
+        Contamination(arm, benchmark.title, overlap.overlapping / overlap.pairs, overlap.n)
+        for arm, benchmark, overlap in gains
+        if overlap and overlap.pairs and overlap.overlapping / overlap.pairs >= OVERLAP_OF_CONCERN
     ]

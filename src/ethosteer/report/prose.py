@@ -74,7 +74,6 @@ _ENVIRONMENT.filters.update(
     listing=_listing,
     number=number,
     p=_p,
-    p_value=p_value,
     percent=percent,
     plural=plural,
     signed=signed,
