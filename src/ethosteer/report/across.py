@@ -1,4 +1,4 @@
-"""The report on several studies: whose arms differ on what, and what may not be compared."""
+"""The report on several studies: which arms differ on what, and what is not comparable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answer in plain sentences, none of which claims more than the comparisons hold."""
+"""The answer in sentences, none of which claims more than the comparisons show."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class OnBenchmark:
 
 
 @dataclass(frozen=True)
-class Price:
-    """The facts of ``text/price.j2``: how far an arm's reward rose, and what became worse.
+class OnArm:
+    """The facts of ``text/arm.j2``: how far an arm's reward rose, and what became worse.
 
     ``falling`` are the other reward models under which its answers fell below the fine-tuned
     model's.
@@ -60,12 +60,12 @@ class Price:
 
 
 def answer(view: View) -> tuple[Block, ...]:
-    """Return the answer: in short, by benchmark, the price, how sure, and what it leaves open."""
+    """Return the answer in short, by benchmark and by arm, its certainty and its limitations."""
     benchmarks = tuple(on_benchmark(view, benchmark) for benchmark in view.results.benchmarks)
-    prices = tuple(price(view, arm) for arm in view.arms if view.arm_results(arm))
+    arms = tuple(on_arm(view, arm) for arm in view.arms if view.arm_results(arm))
     lists = (
         Bullets("Results by benchmark", benchmarks),
-        Bullets("Reward, KL and cost of each arm", prices),
+        Bullets("Reward, KL and cost of each arm", arms),
         Bullets("Statistical inference", certainty(view)),
         Bullets("Limitations", limits(view)),
     )
@@ -73,7 +73,7 @@ def answer(view: View) -> tuple[Block, ...]:
 
 
 def on_benchmark(view: View, benchmark: BenchmarkResult) -> str:
-    """Say what the primary metric of one benchmark shows for every arm."""
+    """Return what the primary metric of one benchmark shows for every arm."""
     better = view.arms_that_are("better", benchmark)
     decided = better + view.arms_that_are("worse", benchmark)
     compared = [view.comparison(benchmark, a, b) for a, b in combinations(better, 2)]
@@ -95,12 +95,12 @@ def on_benchmark(view: View, benchmark: BenchmarkResult) -> str:
     return paragraph("benchmark", **vars(facts))
 
 
-def price(view: View, arm: str) -> str:
-    """Say how far one arm's own reward rose, at what KL, and what became worse."""
+def on_arm(view: View, arm: str) -> str:
+    """Return how one arm's own reward changed, at what KL, and what became worse."""
     results = view.arm_results(arm)
     rose = all(result.gain.low > 0 for result in results)
     fell = all(result.gain.high < 0 for result in results)
-    facts = Price(
+    facts = OnArm(
         arm=arm,
         finetuned=FINETUNED,
         results=results,
@@ -109,4 +109,4 @@ def price(view: View, arm: str) -> str:
         falling=[cell.reward_model for cell in falling(view, arm)],
         alarms=alarms_said(results),
     )
-    return paragraph("price", **vars(facts))
+    return paragraph("arm", **vars(facts))

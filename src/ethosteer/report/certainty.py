@@ -1,4 +1,4 @@
-"""How sure a study's findings are, and what it cannot say."""
+"""How certain a study's findings are, and its limitations."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ FEW_SEEDS = 5
 class Certainty:
     """The facts of ``text/certainty.j2`` that the results do not hold as such.
 
-    ``comparisons`` counts those of what is judged, ``undecided`` the undecided ones of them, whose
-    minimum detectable differences are ``detectable``. Of the declared effect: ``enough``
+    ``comparisons`` counts those on primary metrics, ``undecided`` the undecided ones of them, whose
+    minimum detectable differences are ``detectable``. Of the preregistered effect: ``enough``
     comparisons had the items to detect it, and with ``unreachable`` no number of items would.
     """
 
@@ -29,7 +29,7 @@ class Certainty:
 
 
 def certainty(view: View) -> tuple[str, ...]:
-    """Say how sure findings are: what intervals and tests reckon with, what was declared."""
+    """Return what intervals and tests account for, and what was preregistered."""
     comparisons = view.judged_comparisons()
     undecided = [each for each in comparisons if each.verdict == "undecided"]
     needed = [each.items_needed / each.items for each in comparisons if each.items]
@@ -47,7 +47,7 @@ def certainty(view: View) -> tuple[str, ...]:
 
 
 def limits(view: View) -> tuple[str, ...]:
-    """Say what the study leaves open."""
+    """Return the study's limitations."""
     benchmarks = view.results.benchmarks
     return paragraphs(
         "limits",

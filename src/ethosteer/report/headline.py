@@ -1,4 +1,4 @@
-"""The answer in one paragraph: which dataset, how sure, at what cost, and what would be missed."""
+"""The answer in one paragraph: which dataset, how certain, at what cost, and what was detectable."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Headline:
 
 
 def headline(view: View) -> str:
-    """Say in one to three sentences which dataset steers best on what."""
+    """Return in a few sentences which dataset steers best on what."""
     benchmarks = view.results.benchmarks
 
     def findings(arm: str, verdict: Verdict) -> list[Finding]:
