@@ -72,9 +72,9 @@ def _answer(view: View, refusals: Sequence[Refusal]) -> tuple[Block, ...]:
     comparisons = view.judged_comparisons()
     benchmarks = {benchmark.name: benchmark for benchmark in view.results.benchmarks}
     shown = [
-        each
-        for each in comparisons
-        if each.verdict in SHOWN and view.sound(benchmarks[each.benchmark], each.a, each.b)
+        pair
+        for pair in comparisons
+        if pair.verdict in SHOWN and view.sound(benchmarks[pair.benchmark], pair.a, pair.b)
     ]
     findings = paragraphs(
         "across_findings",

@@ -88,7 +88,7 @@ def on_benchmark(view: View, benchmark: BenchmarkResult) -> str:
         undecided=view.arms_that_are("undecided", benchmark),
         better=better,
         best=view.best(benchmark) if len(better) > 1 else None,
-        between=[each for each in compared if each and each.verdict in ("better", "worse")],
+        between=[pair for pair in compared if pair and pair.verdict in ("better", "worse")],
         flagged=flagged,
         all_flagged=len(flagged) == len(view.models),
     )

@@ -31,14 +31,18 @@ class Certainty:
 def certainty(view: View) -> tuple[str, ...]:
     """Return what intervals and tests account for, and what was preregistered."""
     comparisons = view.judged_comparisons()
-    undecided = [each for each in comparisons if each.verdict == "undecided"]
-    needed = [each.items_needed / each.items for each in comparisons if each.items]
+    undecided = [comparison for comparison in comparisons if comparison.verdict == "undecided"]
+    needed = [
+        comparison.items_needed / comparison.items for comparison in comparisons if comparison.items
+    ]
     facts = Certainty(
         few_seeds=len(view.results.seeds) < FEW_SEEDS,
         comparisons=len(comparisons),
         undecided=len(undecided),
         detectable=[
-            each.minimum_detectable for each in undecided if isfinite(each.minimum_detectable)
+            comparison.minimum_detectable
+            for comparison in undecided
+            if isfinite(comparison.minimum_detectable)
         ],
         enough=sum(share <= 1 for share in needed),
         unreachable=sum(map(isinf, needed)),
@@ -54,6 +58,8 @@ def limits(view: View) -> tuple[str, ...]:
         results=view.results,
         titles={benchmark.name: benchmark.title for benchmark in benchmarks},
         flagged=[benchmark.title for benchmark in benchmarks if view.flagged(benchmark)],
-        overlaps=[each for each in view.results.overlaps if each.pairs and each.overlapping],
+        overlaps=[
+            overlap for overlap in view.results.overlaps if overlap.pairs and overlap.overlapping
+        ],
         cut=[benchmark for benchmark in benchmarks if benchmark.cut],
     )

@@ -101,12 +101,14 @@ def _benchmarks(view: View) -> tuple[Block, ...]:
 
 def _differences(view: View) -> tuple[Block, ...]:
     benchmarks = view.results.benchmarks
-    figures = [figure for each in benchmarks if (figure := difference_figure(view, each))]
-    tables = [table for each in benchmarks if (table := comparison_table(view, each)).rows]
-    if not tables:
+    figures = [difference_figure(view, benchmark) for benchmark in benchmarks]
+    drawn = tuple(figure for figure in figures if figure)
+    tables = [comparison_table(view, benchmark) for benchmark in benchmarks]
+    compared = [table for table in tables if table.rows]
+    if not compared:
         return ()
-    introduction = _text("differences", margin=view.results.margin) if figures else None
-    return _present(introduction, Figures(tuple(figures)), *tables)
+    introduction = _text("differences", margin=view.results.margin) if drawn else None
+    return _present(introduction, Figures(drawn), *compared)
 
 
 def _steering(view: View) -> tuple[Block, ...]:

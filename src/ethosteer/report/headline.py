@@ -1,4 +1,4 @@
-"""The answer in one paragraph: which dataset, how certain, at what cost, and what was detectable."""
+"""The answer in one paragraph: which dataset, how certain, at what cost, what was detectable."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def headline(view: View) -> str:
     benchmarks = view.results.benchmarks
 
     def findings(arm: str, verdict: Verdict) -> list[Finding]:
-        return [finding(view, each, arm) for each in view.benchmarks_where(arm, verdict)]
+        return [finding(view, benchmark, arm) for benchmark in view.benchmarks_where(arm, verdict)]
 
     arms = [
         ArmFindings(
@@ -92,7 +92,7 @@ def headline(view: View) -> str:
         seeds=len(view.results.seeds),
         changed=[arm for arm in arms if arm.better or arm.worse],
         unchanged=[arm for arm in arms if not arm.better and not arm.worse],
-        best=[(arm, each.title) for each in benchmarks if (arm := view.best(each))],
+        best=[(arm, benchmark.title) for benchmark in benchmarks if (arm := view.best(benchmark))],
         contaminated=_contaminated(view),
         degenerate=len(benchmarks) - len({benchmark.name for benchmark, _ in sound}),
         detectable=[size for size in sizes if isfinite(size)],
@@ -109,7 +109,7 @@ def finding(view: View, benchmark: BenchmarkResult, arm: str) -> Finding:
 
 def _contaminated(view: View) -> list[Contamination]:
     """Return the gains on benchmarks that share much text with the arm's preference pairs."""
-    overlaps = {(each.dataset, each.benchmark): each for each in view.results.overlaps}
+    overlaps = {(overlap.dataset, overlap.benchmark): overlap for overlap in view.results.overlaps}
     gains = [
         (arm, benchmark, overlaps.get((view.own_judge(arm) or arm, benchmark.name)))
         for arm in view.arms
