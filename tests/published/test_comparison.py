@@ -70,7 +70,8 @@ def test_only_a_study_that_opts_in_has_the_section(tmp_path: Path) -> None:
             assert (re.search(r"\b2024\b", page) is not None) == (published is not None)
             assert ("Published results: published-2024" in page) == (published is not None)
             assert ("not directly comparable" in page) == (published is not None)
-    assert page.index("Published results") < page.index("What was run")
+            assert ("4.7080" in page) == (published is not None)
+    assert page.index("Published results") < page.index("Provenance and reproduction")
 
 
 def test_the_bundled_study_of_the_same_settings_opts_in_and_no_other_does() -> None:

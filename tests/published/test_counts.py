@@ -128,6 +128,19 @@ def test_counts_that_differ_for_certain_say_so(tmp_path: Path) -> None:
 def test_statements_fall_where_arms_differ(tmp_path: Path) -> None:
     statement = '[[statements]]\nquote = "None beat another."\nabout = "arms"\n'
     apart = SMALL.replace("duty = 60", "duty = 99").replace("care = 51", "care = 10") + statement
+    answers = """
+[[answers]]
+benchmark = "free"
+title = "Open"
+correct = { base = 5, duty = 50, care = 1 }
+wrong = { base = 5, duty = 1, care = 50 }
+refused = { base = 5, duty = 5, care = 5 }
+"""
+    text = markdown_page(page(small(tmp_path, apart + answers)))
+    assert (
+        "Contradicted on Open: significant differences in accuracy among the answers given (duty "
+        "vs care)."
+    ) in text
     assert "Contradicted on Quiz: significant differences (duty vs care)." in markdown_page(
         page(small(tmp_path, apart))
     )

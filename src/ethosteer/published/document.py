@@ -17,11 +17,11 @@ from ethosteer.published.analysis import (
     analyse,
 )
 from ethosteer.published.counts import Counts
-from ethosteer.published.prose import paragraph, paragraphs
 from ethosteer.report import printable, write_document
 from ethosteer.report.blocks import Block, Bullets, Document, Figure, Figures, Section, Text
 from ethosteer.report.figures import Bar, interval_plot
 from ethosteer.report.numbers import MINUS, plural, signed
+from ethosteer.report.prose import rendered
 from ethosteer.report.table import Numbers, table
 from ethosteer.results import strict_json
 
@@ -56,19 +56,22 @@ def counts_document(counts: Counts, result: CountsResult) -> Document:
         "levels": DISCORDANT,
         "assumed": ASSUMED_DISCORDANT,
     }
-    figures = _figures(counts, result)
-    answer: list[Block] = [Text(paragraph("in_short", **facts), lead=True)]
+
+    def text(template: str, *, lead: bool = False) -> Text:
+        return Text(" ".join(rendered("published", template, facts)), lead)
+
+    answer: list[Block] = [text("in_short", lead=True)]
     answer += [
         Bullets(title, sentences)
         for template, title in ANSWER.items()
-        if (sentences := paragraphs(template, **facts))
+        if (sentences := rendered("published", template, facts))
     ]
-    design: list[Block] = [Bullets("In a repetition", paragraphs("design", **facts))]
+    design: list[Block] = [Bullets("In a repetition", rendered("published", "design", facts))]
     shares: list[Block] = []
     if benchmarks:
         design.append(tables.sample_sizes(result))
-        shares = [Text(paragraph("bounds")), *(tables.shares(counts, *pair) for pair in benchmarks)]
-        shares.append(tables.detectable(counts, result))
+        share_tables = [tables.shares(counts, *benchmark) for benchmark in benchmarks]
+        shares = [text("bounds"), *share_tables, tables.detectable(counts, result)]
     free: list[Block] = [
         tabulate(counts, answers)
         for answers in result.answers
@@ -76,18 +79,17 @@ def counts_document(counts: Counts, result: CountsResult) -> Document:
     ]
     if result.confusions:
         free.append(tables.confusions(result.confusions))
-    source: list[Block] = [Text(paragraph("source", **facts))]
-    if counts.values:
-        source.append(tables.values(counts))
-    drawn = (Text(paragraph("differences")), Figures(figures)) if figures else ()
+    figures = _figures(counts, result)
+    source = (text("source"), tables.values(counts)) if counts.values else (text("source"),)
     sections = (
         Section("answer", "The answer", tuple(answer)),
         Section("design", "What it would take", tuple(design)),
-        Section("differences", "Differences from the control", drawn),
+        Section("differences", "Differences from the control",
+                (text("differences"), Figures(figures)) if figures else ()),
         Section("shares", "The same items for all models", tuple(shares)),
         Section("answers", "Free answers", tuple(free)),
-        Section("source", "Source of the counts", tuple(source)),
-    )
+        Section("source", "Source of the counts", source),
+    )  # fmt: skip
     models = plural(len(counts.models), "model")
     return Document(
         title=f"{counts.name}: what published counts can show",

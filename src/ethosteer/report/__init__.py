@@ -40,21 +40,22 @@ def write_report(
     write_document(document(view, sections), folder, data_files(view))
 
 
-def write_report_across(found: Across, folder: Path) -> None:
+def write_report_across(studies: Across, folder: Path) -> None:
     """Write the same files for several studies that were brought together."""
-    tables = data_files(View(found.results, found.outcomes, found.items))
-    write_document(across_document(found), folder, tables)
+    tables = data_files(View(studies.results, studies.outcomes, studies.items))
+    write_document(across_document(studies), folder, tables)
 
 
 def write_document(
-    laid_out: Document, folder: Path, tables: Mapping[str, str] = MappingProxyType({})
+    report: Document, folder: Path, tables: Mapping[str, str] = MappingProxyType({})
 ) -> None:
-    """Write ``report.html``, ``report.md`` and ``tables/``: the text of its files by name."""
-    pages = {"report.html": html_page(laid_out), "report.md": markdown_page(laid_out)}
-    pages |= {f"tables/{name}": text for name, text in tables.items()}
+    """Write ``report.html``, ``report.md`` and ``tables/``, whose texts are given by file name."""
+    # everything is rendered before anything is written, so that a fault leaves the old files
+    texts = {"report.html": html_page(report), "report.md": markdown_page(report)}
+    texts |= {f"tables/{name}": text for name, text in tables.items()}
     if tables:
         (folder / "tables").mkdir(exist_ok=True)
-    for name, text in pages.items():
+    for name, text in texts.items():
         write_atomic(folder / name, printable(text))
 
 
