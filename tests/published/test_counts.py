@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ethosteer.errors import InputError
 from ethosteer.published.analysis import ALPHA, analyse
 from ethosteer.published.counts import bundled_counts, counts_path, read_counts
 from ethosteer.published.document import counts_document, write_counts_report
-from ethosteer.report.blocks import Document
+from ethosteer.report.blocks import Bullets, Document, Text
 from ethosteer.report.markdown import markdown_page
 
 SMALL = """\
@@ -93,6 +94,19 @@ def test_its_report_says_what_could_have_been_shown() -> None:
         "base's −0.0220, requires 5,527 items per model as separate samples, or 1,207",
     ):
         assert said in text, said
+
+
+def test_sentences_are_well_spaced(tmp_path: Path) -> None:
+    path = counts_path("published-2024")
+    assert path is not None
+    for document in (page(path), page(small(tmp_path))):
+        blocks = [block for section in document.sections for block in section.blocks]
+        texts = [block.text for block in blocks if isinstance(block, Text)]
+        texts += [item for block in blocks if isinstance(block, Bullets) for item in block.items]
+        assert len(texts) > 8
+        for text in texts:
+            assert not re.search(r"  |\n| [.,;:)]|\( |\.\.|, \.", text), text
+            assert text.endswith("."), text
 
 
 def test_its_numbers_are_those_of_other_computations() -> None:

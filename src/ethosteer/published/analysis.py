@@ -209,7 +209,7 @@ def _paired(shares: Shares, pairs: Sequence[Pair]) -> tuple[PairedResult, ...]:
     family = [mcnemar_bounds(right[a], right[b], items) for a, b in pairs]
     best_p = corrected([bounds.lowest_p for bounds in family])
     worst_p = corrected([bounds.highest_p for bounds in family])
-    most = most_discordant(family, ALPHA)
+    limits = most_discordant(family, ALPHA)
     return tuple(
         PairedResult(
             a=a,
@@ -218,7 +218,7 @@ def _paired(shares: Shares, pairs: Sequence[Pair]) -> tuple[PairedResult, ...]:
             bounds=family[index],
             best_p=best_p[index],
             worst_p=worst_p[index],
-            most_discordant=most[index],
+            most_discordant=limits[index],
             needed_unpaired=sample_size(right[a] / items, right[b] / items, level),
             needed_paired=paired_sample_size(
                 (right[a] - right[b]) / items, ASSUMED_DISCORDANT, level

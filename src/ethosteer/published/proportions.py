@@ -46,8 +46,8 @@ def mcnemar_bounds(a: int, b: int, items: int) -> Bounds:
     """Bound McNemar's exact p of two models with ``a`` and ``b`` of the same ``items`` right."""
     # fewest: every item that the weaker model has right, the other has right too;
     # most: no item is right (or none is wrong) for both
-    fewest, most = abs(a - b), min(a + b, 2 * items - a - b)
-    return Bounds(fewest, most, _mcnemar(fewest, fewest), _mcnemar(fewest, most))
+    lead, limit = abs(a - b), min(a + b, 2 * items - a - b)
+    return Bounds(lead, limit, _mcnemar(lead, lead), _mcnemar(lead, limit))
 
 
 def _mcnemar(lead: int, discordant: int) -> float:
