@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from jinja2 import Template, UndefinedError, meta, nodes
 
+from ethosteer.files import from_json, to_json
 from ethosteer.report import prose, write_report, write_report_across
 from ethosteer.report.across import Across, Refusal, across_document
 from ethosteer.report.answer import answer
 from ethosteer.report.blocks import Bullets, Text
 from ethosteer.report.document import document
 from ethosteer.report.view import View
-from ethosteer.results import StudyResults, Verdict, results_from_json, results_to_json
+from ethosteer.results import StudyResults, Verdict
 from tests.report.example import example_items, example_outcomes, example_results
 
 TEMPLATES = sorted(path.stem for path in (Path(prose.__file__).parent / "text").glob("*.j2"))
@@ -38,7 +39,7 @@ def _variants() -> Iterator[StudyResults]:
         yield from (_judged(results, verdict) for verdict in verdicts)
         yield replace(results, benchmarks=results.benchmarks[3:4])
         yield replace(_judged(results, "undecided"), benchmarks=results.benchmarks[3:4])
-        yield replace(results, margin=None, effect=0.05, correction="bh", undeclared=("margin",))
+        yield replace(results, margin=None, effect=0.05, correction="bh", deviations=("margin",))
         yield replace(results, benchmarks=(), comparisons=())
         yield replace(results, comparisons=(), overlaps=(), margin=None)
 
@@ -108,14 +109,15 @@ def _renamed(results: StudyResults, names: dict[str, str]) -> StudyResults:
             return [rename(inner) for inner in value]
         return names.get(value, value) if isinstance(value, str) else value
 
-    return results_from_json(json.dumps(rename(json.loads(results_to_json(results)))))
+    renamed = json.dumps(rename(json.loads(to_json(results))))
+    return from_json(renamed, StudyResults, "results.json")
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_stays_text(tmp_path: Path, name: str) -> None:
     results = example_results()
     names = dict.fromkeys(("virtue", "ETHICS virtue", results.question, results.study), name)
-    hostile = replace(_renamed(results, names), undeclared=(name,))
+    hostile = replace(_renamed(results, names), deviations=(name,))
     writers: tuple[Callable[[], None], ...] = (
         lambda: write_report(hostile, [], {}, tmp_path),
         lambda: write_report_across(_across(hostile), tmp_path),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ethosteer.files import write_atomic
+from ethosteer.files import to_json, write_atomic
 from ethosteer.published import tables
 from ethosteer.published.analysis import (
     ASSUMED_DISCORDANT,
@@ -23,7 +23,6 @@ from ethosteer.report.figures import Bar, interval_plot
 from ethosteer.report.numbers import MINUS, plural, signed
 from ethosteer.report.prose import rendered
 from ethosteer.report.table import Numbers, table
-from ethosteer.results import strict_json
 
 ANSWER = {
     "same_items": "On the same items",
@@ -41,7 +40,7 @@ def write_counts_report(counts: Counts, folder: Path) -> None:
     result = analyse(counts)
     write_document(counts_document(counts, result), folder)
     numbers = {"published": counts.model_dump(), **asdict(result)}
-    write_atomic(folder / "results.json", printable(strict_json(numbers)))
+    write_atomic(folder / "results.json", printable(to_json(numbers)))
 
 
 def counts_document(counts: Counts, result: CountsResult) -> Document:

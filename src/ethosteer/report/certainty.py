@@ -61,5 +61,5 @@ def limits(view: View) -> tuple[str, ...]:
         overlaps=[
             overlap for overlap in view.results.overlaps if overlap.pairs and overlap.overlapping
         ],
-        cut=[benchmark for benchmark in benchmarks if benchmark.cut],
+        truncated=[benchmark for benchmark in benchmarks if benchmark.truncated],
     )

@@ -149,7 +149,7 @@ def _run(view: View) -> tuple[Block, ...]:
     return _present(
         provenance_table(view) if results.provenance else None,
         time_table(view) if results.times else None,
-        basis_table(view) if any(benchmark.basis for benchmark in benchmarks) else None,
+        basis_table(view) if any(benchmark.comparability for benchmark in benchmarks) else None,
         prompt_table(view) if any(benchmark.example for benchmark in benchmarks) else None,
         _text("repeat"),
         Code("ethosteer run study.toml\nethosteer report study.toml"),
