@@ -25,13 +25,17 @@ def comparison_sections(
         return ()
     counts = load_counts(published)
     view = View(results, outcomes)
-    tables = [_metrics(counts, view)] if counts.shares or counts.values else []
+    note = (
+        f"{counts.citation}. A dash: not measured in this study. What the published counts can "
+        f"show: ethosteer report {published}."
+    )
+    tables = [_metrics(counts, view, note)] if counts.shares or counts.values else []
     tables += [_answers(counts, answers, outcomes) for answers in counts.answers]
     caveats = (Text(counts.caveats),) if counts.caveats else ()
     return (Section("published", f"Published results: {counts.name}", (*caveats, *tables)),)
 
 
-def _metrics(counts: Counts, view: View) -> Table:
+def _metrics(counts: Counts, view: View, note: str) -> Table:
     """Return every published share and value beside the study's metric of that name."""
     benchmarks = {benchmark.name: benchmark for benchmark in view.results.benchmarks}
     metrics: list[Shares | Values] = [*counts.shares, *counts.values]
@@ -50,7 +54,6 @@ def _metrics(counts: Counts, view: View) -> Table:
         (model, *(value for metric in metrics for value in numbers(metric, model)))
         for model in counts.models
     ]
-    note = f"{counts.citation}. A dash: not measured in this study."
     return table("Published metrics beside this study's", ("model", *heads), rows, note=note)
 
 
