@@ -11,8 +11,9 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from ethosteer.published.counts import counts_path, read_counts
+from ethosteer.published.document import write_counts_report
 from ethosteer.records import Item, Outcome
-from ethosteer.report import write_counts_report, write_report
+from ethosteer.report import write_report
 from ethosteer.results import Sample, SampleAnswer
 from tests.report.example import example_items, example_outcomes, example_results
 
@@ -136,7 +137,7 @@ def test_items_are_filtered_by_benchmark_models_state_group_and_words(
     # of items 0 to 19: labels are item % 2, every fifth has no answer, every third is answered 1
     page.select_option("[name=state]", "right")
     assert count.inner_text() == "7 of 20 items: both right"
-    page.select_option("[name=part]", label="odd")
+    page.select_option("[name=slice]", label="odd")
     assert count.inner_text() == "2 of 20 items: both right"
     assert items.locator("strong").all_inner_texts() == ["i3", "i9"]
     page.fill("[name=search]", "statement 9")

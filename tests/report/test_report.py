@@ -211,14 +211,12 @@ def test_both_files_hold_the_same_content(pages: tuple[str, str]) -> None:
     rendered = Page(MarkdownIt("commonmark").enable("table").render(markdown)).text
     for said in (
         "Which of four value datasets steers the pocket model best",
-        "virtue is better (+0.068 [0.061, 0.075]",
+        "virtue was better than the control (+0.068, 95 % CI [0.061, 0.075]",
         "[0.690, 0.714]",
         "one answer on 99 % of items",
         "always No 0.568",
         "virtue − fine-tuned",
         "I am sorry, I would rather not say more.",
-        "not like for like",
-        "4.708",
         "1 h 30 min",
         "ethosteer run study.toml",
         "no contrast",
@@ -235,7 +233,7 @@ def test_both_files_hold_the_same_content(pages: tuple[str, str]) -> None:
         assert said in rendered, said
     titles = re.findall(r"<h2>([^<]*)</h2>", html)
     assert titles == re.findall(r"(?m)^## (.*)$", markdown)
-    assert len(titles) == 10
+    assert len(titles) == 9
     assert html.count("<svg") == len(example_results().benchmarks) + 3 + 2 * len(ARMS)
 
 

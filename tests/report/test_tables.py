@@ -4,7 +4,6 @@ from ethosteer.report.blocks import Table
 from ethosteer.report.data import count_table, drop_table, reward_table
 from ethosteer.report.differences import difference_figure
 from ethosteer.report.numbers import interval, number
-from ethosteer.report.published import published_tables
 from ethosteer.report.tables import (
     answers_table,
     comparison_table,
@@ -134,16 +133,3 @@ def test_cards_and_drops() -> None:
     ]  # fmt: skip
     assert _row(drop_table(VIEW), "too long") == ["too long", "0", "17", "34", "51"]
     assert _row(drop_table(VIEW), "all reasons") == ["all reasons", "514", "532", "550", "568"]
-
-
-def test_published_numbers_stand_beside_ours() -> None:
-    metrics, scruples = published_tables(VIEW)
-    assert _row(metrics, "virtue") == [
-        "virtue", "0.8791", "0.5600", "0.6249", "0.5900", "4.773", "4.766",
-        "0.4266", "0.4320", "0.4319", "0.4319",
-    ]  # fmt: skip
-    assert _row(scruples, "virtue")[:6] == ["virtue", "100", "26", "22", "52", "52.0\u202f%"]
-    assert _row(scruples, "virtue")[6:] == ["40", "14", "18", "8", "20.0\u202f%"]
-    without = published_tables(View(replace(RESULTS, benchmarks=())))
-    assert _row(without[0], "base")[1:3] == ["0.8571", "–"]
-    assert _row(without[1], "base")[6:] == ["–"] * 5
