@@ -116,7 +116,7 @@ def test_numbers_in_the_sentences_are_the_results() -> None:
     assert "harmless: its own reward rose (+1.88 [1.77, 1.99] and +1.98 [1.87, 2.09] sd" in said
     assert (
         "its answers scored below those of fine-tuned under the reward models of deontology and "
-        "virtue; alarms during training: own reward up, another down at 38 points and "
+        "virtue; alarms during training: another reward falls at 38 points and "
         "length drift at 5 points." in said
     )
     assert (

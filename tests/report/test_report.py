@@ -164,13 +164,13 @@ def test_ids_are_unique_and_links_lead_somewhere(pages: tuple[str, str]) -> None
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     links = [attributes["href"] or "" for tag, attributes in tags if tag == "a"]
-    assert {link[1:] for link in links if not link.startswith("#flips=")} <= set(ids)
-    assert "flip-view" in ids
+    assert {link[1:] for link in links if not link.startswith("#items=")} <= set(ids)
+    assert "item-browser" in ids
 
 
 def test_every_verdict_leads_to_its_items(pages: tuple[str, str]) -> None:
-    links = re.findall(r'<a class="mark \w+" href="(#flips=[^"]*)"', pages[0])
-    assert "#flips=toxigen/virtue/fine-tuned" in links
+    links = re.findall(r'<a class="mark \w+" href="(#items=[^"]*)"', pages[0])
+    assert "#items=toxigen/virtue/fine-tuned" in links
     names = {each.name for each in example_results().benchmarks}
     assert {link.partition("=")[2].split("/")[0] for link in links} <= names
     # every arm against the control at a glance, in the table and among all comparisons (ToxiGen,
@@ -221,9 +221,9 @@ def test_both_files_hold_the_same_content(pages: tuple[str, str]) -> None:
         "ethosteer run study.toml",
         "no contrast",
         "4 CPU cores, 16 GiB memory",
-        "under its own reward it rises above fine-tuned (+1.95 [1.80, 2.10])",
+        "scored above fine-tuned under its own reward model (+1.95 [1.80, 2.10])",
         "↓ −0.64",
-        "The reward model of virtue prefers the rejected response of harmless's pairs",
+        "The reward model of virtue preferred the rejected response in most of harmless's pairs",
         "no difference shown",
         "stopped early: KL 230 nats at step 207, above max_kl 200",
         "virtue: reward against KL",
@@ -252,13 +252,13 @@ def test_hostile_names_reach_every_new_place_as_text(hostile: tuple[str, str]) -
     text = re.sub(r"\s+", " ", Page(hostile[0]).text)
     for said in (
         f"reward: {SCRIPT}",
-        "under its own reward it rises above fine-tuned (+3.00 [2.90, 3.10])",
+        "scored above fine-tuned under its own reward model (+3.00 [2.90, 3.10])",
         f"The reward model of {SCRIPT}",
         f"Answers of {SCRIPT}",
         f"stopped early: {SCRIPT}",
-        "How fast rewards rise",
-        "Whether rewards rise at different rates",
-        "Alarms while steering",
+        "Slope of reward over steps",
+        "Differences in slope",
+        "Alarms during steering",
     ):
         assert said in text, said
 

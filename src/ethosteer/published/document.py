@@ -116,8 +116,7 @@ def _figures(counts: Counts, result: CountsResult) -> tuple[Figure, ...]:
             )
             for pair in pairs
         ]
-        text = "; ".join(f"{bar.name} {signed(bar.value)}, {bar.note}" for bar in bars)
-        svg = interval_plot(name, bars, title=title, text=f"Against {counts.control}: {text}.")
+        svg = interval_plot(name, bars, title=title)
         rows = [(pair.a, pair.difference, pair.verdict) for pair in pairs]
         numbers = table("", ("model", Numbers("difference", signed), ""), rows)
         return Figure(svg, title, f"Model {MINUS} {counts.control}.", numbers)

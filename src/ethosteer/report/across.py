@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ethosteer.records import Item, Outcome
+from ethosteer.report.benchmarks import metrics_table, summary_tables
 from ethosteer.report.blocks import Block, Bullets, Column, Document, Section, Table, Text
-from ethosteer.report.flips import flip_view
+from ethosteer.report.differences import comparison_table
+from ethosteer.report.items import item_browser
 from ethosteer.report.numbers import number, plural
 from ethosteer.report.prose import paragraph, paragraphs
 from ethosteer.report.table import Numbers, table
-from ethosteer.report.tables import comparison_table, metrics_table, summary_tables
 from ethosteer.report.view import View
 from ethosteer.results import StudyResults
 
@@ -48,11 +49,11 @@ def across_document(studies: Across) -> Document:
         for benchmark in benchmarks
         for tabulate in (comparison_table, metrics_table)
     )
-    items = flip_view(view)
+    items = item_browser(view)
     sections = (
         Section("answer", "The answer", _answer(view, studies.refusals)),
         Section("benchmarks", "Benchmarks", (*summary_tables(view), *in_full)),
-        Section("flips", "Item by item", (items,) if items else ()),
+        Section("items", "Item by item", (items,) if items else ()),
         Section("studies", "The studies", (_studies(studies),)),
     )
     facts = (
@@ -69,7 +70,7 @@ def across_document(studies: Across) -> Document:
 
 def _answer(view: View, refusals: Sequence[Refusal]) -> tuple[Block, ...]:
     """Return the answer in short, the differences shown, and what is not compared and why."""
-    comparisons = view.judged_comparisons()
+    comparisons = view.tested_comparisons()
     benchmarks = {benchmark.name: benchmark for benchmark in view.results.benchmarks}
     shown = [
         pair

@@ -7,12 +7,12 @@ from itertools import combinations
 from typing import Literal
 
 from ethosteer.records import FINETUNED
+from ethosteer.report.alarms import alarms_in_words
 from ethosteer.report.blocks import Block, Bullets, Text
 from ethosteer.report.certainty import certainty, limits
-from ethosteer.report.cross import falling
 from ethosteer.report.headline import Finding, finding, headline
 from ethosteer.report.prose import paragraph
-from ethosteer.report.steering import alarms_said
+from ethosteer.report.rewards import falls
 from ethosteer.report.view import View
 from ethosteer.results import ArmResult, BenchmarkResult, Comparison
 
@@ -21,7 +21,7 @@ Direction = Literal["rose", "fell", "unclear"]
 
 @dataclass(frozen=True)
 class OnBenchmark:
-    """The facts of ``text/benchmark.j2``: every arm on what is judged of one benchmark.
+    """The facts of ``text/benchmark.j2``: every arm on one benchmark's tested metric.
 
     Degenerate comparisons are left out: ``flagged`` are the models whose number is degenerate.
     ``between`` are the decided comparisons of the arms that are better than the control; ``best``
@@ -80,7 +80,7 @@ def on_benchmark(view: View, benchmark: BenchmarkResult) -> str:
     flagged = view.flagged(benchmark)
     facts = OnBenchmark(
         title=benchmark.title,
-        metric=view.judged(benchmark),
+        metric=view.tested_metric(benchmark),
         correction=view.results.correction,
         decided=[finding(view, benchmark, arm) for arm in decided],
         different=view.arms_that_are("different", benchmark),
@@ -106,7 +106,7 @@ def on_arm(view: View, arm: str) -> str:
         results=results,
         direction="rose" if rose else "fell" if fell else "unclear",
         worse=[benchmark.title for benchmark in view.benchmarks_where(arm, "worse")],
-        falling=[cell.reward_model for cell in falling(view, arm)],
-        alarms=alarms_said(results),
+        falling=[cell.reward_model for cell in falls(view, arm)],
+        alarms=alarms_in_words(results),
     )
     return paragraph("arm", **vars(facts))

@@ -30,7 +30,7 @@ class Certainty:
 
 def certainty(view: View) -> tuple[str, ...]:
     """Return what intervals and tests account for, and what was preregistered."""
-    comparisons = view.judged_comparisons()
+    comparisons = view.tested_comparisons()
     undecided = [comparison for comparison in comparisons if comparison.verdict == "undecided"]
     needed = [
         comparison.items_needed / comparison.items for comparison in comparisons if comparison.items

@@ -4,37 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ethosteer.report.alarms import alarm_table
 from ethosteer.report.answer import answer
-from ethosteer.report.blocks import Block, Code, Document, Figures, Section, Text
-from ethosteer.report.cross import cross_blocks
-from ethosteer.report.curves import arm_figures, curve_figures
-from ethosteer.report.data import (
-    basis_table,
-    card_table,
-    count_table,
-    drop_table,
-    overlap_table,
-    prompt_table,
-    provenance_table,
-    reward_table,
-    sample_table,
-    time_table,
-)
-from ethosteer.report.differences import difference_figure
-from ethosteer.report.flips import flip_table, flip_view
-from ethosteer.report.numbers import plural
-from ethosteer.report.prose import paragraph
-from ethosteer.report.steering import alarm_table, rate_tables, steering_table
-from ethosteer.report.tables import (
+from ethosteer.report.benchmarks import (
     answers_table,
-    comparison_table,
-    glance_table,
     metrics_table,
     outcome_figures,
     slices_table,
     summary_tables,
     unequal_items,
 )
+from ethosteer.report.blocks import Block, Code, Document, Figures, Section, Text, present
+from ethosteer.report.curves import arm_figures, curve_figures
+from ethosteer.report.data import card_table, count_table, drop_table, overlap_table
+from ethosteer.report.differences import comparison_table, difference_figure, verdict_overview
+from ethosteer.report.items import discordant_table, item_browser
+from ethosteer.report.numbers import plural
+from ethosteer.report.prose import paragraph
+from ethosteer.report.provenance import (
+    comparability_table,
+    prompt_table,
+    provenance_table,
+    time_table,
+)
+from ethosteer.report.rewards import reward_blocks
+from ethosteer.report.samples import sample_table
+from ethosteer.report.steering import reward_table, slope_tables, steering_table
 from ethosteer.report.view import View
 
 
@@ -42,16 +37,16 @@ def document(view: View, added: Sequence[Section] = ()) -> Document:
     """Lay out the whole report, ``added`` before the last section; empty sections are left out."""
     results = view.results
     short, *bullets = answer(view)
-    items = flip_view(view)
+    items = item_browser(view)
     sections = (
-        Section("answer", "The answer", _present(short, glance_table(view), *bullets)),
+        Section("answer", "The answer", present(short, verdict_overview(view), *bullets)),
         Section("benchmarks", "Benchmarks", _benchmarks(view)),
         Section("differences", "Differences from the control", _differences(view)),
-        Section("rewards", "Reward models and steering", _steering(view)),
-        Section("cross", "Reward under every reward model", cross_blocks(view)),
+        Section("steering", "Reward models and steering", _steering(view)),
+        Section("rewards", "Reward under every reward model", reward_blocks(view)),
         Section("samples", "Sample answers", _samples(view)),
-        Section("flips", "Item by item", _present(_text("items") if items else None,
-                                                  flip_table(view), items)),
+        Section("items", "Item by item", present(_text("items") if items else None,
+                                                  discordant_table(view), items)),
         Section("data", "The data", _data(view)),
         *added,
         Section("run", "Provenance and reproduction", _run(view)),
@@ -71,11 +66,6 @@ def document(view: View, added: Sequence[Section] = ()) -> Document:
     )
 
 
-def _present(*blocks: Block | None) -> tuple[Block, ...]:
-    """Return the blocks that have content: not None, not without any figure."""
-    return tuple(block for block in blocks if block is not None and block != Figures(()))
-
-
 def _text(template: str, **facts: object) -> Text:
     return Text(paragraph(template, **facts))
 
@@ -90,7 +80,7 @@ def _benchmarks(view: View) -> tuple[Block, ...]:
         for benchmark in benchmarks
         for tabulate in (metrics_table, slices_table)
     )
-    return _present(
+    return present(
         Text(warning) if warning else None,
         _text("verdicts"),
         *summary_tables(view),
@@ -109,14 +99,14 @@ def _differences(view: View) -> tuple[Block, ...]:
     if not compared:
         return ()
     introduction = _text("differences", margin=view.results.margin) if drawn else None
-    return _present(introduction, Figures(drawn), *compared)
+    return present(introduction, Figures(drawn), *compared)
 
 
 def _steering(view: View) -> tuple[Block, ...]:
     if not view.results.arms:
         return ()
     by_arm = arm_figures(view)
-    return _present(
+    return present(
         reward_table(view),
         steering_table(view),
         alarm_table(view),
@@ -124,7 +114,7 @@ def _steering(view: View) -> tuple[Block, ...]:
         Figures(curve_figures(view)),
         _text("steering_by_arm") if by_arm else None,
         Figures(by_arm),
-        *rate_tables(view),
+        *slope_tables(view),
     )
 
 
@@ -140,16 +130,18 @@ def _data(view: View) -> tuple[Block, ...]:
     if not view.results.cards:
         return ()
     overlaps = overlap_table(view) if view.results.overlaps else None
-    return _present(card_table(view), count_table(view), drop_table(view), overlaps)
+    return present(card_table(view), count_table(view), drop_table(view), overlaps)
 
 
 def _run(view: View) -> tuple[Block, ...]:
     results = view.results
     benchmarks = results.benchmarks
-    return _present(
+    return present(
         provenance_table(view) if results.provenance else None,
         time_table(view) if results.times else None,
-        basis_table(view) if any(benchmark.comparability for benchmark in benchmarks) else None,
+        comparability_table(view)
+        if any(benchmark.comparability for benchmark in benchmarks)
+        else None,
         prompt_table(view) if any(benchmark.example for benchmark in benchmarks) else None,
         _text("repeat"),
         Code("ethosteer run study.toml\nethosteer report study.toml"),

@@ -111,7 +111,7 @@ def _contaminated(view: View) -> list[Contamination]:
     """Return the gains on benchmarks that share much text with the arm's preference pairs."""
     overlaps = {(overlap.dataset, overlap.benchmark): overlap for overlap in view.results.overlaps}
     gains = [
-        (arm, benchmark, overlaps.get((view.own_judge(arm) or arm, benchmark.name)))
+        (arm, benchmark, overlaps.get((view.reward_model_of(arm) or arm, benchmark.name)))
         for arm in view.arms
         for benchmark in view.benchmarks_where(arm, "better")
     ]

@@ -68,7 +68,7 @@ const STATES = {
   all: ["all items", () => true],
 };
 
-class FlipView {
+class ItemBrowser {
   constructor(root) {
     this.root = root;
     this.blocks = new Map();
@@ -227,9 +227,9 @@ class FlipView {
     return line;
   }
 
-  /* #flips=BENCHMARK/A/B, to which the verdicts link. */
+  /* #items=BENCHMARK/A/B, to which the verdicts link. */
   async follow(hash) {
-    const [benchmark, a, b] = hash.slice("#flips=".length).split("/").map(decodeURIComponent);
+    const [benchmark, a, b] = hash.slice("#items=".length).split("/").map(decodeURIComponent);
     if (!this.blocks.has(benchmark)) return;
     this.controls.benchmark.value = benchmark;
     this.controls.search.value = "";
@@ -241,10 +241,10 @@ class FlipView {
 }
 
 document.querySelectorAll(".scroll table").forEach(makeSortable);
-const root = document.getElementById("flip-view");
+const root = document.getElementById("item-browser");
 if (root) {
-  const view = new FlipView(root);
-  const go = () => (location.hash.startsWith("#flips=") ? view.follow(location.hash) : null);
+  const view = new ItemBrowser(root);
+  const go = () => (location.hash.startsWith("#items=") ? view.follow(location.hash) : null);
   window.addEventListener("hashchange", go);
   if (!go()) view.open();
 }
