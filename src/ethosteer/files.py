@@ -14,9 +14,12 @@ def fingerprint(*parts: object) -> str:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a text file under a temporary name and rename it into place."""
+    """Write a UTF-8 text file under a temporary name and rename it into place.
+
+    Lines end with a line feed on every platform, so the same text gives the same bytes.
+    """
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
+    part.write_text(text, encoding="utf-8", newline="\n")
     part.replace(path)
 
 

@@ -1,4 +1,4 @@
-"""What the command line shows of a study and its data: tables for a person."""
+"""The tables that the command line prints about a study and its data."""
 
 from __future__ import annotations
 
@@ -12,37 +12,45 @@ from ethosteer.models.base import load_tokenizer
 from ethosteer.models.generation import generate
 from ethosteer.models.optimiser import generator
 from ethosteer.models.text import Template, decode
-from ethosteer.records import FINETUNED, Arm, Model, Turn
+from ethosteer.records import FINETUNED, Model
 from ethosteer.settings import ArmSettings, BaseSettings, DataSettings
 from ethosteer.stages.curate import curate
 from ethosteer.stages.workspace import Workspace
 
+NAMES_SHOWN = 4
+"""How many missing pieces of work ``status`` names for each stage."""
+
 
 def status_table(work: Workspace) -> Table:
-    """Tell what of a study is done, stage by stage, how long it took, and what is left."""
+    """Show each stage of a study: what is done, how long it took, and what is missing."""
     table = Table(title=escape(f"{work.config.name} in {work.folder}"), title_justify="left")
-    for heading, justify in (("stage", "left"), ("done", "right"), ("time", "right")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    table.add_column("left to do")
+    table.add_column("stage")
+    table.add_column("done", justify="right")
+    table.add_column("time", justify="right")
+    table.add_column("missing")
     steps = work.plan.steps()
     for stage in dict.fromkeys(step.stage for step in steps):
-        own = [step for step in steps if step.stage == stage]
-        missing = work.missing(own)
-        seconds = sum(work.seconds(step) for step in own if step not in missing)
-        left = ", ".join(step.name for step in missing[:4])
-        more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
+        stage_steps = [step for step in steps if step.stage == stage]
+        missing = work.missing(stage_steps)
+        seconds = sum(work.seconds(step) for step in stage_steps if step not in missing)
+        names = ", ".join(step.name for step in missing[:NAMES_SHOWN])
+        if len(missing) > NAMES_SHOWN:
+            names += f" and {len(missing) - NAMES_SHOWN} more"
         table.add_row(
-            stage, f"{len(own) - len(missing)}/{len(own)}", f"{seconds:.0f} s", escape(left + more)
+            stage,
+            f"{len(stage_steps) - len(missing)}/{len(stage_steps)}",
+            f"{seconds:.0f} s",
+            escape(names),
         )
     if work.store.is_locked():
-        table.caption = "running now, in another process"
+        table.caption = "another process is running this study now"
     return table
 
 
 def print_card(
     console: Console, name: str, origin: Origin, pairs_per_group: int, show: int
 ) -> None:
-    """Curate one dataset with the pocket base's tokenizer; print its card and first pairs."""
+    """Curate one dataset with the pocket model's tokenizer; print its card and first pairs."""
     template = Template("guanaco", load_tokenizer(BaseSettings()))
     settings = ArmSettings(pairs_per_group=pairs_per_group)
     curated = curate(name, settings, DataSettings(), origin, template)
@@ -50,13 +58,13 @@ def print_card(
     table = Table(show_header=False, title=escape(card.name), title_justify="left")
     rows = {
         "source": f"{card.source} ({card.licence})",
-        "edition": card.revision,
+        "revision": card.revision,
         "rows read": f"{card.rows:,}",
         **{f"{split} pairs": f"{count:,}" for split, count in card.pairs.items()},
         **{f"dropped: {reason}": f"{count:,}" for reason, count in card.dropped.items()},
-        "tokens": f"prompt {card.mean_prompt_tokens:.0f}, "
-        f"longer response {card.mean_response_tokens:.0f} on average (pocket tokenizer)",
-        "content": f"sha256 {card.content_hash[:16]}",
+        "mean tokens": f"prompt {card.mean_prompt_tokens:.0f}, longer response "
+        f"{card.mean_response_tokens:.0f} (pocket tokenizer)",
+        "content hash": f"sha256 {card.content_hash[:16]}",
     }
     for key, value in rows.items():
         table.add_row(key, escape(value))
@@ -68,17 +76,18 @@ def print_card(
 
 
 def answers_table(work: Workspace, question: str, seed: int) -> Table:
-    """Answer one question with the fine-tuned base and the first seed's arms, with shared noise."""
-    dialogue: list[Turn] = turns(question)
-    ids = [work.template.prompt_ids(dialogue)]
+    """Answer a question with the fine-tuned base and each arm of the first seed.
+
+    ``seed`` seeds the sampling noise, which all models share.
+    """
     arms = [arm for arm in work.config.arm_seeds() if arm.seed == work.config.seeds[0]]
-    models = [Model(FINETUNED), *(_model(arm) for arm in arms)]
+    models = [Model(FINETUNED), *(Model(arm.name, arm.seed) for arm in arms)]
+    prompts = [work.template.prompt_ids(turns(question))]
+    noise = generator(seed, "chat", question)
     answers = work.with_adapters(
         work.base,
         models,
-        lambda: generate(
-            work.base, ids, len(models), work.sampling, generator(seed, "chat", question)
-        ),
+        lambda: generate(work.base, prompts, len(models), work.sampling, noise),
     )
     table = Table(show_lines=True)
     table.add_column("model")
@@ -86,7 +95,3 @@ def answers_table(work: Workspace, question: str, seed: int) -> Table:
     for model, answer in zip(models, answers, strict=True):
         table.add_row(escape(model.name), escape(decode(work.base.tokenizer, answer)))
     return table
-
-
-def _model(arm: Arm) -> Model:
-    return Model(arm.name, arm.seed)
