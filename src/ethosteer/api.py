@@ -150,7 +150,7 @@ def data_origin(data_dir: Path | str | None, *, sample: bool = False) -> Origin:
     if data_dir is None:
         return Origin("sample" if sample else "hub")
     if sample:
-        raise InputError("--data-dir and --sample exclude each other")
+        raise InputError("give --data-dir or --sample, not both")
     if not Path(data_dir).is_dir():
         raise InputError(f"--data-dir {data_dir}: no such folder")
     return Origin("folder", Path(data_dir))
@@ -173,5 +173,7 @@ def benchmark_settings(
             classifier=classifier if catalog.benchmark(name).judged else None,
         )
     if not settings:
-        raise InputError(f"no benchmark is named; there are {', '.join(catalog.benchmark_names())}")
+        raise InputError(
+            f"no benchmark is named: name one of {', '.join(catalog.benchmark_names())}"
+        )
     return settings
