@@ -8,7 +8,7 @@ import pytest
 
 import ethosteer
 from ethosteer.data.sources import SAMPLE_DIR
-from ethosteer.results import results_to_json
+from ethosteer.files import to_json
 from tests.tiny_study import OVERRIDES
 
 
@@ -22,7 +22,7 @@ def test_a_study_is_run_and_reopened(tiny_base: Path, tmp_path: Path):
     reopened = ethosteer.open_run(str(tmp_path / "demo"))
     for other in (again, reopened):
         # as text, since nan differs from itself
-        assert results_to_json(other.results) == results_to_json(run.results)
+        assert to_json(other.results) == to_json(run.results)
         assert (other.items, len(other.outcomes)) == (run.items, len(run.outcomes))
     assert set(run.items) == {"toxigen", "wsc273", "scruples_three"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from typer.core import TyperGroup
 from typer.main import get_command
 
 import ethosteer
@@ -24,7 +25,9 @@ def test_the_study_file_is_valid(tmp_path: Path):
 
 
 def test_every_command_exists():
-    commands = set(get_command(app).commands)
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    commands = set(group.commands)
     fenced = "".join(re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
     mentioned = set(re.findall(r"^ethosteer ([a-z]+)", fenced, re.MULTILINE))
     mentioned |= set(re.findall(r"`ethosteer ([a-z]+)", README))

@@ -14,7 +14,6 @@ from ethosteer.bench.ppo import PPOEpisodes, measure_ppo
 from ethosteer.bench.reward import measure_reward
 from ethosteer.data.sources import Origin
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast import parallel as hands
 
 HH = "hh-rlhf/harmless-base/train.jsonl.gz"
 DIALOGUES = (
@@ -92,8 +91,7 @@ def test_ppo_is_measured_on_the_prompts_of_the_file(call, folder, tiny_models, l
     speeds_agree(found, flop)
 
 
-def test_episodes_have_every_new_token_and_run_as_counted(llama, folder, tokens_run, monkeypatch):
-    monkeypatch.setattr(hands, "HANDS", 1)  # in one pass each
+def test_episodes_have_every_new_token_and_run_as_counted(llama, folder, tokens_run):
     episodes = PPOEpisodes(3, 5, epochs=1, minibatches=1, steps=1)
     prompts = hh_prompts(llama, Origin("folder", folder), 3, 60, 5)
     with tokens_run(llama) as counts:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from ethosteer import catalog
-from ethosteer.data.sources import Origin, Row
+from ethosteer.data.readers import Row
+from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.pairs import EncodedPair

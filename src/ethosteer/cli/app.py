@@ -110,7 +110,7 @@ def status(
     prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
     from ethosteer.cli.show import status_table
 
-    Console().print(status_table(prepared.workspace))
+    Console().print(status_table(prepared))
 
 
 @app.command()
@@ -299,7 +299,7 @@ def export(
     prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
     from ethosteer.study.export import export_arm
 
-    export_arm(prepared.workspace, arm, seed, folder, reward=reward)
+    export_arm(prepared, arm, seed, folder, reward=reward)
     typer.echo(f"done: {folder}")
 
 
@@ -329,7 +329,7 @@ def chat(
         question = prompt or typer.prompt("you (empty line ends)", default="", show_default=False)
         if not question.strip():
             return
-        console.print(answers_table(prepared.workspace, question, seed))
+        console.print(answers_table(prepared, question, seed))
         if prompt:
             return
 

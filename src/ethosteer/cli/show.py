@@ -6,43 +6,36 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ethosteer import catalog
+from ethosteer.data.pair_sets import curate
 from ethosteer.data.sources import Origin
-from ethosteer.datasets.base import turns
-from ethosteer.models.base import load_tokenizer
-from ethosteer.models.generation import generate
-from ethosteer.models.optimiser import generator
-from ethosteer.models.text import Template, decode
-from ethosteer.records import FINETUNED, Model
+from ethosteer.records import FINETUNED, parse_dialogue
 from ethosteer.settings import ArmSettings, BaseSettings, DataSettings
-from ethosteer.stages.curate import curate
-from ethosteer.stages.workspace import Workspace
+from ethosteer.stages.stage import SamplingSettings
+from ethosteer.study.run import Study
 
 NAMES_SHOWN = 4
-"""How many missing pieces of work ``status`` names for each stage."""
+"""How many missing pieces of work ``status`` names for each kind of stage."""
 
 
-def status_table(work: Workspace) -> Table:
-    """Show each stage of a study: what is done, how long it took, and what is missing."""
-    table = Table(title=escape(f"{work.config.name} in {work.folder}"), title_justify="left")
+def status_table(study: Study) -> Table:
+    """Show each kind of stage: what is done, how long it took, and what is missing."""
+    store, stages = study.store, study.plan.stages
+    table = Table(title=escape(f"{study.settings.name} in {study.folder}"), title_justify="left")
     table.add_column("stage")
     table.add_column("done", justify="right")
     table.add_column("time", justify="right")
     table.add_column("missing")
-    steps = work.plan.steps()
-    for stage in dict.fromkeys(step.stage for step in steps):
-        stage_steps = [step for step in steps if step.stage == stage]
-        missing = work.missing(stage_steps)
-        seconds = sum(work.seconds(step) for step in stage_steps if step not in missing)
-        names = ", ".join(step.name for step in missing[:NAMES_SHOWN])
+    for kind in dict.fromkeys(stage.kind for stage in stages):
+        of_kind = [stage for stage in stages if stage.kind == kind]
+        missing = store.missing(of_kind)
+        seconds = sum(store.seconds(stage) for stage in of_kind if stage not in missing)
+        names = ", ".join(stage.name for stage in missing[:NAMES_SHOWN])
         if len(missing) > NAMES_SHOWN:
             names += f" and {len(missing) - NAMES_SHOWN} more"
-        table.add_row(
-            stage,
-            f"{len(stage_steps) - len(missing)}/{len(stage_steps)}",
-            f"{seconds:.0f} s",
-            escape(names),
-        )
-    if work.store.is_locked():
+        done = f"{len(of_kind) - len(missing)}/{len(of_kind)}"
+        table.add_row(kind, done, f"{seconds:.0f} s", escape(names))
+    if store.is_locked():
         table.caption = "another process is running this study now"
     return table
 
@@ -51,9 +44,12 @@ def print_card(
     console: Console, name: str, origin: Origin, pairs_per_group: int, show: int
 ) -> None:
     """Curate one dataset with the pocket model's tokenizer; print its card and first pairs."""
+    from ethosteer.models.base import load_tokenizer
+    from ethosteer.models.text import Template
+
     template = Template("guanaco", load_tokenizer(BaseSettings()))
     settings = ArmSettings(pairs_per_group=pairs_per_group)
-    curated = curate(name, settings, DataSettings(), origin, template)
+    curated = curate(catalog.dataset(name), settings, DataSettings(), origin, template)
     card = curated.card
     table = Table(show_header=False, title=escape(card.name), title_justify="left")
     rows = {
@@ -75,23 +71,30 @@ def print_card(
             console.print(escape(f"  {field:9}{getattr(pair, field)}"), highlight=False)
 
 
-def answers_table(work: Workspace, question: str, seed: int) -> Table:
+def answers_table(study: Study, question: str, seed: int) -> Table:
     """Answer a question with the fine-tuned base and each arm of the first seed.
 
     ``seed`` seeds the sampling noise, which all models share.
     """
-    arms = [arm for arm in work.config.arm_seeds() if arm.seed == work.config.seeds[0]]
-    models = [Model(FINETUNED), *(Model(arm.name, arm.seed) for arm in arms)]
-    prompts = [work.template.prompt_ids(turns(question))]
+    from ethosteer.models.generation import generate
+    from ethosteer.models.optimiser import generator
+    from ethosteer.models.text import decode
+
+    plan, store, workspace = study.plan, study.store, study.workspace
+    base = workspace.base(plan.finetuned)
+    template = workspace.template(plan.base, study.settings.data.template)
+    adapters = {
+        stage.arm.name: stage.checkpoint(store.path(stage), study.settings.steer.select)
+        for stage in plan.steering_of(study.settings.seeds[0])
+    }
+    prompts = [template.prompt_ids(parse_dialogue(question))]
+    sampling = SamplingSettings.of(study.settings.steer).sampling()
     noise = generator(seed, "chat", question)
-    answers = work.with_adapters(
-        work.base,
-        models,
-        lambda: generate(work.base, prompts, len(models), work.sampling, noise),
-    )
+    with workspace.adapters(base, {FINETUNED: None, **adapters}) as models:
+        answers = generate(base, prompts, len(models), sampling, noise)
     table = Table(show_lines=True)
     table.add_column("model")
     table.add_column("answer", overflow="fold")
     for model, answer in zip(models, answers, strict=True):
-        table.add_row(escape(model.name), escape(decode(work.base.tokenizer, answer)))
+        table.add_row(escape(model), escape(decode(base.tokenizer, answer)))
     return table

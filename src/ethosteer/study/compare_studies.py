@@ -11,13 +11,14 @@ from ethosteer import catalog
 from ethosteer.errors import InputError
 from ethosteer.evaluation.comparable import what_differs
 from ethosteer.evaluation.comparison import Judge, judged
-from ethosteer.files import write_atomic
+from ethosteer.files import to_json, write_atomic
 from ethosteer.records import CONTROLS, Outcome
 from ethosteer.report import write_report_across
 from ethosteer.report.across import Across, Refusal
-from ethosteer.results import BenchmarkResult, Comparison, StudyResults, results_to_json
+from ethosteer.results import BenchmarkResult, Comparison, StudyResults
 from ethosteer.settings import CompareSettings
-from ethosteer.study.finished import RESULTS, Run
+from ethosteer.study.finished import Run
+from ethosteer.study.run import RESULTS
 
 
 def compare_runs(runs: Sequence[Run]) -> Across:
@@ -78,7 +79,7 @@ def write_across(runs: Sequence[Run], folder: Path) -> None:
     """Compare studies; write the report, its tables and ``results.json`` into ``folder``."""
     across = compare_runs(runs)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / RESULTS, results_to_json(across.results))
+    write_atomic(folder / RESULTS, to_json(across.results))
     write_report_across(across, folder)
 
 

@@ -10,71 +10,76 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from ethosteer.errors import InputError
-from ethosteer.files import write_atomic, write_json
+from ethosteer.files import temporary_name, write_atomic, write_json
 from ethosteer.models.adapters import CONFIG, WEIGHTS
 from ethosteer.models.reward_models import NORMALISATION, read_scale
 from ethosteer.records import Arm
-from ethosteer.results import results_from_json
-from ethosteer.stages.compare import RESULTS
-from ethosteer.stages.curate import stored_set
-from ethosteer.stages.workspace import MERGED, Workspace
+from ethosteer.study.run import Study
 
 BASE_FOLDER = "base"
 MODEL_CARD = "model_card.md.j2"
 
 
 def export_arm(
-    work: Workspace, name: str, seed: int | None, folder: Path, *, reward: bool = False
+    study: Study, name: str, seed: int | None, folder: Path, *, reward: bool = False
 ) -> None:
     """Write one arm's policy, or its reward model, to ``folder`` with base and model card.
 
     ``seed`` is the study's first where it is None. Raises InputError for an unknown arm, an
     unfinished study, or a folder that exists.
     """
-    arm = Arm(name, work.config.seeds[0] if seed is None else seed)
-    if arm not in work.plan.rewards:
+    settings, plan, store = study.settings, study.plan, study.store
+    arm = Arm(name, settings.seeds[0] if seed is None else seed)
+    if arm not in plan.steering:
         raise InputError(
-            f"no arm {name!r} with seed {arm.seed}; arms: {', '.join(work.config.arms)}; "
-            f"seeds: {', '.join(map(str, work.config.seeds))}"
+            f"no arm {name!r} with seed {arm.seed}; arms: {', '.join(settings.arms)}; "
+            f"seeds: {', '.join(map(str, settings.seeds))}"
         )
     if folder.exists():
         raise InputError(f"{folder}: exists already; name a new folder")
-    if work.missing([work.plan.comparison]):
-        raise InputError(f"study {work.config.name} is not finished; run it first")
-    source = work.path(work.plan.rewards[arm]) if reward else work.steered(arm)
+    if not store.has(plan.comparison):
+        raise InputError(f"study {settings.name} is not finished; run it first")
+    steering = plan.steering[arm]
+    source = (
+        store.path(steering.reward)
+        if reward
+        else steering.checkpoint(store.path(steering), settings.steer.select)
+    )
     # Filled under a temporary name, so that a folder with the final name is complete.
-    unfinished = folder.with_name(f".{folder.name}.part")
+    unfinished = temporary_name(folder)
     shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(work.path(work.plan.finetuning) / MERGED, unfinished / BASE_FOLDER)
+    shutil.copytree(plan.finetuned.merged(store.path(plan.finetuned)), unfinished / BASE_FOLDER)
     shutil.copy(source / WEIGHTS, unfinished)
     if reward:
         shutil.copy(source / NORMALISATION, unfinished)
     config = json.loads((source / CONFIG).read_text("utf-8"))
     write_json(unfinished / CONFIG, {**config, "base_model_name_or_path": BASE_FOLDER})
-    write_atomic(unfinished / "README.md", model_card(work, arm, reward=reward))
+    write_atomic(unfinished / "README.md", model_card(study, arm, reward=reward))
     unfinished.replace(folder)
 
 
-def model_card(work: Workspace, arm: Arm, *, reward: bool) -> str:
+def model_card(study: Study, arm: Arm, *, reward: bool) -> str:
     """Return the model card of an arm's policy, or of its reward model, as Markdown."""
+    settings, store = study.settings, study.store
+    steering = study.plan.steering[arm]
+    results = store.load(study.plan.comparison).arms
     template = Environment(
         autoescape=False,  # Markdown, not a web page
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     ).from_string((files("ethosteer.study") / MODEL_CARD).read_text("utf-8"))
-    results = results_from_json((work.path(work.plan.comparison) / RESULTS).read_text("utf-8"))
     return template.render(
         arm=arm,
         reward=reward,
-        study=work.config.name,
-        question=work.config.question,
-        base=work.config.base.model,
+        study=settings.name,
+        question=settings.question,
+        base=settings.base.model,
         folder=BASE_FOLDER,
-        card=stored_set(work, arm.name).card,
+        card=store.load(steering.reward.pairs).card,
         result=next(
-            result for result in results.arms if (result.arm, result.seed) == (arm.name, arm.seed)
+            result for result in results if (result.arm, result.seed) == (arm.name, arm.seed)
         ),
-        scale=read_scale(work.path(work.plan.rewards[arm])),
-        template=work.config.data.template,
+        scale=read_scale(store.path(steering.reward)),
+        template=settings.data.template,
         model_class="AutoModelForSequenceClassification" if reward else "AutoModelForCausalLM",
     )

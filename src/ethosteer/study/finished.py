@@ -9,11 +9,10 @@ from pathlib import Path
 from ethosteer.errors import InputError
 from ethosteer.evaluation.comparable import ITEMS, read_items
 from ethosteer.evaluation.outcomes import read_outcomes
+from ethosteer.files import read_json
 from ethosteer.records import Item, Outcome
-from ethosteer.results import BenchmarkResult, StudyResults, results_from_json
-
-RESULTS = "results.json"
-OUTCOMES = "outcomes.parquet"
+from ethosteer.results import BenchmarkResult, StudyResults
+from ethosteer.study.run import OUTCOMES, RESULTS
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,7 @@ def open_run(folder: Path | str) -> Run:
     for name in (RESULTS, OUTCOMES, ITEMS):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: no such file; run the study to its end first")
-    try:
-        results = results_from_json((folder / RESULTS).read_text("utf-8"))
-    except InputError as error:
-        raise InputError(f"{folder}/{error}") from error
+    results = read_json(folder / RESULTS, StudyResults)
     try:
         return Run(results, read_outcomes(folder / OUTCOMES), read_items(folder / ITEMS))
     except (OSError, ValueError, KeyError, TypeError) as error:
