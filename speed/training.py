@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import statistics
 import subprocess
@@ -72,7 +73,7 @@ def main() -> None:
                     f"ours, {arms} arms: {rate:.2f} {unit}/s, ratio {rate / peer_rate:.2f}; "
                     f"{ours['share_of_ceiling']:.0%} of "
                     f"{ours['ceiling_flops_per_second'] / 1e9:.0f} GFLOP/s; peak "
-                    f"{ours['peak_memory_bytes'] / 1e6:.0f} MB; {ours['seconds']}",
+                    f"{(ours['peak_memory_bytes'] or math.nan) / 1e6:.0f} MB; {ours['seconds']}",
                     flush=True,
                 )
     for arms, measured in ratios.items():
