@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from types import SimpleNamespace
 
@@ -22,4 +23,12 @@ def test_seconds_are_added_up_by_part(monkeypatch: pytest.MonkeyPatch):
 
 def test_peak_memory_is_in_bytes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=3))
+    monkeypatch.setattr(sys, "platform", "linux")
     assert peak_memory(torch.device("cpu")) == 3 * 1024, "Linux counts in KiB"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert peak_memory(torch.device("cpu")) == 3, "macOS counts in bytes"
+
+
+def test_peak_memory_is_unknown_where_nothing_counts_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert peak_memory(torch.device("cpu")) is None

@@ -17,7 +17,8 @@ from ethosteer.files import to_json
 from ethosteer.records import Item, Outcome
 from ethosteer.results import Comparability, StudyResults
 from ethosteer.settings import CompareSettings
-from ethosteer.study.compare_studies import Run, compare_runs, read_run, write_across
+from ethosteer.study.compare_studies import compare_runs, write_across
+from ethosteer.study.finished import Run, open_run
 
 BASIS = Comparability("items", "prompts", "template", "tokenizer")
 ITEMS = [
@@ -187,7 +188,7 @@ def test_a_runs_folder_alone_makes_its_report_anew(
     status, _, _ = call("report", str(folder))
     assert status == 0
     assert "Of first?" in (folder / "report.html").read_text("utf-8")
-    assert read_run(folder).results == a_run("first", {**CONTROLS, "duty": 0.9}).results
+    assert open_run(folder).results == a_run("first", {**CONTROLS, "duty": 0.9}).results
 
 
 def test_what_is_written_is_the_same_every_time(tmp_path: Path) -> None:

@@ -285,7 +285,7 @@ def test_an_exported_arm_is_the_arm_in_stock_peft(finished: Study, tmp_path: Pat
     assert (found - bare).abs().max() > 1e-5
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert card.startswith("---\nlibrary_name: peft\n")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists already"):
         export_arm(study, arm.name, arm.seed, tmp_path / "out")
 
 

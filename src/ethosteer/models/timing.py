@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +27,16 @@ class Stopwatch:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
-def peak_memory(device: torch.device) -> int:
-    """Most bytes that this process has held: on the GPU if it runs there, else resident."""
+def peak_memory(device: torch.device) -> int | None:
+    """Return the most bytes that this process has held: on the GPU if it runs there, else resident.
+
+    None where the system has no such count (Windows).
+    """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # in bytes on macOS, in KiB on Linux

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ethosteer import catalog
-from ethosteer.bench.measure import matrix_product_rate
+from ethosteer.bench.machine import matrix_product_rate
 from ethosteer.benchmarks.base import sources_of
 from ethosteer.data.conversations import CONVERSATIONS
 from ethosteer.data.pair_sets import split_pairs
