@@ -15,6 +15,9 @@ Select = Literal["step", "kl"]
 Better = Literal["higher", "lower", "half", "none"]
 """Which way a metric improves; "half" where 50 % is the aim, "none" where no side is good."""
 
+Correction = Literal["holm", "bh"]
+"""How p is corrected for multiple testing: Holm (1979), or Benjamini & Hochberg (1995)."""
+
 Verdict = Literal["better", "worse", "different", "equivalent", "undecided"]
 """What a comparison shows; "different" where neither side of a difference is the good one."""
 
@@ -327,6 +330,6 @@ class StudyResults:
     cross_accuracies: tuple[CrossCell, ...] = ()
     slopes: tuple[SlopeResult, ...] = ()
     effect: float | None = None
-    correction: Literal["holm", "bh"] = "holm"
+    correction: Correction = "holm"
     deviations: tuple[str, ...] = ()
     reward_comparisons: tuple[Comparison, ...] = ()

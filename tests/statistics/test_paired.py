@@ -20,24 +20,26 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import ttost_paired
 
-from ethosteer.results import Estimate
-from ethosteer.statistics.metrics import BALANCED, CORRELATION, MEAN, SHARE, Quantity
+from ethosteer.results import Better, Estimate
+from ethosteer.statistics.metrics import BALANCED, CORRELATION, MEAN, PROPORTION, Quantity
 from ethosteer.statistics.paired import (
     Clustered,
     Difference,
-    Finding,
-    Rules,
     cluster_sums,
-    corrected,
+    clustered_values,
     estimate,
-    judge_family,
     mcnemar,
     mean_estimate,
-    means,
     paired_difference,
-    verdict,
 )
 from ethosteer.statistics.uncertainty import UNKNOWN, Uncertainty
+from ethosteer.statistics.verdicts import (
+    Decision,
+    Rules,
+    adjusted_p_values,
+    family_decisions,
+    verdict,
+)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -48,11 +50,11 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def shares(*seeds: Floats, groups: list[str] | None = None) -> Clustered:
-    return means(seeds, groups, SHARE)
+    return clustered_values(seeds, groups, PROPORTION)
 
 
 def averages(seeds: Sequence[Floats] | Floats, groups: list[str] | None = None) -> Clustered:
-    return means(list(seeds), groups)
+    return clustered_values(list(seeds), groups)
 
 
 def answers(right: int, of: int) -> Floats:
@@ -81,9 +83,9 @@ def compare(a: Clustered, b: Clustered, swaps: int = 200, seed: int = 0) -> Diff
     return paired_difference(a, b, swaps, rng(seed))
 
 
-def alone(difference: Difference, rules: Rules, better: str = "higher") -> Finding:
+def alone(difference: Difference, rules: Rules, better: Better = "higher") -> Decision:
     """Judge a family of one."""
-    (found,) = judge_family([difference], better, rules)
+    (found,) = family_decisions([difference], better, rules)
     return found
 
 
@@ -100,7 +102,7 @@ def bounds(found: Estimate) -> tuple[float, float]:
 
 def test_parts_are_summed_by_cluster_and_seed_and_values_averaged_over_seeds():
     tables = [np.array([[1.0, 1], [0, 1], [1, 1], [1, 1]]), np.array([[0.0, 1]] * 4)]
-    found = cluster_sums(tables, ["twin", "alone", "twin", "other"], SHARE)
+    found = cluster_sums(tables, ["twin", "alone", "twin", "other"], PROPORTION)
     assert found.sums.tolist() == [
         [[2, 2], [0, 1], [1, 1]],
         [[0, 2], [0, 1], [0, 1]],
@@ -212,7 +214,7 @@ def test_seeds_that_differ_widen_the_interval():
 
 
 def test_one_cluster_has_no_interval():
-    for quantity in (MEAN, SHARE):
+    for quantity in (MEAN, PROPORTION):
         found = mean_estimate([[1.0, 0.0, 1.0]], ["same"] * 3, quantity)
         assert found.value == pytest.approx(2 / 3)
         assert math.isnan(found.low) and math.isnan(found.high)
@@ -243,10 +245,10 @@ def test_a_mean_whose_items_are_all_alike_has_no_interval_and_a_share_has():
 @given(
     st.lists(st.integers(0, 5), min_size=4, max_size=30),
     st.randoms(use_true_random=False),
-    st.sampled_from([MEAN, SHARE]),
+    st.sampled_from([MEAN, PROPORTION]),
 )
 def test_the_order_of_items_does_not_matter(values, random, quantity):
-    if quantity.share:
+    if quantity.is_proportion:
         values = [value % 2 for value in values]
     groups = [str(i % 4) for i in range(len(values))]
     order = random.sample(range(len(values)), len(values))
@@ -325,7 +327,7 @@ def test_other_numbers_of_seeds_than_one_are_not_paired():
     found = compare(averages(a), averages(b))
     assert found.error.seed_df == 1
     of_seeds = stats.sem(a.mean(axis=1)) ** 2 + stats.sem(b.mean(axis=1)) ** 2
-    assert found.error.seeds == pytest.approx(of_seeds)
+    assert found.error.seed_variance == pytest.approx(of_seeds)
 
 
 def test_models_of_different_items_cannot_be_paired():
@@ -361,7 +363,7 @@ def test_p_of_a_mean_is_scipys_exact_paired_permutation_test(shift):
     assert found == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 20_000) + 1e-4)
 
 
-@pytest.mark.parametrize("quantity", [CORRELATION, SHARE], ids=["mcc", "clustered share"])
+@pytest.mark.parametrize("quantity", [CORRELATION, PROPORTION], ids=["mcc", "clustered share"])
 def test_p_of_clusters_is_that_of_all_swaps_counted_out(quantity):
     draw = rng(17)
     groups = np.array(["a", "a", "b", "b", "c", "d", "e", "f", "g", "h"])
@@ -370,12 +372,12 @@ def test_p_of_clusters_is_that_of_all_swaps_counted_out(quantity):
     b = draw.integers(0, 2, 10)
 
     def metric(predicted: Ints) -> float:
-        if quantity.share:
+        if quantity.is_proportion:
             return float(np.mean(predicted == labels))
         return float(matthews_corrcoef(labels, predicted))
 
     def model(predicted: Ints) -> Clustered:
-        if quantity.share:
+        if quantity.is_proportion:
             return shares((predicted == labels).astype(float), groups=list(groups))
         return correlation(labels, predicted, groups=list(groups))
 
@@ -591,13 +593,13 @@ def test_of_an_unknown_error_no_power_is_known():
 
 def test_holm_by_hand():
     # sorted 0.005 * 4, 0.01 * 3, 0.03 * 2, 0.04 * 1 = 0.02, 0.03, 0.06, 0.04; never falling: 0.06
-    assert corrected([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert corrected([0.6, 0.7]) == [1.0, 1.0]
+    assert adjusted_p_values([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert adjusted_p_values([0.6, 0.7]) == [1.0, 1.0]
 
 
 def test_benjamini_and_hochberg_by_hand():
     # sorted 0.005 * 4 / 1, 0.01 * 4 / 2, 0.03 * 4 / 3, 0.04 = 0.02, 0.02, 0.04, 0.04
-    found = corrected([0.01, 0.04, 0.03, 0.005], "bh")
+    found = adjusted_p_values([0.01, 0.04, 0.03, 0.005], "bh")
     assert found == pytest.approx([0.02, 0.04, 0.04, 0.02])
 
 
@@ -607,16 +609,16 @@ def test_corrections_are_statsmodels(ours, theirs):
     for count in (1, 2, 5, 13):
         p = draw.random(count) ** 3
         p[0] = p[-1]  # a tie
-        assert corrected(list(p), ours) == pytest.approx(multipletests(p, method=theirs)[1])
+        assert adjusted_p_values(list(p), ours) == pytest.approx(multipletests(p, method=theirs)[1])
 
 
 @pytest.mark.parametrize("correction", ["holm", "bh"])
 def test_what_has_no_p_is_no_member_of_its_family(correction):
-    found = corrected([0.01, math.nan, 0.04], correction)
-    assert [found[0], found[2]] == pytest.approx(corrected([0.01, 0.04], correction))
+    found = adjusted_p_values([0.01, math.nan, 0.04], correction)
+    assert [found[0], found[2]] == pytest.approx(adjusted_p_values([0.01, 0.04], correction))
     assert math.isnan(found[1])
-    assert corrected([], correction) == []
-    assert math.isnan(corrected([math.nan], correction)[0])
+    assert adjusted_p_values([], correction) == []
+    assert math.isnan(adjusted_p_values([math.nan], correction)[0])
 
 
 def test_a_family_is_corrected_as_one():
@@ -625,7 +627,7 @@ def test_a_family_is_corrected_as_one():
     arms = [control + draw.normal(shift, 1, 60) for shift in (0.0, 0.35, 0.9)]
     differences = [compare(averages([arm]), averages([control]), 2000) for arm in arms]
     rules = Rules(alpha=0.03, margin=0.4, effect=0.5)
-    found = judge_family(differences, "higher", rules)
+    found = family_decisions(differences, "higher", rules)
     p = [own.p for own in differences]
     assert [own.adjusted_p for own in found] == pytest.approx(multipletests(p, method="holm")[1])
     equal = [ttost_paired(arm, control, -0.4, 0.4)[0] for arm in arms]
@@ -640,10 +642,10 @@ def test_a_family_is_corrected_as_one():
         needed = TTestPower().solve_power(effect_size=0.5 / spread, alpha=0.01, power=0.8)
         assert math.ceil(needed) <= own.clusters_needed <= math.ceil(needed) + 1
     assert [own.difference for own in found] == differences
-    by_bh = judge_family(differences, "higher", replace(rules, correction="bh"))
+    by_bh = family_decisions(differences, "higher", replace(rules, correction="bh"))
     assert [own.adjusted_p for own in by_bh] == pytest.approx(multipletests(p, method="fdr_bh")[1])
     assert found[2].verdict == "better"
-    assert judge_family([], "higher", rules) == []
+    assert family_decisions([], "higher", rules) == []
 
 
 def test_without_a_margin_or_effect_there_is_neither_equivalence_nor_a_number_of_clusters():

@@ -10,13 +10,12 @@ import pytest
 
 from ethosteer import catalog
 from ethosteer.errors import InputError
-from ethosteer.evaluation.comparable import write_items
-from ethosteer.evaluation.comparison import Judge
+from ethosteer.evaluation.items import write_items
 from ethosteer.evaluation.outcomes import write_outcomes
+from ethosteer.evaluation.summary import summarise
 from ethosteer.files import to_json
 from ethosteer.records import Item, Outcome
 from ethosteer.results import Comparability, StudyResults
-from ethosteer.settings import CompareSettings
 from ethosteer.study.compare_studies import Run, compare_runs, read_run, write_across
 
 BASIS = Comparability("items", "prompts", "template", "tokenizer")
@@ -51,7 +50,7 @@ def a_run(
     by_model: dict[str, dict[int, list[Outcome]]] = {}
     for each in outcomes:
         by_model.setdefault(each.model, {}).setdefault(each.seed, []).append(each)
-    summary = Judge(CompareSettings()).summary(catalog.benchmark("toxigen"), 60, by_model)
+    summary = summarise(catalog.benchmark("toxigen"), 60, by_model)
     results = StudyResults(
         study=name, question=f"Of {name}?", control="fine-tuned", seeds=seeds, models=tuple(right),
         cards=(), overlaps=(), arms=(), benchmarks=(replace(summary, comparability=comparability),),
@@ -110,7 +109,7 @@ def test_the_gate_says_what_differs(changed: dict[str, str], said: str) -> None:
 def test_results_of_unknown_basis_are_not_compared() -> None:
     known, unknown = a_run("a", {**CONTROLS, "x": 0.9}), a_run("b", {**CONTROLS, "x": 0.5}, None)
     (refusal,) = compare_runs([known, unknown]).refusals
-    assert "not known" in refusal.reasons[0]
+    assert "no hashes" in refusal.reasons[0]
 
 
 def test_of_three_studies_those_that_may_be_are_compared() -> None:

@@ -18,7 +18,8 @@ from ethosteer.algorithms.rollouts import draw_prompts
 from ethosteer.data.readers import Row
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
-from ethosteer.evaluation.answering import load_items, token_budget
+from ethosteer.evaluation.answering import token_budget
+from ethosteer.evaluation.items import load_items
 from ethosteer.models.base import SharedBase, load_base
 from ethosteer.models.generation import Sampling
 from ethosteer.models.heads import ScalarHeads

@@ -22,7 +22,7 @@ from ethosteer.statistics.metrics import (
     MCC,
     Metric,
     confusion,
-    share_metric,
+    proportion_metric,
 )
 
 ANSWERS = ("WRONG", "RIGHT")
@@ -100,9 +100,9 @@ GENERATED_METRICS = (
     # No answer counts as an incorrect one, so this first one rests on every item.
     ACCURACY,
     MCC_ANSWERED,
-    share_metric("right_share", lambda outcome: outcome.predicted == 1, "none"),
-    share_metric("wrong_share", lambda outcome: outcome.predicted == 0, "none"),
-    share_metric("no_answer_share", lambda outcome: outcome.predicted is None, "lower"),
+    proportion_metric("right_share", lambda outcome: outcome.predicted == 1, "none"),
+    proportion_metric("wrong_share", lambda outcome: outcome.predicted == 0, "none"),
+    proportion_metric("no_answer_share", lambda outcome: outcome.predicted is None, "lower"),
 )
 
 SOURCES = (

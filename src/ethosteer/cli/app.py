@@ -173,12 +173,12 @@ def evaluate(
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise InputError(f"--out {out}: must be a file in a folder that exists")
     settings = base_settings(model, revision, dtype.value, device)
+    from ethosteer.cli.show import results_table
     from ethosteer.evaluation.standalone import (
         as_json,
         evaluate_models,
         name_adapters,
         read_tasks,
-        results_table,
     )
     from ethosteer.files import write_atomic
     from ethosteer.models.base import quiet_libraries

@@ -55,7 +55,7 @@ def read_benchmarks(
     for part in filter(None, (name.strip() for name in names.split(","))):
         name, _, form = part.partition(":")
         catalog.check_source(name, form or None)
-        judge = classifier if catalog.benchmark(name).judged else None
+        judge = classifier if catalog.benchmark(name).classification else None
         chosen[name] = BenchmarkSettings(limit=limit, source=form or None, classifier=judge)
     if not chosen:
         raise InputError(f"--benchmarks: name one of {', '.join(catalog.benchmark_names())}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -9,11 +11,13 @@ from rich.table import Table
 from ethosteer import catalog
 from ethosteer.data.pair_sets import curate
 from ethosteer.data.sources import Origin
+from ethosteer.evaluation.standalone import Evaluation
 from ethosteer.models.base import load_tokenizer
 from ethosteer.models.generation import generate
 from ethosteer.models.optimiser import generator
 from ethosteer.models.text import Template, decode
 from ethosteer.records import FINETUNED, Arm, Model, parse_dialogue
+from ethosteer.report.numbers import interval, number
 from ethosteer.settings import ArmSettings, BaseSettings, DataSettings
 from ethosteer.stages.workspace import Workspace
 
@@ -89,3 +93,37 @@ def answers_table(work: Workspace, question: str, seed: int) -> Table:
 
 def _model(arm: Arm) -> Model:
     return Model(arm.name, arm.seed)
+
+
+def results_table(evaluations: Sequence[Evaluation]) -> Table:
+    """Show every model's primary metrics, and below them what to be wary of."""
+    table = Table("benchmark", "model", "metric", caption_justify="left")
+    for heading in ("value", "95 % interval", "n"):
+        table.add_column(heading, justify="right")
+    remarks: list[str] = []
+    for evaluation in evaluations:
+        result = evaluation.result
+        for cell in result.cells:
+            if cell.metric != result.primary:
+                continue
+            table.add_row(
+                escape(result.name),
+                escape(cell.model) + (" *" if cell.flags else ""),
+                result.primary,
+                number(cell.estimate.value),
+                interval(cell.estimate),
+                f"{cell.estimate.n:,}",
+            )
+            remarks += [f"* {result.name}, {cell.model}: {flag}" for flag in cell.flags]
+        table.add_section()
+        if result.classifier:
+            remarks.append(f"{result.name}: classified by {result.classifier}")
+        outcomes = next(iter(evaluation.outcomes.values()))
+        if truncated := [outcome.item for outcome in outcomes if outcome.truncated]:
+            more = f" and {len(truncated) - 3:,} more" if len(truncated) > 3 else ""
+            remarks.append(
+                f"{result.name}: {len(truncated):,} items were too long and lost text: "
+                f"{', '.join(truncated[:3])}{more}"
+            )
+    table.caption = escape("\n".join(remarks)) or None
+    return table

@@ -10,8 +10,6 @@ import hashlib
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from ethosteer.records import Split
 
@@ -42,6 +40,9 @@ def connected_groups(pairs: Iterable[tuple[str, str]]) -> list[str]:
     alphabetically first text. Utilitarianism needs it: one scenario is the better one of a row
     and the worse one of the next.
     """
+    from scipy.sparse import coo_matrix  # slow to import
+    from scipy.sparse.csgraph import connected_components
+
     edges = list(pairs)
     texts = sorted({text for edge in edges for text in edge})
     node = {text: index for index, text in enumerate(texts)}

@@ -22,7 +22,8 @@ from ethosteer.published.proportions import (
     wilson,
 )
 from ethosteer.results import Estimate
-from ethosteer.statistics.paired import POWER, corrected
+from ethosteer.statistics.paired import POWER
+from ethosteer.statistics.verdicts import adjusted_p_values
 
 ALPHA = 0.05
 PARTED = (0.02, 0.05, 0.1, 0.2)
@@ -202,8 +203,8 @@ def _paired(shares: Shares, pairs: Sequence[Pair]) -> tuple[PairedResult, ...]:
         for (a, b), bounds, best_p, worst_p, most in zip(
             pairs,
             family,
-            corrected([bounds.lowest_p for bounds in family]),
-            corrected([bounds.highest_p for bounds in family]),
+            adjusted_p_values([bounds.lowest_p for bounds in family]),
+            adjusted_p_values([bounds.highest_p for bounds in family]),
             most_parted(family, ALPHA),
             strict=True,
         )
@@ -245,7 +246,7 @@ def _unpaired(
     pairs: Sequence[Pair], compare: Callable[[str, str], Unpaired]
 ) -> tuple[UnpairedResult, ...]:
     found = [compare(a, b) for a, b in pairs]
-    adjusted = corrected([each.p for each in found])
+    adjusted = adjusted_p_values([each.p for each in found])
     return tuple(
         UnpairedResult(a, b, each.estimate, each.p, p)
         for (a, b), each, p in zip(pairs, found, adjusted, strict=True)

@@ -15,7 +15,8 @@ import numpy as np
 
 from ethosteer.results import Estimate
 from ethosteer.statistics.metrics import CORRELATION
-from ethosteer.statistics.paired import NAN, POWER, cluster_sums, corrected, estimate
+from ethosteer.statistics.paired import NAN, POWER, cluster_sums, estimate
+from ethosteer.statistics.verdicts import adjusted_p_values
 
 
 def wilson(right: int, items: int) -> Estimate:
@@ -69,7 +70,7 @@ def most_parted(family: Sequence[Bounds], alpha: float) -> list[int | None]:
 def _most_parted(own: Bounds, best: list[float], place: int, alpha: float) -> int | None:
     def adjusted(parted: int) -> float:
         p = [*best[:place], _mcnemar(own.fewest, parted), *best[place + 1 :]]
-        return corrected(p)[place]
+        return adjusted_p_values(p)[place]
 
     amounts = range(own.fewest, own.most + 1, 2)
     significant = bisect_left(amounts, alpha, key=adjusted)  # p rises with the items parted on

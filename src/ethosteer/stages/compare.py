@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from ethosteer import catalog
 from ethosteer.data.overlap import overlap
-from ethosteer.evaluation import reward_results as judge_rewards
-from ethosteer.evaluation.comparable import example_of
-from ethosteer.evaluation.comparison import Judge
+from ethosteer.evaluation import reward_results
+from ethosteer.evaluation.comparison import compare_models
+from ethosteer.evaluation.items import example_of
+from ethosteer.evaluation.summary import summarise
 from ethosteer.files import read_json, to_json, write_atomic, write_json
 from ethosteer.models.reward_models import read_scale
 from ethosteer.records import CONTROLS, Outcome
@@ -58,8 +59,7 @@ def _overlaps(work: Workspace) -> Iterator[Overlap]:
 def _results(work: Workspace) -> StudyResults:
     """Bring everything together that the report shows."""
     config, plan = work.config, work.plan
-    judge = Judge(config.compare)
-    benchmarks, comparisons = _benchmarks(work, judge)
+    benchmarks, comparisons = _benchmarks(work)
     crossed = {seed: read_cross(work.path(step)) for seed, step in plan.cross.items()}
     steered = {arm: read_steered(work.path(plan.steering[arm])) for arm in config.arm_seeds()}
     return StudyResults(
@@ -71,7 +71,7 @@ def _results(work: Workspace) -> StudyResults:
         cards=tuple(stored_set(work, name).card for name in config.data_arms()),
         overlaps=read_json(work.path(plan.overlap) / OVERLAPS, tuple[Overlap, ...]),
         arms=tuple(
-            judge_rewards.arm_result(
+            reward_results.arm_result(
                 arm,
                 read_held_out(work.path(plan.rewards[arm])),
                 read_scale(work.path(plan.rewards[arm])),
@@ -88,14 +88,14 @@ def _results(work: Workspace) -> StudyResults:
         alpha=config.compare.alpha,
         effect=config.compare.effect,
         correction=config.compare.correction,
-        cross_rewards=tuple(judge_rewards.cross_rewards(crossed)),
-        cross_accuracies=tuple(judge_rewards.cross_accuracies(crossed)),
-        reward_comparisons=tuple(judge_rewards.reward_comparisons(judge, crossed)),
-        slopes=tuple(judge_rewards.slopes(judge, config.arms, steered)),
+        cross_rewards=tuple(reward_results.cross_rewards(crossed)),
+        cross_accuracies=tuple(reward_results.cross_accuracies(crossed)),
+        reward_comparisons=tuple(reward_results.reward_comparisons(crossed, config.compare)),
+        slopes=tuple(reward_results.slopes(config.arms, steered, config.compare.correction)),
     )
 
 
-def _benchmarks(work: Workspace, judge: Judge) -> tuple[list[BenchmarkResult], list[Comparison]]:
+def _benchmarks(work: Workspace) -> tuple[list[BenchmarkResult], list[Comparison]]:
     """Summarise every benchmark and compare all models on it."""
     benchmarks: list[BenchmarkResult] = []
     comparisons: list[Comparison] = []
@@ -105,7 +105,7 @@ def _benchmarks(work: Workspace, judge: Judge) -> tuple[list[BenchmarkResult], l
             by_seed = outcomes.setdefault(model.name, {})
             by_seed[model.seed] = stored_outcomes(work, name, model)
         benchmark = catalog.benchmark(name)
-        summary = judge.summary(benchmark, len(items), outcomes, judge_note(work, name))
+        summary = summarise(benchmark, len(items), outcomes, judge_note(work, name))
         benchmarks.append(
             replace(
                 summary,
@@ -113,7 +113,7 @@ def _benchmarks(work: Workspace, judge: Judge) -> tuple[list[BenchmarkResult], l
                 example=example_of(items[0]),
             )
         )
-        comparisons += judge.comparisons(benchmark, outcomes)
+        comparisons += compare_models(benchmark, outcomes, work.config.compare)
     return benchmarks, comparisons
 
 

@@ -7,7 +7,8 @@ from ethosteer.algorithms.tracking import check_trackers
 from ethosteer.data.conversations import read_conversations
 from ethosteer.data.pair_sets import curate, read_set, write_set
 from ethosteer.data.prompts import first_turns, steering_prompts
-from ethosteer.evaluation.answering import load_items, load_judge
+from ethosteer.evaluation.answering import benchmark_classifier
+from ethosteer.evaluation.items import load_items
 from ethosteer.files import write_json
 from ethosteer.records import PreferenceSet, Split, Turn
 from ethosteer.stages.workspace import PROMPTS, Workspace
@@ -22,7 +23,7 @@ def check_inputs(work: Workspace) -> None:
             pass
     for name, own in work.config.benchmarks.items():
         load_items(catalog.benchmark(name), own, work.origin)
-        load_judge(catalog.benchmark(name), own, work.origin)
+        benchmark_classifier(catalog.benchmark(name), own, work.origin)
     read_conversations(work.plan.conversations)
     check_trackers(work.config.track.trackers)
 

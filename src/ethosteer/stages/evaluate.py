@@ -12,18 +12,11 @@ from ethosteer import catalog
 from ethosteer.evaluation.answering import (
     Progress,
     answer_items,
-    load_items,
-    load_judge,
+    benchmark_classifier,
     token_budget,
 )
-from ethosteer.evaluation.comparable import (
-    ITEMS,
-    comparability_of,
-    read_comparability,
-    read_items,
-    write_comparability,
-    write_items,
-)
+from ethosteer.evaluation.comparable import comparability_of
+from ethosteer.evaluation.items import ITEMS, load_items, read_items, write_items
 from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
 from ethosteer.files import read_json, write_json
 from ethosteer.models.base import SharedBase
@@ -37,6 +30,7 @@ from ethosteer.results import Comparability, Sample, SampleAnswer
 from ethosteer.stages.workspace import Workspace
 
 OUTCOMES = "outcomes.parquet"
+COMPARABILITY = "comparability.json"
 JUDGE = "judge.json"
 SAMPLES = "samples.json"
 
@@ -49,7 +43,7 @@ def run(work: Workspace) -> None:
         if models or not work.is_done(work.plan.items[name]):
             with work.terminal.stage(f"evaluate {name}") as progress:
                 items = benchmark_items(work, name)
-                judge = load_judge(
+                judge = benchmark_classifier(
                     catalog.benchmark(name), work.config.benchmarks[name], work.origin
                 )
                 _keep_items(work, name, items, judge)
@@ -74,7 +68,7 @@ def _keep_items(
     )
     with work.writing(work.plan.items[name]) as folder:
         write_items(folder / ITEMS, {name: items})
-        write_comparability(folder, comparability)
+        write_json(folder / COMPARABILITY, comparability)
 
 
 def _evaluate_on(
@@ -150,12 +144,12 @@ def stored_items(work: Workspace) -> dict[str, list[Item]]:
 
 def stored_comparability(work: Workspace, name: str) -> Comparability:
     """Return what one benchmark's results rest on."""
-    return read_comparability(work.path(work.plan.items[name]))
+    return read_json(work.path(work.plan.items[name]) / COMPARABILITY, Comparability)
 
 
 def judge_note(work: Workspace, name: str) -> str:
     """Say which classifier judged a benchmark's texts, and how good it is; "" where none did."""
-    if catalog.benchmark(name).judged is None:
+    if catalog.benchmark(name).classification is None:
         return ""
     note: str = work.read_json(work.plan.evaluation[name, work.plan.models[0]], JUDGE)
     return note

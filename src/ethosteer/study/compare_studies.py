@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ethosteer import catalog
 from ethosteer.errors import InputError
-from ethosteer.evaluation.comparable import ITEMS, read_items, what_differs
-from ethosteer.evaluation.comparison import Judge, judged
+from ethosteer.evaluation.comparable import what_differs
+from ethosteer.evaluation.comparison import compare_on_metric, compared_metric
+from ethosteer.evaluation.items import ITEMS, read_items
 from ethosteer.evaluation.outcomes import read_outcomes
 from ethosteer.files import read_json, to_json, write_atomic
 from ethosteer.records import CONTROLS, Item, Outcome
@@ -88,13 +89,13 @@ def compare_runs(runs: Sequence[Run]) -> Across:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two of the studies are called {name!r}; give one another name")
-    judge = Judge(_settings(runs))
+    settings = _settings(runs)
     benchmarks, comparisons, refusals = [], [], []
     for name in dict.fromkeys(each.name for run in runs for each in run.results.benchmarks):
         passed, refused = _gate(name, runs)
         refusals += refused
         if passed:
-            comparisons += list(_compare(judge, name, passed))
+            comparisons += list(_compare(settings, name, passed))
             benchmarks.append(_together(name, [run for run in runs if _is_in(run, passed)]))
     results = StudyResults(
         study=" and ".join(names),
@@ -108,10 +109,10 @@ def compare_runs(runs: Sequence[Run]) -> Across:
         benchmarks=tuple(benchmarks),
         comparisons=tuple(comparisons),
         samples=(),
-        margin=judge.settings.margin,
-        alpha=judge.settings.alpha,
-        effect=judge.settings.effect,
-        correction=judge.settings.correction,
+        margin=settings.margin,
+        alpha=settings.alpha,
+        effect=settings.effect,
+        correction=settings.correction,
     )
     return Across(
         results=results,
@@ -163,15 +164,15 @@ def _gate(name: str, runs: Sequence[Run]) -> tuple[list[Pair], list[Refusal]]:
     return passed, refused
 
 
-def _compare(judge: Judge, name: str, pairs: Sequence[Pair]) -> Iterator[Comparison]:
+def _compare(settings: CompareSettings, name: str, pairs: Sequence[Pair]) -> Iterator[Comparison]:
     """Compare arms across each pair of studies: one family a metric and pair."""
     benchmark = catalog.benchmark(name)
     for a, b in pairs:
         outcomes = {**a.answers(name), **b.answers(name)}
-        for metric in map(judged, benchmark.metrics):
+        for metric in map(compared_metric, benchmark.metrics):
             family = f"{benchmark.title}, {metric.name}: arms of {a.name} against arms of {b.name}"
-            yield from judge.metric_family(
-                family, name, metric, outcomes, list(product(a.arms, b.arms))
+            yield from compare_on_metric(
+                family, name, metric, outcomes, list(product(a.arms, b.arms)), settings
             )
 
 
