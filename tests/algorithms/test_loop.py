@@ -9,22 +9,27 @@ import pytest
 import torch
 from torch import Tensor
 
+from ethosteer.algorithms.best_of_n import BestOfN
+from ethosteer.algorithms.dpo import DPO
 from ethosteer.algorithms.loop import Learned, Steering
+from ethosteer.algorithms.ppo import PPO
+from ethosteer.algorithms.rloo import RLOO
 from ethosteer.models.base import SharedBase
 from ethosteer.models.reward_models import RewardModels
 from ethosteer.records import Rollout
 from ethosteer.results import CurvePoint
 from ethosteer.settings import Algorithm, OptimiserSettings, RLOOSettings
-from ethosteer.stages.steer import ALGORITHMS
 from tests import tiny
 
 NAN = float("nan")
+ALGORITHMS: dict[Algorithm, Any] = {"ppo": PPO, "rloo": RLOO, "dpo": DPO, "best_of_n": BestOfN}
 EVERY = tuple(ALGORITHMS)
 SCHEDULED = tiny.STEERING.optimiser.model_copy(update={"decay": True, "warmup": 0.2})
 
 
 def make(algorithm: Algorithm, base: SharedBase, arms: Sequence[int], **changes: Any) -> Steering:
-    return ALGORITHMS[algorithm](tiny.task(base, arms, **changes))
+    steering: Steering = ALGORITHMS[algorithm](tiny.task(base, arms, **changes))
+    return steering
 
 
 def point(step: int = 0, **changes: Any) -> CurvePoint:
