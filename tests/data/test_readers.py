@@ -9,11 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ethosteer.data.readers import Row, read_csv, read_jsonl, read_text
-from ethosteer.data.sources import Origin, Source
 from ethosteer.errors import InputError
 from tests.malformed import complaint
-
-SOURCE = Source("part/rows.csv", "https://example.org/rows", "MIT")
 
 
 def message(action: Callable[[], object]) -> str:
@@ -111,28 +108,6 @@ def test_typed_fields_name_file_line_and_column():
     assert message(lambda: row.text("gone")) == "f.csv:7: column 'gone' must be text, found nothing"
     assert message(lambda: row.choice("c", ("red", "blue"))) == (
         "f.csv:7: column 'c' must be one of red, blue; found 'purple'"
-    )
-
-
-def test_origin_folder_says_where_to_get_a_missing_file(tmp_path):
-    said = message(lambda: Origin("folder", tmp_path).locate(SOURCE))
-    assert str(tmp_path / "part" / "rows.csv") in said
-    assert "https://example.org/rows" in said
-
-
-def test_origin_folder_names_the_edition_by_its_content(publish, tmp_path):
-    publish(SOURCE.path, "x\n1\n")
-    origin = Origin("folder", tmp_path)
-    before = origin.revision(SOURCE)
-    # sha256 of the four bytes written above.
-    assert before == "sha256:daff832f802000e6"
-    publish(SOURCE.path, "x\n2\n")
-    assert origin.revision(SOURCE) != before
-
-
-def test_origin_hub_says_so_where_the_hub_has_no_copy():
-    assert "not on the hub: get it from https://example.org/rows" in message(
-        lambda: Origin("hub").locate(SOURCE)
     )
 
 

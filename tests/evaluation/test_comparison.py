@@ -1,4 +1,4 @@
-"""What is made of a benchmark's outcomes: values, warnings, families, verdicts."""
+"""What is compared on a benchmark: families, seeds, items needed, directions, verdicts."""
 
 from __future__ import annotations
 
@@ -8,74 +8,32 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import matthews_corrcoef
 from statsmodels.stats.multitest import multipletests
 
-from ethosteer.benchmarks.base import Benchmark
-from ethosteer.data.sources import Source
 from ethosteer.evaluation.comparison import compare_models, compared_metric
-from ethosteer.evaluation.summary import baselines, clustered, flags, slice_cells, summarise
+from ethosteer.evaluation.summary import clustered
 from ethosteer.records import Outcome
-from ethosteer.results import Comparison, SliceCell
+from ethosteer.results import Comparison
 from ethosteer.settings import CompareSettings
 from ethosteer.statistics.metrics import (
     ACCURACY,
     BALANCED_ACCURACY,
     MCC,
-    Metric,
     mean_metric,
     proportion_metric,
+)
+from tests.evaluation.small import (
+    CONTROLS,
+    SHARES,
+    Outcomes,
+    answering,
+    benchmark,
+    outcome,
+    outcomes,
 )
 
 STEREOTYPE = proportion_metric("pct", lambda outcome: outcome.predicted == 0, "half")
 FIRST = mean_metric("first", lambda outcome: outcome.log_likelihoods[0], "none")
-CONTROLS = ("base", "fine-tuned")
-Outcomes = dict[str, dict[int, list[Outcome]]]
-
-
-def benchmark(*metrics: Metric, answers: tuple[str, ...] = ()) -> Benchmark:
-    source = Source(path="b/b.csv", home="https://example.org/b", licence="MIT")
-    return Benchmark("b", "B", (source,), lambda _: [], metrics, {}, answers=answers)
-
-
-def outcome(
-    item: int,
-    label: int | None,
-    predicted: int | None,
-    *,
-    group: str = "",
-    slices: tuple[str, ...] = (),
-    value: float = 0.0,
-    cut: bool = False,
-) -> Outcome:
-    correct = None if label is None else predicted == label
-    name = f"i{item}"
-    return Outcome(
-        "m", 0, "b", name, group or name, slices, label, predicted, correct,
-        (value, 0.0), (1, 1), truncated=cut,
-    )  # fmt: skip
-
-
-def outcomes(labels: Sequence[int | None], predicted: Sequence[int | None]) -> list[Outcome]:
-    return [outcome(i, *pair) for i, pair in enumerate(zip(labels, predicted, strict=True))]
-
-
-def answering(shares: Mapping[str, float], seeds: int = 1, items: int = 80) -> Outcomes:
-    """Models that are right on a share of items, each seed of an arm on others."""
-    draw = np.random.default_rng(4)
-    labels = [int(x) for x in draw.integers(0, 2, items)]
-    found: Outcomes = {}
-    for model, share in shares.items():
-        own = (0,) if model in CONTROLS else range(seeds)
-        found[model] = {}
-        for seed in own:
-            right = draw.random(items) < share
-            predicted = [x if ok else 1 - x for x, ok in zip(labels, right, strict=True)]
-            found[model][seed] = outcomes(labels, predicted)
-    return found
-
-
-SHARES = {"base": 0.5, "fine-tuned": 0.55, "duty": 0.6, "care": 0.75, "virtue": 0.95}
 
 
 def by_family(found: Sequence[Comparison]) -> dict[str, list[Comparison]]:
@@ -294,98 +252,6 @@ def test_the_distance_from_half_is_of_each_seed_and_not_of_their_mean():
 def test_a_metric_with_a_direction_is_judged_as_it_is():
     assert compared_metric(ACCURACY) is ACCURACY
     assert compared_metric(FIRST) is FIRST
-
-
-# --- the summary
-
-
-def test_a_summary_has_a_cell_for_every_model_and_metric():
-    given = answering(SHARES, seeds=2)
-    own = benchmark(MCC, ACCURACY, answers=("No", "Yes"))
-    found = summarise(own, 80, given, "judged by x")
-    assert (found.name, found.title, found.primary, found.better) == ("b", "B", "mcc", "higher")
-    assert (found.items, found.truncated, found.classifier) == (80, 0, "judged by x")
-    assert (found.source, found.licence) == ("https://example.org/b", "MIT")
-    assert [(cell.model, cell.metric) for cell in found.cells] == [
-        (model, metric) for model in SHARES for metric in ("mcc", "acc")
-    ]
-    for cell in found.cells:
-        seeds = given[cell.model]
-        assert list(cell.by_seed) == list(seeds)
-        for seed, value in cell.by_seed.items():
-            labels = [each.label for each in seeds[seed]]
-            predicted = [each.predicted for each in seeds[seed]]
-            expected = (
-                matthews_corrcoef(labels, predicted)
-                if cell.metric == "mcc"
-                else np.mean(np.array(labels) == np.array(predicted))
-            )
-            assert value == pytest.approx(expected)
-        assert cell.estimate.value == pytest.approx(np.mean(list(cell.by_seed.values())))
-        assert cell.estimate.n == 80
-        assert cell.estimate.low < cell.estimate.value < cell.estimate.high
-
-
-def test_items_that_lost_text_are_counted_once():
-    own = [outcome(i, 1, 1, cut=i < 3) for i in range(5)]
-    given = {"base": {0: own}, "duty": {0: own, 1: own}}
-    assert summarise(benchmark(ACCURACY), 5, given).truncated == 3
-
-
-def test_slices_take_all_seeds_together_and_count_items_once():
-    first = [
-        outcome(0, 1, 1, slices=("x",)),
-        outcome(1, 1, 0, slices=("x", "y")),
-        outcome(2, 1, 1),
-    ]
-    second = [outcome(i, 1, 1, slices=each.slices) for i, each in enumerate(first)]
-    cells = list(slice_cells(ACCURACY, {"m": {0: first, 1: second}}))
-    assert cells == [SliceCell("m", "x", 0.75, 2), SliceCell("m", "y", 0.5, 1)]
-
-
-# --- baselines and warnings
-
-
-def test_baselines_are_what_one_answer_to_all_would_score():
-    labels = [0, 0, 0, 1]
-    own = benchmark(ACCURACY, MCC, answers=("No", "Yes"))
-    found = baselines(own, outcomes(labels, [1, 0, 1, 0]))
-    assert found == {"always No": 0.75, "always Yes": 0.25}
-    correlated = benchmark(MCC, answers=("No", "Yes"))
-    assert set(baselines(correlated, outcomes(labels, labels)).values()) == {0.0}
-    assert baselines(benchmark(ACCURACY), outcomes(labels, labels)) == {}
-
-
-LABELS = [0] * 60 + [1] * 40
-
-
-@pytest.mark.parametrize(
-    ("predicted", "expected"),
-    [
-        ([0] * 60 + [1] * 40, ()),
-        ([0] * 100, ("answers 'No' to 100% of items",)),
-        ([1] * 96 + [0] * 4, ("answers 'Yes' to 96% of items",)),
-        ([1] * 95 + [0] * 5, ()),
-        ([None] * 98 + [0, 1], ("gives no answer to 98% of items",)),
-        # 60 right by another way than to answer No always: 30 of the first 60, 30 of the others
-        ([0] * 30 + [1] * 30 + [1] * 30 + [0] * 10, ("equals the class rate of 'always No'",)),
-    ],
-    ids=["all right", "always No", "nearly always Yes", "often Yes", "no answer", "class rate"],
-)
-def test_degenerate_results_are_flagged(predicted, expected):
-    own = benchmark(ACCURACY, answers=("No", "Yes"))
-    assert flags(own, {0: outcomes(LABELS, predicted)}) == expected
-
-
-def test_flags_are_of_all_seeds_together_but_class_rates_of_any_one():
-    own = benchmark(ACCURACY, answers=("No", "Yes"))
-    always, fair = outcomes(LABELS, [0] * 100), outcomes(LABELS, LABELS)
-    assert flags(own, {0: always, 1: always}) == ("answers 'No' to 100% of items",)
-    assert flags(own, {0: fair, 1: always}) == ("equals the class rate of 'always No'",)
-
-
-def test_without_fixed_answers_nothing_is_flagged():
-    assert flags(benchmark(ACCURACY), {0: outcomes(LABELS, [0] * 100)}) == ()
 
 
 def test_the_same_outcomes_are_judged_the_same_every_time():

@@ -84,8 +84,8 @@ def _item(row: Row, before: str, text: str, after: str, continuations: tuple[str
 
 def parse_start(answer: str) -> int | None:
     """Read RIGHT or WRONG where the answer starts with it; anything else is no answer."""
-    found = _ANSWER_AT_START.match(answer)
-    return ANSWERS.index(found[1].upper()) if found else None
+    match = _ANSWER_AT_START.match(answer)
+    return ANSWERS.index(match[1].upper()) if match else None
 
 
 def parse_anywhere(answer: str) -> int | None:

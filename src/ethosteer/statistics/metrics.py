@@ -1,4 +1,4 @@
-"""Metrics as sums over items, so that a resample of items costs one matrix product.
+"""Metrics as sums over items, so that clusters are dropped and swapped by array operations.
 
 A metric turns each outcome into a few numbers (``terms``) and combines their sums over items into
 its value. The terms of accuracy are (correct, 1), combined as a ratio; those of the Matthews
