@@ -15,7 +15,7 @@ import torch
 from ethosteer import catalog
 from ethosteer.bench.evaluate import measure_evaluation
 from ethosteer.data.sources import Origin
-from ethosteer.evaluation.answering import load_items
+from ethosteer.evaluation.items import load_items
 from ethosteer.models.base import load_base
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.log_likelihood import fit

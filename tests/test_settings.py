@@ -472,7 +472,7 @@ def test_arms_with_the_same_pairs_share_them_whatever_steers_them(study: Path):
 
 def test_reading_a_study_loads_no_model_library():
     code = (
-        "import sys; from ethosteer.config import load_study; load_study('demo'); "
+        "import sys; from ethosteer.study.load import load_study; load_study('demo'); "
         "print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
     )
     loaded = subprocess.run(

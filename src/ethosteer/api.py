@@ -170,7 +170,7 @@ def benchmark_settings(
         settings[name] = BenchmarkSettings(
             limit=limit,
             source=form or None,
-            classifier=classifier if catalog.benchmark(name).judged else None,
+            classifier=classifier if catalog.benchmark(name).classification else None,
         )
     if not settings:
         raise InputError(

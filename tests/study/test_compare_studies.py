@@ -10,13 +10,12 @@ import pytest
 
 from ethosteer import catalog
 from ethosteer.errors import InputError
-from ethosteer.evaluation.comparable import write_items
-from ethosteer.evaluation.comparison import Judge
+from ethosteer.evaluation.items import write_items
 from ethosteer.evaluation.outcomes import write_outcomes
+from ethosteer.evaluation.summary import summarise
 from ethosteer.files import to_json
 from ethosteer.records import Item, Outcome
 from ethosteer.results import Comparability, StudyResults
-from ethosteer.settings import CompareSettings
 from ethosteer.study.compare_studies import compare_runs, write_across
 from ethosteer.study.finished import Run, open_run
 
@@ -52,7 +51,7 @@ def a_run(
     by_model: dict[str, dict[int, list[Outcome]]] = {}
     for each in outcomes:
         by_model.setdefault(each.model, {}).setdefault(each.seed, []).append(each)
-    summary = Judge(CompareSettings()).summary(catalog.benchmark("toxigen"), 60, by_model)
+    summary = summarise(catalog.benchmark("toxigen"), 60, by_model)
     results = StudyResults(
         study=name, question=f"Of {name}?", control="fine-tuned", seeds=seeds, models=tuple(right),
         cards=(), overlaps=(), arms=(), benchmarks=(replace(summary, comparability=comparability),),

@@ -18,7 +18,7 @@ from ethosteer.algorithms import checkpoints
 from ethosteer.data.sources import Origin
 from ethosteer.data.splits import unit_hash
 from ethosteer.errors import InputError
-from ethosteer.evaluation.comparable import read_items
+from ethosteer.evaluation.items import read_items
 from ethosteer.files import read_json
 from ethosteer.models.adapters import load_bank
 from ethosteer.models.generation import generate

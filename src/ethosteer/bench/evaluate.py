@@ -11,7 +11,8 @@ from ethosteer.bench.adapters import random_adapters
 from ethosteer.bench.machine import throughput
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
-from ethosteer.evaluation.answering import load_items, token_budget
+from ethosteer.evaluation.answering import token_budget
+from ethosteer.evaluation.items import load_items
 from ethosteer.models.base import load_base
 from ethosteer.models.log_likelihood import log_likelihoods, pack_requests, plan_requests
 from ethosteer.models.timing import Stopwatch

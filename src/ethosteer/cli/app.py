@@ -202,7 +202,8 @@ def evaluate(
         sample=sample,
         tokens_per_batch=tokens_per_batch,
     )
-    from ethosteer.evaluation.standalone import as_json, results_table
+    from ethosteer.cli.show import results_table
+    from ethosteer.evaluation.standalone import as_json
     from ethosteer.files import write_atomic
 
     if out is not None:

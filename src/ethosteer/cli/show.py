@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -10,9 +13,13 @@ from ethosteer import catalog
 from ethosteer.data.pair_sets import curate
 from ethosteer.data.sources import Origin
 from ethosteer.records import FINETUNED, parse_dialogue
+from ethosteer.report.numbers import interval, number
 from ethosteer.settings import ArmSettings, BaseSettings, DataSettings
 from ethosteer.stages.stage import SamplingSettings
 from ethosteer.study.run import Study
+
+if TYPE_CHECKING:
+    from ethosteer.evaluation.standalone import Evaluation
 
 NAMES_SHOWN = 4
 """How many missing pieces of work ``status`` names for each kind of stage."""
@@ -97,4 +104,38 @@ def answers_table(study: Study, question: str, seed: int) -> Table:
     table.add_column("answer", overflow="fold")
     for model, answer in zip(models, answers, strict=True):
         table.add_row(escape(model), escape(decode(base.tokenizer, answer)))
+    return table
+
+
+def results_table(evaluations: Sequence[Evaluation]) -> Table:
+    """Show every model's primary metrics, and below them what to be wary of."""
+    table = Table("benchmark", "model", "metric", caption_justify="left")
+    for heading in ("value", "95 % interval", "n"):
+        table.add_column(heading, justify="right")
+    remarks: list[str] = []
+    for evaluation in evaluations:
+        result = evaluation.result
+        for cell in result.cells:
+            if cell.metric != result.primary:
+                continue
+            table.add_row(
+                escape(result.name),
+                escape(cell.model) + (" *" if cell.flags else ""),
+                result.primary,
+                number(cell.estimate.value),
+                interval(cell.estimate),
+                f"{cell.estimate.n:,}",
+            )
+            remarks += [f"* {result.name}, {cell.model}: {flag}" for flag in cell.flags]
+        table.add_section()
+        if result.classifier:
+            remarks.append(f"{result.name}: classified by {result.classifier}")
+        outcomes = next(iter(evaluation.outcomes.values()))
+        if truncated := [outcome.item for outcome in outcomes if outcome.truncated]:
+            more = f" and {len(truncated) - 3:,} more" if len(truncated) > 3 else ""
+            remarks.append(
+                f"{result.name}: {len(truncated):,} items were too long and lost text: "
+                f"{', '.join(truncated[:3])}{more}"
+            )
+    table.caption = escape("\n".join(remarks)) or None
     return table

@@ -156,7 +156,8 @@ def write_set(curated: PreferenceSet, folder: Path) -> None:
 def read_set(folder: Path) -> PreferenceSet:
     """Read what ``write_set`` wrote."""
     splits: dict[Split, list[PreferencePair]] = {split: [] for split in SPLITS}
-    for line in (folder / PAIRS).read_text("utf-8").splitlines():
+    # Not splitlines, which also breaks lines at U+2028 and others that texts may hold.
+    for line in (folder / PAIRS).read_text("utf-8").rstrip("\n").split("\n"):
         fields = json.loads(line)
         splits[fields.pop("split")].append(PreferencePair(**fields))
     card = read_json(folder / CARD, DatasetCard)

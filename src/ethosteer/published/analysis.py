@@ -21,7 +21,8 @@ from ethosteer.published.proportions import (
     wilson,
 )
 from ethosteer.results import Estimate
-from ethosteer.statistics.paired import NAN, POWER, corrected
+from ethosteer.statistics.paired import NAN, POWER
+from ethosteer.statistics.verdicts import adjusted_p_values
 
 ALPHA = 0.05
 DISCORDANT = (0.02, 0.05, 0.1, 0.2)
@@ -207,8 +208,8 @@ def _paired(shares: Shares, pairs: Sequence[Pair]) -> tuple[PairedResult, ...]:
     """Compare two models at a time; the pairs are one family of Holm's correction."""
     right, items, level = shares.right, shares.items, _strictest(pairs)
     family = [mcnemar_bounds(right[a], right[b], items) for a, b in pairs]
-    best_p = corrected([bounds.lowest_p for bounds in family])
-    worst_p = corrected([bounds.highest_p for bounds in family])
+    best_p = adjusted_p_values([bounds.lowest_p for bounds in family])
+    worst_p = adjusted_p_values([bounds.highest_p for bounds in family])
     limits = most_discordant(family, ALPHA)
     return tuple(
         PairedResult(
@@ -256,7 +257,7 @@ def _unpaired(
 ) -> tuple[UnpairedResult, ...]:
     """Compare two models' (successes, items) at a time; the pairs are one family."""
     tests = [unpaired_difference(*proportions[a], *proportions[b]) for a, b in pairs]
-    adjusted = corrected([p for _, p in tests])
+    adjusted = adjusted_p_values([p for _, p in tests])
     return tuple(
         UnpairedResult(a, b, difference, p, adjusted_p)
         for (a, b), (difference, p), adjusted_p in zip(pairs, tests, adjusted, strict=True)

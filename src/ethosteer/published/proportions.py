@@ -16,7 +16,8 @@ import numpy as np
 
 from ethosteer.results import Estimate
 from ethosteer.statistics.metrics import CORRELATION
-from ethosteer.statistics.paired import NAN, POWER, cluster_sums, corrected, estimate
+from ethosteer.statistics.paired import NAN, POWER, cluster_sums, estimate
+from ethosteer.statistics.verdicts import adjusted_p_values
 
 
 def wilson(right: int, items: int) -> Estimate:
@@ -70,7 +71,7 @@ def most_discordant(family: Sequence[Bounds], alpha: float) -> list[int | None]:
     def largest(index: int, bounds: Bounds) -> int | None:
         def adjusted_p(discordant: int) -> float:
             p = _mcnemar(bounds.fewest, discordant)
-            return corrected([*lowest[:index], p, *lowest[index + 1 :]])[index]
+            return adjusted_p_values([*lowest[:index], p, *lowest[index + 1 :]])[index]
 
         # With the lead fixed, discordant items come in twos, one each way. Each two raise p: of a
         # symmetric walk, more mass enters the tail from just below the lead than leaves it. So the

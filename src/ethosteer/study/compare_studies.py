@@ -10,7 +10,7 @@ from pathlib import Path
 from ethosteer import catalog
 from ethosteer.errors import InputError
 from ethosteer.evaluation.comparable import what_differs
-from ethosteer.evaluation.comparison import Judge, judged
+from ethosteer.evaluation.comparison import compare_on_metric, compared_metric
 from ethosteer.files import to_json, write_atomic
 from ethosteer.records import CONTROLS, Outcome
 from ethosteer.report import write_report_across
@@ -30,7 +30,7 @@ def compare_runs(runs: Sequence[Run]) -> Across:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two of the studies are called {name!r}; rename one of them")
-    judge = Judge(shared_settings([run.results for run in runs]))
+    settings = shared_settings([run.results for run in runs])
     benchmarks: list[BenchmarkResult] = []
     comparisons: list[Comparison] = []
     refusals: list[Refusal] = []
@@ -39,7 +39,7 @@ def compare_runs(runs: Sequence[Run]) -> Across:
         comparable, refused = comparable_pairs(benchmark, runs)
         refusals += refused
         for pair in comparable:
-            comparisons += compare_arms(judge, benchmark, *pair)
+            comparisons += compare_arms(settings, benchmark, *pair)
         compared = {run.name for pair in comparable for run in pair}
         if compared:
             involved = [run for run in runs if run.name in compared]
@@ -56,10 +56,10 @@ def compare_runs(runs: Sequence[Run]) -> Across:
         benchmarks=tuple(benchmarks),
         comparisons=tuple(comparisons),
         samples=(),
-        margin=judge.settings.margin,
-        alpha=judge.settings.alpha,
-        effect=judge.settings.effect,
-        correction=judge.settings.correction,
+        margin=settings.margin,
+        alpha=settings.alpha,
+        effect=settings.effect,
+        correction=settings.correction,
     )
     return Across(
         results=results,
@@ -123,7 +123,7 @@ def comparable_pairs(
     return comparable, refused
 
 
-def compare_arms(judge: Judge, name: str, a: Run, b: Run) -> list[Comparison]:
+def compare_arms(settings: CompareSettings, name: str, a: Run, b: Run) -> list[Comparison]:
     """Compare the arms of two runs on one benchmark: one family of tests for each metric."""
     benchmark = catalog.benchmark(name)
     outcomes = {**outcomes_by_model(a, name), **outcomes_by_model(b, name)}
@@ -134,13 +134,14 @@ def compare_arms(judge: Judge, name: str, a: Run, b: Run) -> list[Comparison]:
     pairs = list(product(arms_a, arms_b))
     return [
         comparison
-        for metric in map(judged, benchmark.metrics)
-        for comparison in judge.metric_family(
+        for metric in map(compared_metric, benchmark.metrics)
+        for comparison in compare_on_metric(
             f"{benchmark.title}, {metric.name}: arms of {a.name} against arms of {b.name}",
             name,
             metric,
             outcomes,
             pairs,
+            settings,
         )
     ]
 

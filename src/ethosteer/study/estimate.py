@@ -21,7 +21,7 @@ from ethosteer.data.conversations import CONVERSATIONS
 from ethosteer.data.pair_sets import split_pairs
 from ethosteer.data.readers import read_jsonl
 from ethosteer.data.sources import SAMPLE_DIR, Origin
-from ethosteer.evaluation.answering import load_items
+from ethosteer.evaluation.items import load_items
 from ethosteer.models.base import choose_device, read_shape
 from ethosteer.models.fast.budget import CPU_CACHE, CPU_TOKENS, activation_bytes
 from ethosteer.records import PreferencePair

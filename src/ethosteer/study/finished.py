@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ethosteer.errors import InputError
-from ethosteer.evaluation.comparable import ITEMS, read_items
+from ethosteer.evaluation.items import ITEMS, read_items
 from ethosteer.evaluation.outcomes import read_outcomes
 from ethosteer.files import read_json
 from ethosteer.records import Item, Outcome

@@ -125,5 +125,5 @@ def check_names(settings: StudySettings) -> None:
         catalog.dataset(settings.dataset_of(arm))
     for name, benchmark in settings.benchmarks.items():
         catalog.check_source(name, benchmark.source)
-        if benchmark.classifier is not None and catalog.benchmark(name).judged is None:
+        if benchmark.classifier is not None and catalog.benchmark(name).classification is None:
             raise InputError(f"benchmarks.{name}.classifier: this benchmark needs none")

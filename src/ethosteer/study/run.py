@@ -11,7 +11,7 @@ import tomli_w
 from ethosteer import provenance
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
-from ethosteer.evaluation.comparable import ITEMS, write_items
+from ethosteer.evaluation.items import ITEMS, write_items
 from ethosteer.evaluation.outcomes import write_outcomes
 from ethosteer.files import to_json, write_atomic, write_json
 from ethosteer.progress import Terminal
