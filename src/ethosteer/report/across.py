@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ethosteer.records import Item, Outcome
+from ethosteer.report.benchmarks import metrics_table, summary_tables
 from ethosteer.report.blocks import (
     Block,
     Bullets,
@@ -16,9 +17,9 @@ from ethosteer.report.blocks import (
     Table,
     Text,
 )
-from ethosteer.report.flips import flip_view
+from ethosteer.report.differences import comparison_table
+from ethosteer.report.items import item_browser
 from ethosteer.report.numbers import interval, listing, number, p_value, plural, signed
-from ethosteer.report.tables import comparison_table, metrics_table, summary_tables
 from ethosteer.report.view import View
 from ethosteer.results import Comparison, StudyResults
 
@@ -88,13 +89,13 @@ def _shown(view: View) -> list[Comparison]:
     titles = {each.name: each for each in view.results.benchmarks}
     return [
         each
-        for each in view.judged_comparisons()
+        for each in view.tested_comparisons()
         if each.verdict in SHOWN and view.sound(titles[each.benchmark], each.a, each.b)
     ]
 
 
 def _headline(view: View) -> str:
-    judged = view.judged_comparisons()
+    judged = view.tested_comparisons()
     if not judged:
         return "The studies have no benchmark on which their results may be compared."
     shown = len(_shown(view))
@@ -135,7 +136,7 @@ def _benchmarks(view: View) -> tuple[Block, ...]:
 
 
 def _flips(view: View) -> tuple[Block, ...]:
-    items = flip_view(view)
+    items = item_browser(view)
     return (items,) if items else ()
 
 

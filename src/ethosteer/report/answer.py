@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import combinations
 
 from ethosteer.records import FINETUNED
+from ethosteer.report.alarms import alarms_in_words
 from ethosteer.report.blocks import Block, Bullets, Text
 from ethosteer.report.certainty import certainty, limits
-from ethosteer.report.cross import falling
 from ethosteer.report.headline import difference_said, headline, titles
 from ethosteer.report.numbers import interval, listing, number, signed
-from ethosteer.report.steering import alarms_said
+from ethosteer.report.rewards import falls
 from ethosteer.report.view import View
 from ethosteer.results import ArmResult, BenchmarkResult, Estimate, Verdict
 
@@ -51,7 +51,7 @@ def _on_benchmark(view: View, benchmark: BenchmarkResult) -> str:
         who = "every model" if len(flagged) == len(view.models) else listing(flagged)
         parts.append(f"the numbers of {who} are flagged as degenerate and count as no finding")
     text = "; ".join(parts) or "no arm was compared with the control"
-    return f"{benchmark.title} ({view.judged(benchmark)}): {text}."
+    return f"{benchmark.title} ({view.tested_metric(benchmark)}): {text}."
 
 
 def _between(view: View, benchmark: BenchmarkResult, winners: list[str]) -> str:
@@ -82,7 +82,7 @@ def _price(view: View, arm: str) -> str:
         f"{arm}: its own reward {_verb([each.gain for each in results])} {gains} sd of base "
         f"answers{seeds}, at a KL of {kl} nats per response; {cost}"
     )
-    return f"{sentence}{_others_falling(view, arm)}{_stopped(results)}{_alarms(results)}."
+    return f"{sentence}{_others_falls(view, arm)}{_stopped(results)}{_alarms(results)}."
 
 
 def _verb(gains: list[Estimate]) -> str:
@@ -93,8 +93,8 @@ def _verb(gains: list[Estimate]) -> str:
     return "did not clearly rise in every seed:" if gains[1:] else "did not clearly change:"
 
 
-def _others_falling(view: View, arm: str) -> str:
-    fallen = [cell.reward_model for cell in falling(view, arm)]
+def _others_falls(view: View, arm: str) -> str:
+    fallen = [cell.reward_model for cell in falls(view, arm)]
     if not fallen:
         return ""
     return f"; under the reward of {listing(fallen)} its answers fell below {FINETUNED}'s"
@@ -106,5 +106,5 @@ def _stopped(results: tuple[ArmResult, ...]) -> str:
 
 
 def _alarms(results: tuple[ArmResult, ...]) -> str:
-    said = alarms_said(results)
+    said = alarms_in_words(results)
     return f"; alarms in training: {said}" if said else ""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import isfinite
 
+from ethosteer.report.differences import CORRECTIONS
 from ethosteer.report.numbers import count, listing, number, percent, plural
-from ethosteer.report.tables import CORRECTIONS
 from ethosteer.report.view import View
 from ethosteer.results import Comparison
 
@@ -17,7 +17,7 @@ def certainty(view: View) -> tuple[str, ...]:
     results = view.results
     sentences = [_seed_sentence(results.seeds)]
     if results.comparisons:
-        sentences += [_test_sentence(view), _undecided_sentence(view.judged_comparisons())]
+        sentences += [_test_sentence(view), _undecided_sentence(view.tested_comparisons())]
     if results.margin is not None:
         sentences.append(
             f"Equivalent means: two one-sided tests show that the difference lies within "
@@ -27,7 +27,7 @@ def certainty(view: View) -> tuple[str, ...]:
     elif results.comparisons:
         sentences.append("The study declared no margin, so nothing in it is called equivalent.")
     if results.effect is not None:
-        sentences.append(_effect_sentence(view.judged_comparisons(), results.effect))
+        sentences.append(_effect_sentence(view.tested_comparisons(), results.effect))
     if results.undeclared:
         sentences.append(
             f"Changed after outcomes were known: {listing(list(results.undeclared))}. What rests "

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
+from ethosteer.report.alarms import alarm_table
 from ethosteer.report.answer import answer
-from ethosteer.report.blocks import Block, Code, Document, Figures, Section, Text
-from ethosteer.report.cross import cross_blocks
-from ethosteer.report.curves import arm_figures, curve_figures
-from ethosteer.report.data import (
-    basis_table,
-    card_table,
-    count_table,
-    drop_table,
-    overlap_table,
-    prompt_table,
-    provenance_table,
-    reward_table,
-    sample_table,
-    time_table,
-)
-from ethosteer.report.differences import difference_figure
-from ethosteer.report.flips import flip_table, flip_view
-from ethosteer.report.numbers import plural
-from ethosteer.report.published import NOT_LIKE_FOR_LIKE, published_tables
-from ethosteer.report.steering import alarm_table, rate_tables, steering_table
-from ethosteer.report.tables import (
+from ethosteer.report.benchmarks import (
     answers_table,
-    comparison_table,
-    glance_table,
     metrics_table,
     outcome_figures,
     slices_table,
     summary_tables,
     unequal_items,
 )
+from ethosteer.report.blocks import Block, Code, Document, Figures, Section, Text
+from ethosteer.report.curves import arm_figures, curve_figures
+from ethosteer.report.data import card_table, count_table, drop_table, overlap_table
+from ethosteer.report.differences import comparison_table, difference_figure, verdict_overview
+from ethosteer.report.items import discordant_table, item_browser
+from ethosteer.report.numbers import plural
+from ethosteer.report.provenance import basis_table, prompt_table, provenance_table, time_table
+from ethosteer.report.published import NOT_LIKE_FOR_LIKE, published_tables
+from ethosteer.report.rewards import reward_blocks
+from ethosteer.report.samples import sample_table
+from ethosteer.report.steering import reward_table, slope_tables, steering_table
 from ethosteer.report.view import View
 from ethosteer.results import BenchmarkResult
 
@@ -63,7 +53,7 @@ def document(view: View) -> Document:
         Section("benchmarks", "Benchmarks", _benchmarks(view)),
         Section("differences", "Differences from the control", _differences(view)),
         Section("rewards", "Reward models and steering", _training(view)),
-        Section("cross", "Reward under every reward model", cross_blocks(view)),
+        Section("cross", "Reward under every reward model", reward_blocks(view)),
         Section("samples", "Sample answers", _samples(view)),
         Section("flips", "Item by item", _flips(view)),
         Section("data", "The data", _data(view)),
@@ -88,12 +78,12 @@ def document(view: View) -> Document:
 def _answer(view: View) -> tuple[Block, ...]:
     """Return the answer in short, the verdicts at a glance, then the answer at length."""
     short, *long = answer(view)
-    glance = glance_table(view)
+    glance = verdict_overview(view)
     return (short, *((glance,) if glance else ()), *long)
 
 
 def _flips(view: View) -> tuple[Block, ...]:
-    counts, items = flip_table(view), flip_view(view)
+    counts, items = discordant_table(view), item_browser(view)
     if not items:
         return (counts,) if counts else ()
     return (Text(BY_ITEM), *((counts,) if counts else ()), items)
@@ -151,7 +141,7 @@ def _training(view: View) -> tuple[Block, ...]:
         ),
         *((Figures(figures),) if figures else ()),
         *((Text(ALONE), Figures(alone)) if alone else ()),
-        *rate_tables(view),
+        *slope_tables(view),
     )
 
 

@@ -41,7 +41,7 @@ def _memory(view: View, won: dict[str, list[BenchmarkResult]]) -> str:
     found = []
     for arm, benchmarks in won.items():
         for benchmark in benchmarks:
-            each = shares.get((view.own_judge(arm) or arm, benchmark.name))
+            each = shares.get((view.reward_model_of(arm) or arm, benchmark.name))
             if each and each.pairs and each.overlapping / each.pairs >= MUCH_SHARED:
                 share = percent(each.overlapping / each.pairs)
                 found.append(

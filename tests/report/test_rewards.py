@@ -4,10 +4,10 @@ import math
 from dataclasses import replace
 
 from ethosteer.report.blocks import Bullets, Cell, Table, Text
-from ethosteer.report.cross import (
+from ethosteer.report.rewards import (
     NO_CONFLICT,
     accuracy_matrix,
-    cross_blocks,
+    reward_blocks,
     reward_matrix,
     rises,
 )
@@ -25,11 +25,11 @@ def _cell(table: Table | None, row: str, column: str) -> Cell:
     return next(cells for cells in table.rows if cells[0].text == row)[place]
 
 
-def _with(model: str, judge: str, difference: float, verdict: Verdict) -> View:
+def _with(model: str, reward_model: str, difference: float, verdict: Verdict) -> View:
     """Return the example with one comparison of rewards changed."""
     changed = tuple(
         replace(each, difference=Estimate(difference, math.nan, math.nan, 64), verdict=verdict)
-        if (each.a, each.benchmark) == (model, judge)
+        if (each.a, each.benchmark) == (model, reward_model)
         else each
         for each in RESULTS.reward_comparisons
     )
@@ -37,7 +37,7 @@ def _with(model: str, judge: str, difference: float, verdict: Verdict) -> View:
 
 
 def _said(view: View, title: str) -> tuple[str, ...]:
-    found = [each for each in cross_blocks(view) if isinstance(each, Bullets)]
+    found = [each for each in reward_blocks(view) if isinstance(each, Bullets)]
     return next((each.items for each in found if each.title.startswith(title)), ())
 
 
@@ -91,8 +91,8 @@ def test_a_fall_without_a_rise_is_no_conflict() -> None:
     flat = _with("harmless", "harmless", 0.1, "undecided")
     assert rises(flat, "harmless") is None
     assert _said(flat, "Where an arm's own") == ()
-    assert Text(NO_CONFLICT) in cross_blocks(flat)
-    assert Text(NO_CONFLICT) not in cross_blocks(VIEW)
+    assert Text(NO_CONFLICT) in reward_blocks(flat)
+    assert Text(NO_CONFLICT) not in reward_blocks(VIEW)
 
 
 def test_accuracies_are_held_to_chance() -> None:
@@ -131,8 +131,8 @@ def test_an_arm_that_shares_pairs_is_held_to_their_reward_model() -> None:
             cross_rewards=(*RESULTS.cross_rewards, *cells),
         )
     )
-    assert view.own_judge("virtue-rloo") == "virtue"
-    assert view.own_judge("fine-tuned") is None
+    assert view.reward_model_of("virtue-rloo") == "virtue"
+    assert view.reward_model_of("fine-tuned") is None
     table = reward_matrix(view)
     assert _cell(table, "virtue-rloo", "virtue").ring
     assert table is not None
@@ -146,8 +146,8 @@ def test_nothing_measured_nothing_shown() -> None:
         for each in RESULTS.arms
     )
     bare = replace(RESULTS, arms=arms, cross_rewards=(), cross_accuracies=())
-    assert cross_blocks(View(bare)) == ()
+    assert reward_blocks(View(bare)) == ()
     only = View(replace(bare, cross_accuracies=RESULTS.cross_accuracies))
-    assert accuracy_matrix(only) in cross_blocks(only)
+    assert accuracy_matrix(only) in reward_blocks(only)
     missing = View(replace(RESULTS, cross_rewards=RESULTS.cross_rewards[:-1]))
     assert _cell(reward_matrix(missing), "virtue", "virtue") == Cell("–")

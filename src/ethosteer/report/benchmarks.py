@@ -1,0 +1,232 @@
+"""Benchmarks: primary metrics with their verdicts, all metrics, slices, and the answers given."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from ethosteer.report.blocks import Cell, Figure, Table
+from ethosteer.report.figures import stacked_bars
+from ethosteer.report.items import item_link
+from ethosteer.report.numbers import count, interval, number, percent
+from ethosteer.report.table import Numbers, cell, table
+from ethosteer.report.view import View
+from ethosteer.results import BenchmarkResult
+
+BENCHMARKS_PER_TABLE = 6
+AIMS = {
+    "higher": "higher is better",
+    "lower": "lower is better",
+    "half": "0.5 is the aim",
+    "none": "no better or worse",
+}
+FREE_ANSWERS = {
+    "right_share": "said RIGHT",
+    "wrong_share": "said WRONG",
+    "no_answer_share": "no answer",
+}
+"""The metrics of benchmarks with free answers that together make up all items."""
+
+
+def summary_tables(view: View) -> tuple[Table, ...]:
+    """Return every model's primary metrics, in several tables where one would be too wide."""
+    benchmarks = view.results.benchmarks
+    chunks = [
+        benchmarks[start : start + BENCHMARKS_PER_TABLE]
+        for start in range(0, len(benchmarks), BENCHMARKS_PER_TABLE)
+    ]
+    return tuple(
+        _summary_table(view, chunk, f", part {index} of {len(chunks)}" if chunks[1:] else "")
+        for index, chunk in enumerate(chunks, start=1)
+    )
+
+
+def _summary_table(view: View, benchmarks: tuple[BenchmarkResult, ...], suffix: str) -> Table:
+    models = [
+        (
+            cell(model, small=["control"] if model == view.control else []),
+            *(_primary_cell(view, benchmark, model) for benchmark in benchmarks),
+        )
+        for model in view.models
+    ]
+    baselines = [
+        [f"{answer} {number(value)}" for answer, value in benchmark.baselines.items()]
+        for benchmark in benchmarks
+    ]
+    constants = [cell(lines[0] if lines else None, small=lines[1:]) for lines in baselines]
+    items = [
+        cell(benchmark.items, small=[f"{count(benchmark.cut)} cut"] if benchmark.cut else [])
+        for benchmark in benchmarks
+    ]
+    verdict = f", and the verdict against {view.control}" if view.control else ""
+    classifiers = [
+        f" {benchmark.title}: judged by {benchmark.note}."
+        for benchmark in benchmarks
+        if benchmark.note
+    ]
+    heads = [
+        Numbers(f"{benchmark.title} ({benchmark.primary}; {AIMS[benchmark.better]})")
+        for benchmark in benchmarks
+    ]
+    return table(
+        f"Primary metrics{suffix}",
+        ("model", *heads),
+        [*models, ("constant answers", *constants), ("items", *items)],
+        note=f"Below each value its 95 % interval{verdict}. Seeds of an arm are taken together."
+        + "".join(classifiers),
+        summary=2,
+    )
+
+
+def _primary_cell(view: View, benchmark: BenchmarkResult, model: str) -> Cell | None:
+    result = view.cell(benchmark, model)
+    if result is None:
+        return None
+    verdict = view.verdict(benchmark, model, view.control)
+    return cell(
+        result.estimate,
+        mark=verdict or "",
+        flags=result.flags,
+        link=item_link(view, benchmark, model, view.control) if verdict else "",
+    )
+
+
+def metrics_table(view: View, benchmark: BenchmarkResult) -> Table:
+    """Return every metric of one benchmark, with each seed's value."""
+    seeds = sorted({seed for result in benchmark.cells for seed in result.by_seed})
+    results = [
+        result
+        for metric in view.metrics(benchmark)
+        for model in view.models
+        if (result := view.cell(benchmark, model, metric))
+    ]
+    return table(
+        f"{benchmark.title}: all metrics",
+        ("model", "metric", Numbers("value"), Numbers("95 % interval"), "n",
+         *(f"seed {seed}" for seed in seeds)),
+        [
+            (
+                result.model,
+                result.metric,
+                cell(result.estimate.value, flags=result.flags),
+                interval(result.estimate),
+                result.estimate.n,
+                *(result.by_seed.get(seed) for seed in seeds),
+            )
+            for result in results
+        ],
+        note=f"{benchmark.title} ({benchmark.name}): {count(benchmark.items)} items from "
+        f"{benchmark.source}, licence {benchmark.licence}."
+        + (f" Texts were judged by {benchmark.note}." if benchmark.note else ""),
+        folded=True,
+    )  # fmt: skip
+
+
+def slices_table(view: View, benchmark: BenchmarkResult) -> Table | None:
+    """Return every model's primary metric on each slice of a benchmark; None without slices."""
+    if not benchmark.slices:
+        return None
+    results = {(result.slice, result.model): result for result in benchmark.slices}
+    slices = list(dict.fromkeys(name for name, _ in results))
+    models = [model for model in view.models if any((name, model) in results for name in slices)]
+    return table(
+        f"{benchmark.title}: {benchmark.primary} by part",
+        ("part", "n", *models),
+        [
+            (name, results[name, models[0]].n, *(results[name, model].value for model in models))
+            for name in slices
+        ],
+        note="Parts overlap where an item belongs to several. They are shown to look at, not "
+        "tested.",
+        folded=True,
+    )
+
+
+def outcome_figures(view: View) -> tuple[Figure, ...]:
+    """Draw the shares of free answers that said RIGHT, WRONG or neither, model by model."""
+    figures = []
+    answers = tuple(FREE_ANSWERS.values())
+    for index, benchmark in enumerate(view.results.benchmarks):
+        results = {
+            model: [view.cell(benchmark, model, metric) for metric in FREE_ANSWERS]
+            for model in view.models
+        }
+        shares = [
+            (model, [result.estimate.value for result in by_metric if result])
+            for model, by_metric in results.items()
+            if all(by_metric)
+        ]
+        if not shares:
+            continue
+        spoken = [
+            ", ".join(f"{answer} {share:.0%}" for answer, share in zip(answers, row, strict=True))
+            for _, row in shares
+        ]
+        svg = stacked_bars(
+            f"outcomes-{index}",
+            shares,
+            answers,
+            title=f"{benchmark.title}: answers",
+            text="; ".join(
+                f"{model}: {text}" for (model, _), text in zip(shares, spoken, strict=True)
+            ),
+        )
+        numbers = table(
+            "",
+            ("model", *(Numbers(answer, percent) for answer in answers)),
+            [(model, *row) for model, row in shares],
+        )
+        note = "Share of all items. A model that seldom answers cannot be judged by its answers."
+        figures.append(Figure(svg, f"{benchmark.title}: what was answered", note, numbers))
+    return tuple(figures)
+
+
+def answers_table(view: View) -> Table | None:
+    """Return how often each model gave its most frequent answer, and how often none.
+
+    None where no outcome belongs to a benchmark with constant-answer baselines.
+    """
+    answers: defaultdict[tuple[str, str], Counter[int | None]] = defaultdict(Counter)
+    for outcome in view.outcomes:
+        answers[outcome.model, outcome.benchmark][outcome.predicted] += 1
+    benchmarks = [benchmark for benchmark in view.results.benchmarks if benchmark.baselines]
+    rows = [
+        (model, *(_most_frequent(answers[model, benchmark.name]) for benchmark in benchmarks))
+        for model in view.models
+    ]
+    if not any(isinstance(value, Cell) for row in rows for value in row):
+        return None
+    return table(
+        "How one-sided the answers are",
+        ("model", *(Numbers(benchmark.title) for benchmark in benchmarks)),
+        rows,
+        note="The share of a model's most frequent answer among all its answers, and below it the "
+        "share of items left without one. Near 100 %, the score is that of a constant answer.",
+        folded=True,
+    )
+
+
+def _most_frequent(answers: Counter[int | None]) -> Cell | None:
+    """Return the share of the most frequent answer; None without outcomes."""
+    if not answers:
+        return None
+    missing, total = answers[None], answers.total()
+    given = [amount for answer, amount in answers.items() if answer is not None]
+    share = max(given) / sum(given) if given else float("nan")
+    return cell(share, percent, small=[f"no answer {percent(missing / total)}"] if missing else [])
+
+
+def unequal_items(view: View) -> str:
+    """Return a warning that names the benchmarks whose models differ in items; "" if none."""
+    items: defaultdict[str, defaultdict[tuple[str, int], set[str]]] = defaultdict(
+        lambda: defaultdict(set)
+    )
+    for outcome in view.outcomes:
+        items[outcome.benchmark][outcome.model, outcome.seed].add(outcome.item)
+    unequal = [
+        benchmark
+        for benchmark, by_model in items.items()
+        if len(set(map(frozenset, by_model.values()))) > 1
+    ]
+    if not unequal:
+        return ""
+    return f"Warning: not every model answered the same items of {', '.join(unequal)}."

@@ -1,0 +1,191 @@
+"""Every model under every reward model: where values agree, conflict, or a reward is exploited."""
+
+from __future__ import annotations
+
+from ethosteer.records import FINETUNED
+from ethosteer.report.blocks import Block, Bullets, Cell, Figures, Table, Text, Tint
+from ethosteer.report.curves import reward_model_figures
+from ethosteer.report.numbers import count, interval, listing, number, signed
+from ethosteer.report.table import Numbers, Write, cell, table
+from ethosteer.report.view import View
+from ethosteer.results import CrossCell
+
+CHANCE = 0.5
+REWARD_STEPS = (0.5, 1.0)
+ACCURACY_STEPS = (0.1, 0.25)
+"""How far a cell lies from its reference before its tint grows stronger, and stronger again."""
+
+READING = (
+    "An arm that rises (↑, blue) under its own reward model and falls (↓, orange) under another's "
+    "has paid for one value with another, or exploits its own reward model without having become "
+    "better. Arrows and tints stand only where the difference to "
+    f"{FINETUNED}, from which every arm starts, is shown: prompt by prompt on the same prompts, "
+    "corrected for the number of arms under each reward model."
+)
+NO_CONFLICT = (
+    f"No arm's own reward rises clearly above {FINETUNED} while another reward model's falls "
+    "clearly below it."
+)
+COURSES = (
+    "How that came about: the mean reward of each arm's answers to its steering prompts, under "
+    "every reward model, over the steps; all on the same scales."
+)
+
+
+def reward_blocks(view: View) -> tuple[Block, ...]:
+    """Return the matrices of rewards and accuracies with what they show; nothing without them."""
+    rewards, accuracies = reward_matrix(view), accuracy_matrix(view)
+    figures = reward_model_figures(view)
+    return (
+        *((Text(READING), *_conflicts(view), rewards) if rewards else ()),
+        *((Text(COURSES), Figures(figures)) if figures else ()),
+        *((accuracies, *_contradictions(view)) if accuracies else ()),
+    )
+
+
+def reward_matrix(view: View) -> Table | None:
+    """Return every model's mean reward under every reward model; None where none was measured."""
+    results = {(result.name, result.reward_model): result for result in view.results.cross_rewards}
+    models = [model for model in view.models if any(name == model for name, _ in results)]
+    if not models:
+        return None
+    rows = []
+    for model in models:
+        trained_on = view.reward_model_of(model)
+        small = ["control"] if model == view.control else []
+        if trained_on and trained_on != model:
+            small = [f"steered by reward: {trained_on}"]
+        cells = [
+            _signed_cell(
+                result, signed, shown_change(view, result), REWARD_STEPS, framed=name == trained_on
+            )
+            if (result := results.get((model, name)))
+            else None
+            for name in view.reward_models
+        ]
+        rows.append((cell(model, small=small), *cells))
+    sizes = sorted({result.estimate.n for result in results.values()})
+    prompts = " to ".join(count(size) for size in dict.fromkeys((sizes[0], sizes[-1])))
+    return table(
+        "Mean reward of each model's answers",
+        ("answers of", *(Numbers(f"reward: {name}") for name in view.reward_models)),
+        rows,
+        note=f"Normalised (sd of base answers), over the same {prompts} held-out prompts for all "
+        "models, with 95 % intervals. Framed: the arm's own reward model. A stronger tint is a "
+        f"difference beyond {REWARD_STEPS[0]:g}, and beyond {REWARD_STEPS[1]:g}, from {FINETUNED}. "
+        "Intervals are of one number each, uncorrected.",
+    )
+
+
+def accuracy_matrix(view: View) -> Table | None:
+    """Return every reward model's accuracy on every dataset's held-out pairs; None without."""
+    results = {
+        (result.name, result.reward_model): result for result in view.results.cross_accuracies
+    }
+    sizes = {result.name: result.estimate.n for result in results.values()}
+    if not sizes:
+        return None
+    rows = []
+    for dataset, size in sizes.items():
+        cells = [
+            _signed_cell(result, number, shown_lead(result), ACCURACY_STEPS, framed=name == dataset)
+            if (result := results.get((dataset, name)))
+            else None
+            for name in view.reward_models
+        ]
+        rows.append((cell(dataset, small=[f"{count(size)} pairs"]), *cells))
+    return table(
+        "Accuracy of each reward model on each dataset's held-out pairs",
+        ("pairs of", *(Numbers(f"reward: {name}") for name in view.reward_models)),
+        rows,
+        note="The share of pairs whose chosen response gets the higher reward, with its 95 % "
+        f"interval. Clearly above chance ({CHANCE:g}; ↑, blue) two datasets agree on what is "
+        "better; clearly below it (↓, orange) they contradict each other. Framed: a reward model "
+        "on its own dataset.",
+    )
+
+
+def shown_change(view: View, result: CrossCell) -> float:
+    """Return how far a model's reward lies from the fine-tuned control's; 0 where not shown.
+
+    Controls have no comparison, so theirs is 0.
+    """
+    for comparison in view.results.reward_comparisons:
+        if (comparison.benchmark, comparison.a) == (result.reward_model, result.name):
+            shown = comparison.verdict in ("better", "worse")
+            return comparison.difference.value if shown else 0.0
+    return 0.0
+
+
+def shown_lead(result: CrossCell) -> float:
+    """Return how far an accuracy lies from chance; 0 where its interval includes chance."""
+    shown = result.estimate.low > CHANCE or result.estimate.high < CHANCE
+    return result.estimate.value - CHANCE if shown else 0.0
+
+
+def _signed_cell(
+    result: CrossCell, write: Write, change: float, steps: tuple[float, float], *, framed: bool
+) -> Cell:
+    """Return a cell whose arrow and tint repeat the sign and size of ``change``."""
+    arrow = "↑ " if change > 0 else "↓ " if change < 0 else ""
+    strength = 1 + sum(abs(change) > step for step in steps)
+    tints: tuple[Tint, Tint, Tint] = (1, 2, 3) if change > 0 else (-1, -2, -3)
+    return cell(
+        arrow + write(result.estimate.value, 2),
+        small=[interval(result.estimate, 2), *(["own"] if framed else [])],
+        tint=tints[strength - 1] if change else 0,
+        ring=framed,
+    )
+
+
+def falls(view: View, arm: str) -> list[CrossCell]:
+    """Return the results of an arm under the other reward models under which it clearly fell."""
+    return [
+        result
+        for result in view.results.cross_rewards
+        if result.name == arm
+        and result.reward_model != view.reward_model_of(arm)
+        and shown_change(view, result) < 0
+    ]
+
+
+def rises(view: View, arm: str) -> CrossCell | None:
+    """Return an arm's result under its own reward model if it clearly rose there."""
+    for result in view.results.cross_rewards:
+        if (result.name, result.reward_model) == (arm, view.reward_model_of(arm)):
+            return result if shown_change(view, result) > 0 else None
+    return None
+
+
+def _conflicts(view: View) -> tuple[Block, ...]:
+    """Return which arms' rise is another reward's fall, or that none is."""
+    if len(view.reward_models) < 2 or not any(map(view.reward_model_of, view.arms)):
+        return ()
+    sentences = []
+    for arm in view.arms:
+        rise, others = rises(view, arm), falls(view, arm)
+        if rise and others:
+            fallen = listing([f"{other.reward_model} ({_reward(other)})" for other in others])
+            sentences.append(
+                f"{arm}: under its own reward it rises above {FINETUNED} ({_reward(rise)}), but "
+                f"it falls below it under the reward of {fallen}."
+            )
+    title = "Where an arm's own reward rises and another's falls"
+    return (Bullets(title, tuple(sentences)) if sentences else Text(NO_CONFLICT),)
+
+
+def _reward(result: CrossCell) -> str:
+    return f"{signed(result.estimate.value, 2)} {interval(result.estimate, 2)}"
+
+
+def _contradictions(view: View) -> tuple[Block, ...]:
+    """Return which reward models are clearly below chance on another dataset's pairs."""
+    sentences = [
+        f"The reward model of {result.reward_model} prefers the rejected response of "
+        f"{result.name}'s pairs more often than the chosen one: its accuracy there is "
+        f"{number(result.estimate.value, 2)} {interval(result.estimate, 2)}."
+        for result in view.results.cross_accuracies
+        if shown_lead(result) < 0
+    ]
+    title = "Datasets that contradict each other"
+    return (Bullets(title, tuple(sentences)),) if sentences else ()
