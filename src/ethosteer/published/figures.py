@@ -45,7 +45,6 @@ def _figure(
         Bar(model, counts.others.index(model), own.value, own.low, own.high, note, solid)
         for model, own, note, solid in rows
     ]
-    said = "; ".join(f"{model} {signed(own.value)}, {note}" for model, own, note, _ in rows)
     table = Table(
         title="",
         columns=(Column("model"), Column("difference", "number"), Column("")),
@@ -54,5 +53,5 @@ def _figure(
             for model, own, note, _ in rows
         ),
     )
-    svg = interval_plot(name, bars, title=title, text=f"Against {counts.control}: {said}.")
+    svg = interval_plot(name, bars, title=title)
     return Figure(svg, title, f"Model {MINUS} {counts.control}.", table)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from math import nan
 
 from ethosteer.report.blocks import Cell, Figure, Table
 from ethosteer.report.figures import stacked_bars
 from ethosteer.report.items import item_link
 from ethosteer.report.numbers import count, interval, number, percent
-from ethosteer.report.table import Numbers, cell, table
+from ethosteer.report.table import Numbers, Value, cell, table
 from ethosteer.report.view import View
 from ethosteer.results import BenchmarkResult
 
@@ -93,32 +94,29 @@ def _primary_cell(view: View, benchmark: BenchmarkResult, model: str) -> Cell | 
 def metrics_table(view: View, benchmark: BenchmarkResult) -> Table:
     """Return every metric of one benchmark, with each seed's value."""
     seeds = sorted({seed for result in benchmark.cells for seed in result.by_seed})
-    results = [
-        result
+    rows: list[list[Value]] = [
+        [
+            model,
+            metric,
+            cell(result.estimate.value, flags=result.flags),
+            interval(result.estimate),
+            result.estimate.n,
+            *(result.by_seed.get(seed) for seed in seeds),
+        ]
         for metric in view.metrics(benchmark)
         for model in view.models
         if (result := view.cell(benchmark, model, metric))
     ]
+    heads = ("model", "metric", Numbers("value"), Numbers("95 % interval"), "n")
     return table(
         f"{benchmark.title}: all metrics",
-        ("model", "metric", Numbers("value"), Numbers("95 % interval"), "n",
-         *(f"seed {seed}" for seed in seeds)),
-        [
-            (
-                result.model,
-                result.metric,
-                cell(result.estimate.value, flags=result.flags),
-                interval(result.estimate),
-                result.estimate.n,
-                *(result.by_seed.get(seed) for seed in seeds),
-            )
-            for result in results
-        ],
+        (*heads, *(f"seed {seed}" for seed in seeds)),
+        rows,
         note=f"{benchmark.title} ({benchmark.name}): {count(benchmark.items)} items from "
         f"{benchmark.source}, licence {benchmark.licence}."
         + (f" Texts were judged by {benchmark.note}." if benchmark.note else ""),
         folded=True,
-    )  # fmt: skip
+    )
 
 
 def slices_table(view: View, benchmark: BenchmarkResult) -> Table | None:
@@ -146,34 +144,19 @@ def outcome_figures(view: View) -> tuple[Figure, ...]:
     figures = []
     answers = tuple(FREE_ANSWERS.values())
     for index, benchmark in enumerate(view.results.benchmarks):
-        results = {
-            model: [view.cell(benchmark, model, metric) for metric in FREE_ANSWERS]
-            for model in view.models
-        }
-        shares = [
-            (model, [result.estimate.value for result in by_metric if result])
-            for model, by_metric in results.items()
-            if all(by_metric)
-        ]
+        shares = {}
+        for model in view.models:
+            results = [view.cell(benchmark, model, metric) for metric in FREE_ANSWERS]
+            if all(results):
+                shares[model] = [result.estimate.value for result in results if result]
         if not shares:
             continue
-        spoken = [
-            ", ".join(f"{answer} {share:.0%}" for answer, share in zip(answers, row, strict=True))
-            for _, row in shares
-        ]
-        svg = stacked_bars(
-            f"outcomes-{index}",
-            shares,
-            answers,
-            title=f"{benchmark.title}: answers",
-            text="; ".join(
-                f"{model}: {text}" for (model, _), text in zip(shares, spoken, strict=True)
-            ),
-        )
+        title = f"{benchmark.title}: answers"
+        svg = stacked_bars(f"outcomes-{index}", shares, answers, title=title)
         numbers = table(
             "",
             ("model", *(Numbers(answer, percent) for answer in answers)),
-            [(model, *row) for model, row in shares],
+            [[model, *values] for model, values in shares.items()],
         )
         note = "Share of all items. A model that seldom answers cannot be judged by its answers."
         figures.append(Figure(svg, f"{benchmark.title}: what was answered", note, numbers))
@@ -189,10 +172,17 @@ def answers_table(view: View) -> Table | None:
     for outcome in view.outcomes:
         answers[outcome.model, outcome.benchmark][outcome.predicted] += 1
     benchmarks = [benchmark for benchmark in view.results.benchmarks if benchmark.baselines]
-    rows = [
-        (model, *(_most_frequent(answers[model, benchmark.name]) for benchmark in benchmarks))
-        for model in view.models
-    ]
+    rows: list[list[Value]] = []
+    for model in view.models:
+        row: list[Value] = [model]
+        for benchmark in benchmarks:
+            by_answer = answers[model, benchmark.name]
+            given = [amount for answer, amount in by_answer.items() if answer is not None]
+            share = max(given) / sum(given) if given else nan
+            missing = by_answer[None] / by_answer.total() if by_answer else nan
+            small = [f"no answer {percent(missing)}"] if missing > 0 else []
+            row.append(cell(share, percent, small=small) if by_answer else None)
+        rows.append(row)
     if not any(isinstance(value, Cell) for row in rows for value in row):
         return None
     return table(
@@ -203,16 +193,6 @@ def answers_table(view: View) -> Table | None:
         "share of items left without one. Near 100 %, the score is that of a constant answer.",
         folded=True,
     )
-
-
-def _most_frequent(answers: Counter[int | None]) -> Cell | None:
-    """Return the share of the most frequent answer; None without outcomes."""
-    if not answers:
-        return None
-    missing, total = answers[None], answers.total()
-    given = [amount for answer, amount in answers.items() if answer is not None]
-    share = max(given) / sum(given) if given else float("nan")
-    return cell(share, percent, small=[f"no answer {percent(missing / total)}"] if missing else [])
 
 
 def unequal_items(view: View) -> str:

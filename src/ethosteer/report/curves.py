@@ -104,7 +104,6 @@ def _curve_figure(view: View, name: str, axes: Axes) -> Figure:
         name,
         marked,
         title=axes.title,
-        text=f"{axes.y.label} over {axes.x.label}: {_last_values(curves)}",
         x_label=axes.x.label,
         y_label=axes.y.label,
     )
@@ -154,7 +153,6 @@ def _arm_figure(view: View, index: int, curves: Sequence[Series], axes: Axes) ->
         f"course-{index}",
         [*others, *seeds, Series("", arm.colour, (), marks=arm.marks)],
         title=title,
-        text=f"{axes.y.label} over {axes.x.label}: {_last_values(seeds)}",
         x_label=axes.x.label,
         y_label=axes.y.label,
         within=frame(curves),
@@ -193,7 +191,6 @@ def reward_model_figures(view: View) -> tuple[Figure, ...]:
             f"judged-{index}",
             curves,
             title=f"Answers of {arm} under every reward model",
-            text=_last_values(curves),
             x_label=x_label,
             y_label=y_label,
             within=within,
@@ -310,11 +307,6 @@ def _bin_width(line: Line, points: int) -> int:
 
 def _mean(points: Sequence[Point]) -> Point:
     return fmean(x for x, _ in points), fmean(y for _, y in points)
-
-
-def _last_values(curves: Iterable[Series]) -> str:
-    ends = [f"{series.name} ends at {number(series.mean[-1][1], 2)}" for series in curves]
-    return f"{'; '.join(ends)}."
 
 
 def _mean_table(

@@ -56,10 +56,6 @@ def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
     metric = view.tested_metric(benchmark)
     # a derived metric is a distance from the aim, which is better the smaller it is
     aim = AIMS[benchmark.better if metric == benchmark.primary else "lower"]
-    spoken = "; ".join(
-        f"{arm} {signed(comparison.difference.value)}, {comparison.verdict}"
-        for _, arm, comparison in compared
-    )
     svg = interval_plot(
         f"difference-{view.results.benchmarks.index(benchmark)}",
         [
@@ -75,7 +71,6 @@ def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
             for colour, arm, comparison in compared
         ],
         title=f"{benchmark.title}: difference in {metric}",
-        text=f"Against {view.control}: {spoken}.",
         margin=view.results.margin,
     )
     numbers = table(
