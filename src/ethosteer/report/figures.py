@@ -263,6 +263,7 @@ def stacked_bars(
         elements.append(_box(f"part p{index}", legend_x, 4, 11, 11))
         elements.append(_text("tick", legend_x + 16, 14, kind))
         legend_x += 30 + 6.4 * len(kind)  # about the width of its letters
+    spoken = []
     for line, (label, shares) in enumerate(rows.items()):
         y = top + row * line
         elements.append(_text("name", left - 10, y + 15, _short(label), "end"))
@@ -272,16 +273,12 @@ def stacked_bars(
                 continue
             elements.append(_box(f"part p{index}", x(start), y, x(share) - left, row - 5))
             if share >= LABELLED_SHARE:
-                middle = x(start + share / 2)
-                elements.append(
-                    _text(f"share q{index}", middle, y + 15, percent(share, 0), "middle")
-                )
+                middle, text = x(start + share / 2), percent(share, 0)
+                elements.append(_text(f"share q{index}", middle, y + 15, text, "middle"))
             start += share
-    text = "; ".join(
-        f"{label}: {', '.join(f'{kind} {percent(share, 0)}' for kind, share in zip(kinds, shares, strict=True))}"
-        for label, shares in rows.items()
-    )
-    return _svg(name, top + row * len(rows), title, text, elements)
+        values = [f"{kind} {percent(share, 0)}" for kind, share in zip(kinds, shares, strict=True)]
+        spoken.append(f"{label}: {', '.join(values)}")
+    return _svg(name, top + row * len(rows), title, "; ".join(spoken), elements)
 
 
 def _svg(name: str, height: float, title: str, text: str, elements: Iterable[Markup]) -> Markup:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from ethosteer.records import Item, Outcome
-from ethosteer.report.blocks import Flips, PackedItems, Table
+from ethosteer.report.blocks import ItemBrowser, PackedItems, Table
 from ethosteer.report.table import Numbers, Value, cell, table
 from ethosteer.report.view import View
 from ethosteer.results import BenchmarkResult
@@ -96,7 +96,7 @@ def _discordant_row(
     )
 
 
-def item_browser(view: View) -> Flips | None:
+def item_browser(view: View) -> ItemBrowser | None:
     """Return every benchmark's items and answers, packed; None without items."""
     answers = answers_by_benchmark(view)
     packed = [
@@ -104,7 +104,7 @@ def item_browser(view: View) -> Flips | None:
         for benchmark in view.results.benchmarks
         if view.items.get(benchmark.name) and benchmark.name in answers
     ]
-    return Flips(tuple(packed), view.control) if packed else None
+    return ItemBrowser(tuple(packed), view.control) if packed else None
 
 
 def _packed(
