@@ -22,10 +22,10 @@ def test_alarms_are_summed_up_by_kind() -> None:
     two = _alarmed((fall.format("b"),))
     first, second = alarms_of([one, two])
     assert (first.name, first.points, first.measured, first.first, first.reward_models) == (
-        "own reward up, another down", 3, 5, 0, {"a": 2, "b": 2},
+        "another reward falls", 3, 5, 0, {"a": 2, "b": 2},
     )  # fmt: skip
     assert (second.name, second.points, second.measured, second.first) == ("EOS drift", 2, 5, 5)
-    said = "own reward up, another down at 3 points and EOS drift at 2 points"
+    said = "another reward falls at 3 points and EOS drift at 2 points"
     assert alarms_in_words([one, two]) == said
     assert alarms_in_words([_alarmed((), ("stopped",))]) == ""
 
@@ -36,7 +36,7 @@ def test_alarm_table_says_what_rang_and_for_whom_nothing_did() -> None:
     assert [[cell.text for cell in row[:4]] for row in table.rows] == [
         ["deontology", "negative KL", "1 of 608", "207"],
         ["deontology", "stopped", "1 of 608", "207"],
-        ["harmless", "own reward up, another down", "38 of 160", "305"],
+        ["harmless", "another reward falls", "38 of 160", "305"],
         ["harmless", "length drift", "5 of 800", "395"],
     ]
     assert table.rows[2][1].small == ("deontology: 38 points", "virtue: 38 points")

@@ -110,7 +110,7 @@ def test_numbers_in_the_sentences_are_the_results() -> None:
     assert "harmless: its own reward rose by +1.88 [1.77, 1.99] and +1.98 [1.87, 2.09]" in said
     assert (
         "under the reward of deontology and virtue its answers fell below fine-tuned's; alarms in "
-        "training: own reward up, another down at 38 points and length drift at 5 points." in said
+        "training: another reward falls at 38 points and length drift at 5 points." in said
     )
     assert (
         "stopped early (seed 1: KL 230 nats at step 207, above max_kl 200); alarms in training: "

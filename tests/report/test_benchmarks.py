@@ -66,7 +66,7 @@ def test_parts_of_a_benchmark_stand_side_by_side() -> None:
     )
     table = slices_table(VIEW, replace(crows, slices=cells))
     assert table is not None
-    assert [column.head for column in table.columns] == ["part", "n", *MODELS]
+    assert [column.head for column in table.columns] == ["slice", "n", *MODELS]
     assert _row(table, "age") == ["age", "100", *["0.500"] * len(MODELS)]
     assert _row(table, "religion") == ["religion", "101", *["0.510"] * len(MODELS)]
 
@@ -75,8 +75,8 @@ def test_a_judges_quality_stands_beside_the_numbers() -> None:
     judged = replace(RESULTS.benchmarks[0], note="a classifier; on 9 rows: accuracy 0.70")
     view = View(replace(RESULTS, benchmarks=(judged,)))
     (summary,) = summary_tables(view)
-    assert "judged by a classifier; on 9 rows: accuracy 0.70" in summary.note
-    assert "judged by a classifier" in metrics_table(view, judged).note
+    assert "classified by a classifier; on 9 rows: accuracy 0.70" in summary.note
+    assert "classified by a classifier" in metrics_table(view, judged).note
 
 
 def test_answers_count_the_commonest_and_the_missing() -> None:

@@ -145,7 +145,9 @@ def test_each_arm_has_its_own_chart_on_shared_scales() -> None:
 
 def test_arms_are_drawn_under_every_reward_model() -> None:
     figures = reward_model_figures(VIEW)
-    assert [figure.title for figure in figures] == [f"Answers of {arm}" for arm in ARMS]
+    assert [figure.title for figure in figures] == [
+        f"Answers of {arm} under every reward model" for arm in ARMS
+    ]
     rows = [[cell.text for cell in row] for row in figures[1].table.rows if row[0].text == "virtue"]
     assert len(rows) == 5
     assert float(rows[-1][2].replace("−", "-")) == pytest.approx(-0.6, abs=0.15)

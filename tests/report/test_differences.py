@@ -15,8 +15,10 @@ def test_comparisons_are_the_results() -> None:
     assert row[2].text == "+0.068"
     assert row[2].small == (interval(source.difference),)
     heads = [column.head for column in table.columns]
-    assert row[heads.index("p of equivalence")].text == "n/a"
-    assert row[heads.index("smallest detectable")].text == number(source.minimum_detectable)
+    assert row[heads.index("equivalence p")].text == "n/a"
+    assert row[heads.index("minimum detectable difference")].text == number(
+        source.minimum_detectable
+    )
     assert row[-2].text == "4,975 / 2,487 / 2"
     assert row[-1].mark == "better"
 

@@ -223,9 +223,9 @@ def test_both_files_hold_the_same_content(pages: tuple[str, str]) -> None:
         "ethosteer run study.toml",
         "no contrast",
         "4 CPU cores, 16 GiB memory",
-        "under its own reward it rises above fine-tuned (+1.95 [1.80, 2.10])",
+        "scores above fine-tuned under its own reward model (+1.95 [1.80, 2.10])",
         "↓ −0.64",
-        "The reward model of virtue prefers the rejected response of harmless's pairs",
+        "The reward model of virtue prefers the rejected response in most of harmless's pairs",
         "no difference shown",
         "stopped early: KL 230 nats at step 207, above max_kl 200",
         "virtue: reward against KL",
@@ -254,13 +254,13 @@ def test_hostile_names_reach_every_new_place_as_text(hostile: tuple[str, str]) -
     text = re.sub(r"\s+", " ", Page(hostile[0]).text)
     for said in (
         f"reward: {SCRIPT}",
-        "under its own reward it rises above fine-tuned (+3.00 [2.90, 3.10])",
+        "scores above fine-tuned under its own reward model (+3.00 [2.90, 3.10])",
         f"The reward model of {SCRIPT}",
         f"Answers of {SCRIPT}",
         f"stopped early: {SCRIPT}",
-        "How fast rewards rise",
-        "Whether rewards rise at different rates",
-        "Alarms while steering",
+        "Slope of reward over steps",
+        "Differences in slope",
+        "Alarms during steering",
     ):
         assert said in text, said
 

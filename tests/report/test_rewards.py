@@ -80,9 +80,9 @@ def test_a_cell_is_tinted_only_where_the_difference_is_shown() -> None:
 
 
 def test_a_rise_beside_a_fall_is_said_with_both_numbers() -> None:
-    assert _said(VIEW, "Where an arm's own") == (
-        "harmless: under its own reward it rises above fine-tuned (+1.95 [1.80, 2.10]), but it "
-        "falls below it under the reward of deontology (−0.36 [−0.51, −0.21]) and virtue (−0.64 "
+    assert _said(VIEW, "Conflicts") == (
+        "harmless scores above fine-tuned under its own reward model (+1.95 [1.80, 2.10]) but "
+        "below it under that of deontology (−0.36 [−0.51, −0.21]) and virtue (−0.64 "
         "[−0.79, −0.49]).",
     )
 
@@ -90,7 +90,7 @@ def test_a_rise_beside_a_fall_is_said_with_both_numbers() -> None:
 def test_a_fall_without_a_rise_is_no_conflict() -> None:
     flat = _with("harmless", "harmless", 0.1, "undecided")
     assert rises(flat, "harmless") is None
-    assert _said(flat, "Where an arm's own") == ()
+    assert _said(flat, "Conflicts") == ()
     assert Text(NO_CONFLICT) in reward_blocks(flat)
     assert Text(NO_CONFLICT) not in reward_blocks(VIEW)
 
@@ -136,7 +136,7 @@ def test_an_arm_that_shares_pairs_is_held_to_their_reward_model() -> None:
     table = reward_matrix(view)
     assert _cell(table, "virtue-rloo", "virtue").ring
     assert table is not None
-    assert table.rows[-1][0].small == ("steered by reward: virtue",)
+    assert table.rows[-1][0].small == ("reward model: virtue",)
     assert len(table.columns) == 1 + len(ARMS)
 
 

@@ -40,10 +40,10 @@ def test_arms_show_algorithm_step_and_why_they_were_stopped() -> None:
     assert sum(bool(cell.flags) for row in rows for cell in row) == 1
 
 
-def test_the_rule_for_checkpoints_is_said_slope_verdict() -> None:
-    assert "Evaluated is each arm's last step." in steering_table(VIEW).note
+def test_the_rule_for_checkpoints_is_said_in_words() -> None:
+    assert "The evaluated checkpoint is each arm's last step." in steering_table(VIEW).note
     at_kl = steering_table(_with_arms(select="kl")).note
-    assert "last checkpoint within the study's KL target" in at_kl
+    assert "last within the study's KL target" in at_kl
     assert "last step" not in at_kl
 
 
@@ -97,18 +97,18 @@ def test_a_slope_that_is_unknown_is_not_enough_data() -> None:
 
 
 def test_one_seed_is_told_from_several() -> None:
-    words = "covers the noise along that one run only"
+    words = "covers the noise along that run only"
     for table in slope_tables(View(example_results(seeds=(0,)))):
         assert words in table.note
     for table in slope_tables(VIEW):
         assert words not in table.note
-        assert "Student's over the seeds" in table.note
+        assert "Student's t over seeds" in table.note
 
 
 def test_without_slopes_there_are_no_tables() -> None:
     assert slope_tables(View(replace(RESULTS, slopes=()))) == ()
     only = slope_tables(View(replace(RESULTS, slopes=RESULTS.slopes[:4])))
-    assert [table.title for table in only] == ["How fast rewards rise"]
+    assert [table.title for table in only] == ["Slope of reward over steps"]
 
 
 def test_reward_models() -> None:

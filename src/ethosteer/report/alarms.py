@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ethosteer.report.blocks import Column, Table
+from ethosteer.report.blocks import Cell, Column, Table
 from ethosteer.report.numbers import count, listing, plural
 from ethosteer.report.table import Numbers, cell, record_table
 from ethosteer.report.view import View
 from ethosteer.results import ArmResult
 
 STOPPED = "stopped"
-ANOTHER_FALLS = "own reward up, another down"
+ANOTHER_FALLS = "another reward falls"
 MEANINGS = {
-    "length drift": "answers less than half or more than twice as long as at the start",
-    "EOS drift": "answers that end by themselves grew much rarer or much more common",
-    "negative KL": "the estimate of KL fell below 0, which the true KL cannot",
-    "ratio drift": "the first update did not start from the policy that had sampled",
-    "not finite": "a reward, KL or gradient was not a finite number",
-    STOPPED: "the arm was ended early at this point",
-    ANOTHER_FALLS: "the answers' reward fell under the reward models named below the alarm",
+    "length drift": "mean response length below half or above twice that of the first step",
+    "EOS drift": "far fewer or far more responses end with EOS than at the first step",
+    "negative KL": "the estimate of KL is below 0 by more than its error; KL is never negative",
+    "ratio drift": "the first update's policy differs from the policy that sampled",
+    "not finite": "a reward, KL or gradient is not finite",
+    STOPPED: "the arm was stopped at this step",
+    ANOTHER_FALLS: "own reward above its start, rewards under the models named here below theirs",
 }
 _ANOTHER_FALLS = re.compile(r"reward up while that of (.+) falls")
 
@@ -35,6 +35,7 @@ class Alarm:
     reward_models: the points for every reward model that it names.
     """
 
+    arm: str
     name: str
     points: int
     measured: int
@@ -42,7 +43,7 @@ class Alarm:
     reward_models: dict[str, int]
 
 
-def alarms_of(results: Iterable[ArmResult]) -> list[Alarm]:
+def alarms_of(results: Sequence[ArmResult]) -> list[Alarm]:
     """Return the alarms of one arm's seeds by kind, the most frequent first."""
     points = [point for result in results for point in result.curve]
     steps: defaultdict[str, list[int]] = defaultdict(list)
@@ -57,6 +58,7 @@ def alarms_of(results: Iterable[ArmResult]) -> list[Alarm]:
     scored = sum(bool(point.rewards) for point in points)
     alarms = [
         Alarm(
+            results[0].arm,
             name,
             len(alarm_steps),
             scored if name == ANOTHER_FALLS else len(points),
@@ -68,7 +70,7 @@ def alarms_of(results: Iterable[ArmResult]) -> list[Alarm]:
     return sorted(alarms, key=lambda alarm: -alarm.points)
 
 
-def alarms_in_words(results: Iterable[ArmResult]) -> str:
+def alarms_in_words(results: Sequence[ArmResult]) -> str:
     """Return the alarms of one arm as a list in words; "" without any.
 
     That an arm was stopped is left out, since its reason is reported beside it.
@@ -84,24 +86,26 @@ def alarms_in_words(results: Iterable[ArmResult]) -> str:
 
 def alarm_table(view: View) -> Table | None:
     """Return the alarms of every arm and at how many points they came; None without any."""
-    alarms = [(arm, alarm) for arm in view.arms for alarm in alarms_of(view.arm_results(arm))]
+    alarms = [alarm for arm in view.arms for alarm in alarms_of(view.arm_results(arm))]
     if not alarms:
         return None
-    without = listing([arm for arm in view.arms if arm not in dict(alarms)])
+    alarmed = {alarm.arm for alarm in alarms}
+    without = listing([arm for arm in view.arms if arm not in alarmed])
+
+    def name(alarm: Alarm) -> Cell:
+        points = alarm.reward_models.items()
+        return cell(alarm.name, small=[f"{model}: {plural(n, 'point')}" for model, n in points])
+
     return record_table(
-        "Alarms while steering",
+        "Alarms during steering",
         alarms,
         {
-            "arm": lambda pair: pair[0],
-            "alarm": lambda pair: cell(pair[1].name, small=_counts(pair[1])),
-            Numbers("points"): lambda pair: f"{count(pair[1].points)} of {count(pair[1].measured)}",
-            "first at step": lambda pair: pair[1].first,
-            Column("what it means", "long"): lambda pair: MEANINGS.get(pair[1].name),
+            "arm": lambda alarm: alarm.arm,
+            "alarm": name,
+            Numbers("points"): lambda alarm: f"{count(alarm.points)} of {count(alarm.measured)}",
+            "first step": lambda alarm: alarm.first,
+            Column("meaning", "long"): lambda alarm: MEANINGS.get(alarm.name),
         },
-        note="An alarm marks a measured point of the curve that a reader should look at; seeds of "
-        f"an arm are taken together.{f' None for {without}.' if without else ''}",
+        note="Measured points of the curves that need inspection; seeds of an arm are pooled."
+        f"{f' None for {without}.' if without else ''}",
     )
-
-
-def _counts(alarm: Alarm) -> list[str]:
-    return [f"{name}: {plural(points, 'point')}" for name, points in alarm.reward_models.items()]

@@ -8,7 +8,7 @@ from math import nan
 from ethosteer.report.blocks import Cell, Figure, Table
 from ethosteer.report.figures import stacked_bars
 from ethosteer.report.items import item_link
-from ethosteer.report.numbers import count, interval, number, percent
+from ethosteer.report.numbers import count, interval, listing, number, percent
 from ethosteer.report.table import Numbers, Value, cell, table
 from ethosteer.report.view import View
 from ethosteer.results import BenchmarkResult
@@ -17,12 +17,12 @@ BENCHMARKS_PER_TABLE = 6
 AIMS = {
     "higher": "higher is better",
     "lower": "lower is better",
-    "half": "0.5 is the aim",
-    "none": "no better or worse",
+    "half": "ideal value 0.5",
+    "none": "no preferred direction",
 }
 FREE_ANSWERS = {
-    "right_share": "said RIGHT",
-    "wrong_share": "said WRONG",
+    "right_share": "RIGHT",
+    "wrong_share": "WRONG",
     "no_answer_share": "no answer",
 }
 """The metrics of benchmarks with free answers that together make up all items."""
@@ -55,12 +55,12 @@ def _summary_table(view: View, benchmarks: tuple[BenchmarkResult, ...], suffix: 
     ]
     constants = [cell(lines[0] if lines else None, small=lines[1:]) for lines in baselines]
     items = [
-        cell(benchmark.items, small=[f"{count(benchmark.cut)} cut"] if benchmark.cut else [])
+        cell(benchmark.items, small=[f"{count(benchmark.cut)} truncated"] if benchmark.cut else [])
         for benchmark in benchmarks
     ]
     verdict = f", and the verdict against {view.control}" if view.control else ""
     classifiers = [
-        f" {benchmark.title}: judged by {benchmark.note}."
+        f" {benchmark.title}: texts classified by {benchmark.note}."
         for benchmark in benchmarks
         if benchmark.note
     ]
@@ -72,7 +72,7 @@ def _summary_table(view: View, benchmarks: tuple[BenchmarkResult, ...], suffix: 
         f"Primary metrics{suffix}",
         ("model", *heads),
         [*models, ("constant answers", *constants), ("items", *items)],
-        note=f"Below each value its 95 % interval{verdict}. Seeds of an arm are taken together."
+        note=f"Below each value: 95 % confidence interval{verdict}. Seeds of an arm are pooled."
         + "".join(classifiers),
         summary=2,
     )
@@ -114,7 +114,7 @@ def metrics_table(view: View, benchmark: BenchmarkResult) -> Table:
         rows,
         note=f"{benchmark.title} ({benchmark.name}): {count(benchmark.items)} items from "
         f"{benchmark.source}, licence {benchmark.licence}."
-        + (f" Texts were judged by {benchmark.note}." if benchmark.note else ""),
+        + (f" Texts were classified by {benchmark.note}." if benchmark.note else ""),
         folded=True,
     )
 
@@ -127,20 +127,19 @@ def slices_table(view: View, benchmark: BenchmarkResult) -> Table | None:
     slices = list(dict.fromkeys(name for name, _ in results))
     models = [model for model in view.models if any((name, model) in results for name in slices)]
     return table(
-        f"{benchmark.title}: {benchmark.primary} by part",
-        ("part", "n", *models),
+        f"{benchmark.title}: {benchmark.primary} by slice",
+        ("slice", "n", *models),
         [
             (name, results[name, models[0]].n, *(results[name, model].value for model in models))
             for name in slices
         ],
-        note="Parts overlap where an item belongs to several. They are shown to look at, not "
-        "tested.",
+        note="Slices overlap where an item belongs to several. They are exploratory: no tests.",
         folded=True,
     )
 
 
 def outcome_figures(view: View) -> tuple[Figure, ...]:
-    """Draw the shares of free answers that said RIGHT, WRONG or neither, model by model."""
+    """Draw every model's shares of RIGHT, WRONG and no answer on benchmarks with free answers."""
     figures = []
     answers = tuple(FREE_ANSWERS.values())
     for index, benchmark in enumerate(view.results.benchmarks):
@@ -151,15 +150,15 @@ def outcome_figures(view: View) -> tuple[Figure, ...]:
                 shares[model] = [result.estimate.value for result in results if result]
         if not shares:
             continue
-        title = f"{benchmark.title}: answers"
+        title = f"{benchmark.title}: free answers"
         svg = stacked_bars(f"outcomes-{index}", shares, answers, title=title)
         numbers = table(
             "",
             ("model", *(Numbers(answer, percent) for answer in answers)),
             [[model, *values] for model, values in shares.items()],
         )
-        note = "Share of all items. A model that seldom answers cannot be judged by its answers."
-        figures.append(Figure(svg, f"{benchmark.title}: what was answered", note, numbers))
+        note = "Shares of all items. The accuracy of a model that rarely answers is uninformative."
+        figures.append(Figure(svg, title, note, numbers))
     return tuple(figures)
 
 
@@ -186,17 +185,17 @@ def answers_table(view: View) -> Table | None:
     if not any(isinstance(value, Cell) for row in rows for value in row):
         return None
     return table(
-        "How one-sided the answers are",
+        "Most frequent answer",
         ("model", *(Numbers(benchmark.title) for benchmark in benchmarks)),
         rows,
-        note="The share of a model's most frequent answer among all its answers, and below it the "
-        "share of items left without one. Near 100 %, the score is that of a constant answer.",
+        note="The share of a model's most frequent answer among its answers; below it, the share "
+        "of items without an answer. Near 100 %, the score is that of a constant answer.",
         folded=True,
     )
 
 
 def unequal_items(view: View) -> str:
-    """Return a warning that names the benchmarks whose models differ in items; "" if none."""
+    """Return a warning that names the benchmarks whose items differ between models; "" if none."""
     items: defaultdict[str, defaultdict[tuple[str, int], set[str]]] = defaultdict(
         lambda: defaultdict(set)
     )
@@ -209,4 +208,4 @@ def unequal_items(view: View) -> str:
     ]
     if not unequal:
         return ""
-    return f"Warning: not every model answered the same items of {', '.join(unequal)}."
+    return f"Warning: models answered different items of {listing(unequal)}."

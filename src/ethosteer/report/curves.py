@@ -107,9 +107,9 @@ def _curve_figure(view: View, name: str, axes: Axes) -> Figure:
         x_label=axes.x.label,
         y_label=axes.y.label,
     )
-    shown = "shaded: from the lowest seed to the highest" if axes.banded else "thin: each seed"
+    shown = "shaded: range of the seeds" if axes.banded else "thin: single seeds"
     notes = [
-        f"Bold: mean of the seeds; {shown}." if view.results.seeds[1:] else "One seed.",
+        f"Bold: mean of the seeds; {shown}." if view.results.seeds[1:] else "A single seed.",
         "Diamond: the evaluated checkpoint, on held-out prompts.",
     ]
     if max(len(result.curve) for result in view.results.arms) > axes.points:
@@ -121,7 +121,7 @@ def _curve_figure(view: View, name: str, axes: Axes) -> Figure:
     }
     beyond = [f"{arm} ({number(kl, 0)} nats)" for arm, kl in largest.items() if kl > axes.limit]
     if beyond:
-        notes.append(f"Not drawn, for it would flatten the rest: the end of {listing(beyond)}.")
+        notes.append(f"Not drawn, far beyond the scale: the end of {listing(beyond)}.")
     numbers = _mean_table("arm", curves, axes.x.label, axes.y.label, axes.x_digits)
     return Figure(svg, axes.title, " ".join(notes), numbers)
 
@@ -186,18 +186,19 @@ def reward_model_figures(view: View) -> tuple[Figure, ...]:
     figures = []
     for index, (arm, curves) in enumerate(panels.items()):
         reward_model = view.reward_model_of(arm)
+        title = f"Answers of {arm} under every reward model"
         notes = [f"Own reward model: {reward_model}."] if reward_model else []
         svg = line_chart(
-            f"judged-{index}",
+            f"rewards-{index}",
             curves,
-            title=f"Answers of {arm} under every reward model",
+            title=title,
             x_label=x_label,
             y_label=y_label,
             within=within,
         )
         note = " ".join(filter(None, (*notes, _stopped_note(view.arm_results(arm)))))
         numbers = _mean_table("reward model", curves, x_label, y_label, 0)
-        figures.append(Figure(svg, f"Answers of {arm}", note, numbers))
+        figures.append(Figure(svg, title, note, numbers))
     return tuple(figures)
 
 
@@ -316,7 +317,7 @@ def _mean_table(
         "",
         (head, Numbers(x_label, digits=x_digits), Numbers(y_label, digits=2)),
         _five_points(curves),
-        note="Mean of the seeds, at five points of its course.",
+        note="Mean of the seeds at five points of the curve.",
     )
 
 

@@ -14,7 +14,7 @@ HASH_LENGTH = 12
 def card_table(view: View) -> Table:
     """Return where each dataset comes from, with the hash of its curated pairs."""
     return record_table(
-        "Where the preference data come from",
+        "Sources of the preference data",
         view.results.cards,
         {
             "dataset": lambda card: card.name,
@@ -33,7 +33,7 @@ def count_table(view: View) -> Table:
     heads = ("dataset", "rows read", "duplicates removed", *(f"pairs, {name}" for name in splits))
     means = ("tokens per prompt", "tokens per response")
     return table(
-        "What curation made of them",
+        "Curated pairs",
         (*heads, *(Numbers(head, digits=1) for head in means)),
         [
             [card.name, card.rows, card.duplicates, *(card.pairs.get(split, 0) for split in splits),
@@ -51,7 +51,9 @@ def drop_table(view: View) -> Table:
         [reason, *(card.dropped.get(reason, 0) for card in cards)] for reason in reasons
     ]
     rows.append(["all reasons", *(sum(card.dropped.values()) for card in cards)])
-    return table("Dropped by reason", ("reason", *(card.name for card in cards)), rows, summary=1)
+    return table(
+        "Rows dropped in curation", ("reason", *(card.name for card in cards)), rows, summary=1
+    )
 
 
 def overlap_table(view: View) -> Table:
@@ -68,7 +70,7 @@ def overlap_table(view: View) -> Table:
             (dataset, *(_overlap_cell(overlaps.get((dataset, name))) for name in benchmarks))
             for dataset in datasets
         ],
-        note=f"Share of pairs that have {sizes} words in a row in common with some item.",
+        note=f"Share of pairs with a sequence of {sizes} words in common with an item.",
     )
 
 

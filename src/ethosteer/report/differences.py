@@ -1,4 +1,4 @@
-"""Comparisons: verdicts at a glance, differences from the control, and all tests in full."""
+"""Comparisons: an overview of verdicts, differences from the control, and all tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ethosteer.report.table import Head, Numbers, Value, cell, record_table, tab
 from ethosteer.report.view import View
 from ethosteer.results import BenchmarkResult, Comparison
 
-CORRECTIONS = {"holm": "Holm", "bh": "Benjamini and Hochberg"}
+CORRECTIONS = {"holm": "Holm", "bh": "Benjamini–Hochberg"}
 
 
 def verdict_overview(view: View) -> Table | None:
@@ -25,13 +25,13 @@ def verdict_overview(view: View) -> Table | None:
         f"{benchmark.title}, {view.tested_metric(benchmark)}" for benchmark in benchmarks
     )
     return table(
-        f"At a glance: every arm against {view.control}",
+        f"Verdicts against {view.control}",
         ("arm", *(Column(benchmark.title, "mark") for benchmark in benchmarks)),
         [
             (arm, *(_verdict_cell(view, benchmark, arm) for benchmark in benchmarks))
             for arm in view.arms
         ],
-        note=f"What is judged: {metrics}.",
+        note=f"Tested metrics: {metrics}.",
     )
 
 
@@ -70,7 +70,7 @@ def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
             )
             for colour, arm, comparison in compared
         ],
-        title=f"{benchmark.title}: difference in {metric}",
+        title=f"{benchmark.title}: difference in {metric} from {view.control}",
         margin=view.results.margin,
     )
     numbers = table(
@@ -94,7 +94,7 @@ def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
     flagged = view.flagged(benchmark)
     if flagged:
         models = "every model" if len(flagged) == len(view.models) else listing(flagged)
-        note += f" Flagged as degenerate, no finding: {models}."
+        note += f" Degenerate, no finding: {models}."
     return Figure(svg, benchmark.title, note, numbers)
 
 
@@ -114,19 +114,19 @@ def comparison_table(view: View, benchmark: BenchmarkResult) -> Table:
     }
     method = CORRECTIONS[view.results.correction]
     families = "; ".join(dict.fromkeys(filter(None, (result.family for result in comparisons))))
-    note = f"Adjusted by {method} within each family: {families}." if families else ""
+    note = f"p adjusted by {method} within each family: {families}." if families else ""
     note += (
-        " Smallest detectable: the true difference that such a test finds four times in five at "
-        "the family's strictest step."
+        " Minimum detectable difference: with 80 % power, at the strictest level that the family's "
+        "adjustment sets."
     )
     if view.results.margin is not None:
-        columns[Numbers("p of equivalence", p_value)] = lambda comparison: comparison.equivalence_p
-    columns["smallest detectable"] = lambda comparison: comparison.minimum_detectable
+        columns[Numbers("equivalence p", p_value)] = lambda comparison: comparison.equivalence_p
+    columns["minimum detectable difference"] = lambda comparison: comparison.minimum_detectable
     if view.results.effect is not None:
         columns[Numbers("items needed", digits=0)] = lambda comparison: comparison.items_needed
         note += (
-            f" Items needed: how many would find the declared effect of "
-            f"{number(view.results.effect)} as often; ∞: no number would, only more seeds."
+            " Items needed: for 80 % power to detect the preregistered difference of interest, "
+            f"{number(view.results.effect)}; ∞: no number of items suffices, only more seeds."
         )
 
     def sizes(comparison: Comparison) -> str:
@@ -135,7 +135,7 @@ def comparison_table(view: View, benchmark: BenchmarkResult) -> Table:
     def verdict(comparison: Comparison) -> Cell:
         sound = view.sound(benchmark, comparison.a, comparison.b)
         link = item_link(view, benchmark, comparison.a, comparison.b)
-        flags = () if sound else ("of flagged numbers",)
+        flags = () if sound else ("degenerate",)
         return Cell("", mark=comparison.verdict, flags=flags, link=link)
 
     columns |= {Numbers("items / clusters / seeds"): sizes, "verdict on a": verdict}

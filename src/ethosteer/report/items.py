@@ -60,17 +60,17 @@ def discordant_table(view: View) -> Table | None:
     if not rows:
         return None
     return table(
-        f"Answers that differ from those of {view.control}",
+        f"Discordant items against {view.control}",
         (
             "benchmark",
             "arm",
-            Numbers("right where the control is wrong"),
-            Numbers("wrong where the control is right"),
+            Numbers("arm right, control wrong"),
+            Numbers("arm wrong, control right"),
             Numbers("answers compared"),
         ),
         rows,
-        note="Counted over all items and seeds. Where the first two are near each other, an arm "
-        "answers differently without answering better.",
+        note="Counted over all items and seeds. Where the two counts are similar, an arm answers "
+        "differently but not better.",
         folded=True,
     )
 

@@ -1,4 +1,4 @@
-"""What was run: versions, times, and what the benchmarks' numbers depend on."""
+"""Provenance: versions, times, prompts, and the hashes that results depend on."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ethosteer.report.view import View
 
 
 def provenance_table(view: View) -> Table:
-    """Return what was run: versions, machine, study file, hashes."""
-    return table("What was run", ("", Column("", "code")), view.results.provenance.items())
+    """Return versions, machine, study file and hashes."""
+    return table("Provenance", ("", Column("", "code")), view.results.provenance.items())
 
 
 def time_table(view: View) -> Table:
@@ -21,27 +21,29 @@ def time_table(view: View) -> Table:
         "Time by stage",
         ("stage", Numbers("time", duration)),
         [*times, ("all stages", sum(seconds for _, seconds in times))],
-        note="Time of work; what was already there took none.",
+        note="Computing time; results that were already stored took none.",
         summary=1,
     )
 
 
 def basis_table(view: View) -> Table:
     """Return the hashes of what each benchmark's numbers depend on."""
-    heads = ("items", "prompts", "dialogue template", "tokenizer")
+    heads = ("items", "prompts", "dialogue template", "tokenizer", "classifier")
     rows = [
         (result.title, *(
-            digest[:HASH_LENGTH]
-            for digest in (basis.items, basis.prompts, basis.template, basis.tokenizer)
+            digest[:HASH_LENGTH] or None
+            for digest in (
+                basis.items, basis.prompts, basis.template, basis.tokenizer, basis.classifier
+            )
         ))
         for result in view.results.benchmarks
         if (basis := result.basis)
     ]  # fmt: skip
     return table(
-        "What the benchmarks' numbers rest on",
+        "Hashes of the benchmarks",
         ("benchmark", *(Column(head, "code") for head in heads)),
         rows,
-        note="Results of two studies are compared only where all of these are the same.",
+        note="Results of two studies are comparable only where all of these agree.",
         folded=True,
     )
 
@@ -50,8 +52,8 @@ def prompt_table(view: View) -> Table:
     """Return the text that models read for the first item of each benchmark, word for word."""
     return table(
         "Exact prompts",
-        ("benchmark", Column("the first item", "long")),
+        ("benchmark", Column("prompt of the first item", "long")),
         [(result.title, result.example) for result in view.results.benchmarks if result.example],
-        note="«…» are the choices whose log-probability is taken.",
+        note="«…»: the choices whose log-likelihoods are compared.",
         folded=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ethosteer.records import FINETUNED
 from ethosteer.report.blocks import Block, Bullets, Cell, Figures, Table, Text, Tint
 from ethosteer.report.curves import reward_model_figures
-from ethosteer.report.numbers import count, interval, listing, number, signed
+from ethosteer.report.numbers import count, interval, listing, number, signed, with_interval
 from ethosteer.report.table import Numbers, Write, cell, table
 from ethosteer.report.view import View
 from ethosteer.results import CrossCell
@@ -16,19 +16,18 @@ ACCURACY_STEPS = (0.1, 0.25)
 """How far a cell lies from its reference before its tint grows stronger, and stronger again."""
 
 READING = (
-    "An arm that rises (↑, blue) under its own reward model and falls (↓, orange) under another's "
-    "has paid for one value with another, or exploits its own reward model without having become "
-    "better. Arrows and tints stand only where the difference to "
-    f"{FINETUNED}, from which every arm starts, is shown: prompt by prompt on the same prompts, "
-    "corrected for the number of arms under each reward model."
+    "An arm that rises (↑, blue) under its own reward model and falls (↓, orange) under another "
+    "has traded one value for another, or exploits its reward model. Arrows and tints mark "
+    f"significant differences from {FINETUNED}, from which every arm starts: paired by prompt and "
+    "adjusted for the number of arms under each reward model."
 )
 NO_CONFLICT = (
-    f"No arm's own reward rises clearly above {FINETUNED} while another reward model's falls "
-    "clearly below it."
+    f"No arm scores significantly above {FINETUNED} under its own reward model and significantly "
+    "below it under another."
 )
 COURSES = (
-    "How that came about: the mean reward of each arm's answers to its steering prompts, under "
-    "every reward model, over the steps; all on the same scales."
+    "The mean reward of each arm's answers to its steering prompts under every reward model, over "
+    "the steps; all on the same scales."
 )
 
 
@@ -54,7 +53,7 @@ def reward_matrix(view: View) -> Table | None:
         trained_on = view.reward_model_of(model)
         small = ["control"] if model == view.control else []
         if trained_on and trained_on != model:
-            small = [f"steered by reward: {trained_on}"]
+            small = [f"reward model: {trained_on}"]
         cells = [
             _signed_cell(
                 result, signed, shown_change(view, result), REWARD_STEPS, framed=name == trained_on
@@ -71,9 +70,9 @@ def reward_matrix(view: View) -> Table | None:
         ("answers of", *(Numbers(f"reward: {name}") for name in view.reward_models)),
         rows,
         note=f"Normalised (sd of base answers), over the same {prompts} held-out prompts for all "
-        "models, with 95 % intervals. Framed: the arm's own reward model. A stronger tint is a "
-        f"difference beyond {REWARD_STEPS[0]:g}, and beyond {REWARD_STEPS[1]:g}, from {FINETUNED}. "
-        "Intervals are of one number each, uncorrected.",
+        "models, with unadjusted 95 % confidence intervals. Framed: the arm's own reward model. "
+        f"Tints grow stronger for differences from {FINETUNED} beyond {REWARD_STEPS[0]:g} and "
+        f"{REWARD_STEPS[1]:g}.",
     )
 
 
@@ -98,10 +97,10 @@ def accuracy_matrix(view: View) -> Table | None:
         "Accuracy of each reward model on each dataset's held-out pairs",
         ("pairs of", *(Numbers(f"reward: {name}") for name in view.reward_models)),
         rows,
-        note="The share of pairs whose chosen response gets the higher reward, with its 95 % "
-        f"interval. Clearly above chance ({CHANCE:g}; ↑, blue) two datasets agree on what is "
-        "better; clearly below it (↓, orange) they contradict each other. Framed: a reward model "
-        "on its own dataset.",
+        note="Share of pairs whose chosen response has the higher reward, with its 95 % confidence "
+        f"interval. Above chance ({CHANCE:g}; ↑, blue), two datasets agree on what is better; "
+        "below it (↓, orange), they contradict each other. Framed: a reward model on its own "
+        "dataset.",
     )
 
 
@@ -139,7 +138,7 @@ def _signed_cell(
 
 
 def falls(view: View, arm: str) -> list[CrossCell]:
-    """Return the results of an arm under the other reward models under which it clearly fell."""
+    """Return an arm's results under the other reward models under which it fell significantly."""
     return [
         result
         for result in view.results.cross_rewards
@@ -150,7 +149,7 @@ def falls(view: View, arm: str) -> list[CrossCell]:
 
 
 def rises(view: View, arm: str) -> CrossCell | None:
-    """Return an arm's result under its own reward model if it clearly rose there."""
+    """Return an arm's result under its own reward model if it rose significantly."""
     for result in view.results.cross_rewards:
         if (result.name, result.reward_model) == (arm, view.reward_model_of(arm)):
             return result if shown_change(view, result) > 0 else None
@@ -158,32 +157,33 @@ def rises(view: View, arm: str) -> CrossCell | None:
 
 
 def _conflicts(view: View) -> tuple[Block, ...]:
-    """Return which arms' rise is another reward's fall, or that none is."""
+    """Name the arms that rise under their own reward model and fall under another."""
     if len(view.reward_models) < 2 or not any(map(view.reward_model_of, view.arms)):
         return ()
     sentences = []
     for arm in view.arms:
         rise, others = rises(view, arm), falls(view, arm)
         if rise and others:
-            fallen = listing([f"{other.reward_model} ({_reward(other)})" for other in others])
-            sentences.append(
-                f"{arm}: under its own reward it rises above {FINETUNED} ({_reward(rise)}), but "
-                f"it falls below it under the reward of {fallen}."
+            fallen = listing(
+                [
+                    f"{other.reward_model} ({with_interval(other.estimate, signed, 2)})"
+                    for other in others
+                ]
             )
-    title = "Where an arm's own reward rises and another's falls"
+            sentences.append(
+                f"{arm} scores above {FINETUNED} under its own reward model ({with_interval(rise.estimate, signed, 2)}) but "
+                f"below it under that of {fallen}."
+            )
+    title = "Conflicts between rewards"
     return (Bullets(title, tuple(sentences)) if sentences else Text(NO_CONFLICT),)
 
 
-def _reward(result: CrossCell) -> str:
-    return f"{signed(result.estimate.value, 2)} {interval(result.estimate, 2)}"
-
-
 def _contradictions(view: View) -> tuple[Block, ...]:
-    """Return which reward models are clearly below chance on another dataset's pairs."""
+    """Name the reward models whose accuracy on a dataset's pairs is below chance."""
     sentences = [
-        f"The reward model of {result.reward_model} prefers the rejected response of "
-        f"{result.name}'s pairs more often than the chosen one: its accuracy there is "
-        f"{number(result.estimate.value, 2)} {interval(result.estimate, 2)}."
+        f"The reward model of {result.reward_model} prefers the rejected response in most of "
+        f"{result.name}'s pairs: accuracy "
+        f"{with_interval(result.estimate, digits=2)}."
         for result in view.results.cross_accuracies
         if shown_lead(result) < 0
     ]

@@ -12,12 +12,12 @@ from ethosteer.report.table import Numbers, cell, record_table
 from ethosteer.report.view import View
 from ethosteer.results import ArmResult, Slope, SlopeResult
 
-TOO_FEW = "not enough data"
+TOO_FEW = "too few points"
 ALGORITHMS = {"ppo": "PPO", "rloo": "RLOO", "dpo": "DPO", "best_of_n": "best of n"}
 RULES = {
-    "step": "Evaluated is each arm's last step.",
-    "kl": "Evaluated is each arm's last checkpoint within the study's KL target, so arms are "
-    "compared at about equal KL rather than at equal steps.",
+    "step": "The evaluated checkpoint is each arm's last step.",
+    "kl": "The evaluated checkpoint is each arm's last within the study's KL target, so arms are "
+    "compared at about equal KL, not at equal steps.",
 }
 
 
@@ -35,8 +35,8 @@ def reward_table(view: View) -> Table:
             "normalisation gain": lambda run: run.normalisation_gain,
             "normalisation bias": lambda run: run.normalisation_bias,
         },
-        note="Accuracy is the share of held-out pairs whose chosen response gets the higher "
-        "reward; 0.5 is chance. Gain and bias put the rewards of base answers at mean 0 and sd 1.",
+        note="Accuracy: share of held-out pairs whose chosen response has the higher reward "
+        "(chance: 0.5). Gain and bias normalise the rewards of base answers to mean 0 and sd 1.",
     )
 
 
@@ -56,7 +56,7 @@ def steering_table(view: View) -> Table:
     def algorithm(run: ArmResult) -> Cell:
         name, reward_model = ALGORITHMS.get(run.algorithm, run.algorithm), run.reward_model
         shared = reward_model and reward_model != run.arm
-        return cell(name, small=[f"by reward: {reward_model}"] if shared else [])
+        return cell(name, small=[f"reward model: {reward_model}"] if shared else [])
 
     def step(run: ArmResult) -> Cell:
         stopped = [f"stopped early: {run.stopped}"] if run.stopped else []
@@ -76,31 +76,30 @@ def steering_table(view: View) -> Table:
             Numbers("KL, nats per response", digits=2): lambda run: run.kl,
             "prompts": lambda run: run.gain.n,
         },
-        note="Normalised reward by the arm's own reward model, on held-out prompts; the gain is "
+        note="Normalised reward under the arm's own reward model on held-out prompts; the gain is "
         f"the paired difference. {' '.join(rules)}",
     )
 
 
 def slope_tables(view: View) -> tuple[Table, ...]:
-    """Return how fast each arm's reward rises, and whether arms differ; nothing without slopes."""
+    """Return every arm's slope of reward over steps, and their differences, where there are any."""
     arms = [result for result in view.results.slopes if not result.b]
     pairs = [result for result in view.results.slopes if result.b]
     rates = record_table(
-        "How fast rewards rise",
+        "Slope of reward over steps",
         arms,
         {
             "arm": lambda result: result.a,
             "algorithm": lambda result: _algorithms(view, result.a),
-            Numbers("rise per 100 steps", signed): _slope,
+            Numbers("slope per 100 steps", signed): _slope,
             Numbers("p", p_value): lambda result: _known(result, result.slope.p),
             "seeds": lambda result: result.slope.seeds,
         },
-        note="Own reward, in sd of base answers: the straight line that fits all of an "
-        "arm's steps best, with its 95 % interval; p is that of no rise at all. "
-        f"{_interval_note(arms)}",
+        note="Least-squares slope of the arm's own reward (sd of base answers) over all steps, "
+        f"with its 95 % confidence interval; p tests a slope of 0. {_interval_note(arms)}",
     )
     differences = record_table(
-        "Whether rewards rise at different rates",
+        "Differences in slope",
         pairs,
         {
             f"a {MINUS} b": lambda result: f"{result.a} {MINUS} {result.b}",
@@ -108,12 +107,12 @@ def slope_tables(view: View) -> tuple[Table, ...]:
             Numbers("difference per 100 steps", signed): _slope,
             Numbers("p", p_value): lambda result: _known(result, result.slope.p),
             Numbers("adjusted p", p_value): lambda result: _known(result, result.adjusted_p),
-            "in words": lambda result: slope_verdict(result, view.results.alpha),
+            "result": lambda result: slope_verdict(result, view.results.alpha),
         },
-        note="Of arms steered by the same algorithm, step by step on the same prompts; p "
-        f"adjusted by {CORRECTIONS[view.results.correction]} over all pairs. Two arms "
-        f"differ where the adjusted p is below {view.results.alpha:g} and the interval "
-        f"leaves out 0. {_interval_note(pairs)}",
+        note="Between arms steered by the same algorithm, paired by step on the same prompts; p "
+        f"adjusted by {CORRECTIONS[view.results.correction]} over all pairs. Two arms differ where "
+        f"the adjusted p is below {view.results.alpha:g} and the interval excludes 0. "
+        f"{_interval_note(pairs)}",
     )
     return tuple(made for made in (rates, differences) if made.rows)
 
@@ -138,10 +137,10 @@ def _interval_note(results: Sequence[SlopeResult]) -> str:
     """Return what the intervals cover: seeds, or the noise along a single run."""
     if any(result.slope.seeds == 1 for result in results):
         return (
-            "With one seed, the interval covers the noise along that one run only: another seed "
-            "may rise at another rate."
+            "With a single seed, the interval covers the noise along that run only, not the "
+            "variation between seeds."
         )
-    return "Intervals and p are Student's over the seeds."
+    return "Intervals and p-values are Student's t over seeds."
 
 
 def _algorithms(view: View, arm: str) -> str | None:
