@@ -164,15 +164,12 @@ def _conflicts(view: View) -> tuple[Block, ...]:
     for arm in view.arms:
         rise, others = rises(view, arm), falls(view, arm)
         if rise and others:
-            fallen = listing(
-                [
-                    f"{other.reward_model} ({with_interval(other.estimate, signed, 2)})"
-                    for other in others
-                ]
-            )
+            risen = with_interval(rise.estimate, signed, 2)
+            fallen = [f"{other.reward_model} ({with_interval(other.estimate, signed, 2)})"
+                      for other in others]  # fmt: skip
             sentences.append(
-                f"{arm} scores above {FINETUNED} under its own reward model ({with_interval(rise.estimate, signed, 2)}) but "
-                f"below it under that of {fallen}."
+                f"{arm} scores above {FINETUNED} under its own reward model ({risen}) but below it "
+                f"under that of {listing(fallen)}."
             )
     title = "Conflicts between rewards"
     return (Bullets(title, tuple(sentences)) if sentences else Text(NO_CONFLICT),)
@@ -182,8 +179,7 @@ def _contradictions(view: View) -> tuple[Block, ...]:
     """Name the reward models whose accuracy on a dataset's pairs is below chance."""
     sentences = [
         f"The reward model of {result.reward_model} prefers the rejected response in most of "
-        f"{result.name}'s pairs: accuracy "
-        f"{with_interval(result.estimate, digits=2)}."
+        f"{result.name}'s pairs: accuracy {with_interval(result.estimate, digits=2)}."
         for result in view.results.cross_accuracies
         if shown_lead(result) < 0
     ]
