@@ -479,11 +479,3 @@ def test_reading_a_study_loads_no_model_library():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert loaded.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
-def test_a_compiled_base_is_refused_where_ratios_must_be_exact(algorithm: str) -> None:
-    compiled = ["base.compile=true", f"steer.algorithm={algorithm}"]
-    with pytest.raises(InputError, match=rf"base.compile: {algorithm} \(arms.deontology\)"):
-        load_study("demo", compiled)
-    assert load_study("demo", ["base.compile=true", "steer.algorithm=dpo"]).base.compile

@@ -40,11 +40,6 @@ class BaseSettings(Settings):
     autocast: bool = Field(
         False, description="run float32 weights in bfloat16 where torch deems that safe"
     )
-    compile: bool = Field(
-        False,
-        description="compile the base's norms (torch.compile); takes a C++ compiler, and no ppo or "
-        "rloo, whose first ratio is exactly 1 only where all passes round alike",
-    )
     device: str = Field("auto", description="'auto', 'cpu', 'cuda', 'cuda:1', ...")
     shape: ModelShape | None = Field(None, description="only for `ethosteer plan`")
 
@@ -310,11 +305,6 @@ class StudySettings(Settings):
                 raise ValueError(f"arms.{name} is not a usable name for an arm")
             if self.algorithm_of(name) == "rloo" and self.steer.batch % self.steer.rloo.answers:
                 raise ValueError("steer.batch must be a multiple of steer.rloo.answers")
-            if self.base.compile and self.algorithm_of(name) in ("ppo", "rloo"):
-                raise ValueError(
-                    f"base.compile: {self.algorithm_of(name)} (arms.{name}) asserts a first ratio "
-                    "of exactly 1, which compiled passes miss by rounding; set base.compile = false"
-                )
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds must differ from each other")
         return self

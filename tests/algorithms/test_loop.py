@@ -9,22 +9,27 @@ import pytest
 import torch
 from torch import Tensor
 
+from ethosteer.algorithms.best_of_n import BestOfN
+from ethosteer.algorithms.dpo import DPO
 from ethosteer.algorithms.loop import Learned, Steering
+from ethosteer.algorithms.ppo import PPO
+from ethosteer.algorithms.rloo import RLOO
 from ethosteer.models.base import SharedBase
 from ethosteer.models.reward_models import RewardModels
 from ethosteer.records import Rollout
 from ethosteer.results import CurvePoint
 from ethosteer.settings import Algorithm, OptimiserSettings, RLOOSettings
-from ethosteer.stages.steer import ALGORITHMS
 from tests import tiny
 
 NAN = float("nan")
+ALGORITHMS: dict[Algorithm, Any] = {"ppo": PPO, "rloo": RLOO, "dpo": DPO, "best_of_n": BestOfN}
 EVERY = tuple(ALGORITHMS)
 SCHEDULED = tiny.STEERING.optimiser.model_copy(update={"decay": True, "warmup": 0.2})
 
 
 def make(algorithm: Algorithm, base: SharedBase, arms: Sequence[int], **changes: Any) -> Steering:
-    return ALGORITHMS[algorithm](tiny.task(base, arms, **changes))
+    steering: Steering = ALGORITHMS[algorithm](tiny.task(base, arms, **changes))
+    return steering
 
 
 def point(step: int = 0, **changes: Any) -> CurvePoint:
@@ -35,7 +40,7 @@ def point(step: int = 0, **changes: Any) -> CurvePoint:
         "kl_k3": 0.0,
         "kl_coefficient": 0.2,
         "response_tokens": 10.0,
-        "eos_share": 0.5,
+        "eos_fraction": 0.5,
         "entropy": 1.0,
     }
     return CurvePoint(step=step, **{**fields, **changes})
@@ -317,14 +322,14 @@ def test_steps_that_measure_nothing_make_no_checkpoint(llama, tmp_path):
         ({"response_tokens": 4.9}, {}, ("length drift",)),
         ({"response_tokens": 20.0}, {}, ()),
         ({"response_tokens": 20.1}, {}, ("length drift",)),
-        ({"eos_share": 0.21}, {}, ()),
-        ({"eos_share": 0.19}, {}, ("EOS drift",)),
-        ({"eos_share": 0.81}, {}, ("EOS drift",)),
+        ({"eos_fraction": 0.21}, {}, ()),
+        ({"eos_fraction": 0.19}, {}, ("EOS drift",)),
+        ({"eos_fraction": 0.81}, {}, ("EOS drift",)),
         ({}, {"finite": False}, ("not finite", "stopped")),
         ({"reward": NAN}, {}, ("not finite", "stopped")),
         ({"kl": 21.0}, {}, ("stopped",)),
         (
-            {"kl": -1.0, "response_tokens": 1.0, "eos_share": 1.0},
+            {"kl": -1.0, "response_tokens": 1.0, "eos_fraction": 1.0},
             {"drift": 1.0, "finite": False},
             ("negative KL", "ratio drift", "length drift", "EOS drift", "not finite", "stopped"),
         ),
@@ -346,7 +351,10 @@ def test_alarms_by_hand(changes, learned, expected, llama):
 def test_drifts_are_measured_from_the_first_step(llama):
     run = Scripted(
         llama,
-        [{0: {"response_tokens": n}, 1: {"eos_share": n / 100}} for n in (10.0, 18.0, 35.0, 45.0)],
+        [
+            {0: {"response_tokens": n}, 1: {"eos_fraction": n / 100}}
+            for n in (10.0, 18.0, 35.0, 45.0)
+        ],
         ignore_eos=False,
     )
     found = [run.step(step) for step in range(4)]
@@ -355,7 +363,7 @@ def test_drifts_are_measured_from_the_first_step(llama):
 
 
 def test_where_eos_is_ignored_its_share_may_drift(llama):
-    run = Scripted(llama, [{0: {}, 1: {}}, {0: {"eos_share": 1.0}, 1: {}}], ignore_eos=True)
+    run = Scripted(llama, [{0: {}, 1: {}}, {0: {"eos_fraction": 1.0}, 1: {}}], ignore_eos=True)
     assert [run.step(step)[0].alarms for step in (0, 1)] == [(), ()]
 
 

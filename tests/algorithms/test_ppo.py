@@ -179,7 +179,7 @@ def test_the_policy_clip_is_the_settings(algorithm, llama):
         task = tiny.task(
             llama, (0,), epochs=3, ppo=PPOSettings(clip=clip), rloo=RLOOSettings(clip=clip)
         )
-        assert low <= algorithm(task).step(0)[0].clip_share <= high
+        assert low <= algorithm(task).step(0)[0].clip_fraction <= high
 
 
 def test_the_value_clip_and_weight_are_the_settings(llama):

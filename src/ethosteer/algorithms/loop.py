@@ -67,7 +67,7 @@ class Learned:
 
     loss: float
     value_loss: float = 0.0
-    clip_share: float = 0.0
+    clip_fraction: float = 0.0
     drift: float = 0.0
     finite: bool = True
 
@@ -243,7 +243,7 @@ class Steering(ABC):
                 kl_k3=float(k3[rows].mean()),
                 kl_coefficient=self.coefficients[arm],
                 response_tokens=float(mask[rows].sum(dim=1).float().mean()),
-                eos_share=float(self.collector.ended(rollout)[rows].float().mean()),
+                eos_fraction=float(self.collector.ended(rollout)[rows].float().mean()),
                 entropy=float(masked_mean(rollout.entropy[rows], mask[rows])),
                 rewards=judged[place],
             )
@@ -279,7 +279,7 @@ class Steering(ABC):
             point,
             loss=own.loss,
             value_loss=own.value_loss,
-            clip_share=own.clip_share,
+            clip_fraction=own.clip_fraction,
             alarms=self._alarms(arm, point, own),
         )
 
@@ -299,7 +299,7 @@ class Steering(ABC):
             <= point.response_tokens
             <= 2 * first.response_tokens,
             "EOS drift": not self.task.sampling.ignore_eos
-            and abs(point.eos_share - first.eos_share) > EOS_DRIFT,
+            and abs(point.eos_fraction - first.eos_fraction) > EOS_DRIFT,
             "not finite": not learned.finite or not isfinite(point.reward + point.kl),
             f"reward up while that of {', '.join(fallen)} falls": bool(fallen)
             and point.reward > first.reward,

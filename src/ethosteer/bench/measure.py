@@ -15,7 +15,8 @@ from ethosteer import catalog
 from ethosteer.algorithms.loop import Task
 from ethosteer.algorithms.ppo import PPO
 from ethosteer.algorithms.rollouts import draw_prompts
-from ethosteer.data.sources import Origin, Row
+from ethosteer.data.readers import Row
+from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.answering import load_items, token_budget
 from ethosteer.models.base import SharedBase, load_base

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from ethosteer.cli.options import (
     BenchModel,
-    Compile,
     DataDir,
     Device,
     Dtype,
@@ -100,13 +99,9 @@ def bench_reward(
     json_file: JsonFile = None,
     dtype: WeightsDtype = Dtype.float32,
     device: Device = "auto",
-    compile_it: Compile = False,
 ) -> None:
     """Measure the speed of reward modelling: pairs a second, FLOP/s, peak memory."""
-    origin, settings = (
-        folder_origin(data_dir),
-        base_settings(model, None, dtype.value, device, compile_it=compile_it),
-    )
+    origin, settings = folder_origin(data_dir), base_settings(model, None, dtype.value, device)
     from ethosteer.bench.measure import hh_pairs, measure_reward
     from ethosteer.models.base import load_base
 

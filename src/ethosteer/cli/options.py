@@ -31,7 +31,6 @@ BenchModel = Annotated[str, typer.Option("--model", help="a model folder or 'poc
 HHData = Annotated[Path, typer.Option("--data-dir", help="published files, HH's among them")]
 WeightsDtype = Annotated[Dtype, typer.Option(help="of the model's weights")]
 Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")]
-Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="the model's norms")]
 
 
 def data_origin(data_dir: Path | None, *, sample: bool) -> Origin:
@@ -62,12 +61,10 @@ def read_benchmarks(
     return chosen
 
 
-def base_settings(
-    model: str, revision: str | None, dtype: str, device: str, *, compile_it: bool = False
-) -> BaseSettings:
+def base_settings(model: str, revision: str | None, dtype: str, device: str) -> BaseSettings:
     """Return the settings of a base that options describe."""
     given = {"model": model, "revision": revision, "dtype": dtype, "device": device}
-    return BaseSettings.model_validate(given | {"compile": compile_it})
+    return BaseSettings.model_validate(given)
 
 
 def folder_origin(data_dir: Path) -> Origin:

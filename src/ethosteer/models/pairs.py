@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast.parallel import shares
+from ethosteer.models.fast.budget import passes
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, places, stack
+from ethosteer.models.text import Template
+from ethosteer.records import PreferencePair
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,19 @@ class EncodedPair:
         return len(self.chosen) + len(self.rejected) - self.prompt_tokens
 
 
+def encode(pairs: Sequence[PreferencePair], template: Template) -> list[EncodedPair]:
+    """Encode preference pairs as token rows."""
+    encoded = []
+    for pair in pairs:
+        prompt = template.prompt_ids(pair.turns)
+        chosen, rejected = (
+            [*prompt, *template.response_ids(pair.turns, response)]
+            for response in (pair.chosen, pair.rejected)
+        )
+        encoded.append(EncodedPair(chosen, rejected, len(prompt), pair.group))
+    return encoded
+
+
 def batches(count: int, size: int, noise: torch.Generator) -> list[list[int]]:
     """One epoch of full batches of ``count`` pairs, in random order."""
     order = torch.randperm(count, generator=noise)
@@ -53,11 +68,9 @@ def schedule(
     return plan[: max(1, round(len(plan) * epochs / whole))]
 
 
-def pair_parts(
-    pairs: Sequence[EncodedPair], room: int, device: torch.device
-) -> list[list[EncodedPair]]:
-    """Cut a batch into passes; those that run at once have about ``room`` tokens together."""
-    return shares(pairs, lambda pair: pair.tokens, room, device)
+def pair_passes(pairs: Sequence[EncodedPair], token_budget: int) -> list[list[EncodedPair]]:
+    """Cut a batch into passes within a token budget."""
+    return passes(pairs, lambda pair: pair.tokens, token_budget)
 
 
 def response_log_likelihoods(base: SharedBase, pairs: Sequence[EncodedPair]) -> Tensor:

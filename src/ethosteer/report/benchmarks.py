@@ -55,14 +55,17 @@ def _summary_table(view: View, benchmarks: tuple[BenchmarkResult, ...], suffix: 
     ]
     constants = [cell(lines[0] if lines else None, small=lines[1:]) for lines in baselines]
     items = [
-        cell(benchmark.items, small=[f"{count(benchmark.cut)} truncated"] if benchmark.cut else [])
+        cell(
+            benchmark.items,
+            small=[f"{count(benchmark.truncated)} truncated"] if benchmark.truncated else [],
+        )
         for benchmark in benchmarks
     ]
     verdict = f", and the verdict against {view.control}" if view.control else ""
     classifiers = [
-        f" {benchmark.title}: texts classified by {benchmark.note}."
+        f" {benchmark.title}: texts classified by {benchmark.classifier}."
         for benchmark in benchmarks
-        if benchmark.note
+        if benchmark.classifier
     ]
     heads = [
         Numbers(f"{benchmark.title} ({benchmark.primary}; {AIMS[benchmark.better]})")
@@ -114,7 +117,7 @@ def metrics_table(view: View, benchmark: BenchmarkResult) -> Table:
         rows,
         note=f"{benchmark.title} ({benchmark.name}): {count(benchmark.items)} items from "
         f"{benchmark.source}, licence {benchmark.licence}."
-        + (f" Texts were classified by {benchmark.note}." if benchmark.note else ""),
+        + (f" Texts were classified by {benchmark.classifier}." if benchmark.classifier else ""),
         folded=True,
     )
 

@@ -18,7 +18,12 @@ from ethosteer.report.data import card_table, count_table, drop_table, overlap_t
 from ethosteer.report.differences import comparison_table, difference_figure, verdict_overview
 from ethosteer.report.items import discordant_table, item_browser
 from ethosteer.report.numbers import plural
-from ethosteer.report.provenance import basis_table, prompt_table, provenance_table, time_table
+from ethosteer.report.provenance import (
+    comparability_table,
+    prompt_table,
+    provenance_table,
+    time_table,
+)
 from ethosteer.report.published import NOT_LIKE_FOR_LIKE, published_tables
 from ethosteer.report.rewards import reward_blocks
 from ethosteer.report.samples import sample_table
@@ -172,7 +177,11 @@ def _run(view: View) -> tuple[Block, ...]:
     return (
         *((provenance_table(view),) if results.provenance else ()),
         *((time_table(view),) if results.times else ()),
-        *((basis_table(view),) if any(each.basis for each in results.benchmarks) else ()),
+        *(
+            (comparability_table(view),)
+            if any(each.comparability for each in results.benchmarks)
+            else ()
+        ),
         *((prompt_table(view),) if any(each.example for each in results.benchmarks) else ()),
         Text(
             "To repeat the study, run the study file that lies beside this report. The second "

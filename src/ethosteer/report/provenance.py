@@ -26,21 +26,21 @@ def time_table(view: View) -> Table:
     )
 
 
-def basis_table(view: View) -> Table:
+def comparability_table(view: View) -> Table:
     """Return the hashes of what each benchmark's numbers depend on."""
     heads = ("items", "prompts", "dialogue template", "tokenizer", "classifier")
     rows = [
         (result.title, *(
             digest[:HASH_LENGTH] or None
             for digest in (
-                basis.items, basis.prompts, basis.template, basis.tokenizer, basis.classifier
+                hashes.items, hashes.prompts, hashes.template, hashes.tokenizer, hashes.classifier
             )
         ))
         for result in view.results.benchmarks
-        if (basis := result.basis)
+        if (hashes := result.comparability)
     ]  # fmt: skip
     return table(
-        "Hashes of the benchmarks",
+        "Comparability: hashes of the benchmarks",
         ("benchmark", *(Column(head, "code") for head in heads)),
         rows,
         note="Results of two studies are comparable only where all of these agree.",

@@ -17,13 +17,15 @@ from rich.table import Table
 from ethosteer import catalog
 from ethosteer.bench.measure import matrix_product_rate
 from ethosteer.benchmarks.base import sources_of
-from ethosteer.data.sources import CONVERSATIONS, SAMPLE_DIR, Origin, read_jsonl
+from ethosteer.data.conversations import CONVERSATIONS
+from ethosteer.data.pair_sets import split_pairs
+from ethosteer.data.readers import read_jsonl
+from ethosteer.data.sources import SAMPLE_DIR, Origin
 from ethosteer.evaluation.answering import load_items
 from ethosteer.models.base import choose_device, read_shape
 from ethosteer.models.fast.budget import CPU_CACHE, CPU_TOKENS, activation_bytes
 from ethosteer.records import PreferencePair
 from ethosteer.settings import LoraSettings, ModelShape, StudySettings
-from ethosteer.stages.curate import split_pairs
 
 EFFICIENCY = 0.35
 """Share of the matrix-product rate that the stages are assumed to reach."""
