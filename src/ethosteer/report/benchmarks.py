@@ -54,12 +54,13 @@ def _summary_table(view: View, benchmarks: tuple[BenchmarkResult, ...], suffix: 
         for benchmark in benchmarks
     ]
     constants = [cell(lines[0] if lines else None, small=lines[1:]) for lines in baselines]
-    items = [
-        cell(
-            benchmark.items,
-            small=[f"{count(benchmark.truncated)} truncated"] if benchmark.truncated else [],
-        )
+    truncated = [
+        [f"{count(benchmark.truncated)} truncated"] if benchmark.truncated else []
         for benchmark in benchmarks
+    ]
+    items = [
+        cell(benchmark.items, small=small)
+        for benchmark, small in zip(benchmarks, truncated, strict=True)
     ]
     verdict = f", and the verdict against {view.control}" if view.control else ""
     classifiers = [

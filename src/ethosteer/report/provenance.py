@@ -5,7 +5,7 @@ from __future__ import annotations
 from ethosteer.report.blocks import Column, Table
 from ethosteer.report.data import HASH_LENGTH
 from ethosteer.report.numbers import duration
-from ethosteer.report.table import Numbers, table
+from ethosteer.report.table import Numbers, Value, table
 from ethosteer.report.view import View
 
 
@@ -28,20 +28,15 @@ def time_table(view: View) -> Table:
 
 def comparability_table(view: View) -> Table:
     """Return the hashes of what each benchmark's numbers depend on."""
-    heads = ("items", "prompts", "dialogue template", "tokenizer", "classifier")
-    rows = [
-        (result.title, *(
-            digest[:HASH_LENGTH] or None
-            for digest in (
-                hashes.items, hashes.prompts, hashes.template, hashes.tokenizer, hashes.classifier
-            )
-        ))
+    fields = ("items", "prompts", "template", "tokenizer", "classifier")
+    rows: list[list[Value]] = [
+        [result.title, *(getattr(hashes, name)[:HASH_LENGTH] or None for name in fields)]
         for result in view.results.benchmarks
         if (hashes := result.comparability)
-    ]  # fmt: skip
+    ]
     return table(
         "Comparability: hashes of the benchmarks",
-        ("benchmark", *(Column(head, "code") for head in heads)),
+        ("benchmark", *(Column(name, "code") for name in fields)),
         rows,
         note="Results of two studies are comparable only where all of these agree.",
         folded=True,
