@@ -12,7 +12,6 @@ from ethosteer.report.numbers import (
     percent,
     plural,
     signed,
-    with_interval,
 )
 from ethosteer.results import Estimate
 
@@ -43,7 +42,6 @@ def test_signed(value: float, text: str) -> None:
 
 def test_intervals_shares_and_probabilities() -> None:
     assert interval(Estimate(0, -0.0142, 0.31, 9)) == "[−0.014, 0.310]"
-    assert with_interval(Estimate(0.1, -0.0142, 0.31, 9), signed, 2) == "+0.10 [−0.01, 0.31]"
     assert percent(0.4319) == "43.2\u202f%"
     assert percent(math.nan) == "n/a"
     assert p_value(0.00099) == "<\u202f0.001"

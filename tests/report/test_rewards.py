@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from ethosteer.report.blocks import Bullets, Cell, Table, Text
 from ethosteer.report.rewards import (
-    NO_CONFLICT,
     accuracy_matrix,
     reward_blocks,
     reward_matrix,
@@ -17,6 +16,10 @@ from tests.report.example import ARMS, MODELS, example_results
 
 RESULTS = example_results()
 VIEW = View(RESULTS)
+NO_CONFLICT = Text(
+    "No arm scored significantly above fine-tuned under its own reward model and significantly "
+    "below it under another."
+)
 
 
 def _cell(table: Table | None, row: str, column: str) -> Cell:
@@ -81,8 +84,8 @@ def test_a_cell_is_tinted_only_where_the_difference_is_shown() -> None:
 
 def test_a_rise_beside_a_fall_is_said_with_both_numbers() -> None:
     assert _said(VIEW, "Conflicts") == (
-        "harmless scores above fine-tuned under its own reward model (+1.95 [1.80, 2.10]) but "
-        "below it under that of deontology (−0.36 [−0.51, −0.21]) and virtue (−0.64 "
+        "harmless scored above fine-tuned under its own reward model (+1.95 [1.80, 2.10]) but "
+        "below it under the reward models of deontology (−0.36 [−0.51, −0.21]) and virtue (−0.64 "
         "[−0.79, −0.49]).",
     )
 
@@ -91,8 +94,8 @@ def test_a_fall_without_a_rise_is_no_conflict() -> None:
     flat = _with("harmless", "harmless", 0.1, "undecided")
     assert rises(flat, "harmless") is None
     assert _said(flat, "Conflicts") == ()
-    assert Text(NO_CONFLICT) in reward_blocks(flat)
-    assert Text(NO_CONFLICT) not in reward_blocks(VIEW)
+    assert NO_CONFLICT in reward_blocks(flat)
+    assert NO_CONFLICT not in reward_blocks(VIEW)
 
 
 def test_accuracies_are_held_to_chance() -> None:
@@ -105,7 +108,7 @@ def test_accuracies_are_held_to_chance() -> None:
     own = Cell("↑ 0.77", ("[0.71, 0.83]", "own"), tint=3, ring=True)
     assert _cell(table, "virtue", "virtue") == own
     said = _said(VIEW, "Datasets that contradict")
-    assert [line.partition(" prefers")[0] for line in said] == [
+    assert [line.partition(" preferred")[0] for line in said] == [
         "The reward model of virtue", "The reward model of harmless",
     ]  # fmt: skip
     assert "harmless's pairs" in said[0]

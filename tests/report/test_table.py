@@ -23,7 +23,7 @@ RISE = Estimate(0.25, -0.1, 0.6, 1200)
         (RISE, Cell("0.250", ("[−0.100, 0.600]",))),
         (Slope(0.25, -0.1, 0.6, 0.2, 3), Cell("0.250", ("[−0.100, 0.600]",))),
         (None, Cell("–")),
-        (Cell("as it is", link="#flips"), Cell("as it is", link="#flips")),
+        (Cell("as it is", link="#items"), Cell("as it is", link="#items")),
     ],
 )
 def test_every_value_has_its_way_to_be_written(value: Value, expected: Cell) -> None:

@@ -165,11 +165,11 @@ def test_from_the_command_line(tmp_path: Path, call: Callable[..., tuple[int, st
     assert status == 0
     assert "first+second" in out
     text = (tmp_path / "first+second" / "report.md").read_text("utf-8")
-    assert "Of 1 comparison of an arm of one study with an arm of another, 1 shows" in text
-    assert "first: duty is better than second: duty (+0.500" in text
+    assert "Of 1 comparison between arms of different studies, 1 showed a difference" in text
+    assert "first: duty was better than second: duty (+0.500" in text
     assert (tmp_path / "first+second" / "tables" / "comparisons.csv").is_file()
     html = (tmp_path / "first+second" / "report.html").read_text("utf-8")
-    assert "#flips=toxigen/first%3A%20duty/second%3A%20duty" in html
+    assert "#items=toxigen/first%3A%20duty/second%3A%20duty" in html
     (tmp_path / "first" / "items.parquet").unlink()
     status, _, err = call("report", *folders, "--runs-dir", str(tmp_path))
     assert (status, err.count("\n")) == (2, 1)

@@ -41,10 +41,10 @@ def write_report(
     _write(document(view), data_files(view), folder)
 
 
-def write_report_across(found: Across, folder: Path) -> None:
+def write_report_across(studies: Across, folder: Path) -> None:
     """Write the same files for several studies that were brought together."""
-    tables = data_files(View(found.results, found.outcomes, found.items))
-    _write(across_document(found), tables, folder)
+    tables = data_files(View(studies.results, studies.outcomes, studies.items))
+    _write(across_document(studies), tables, folder)
 
 
 def write_counts_report(counts: Counts, folder: Path) -> None:
@@ -56,12 +56,13 @@ def write_counts_report(counts: Counts, folder: Path) -> None:
     write_atomic(folder / "results.json", _printable(to_json(found)))
 
 
-def _write(laid_out: Document, tables: Mapping[str, str], folder: Path) -> None:
-    pages = {"report.html": html_page(laid_out), "report.md": markdown_page(laid_out)}
-    pages |= {f"tables/{name}": text for name, text in tables.items()}
+def _write(report: Document, tables: Mapping[str, str], folder: Path) -> None:
+    # everything is rendered before anything is written, so that a fault leaves the old files
+    texts = {"report.html": html_page(report), "report.md": markdown_page(report)}
+    texts |= {f"tables/{name}": text for name, text in tables.items()}
     if tables:
         (folder / "tables").mkdir(exist_ok=True)
-    for name, text in pages.items():
+    for name, text in texts.items():
         write_atomic(folder / name, _printable(text))
 
 

@@ -119,6 +119,11 @@ class ItemBrowser:
 Block = Text | Bullets | Code | Table | Figures | ItemBrowser
 
 
+def present(*blocks: Block | None) -> tuple[Block, ...]:
+    """Return the blocks that have content: not None, not without any figure."""
+    return tuple(block for block in blocks if block is not None and block != Figures(()))
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """A section of the report; ``anchor`` is its address within the page."""

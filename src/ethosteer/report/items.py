@@ -32,7 +32,7 @@ def item_link(view: View, benchmark: BenchmarkResult, a: str, b: str) -> str:
     "" where the report has no items.
     """
     names = (quote(name, safe="", errors="replace") for name in (benchmark.name, a, b))
-    return f"#flips={'/'.join(names)}" if view.items else ""
+    return f"#items={'/'.join(names)}" if view.items else ""
 
 
 def answers_by_benchmark(view: View) -> dict[str, Answers]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ethosteer.results import Estimate, Slope
 
@@ -34,13 +34,6 @@ def signed(value: float, digits: int = 3) -> str:
 def interval(estimate: Estimate | Slope, digits: int = 3) -> str:
     """Write the 95 % interval as ``[low, high]``."""
     return f"[{number(estimate.low, digits)}, {number(estimate.high, digits)}]"
-
-
-def with_interval(
-    estimate: Estimate | Slope, write: Callable[[float, int], str] = number, digits: int = 3
-) -> str:
-    """Write an estimate and its 95 % interval as ``value [low, high]``."""
-    return f"{write(estimate.value, digits)} {interval(estimate, digits)}"
 
 
 def p_value(p: float) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ethosteer.records import FINETUNED
-from ethosteer.report.blocks import Block, Bullets, Cell, Figures, Table, Text, Tint
+from ethosteer.report.blocks import Block, Bullets, Cell, Figures, Table, Text, Tint, present
 from ethosteer.report.curves import reward_model_figures
-from ethosteer.report.numbers import count, interval, listing, number, signed, with_interval
+from ethosteer.report.numbers import count, interval, number, signed
+from ethosteer.report.prose import paragraph, paragraphs
 from ethosteer.report.table import Numbers, Write, cell, table
 from ethosteer.report.view import View
 from ethosteer.results import CrossCell
@@ -15,30 +16,23 @@ REWARD_STEPS = (0.5, 1.0)
 ACCURACY_STEPS = (0.1, 0.25)
 """How far a cell lies from its reference before its tint grows stronger, and stronger again."""
 
-READING = (
-    "An arm that rises (↑, blue) under its own reward model and falls (↓, orange) under another "
-    "has traded one value for another, or exploits its reward model. Arrows and tints mark "
-    f"significant differences from {FINETUNED}, from which every arm starts: paired by prompt and "
-    "adjusted for the number of arms under each reward model."
-)
-NO_CONFLICT = (
-    f"No arm scores significantly above {FINETUNED} under its own reward model and significantly "
-    "below it under another."
-)
-COURSES = (
-    "The mean reward of each arm's answers to its steering prompts under every reward model, over "
-    "the steps; all on the same scales."
-)
-
 
 def reward_blocks(view: View) -> tuple[Block, ...]:
     """Return the matrices of rewards and accuracies with what they show; nothing without them."""
     rewards, accuracies = reward_matrix(view), accuracy_matrix(view)
-    figures = reward_model_figures(view)
-    return (
-        *((Text(READING), *_conflicts(view), rewards) if rewards else ()),
-        *((Text(COURSES), Figures(figures)) if figures else ()),
-        *((accuracies, *_contradictions(view)) if accuracies else ()),
+    curves = reward_model_figures(view)
+    below_chance = [result for result in view.results.cross_accuracies if shown_lead(result) < 0]
+    contradictions = Bullets(
+        "Datasets that contradict each other", paragraphs("contradictions", results=below_chance)
+    )
+    return present(
+        Text(paragraph("rewards", finetuned=FINETUNED)) if rewards else None,
+        _conflicts(view) if rewards else None,
+        rewards,
+        Text(paragraph("reward_curves")) if curves else None,
+        Figures(curves),
+        accuracies,
+        contradictions if contradictions.items else None,
     )
 
 
@@ -156,32 +150,14 @@ def rises(view: View, arm: str) -> CrossCell | None:
     return None
 
 
-def _conflicts(view: View) -> tuple[Block, ...]:
-    """Name the arms that rise under their own reward model and fall under another."""
+def _conflicts(view: View) -> Block | None:
+    """Return the arms that rise under their own reward model and fall under another.
+
+    None where no arm has another reward model to fall under.
+    """
     if len(view.reward_models) < 2 or not any(map(view.reward_model_of, view.arms)):
-        return ()
-    sentences = []
-    for arm in view.arms:
-        rise, others = rises(view, arm), falls(view, arm)
-        if rise and others:
-            risen = with_interval(rise.estimate, signed, 2)
-            fallen = [f"{other.reward_model} ({with_interval(other.estimate, signed, 2)})"
-                      for other in others]  # fmt: skip
-            sentences.append(
-                f"{arm} scores above {FINETUNED} under its own reward model ({risen}) but below it "
-                f"under that of {listing(fallen)}."
-            )
-    title = "Conflicts between rewards"
-    return (Bullets(title, tuple(sentences)) if sentences else Text(NO_CONFLICT),)
-
-
-def _contradictions(view: View) -> tuple[Block, ...]:
-    """Name the reward models whose accuracy on a dataset's pairs is below chance."""
-    sentences = [
-        f"The reward model of {result.reward_model} prefers the rejected response in most of "
-        f"{result.name}'s pairs: accuracy {with_interval(result.estimate, digits=2)}."
-        for result in view.results.cross_accuracies
-        if shown_lead(result) < 0
-    ]
-    title = "Datasets that contradict each other"
-    return (Bullets(title, tuple(sentences)),) if sentences else ()
+        return None
+    results = [(arm, rises(view, arm), falls(view, arm)) for arm in view.arms]
+    conflicts = [(arm, rise, fallen) for arm, rise, fallen in results if rise and fallen]
+    sentences = paragraphs("reward_conflicts", conflicts=conflicts, finetuned=FINETUNED)
+    return Bullets("Conflicts between rewards", sentences) if conflicts else Text(sentences[0])
