@@ -278,6 +278,11 @@ class CompareSettings(Settings):
         gt=0,
         description="the difference that matters; the report says how many items it needs",
     )
+    published: str | None = Field(
+        None,
+        description="a published study's counts to show beside this one's: 'published-2024' or a "
+        "TOML file",
+    )
     overlap_ngram: int = Field(8, ge=3, description="words, for overlap of data and benchmarks")
 
 

@@ -9,7 +9,6 @@ from ethosteer.report.benchmarks import (
 )
 from ethosteer.report.blocks import Table
 from ethosteer.report.numbers import interval, number
-from ethosteer.report.published import published_tables
 from ethosteer.report.view import View
 from ethosteer.results import SliceCell
 from tests.report.example import MODELS, example_outcomes, example_results
@@ -94,16 +93,3 @@ def test_models_on_different_items_are_told() -> None:
     outcomes = example_outcomes()
     assert unequal_items(View(RESULTS, outcomes)) == ""
     assert "toxigen" in unequal_items(View(RESULTS, outcomes[2:]))
-
-
-def test_published_numbers_stand_beside_ours() -> None:
-    metrics, scruples = published_tables(VIEW)
-    assert _row(metrics, "virtue") == [
-        "virtue", "0.8791", "0.5600", "0.6249", "0.5900", "4.773", "4.766",
-        "0.4266", "0.4320", "0.4319", "0.4319",
-    ]  # fmt: skip
-    assert _row(scruples, "virtue")[:6] == ["virtue", "100", "26", "22", "52", "52.0\u202f%"]
-    assert _row(scruples, "virtue")[6:] == ["40", "14", "18", "8", "20.0\u202f%"]
-    without = published_tables(View(replace(RESULTS, benchmarks=())))
-    assert _row(without[0], "base")[1:3] == ["0.8571", "–"]
-    assert _row(without[1], "base")[6:] == ["–"] * 5

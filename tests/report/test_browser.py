@@ -11,8 +11,9 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from ethosteer.published.counts import counts_path, read_counts
+from ethosteer.published.document import write_counts_report
 from ethosteer.records import Item, Outcome
-from ethosteer.report import write_counts_report, write_report
+from ethosteer.report import write_report
 from ethosteer.results import Sample, SampleAnswer
 from tests.report.example import example_items, example_outcomes, example_results
 

@@ -217,8 +217,6 @@ def test_both_files_hold_the_same_content(pages: tuple[str, str]) -> None:
         "always No 0.568",
         "virtue − fine-tuned",
         "I am sorry, I would rather not say more.",
-        "not like for like",
-        "4.708",
         "1 h 30 min",
         "ethosteer run study.toml",
         "no contrast",
@@ -235,7 +233,7 @@ def test_both_files_hold_the_same_content(pages: tuple[str, str]) -> None:
         assert said in rendered, said
     titles = re.findall(r"<h2>([^<]*)</h2>", html)
     assert titles == re.findall(r"(?m)^## (.*)$", markdown)
-    assert len(titles) == 10
+    assert len(titles) == 9
     assert html.count("<svg") == len(example_results().benchmarks) + 3 + 2 * len(ARMS)
 
 

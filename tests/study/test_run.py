@@ -140,6 +140,23 @@ def test_what_is_declared_once_outcomes_are_known_is_told(
     assert "Changed after outcomes" not in (first.folder / "report.md").read_text("utf-8")
 
 
+def test_published_counts_are_added_to_the_report_and_redo_nothing(
+    finished: Study, tiny_base: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    shutil.copytree(finished.folder, tmp_path / "demo")
+    assert "Published results" not in (finished.folder / "report.md").read_text("utf-8")
+    changed = open_study(tiny_base, tmp_path, "compare.published=published-2024")
+    assert changed.store.missing(changed.plan.stages) == []
+    assert changed.run()
+    for name in ("report.md", "report.html"):
+        assert "Published results: published-2024" in (changed.folder / name).read_text("utf-8")
+    assert read_json(changed.folder / "results.json", StudyResults).deviations == ()
+    assert not changed.run()
+    (changed.folder / "report.md").unlink()
+    assert call("report", str(changed.folder))[0] == 0
+    assert "Published results" in (changed.folder / "report.md").read_text("utf-8")
+
+
 def test_items_stand_beside_the_outcomes_with_what_results_rest_on(finished: Study) -> None:
     items = read_items(finished.folder / "items.parquet")
     outcomes = pq.read_table(finished.folder / "outcomes.parquet").to_pandas()

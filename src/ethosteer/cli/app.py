@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
+import tomllib
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -222,7 +223,7 @@ def report(
 
     published = counts_path(studies[0]) if len(studies) == 1 else None
     if published is not None:
-        from ethosteer.report import write_counts_report
+        from ethosteer.published.document import write_counts_report
 
         counts = read_counts(published)
         folder = out or runs_dir / counts.name
@@ -234,12 +235,16 @@ def report(
         folder = out or runs_dir / "+".join(run.name for run in runs)
         write_across(runs, folder)
     elif Path(studies[0]).is_dir():
+        from ethosteer.published.comparison import comparison_sections
         from ethosteer.report import write_report
         from ethosteer.study.compare_studies import read_run
 
         folder = Path(studies[0])
         own = read_run(folder)
-        write_report(own.results, own.outcomes, own.items, folder)
+        study_file = tomllib.loads(own.results.provenance.get("study file", ""))
+        published = study_file.get("compare", {}).get("published")
+        sections = comparison_sections(published, own.results, own.outcomes)
+        write_report(own.results, own.outcomes, own.items, folder, sections)
     else:
         study = _study(studies[0], runs_dir, data_dir, overrides)
         study.check_finished()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ethosteer.report.alarms import alarm_table
 from ethosteer.report.answer import answer
 from ethosteer.report.benchmarks import (
@@ -25,15 +27,14 @@ from ethosteer.report.provenance import (
     provenance_table,
     time_table,
 )
-from ethosteer.report.published import NOT_LIKE_FOR_LIKE, published_tables
 from ethosteer.report.rewards import reward_blocks
 from ethosteer.report.samples import sample_table
 from ethosteer.report.steering import reward_table, slope_tables, steering_table
 from ethosteer.report.view import View
 
 
-def document(view: View) -> Document:
-    """Lay out the whole report; sections without content are left out."""
+def document(view: View, added: Sequence[Section] = ()) -> Document:
+    """Lay out the whole report, ``added`` before the last section; empty sections are left out."""
     results = view.results
     short, *bullets = answer(view)
     items = item_browser(view)
@@ -47,7 +48,7 @@ def document(view: View) -> Document:
         Section("items", "Item by item", present(_text("items") if items else None,
                                                   discordant_table(view), items)),
         Section("data", "The data", _data(view)),
-        Section("published", "The study of 2024", _published(view)),
+        *added,
         Section("run", "Provenance and reproduction", _run(view)),
     )  # fmt: skip
     facts = (
@@ -130,10 +131,6 @@ def _data(view: View) -> tuple[Block, ...]:
         return ()
     overlaps = overlap_table(view) if view.results.overlaps else None
     return present(card_table(view), count_table(view), drop_table(view), overlaps)
-
-
-def _published(view: View) -> tuple[Block, ...]:
-    return (Text(NOT_LIKE_FOR_LIKE), *published_tables(view))
 
 
 def _run(view: View) -> tuple[Block, ...]:

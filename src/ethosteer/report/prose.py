@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -24,19 +25,29 @@ _LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
 
 
 def paragraphs(template: str, **facts: object) -> tuple[str, ...]:
-    """Return the paragraphs that ``text/TEMPLATE.j2`` writes about ``facts``.
-
-    Blank lines separate paragraphs; within one, line breaks are spaces. Raises jinja2's
-    UndefinedError where a template names a fact that it was not given.
-    """
-    text = _ENVIRONMENT.get_template(f"{template}.j2").render(facts)
-    collapsed = (re.sub(r"[ \t\n]+", " ", block).strip() for block in _BLANK_LINES.split(text))
-    return tuple(block for block in collapsed if block)
+    """Return the paragraphs that ``text/TEMPLATE.j2`` writes about ``facts``; see ``rendered``."""
+    return rendered("report", template, facts)
 
 
 def paragraph(template: str, **facts: object) -> str:
     """Return all that ``text/TEMPLATE.j2`` writes about ``facts`` as one paragraph."""
     return " ".join(paragraphs(template, **facts))
+
+
+def rendered(package: str, template: str, facts: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the paragraphs that ``PACKAGE/text/TEMPLATE.j2`` writes about ``facts``.
+
+    Blank lines separate paragraphs; within one, line breaks are spaces. Raises jinja2's
+    UndefinedError where a template names a fact that it was not given.
+    """
+    text = _environment(package).get_template(f"{template}.j2").render(facts)
+    collapsed = (re.sub(r"[ \t\n]+", " ", block).strip() for block in _BLANK_LINES.split(text))
+    return tuple(block for block in collapsed if block)
+
+
+@cache
+def _environment(package: str) -> Environment:
+    return _ENVIRONMENT.overlay(loader=PackageLoader("ethosteer", f"{package}/text"))
 
 
 def _on_one_line(value: object) -> object:
@@ -60,7 +71,6 @@ def _p(p: float) -> str:
 # autoescaping. Names from studies, models and datasets are values only, never template source;
 # their line breaks are removed, since a blank line would begin a new paragraph.
 _ENVIRONMENT = Environment(
-    loader=PackageLoader("ethosteer", "report/text"),
     autoescape=False,
     undefined=StrictUndefined,
     trim_blocks=True,

@@ -80,6 +80,7 @@ class Compare(Stage[StudyResults]):
 
     kind: ClassVar[str] = "compare"
     version: ClassVar[int] = 6
+    left_out: ClassVar = {"compare.published": "only the report shows it, beside the results"}
 
     study: str
     question: str
