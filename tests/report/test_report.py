@@ -330,7 +330,7 @@ def test_results_of_before_lack_the_sections_that_they_have_nothing_for(tmp_path
     )
     older = replace(results, arms=arms, cross_rewards=(), cross_accuracies=(), slopes=())
     for text in _write(tmp_path, older):
-        for absent in ("Reward under every", "How fast", "different rates", "Alarms while"):
+        for absent in ("Reward under every", "Slope of", "Differences in slope", "Alarms during"):
             assert absent not in text
         assert "Reward over steps" in text
         assert "PPO step" in text

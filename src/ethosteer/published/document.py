@@ -116,7 +116,7 @@ def _figures(counts: Counts, result: CountsResult) -> tuple[Figure, ...]:
             )
             for pair in pairs
         ]
-        svg = interval_plot(name, bars, title=title)
+        svg = interval_plot(name, bars, title=f"{title}: difference from {counts.control}")
         rows = [(pair.a, pair.difference, pair.verdict) for pair in pairs]
         numbers = table("", ("model", Numbers("difference", signed), ""), rows)
         return Figure(svg, title, f"Model {MINUS} {counts.control}.", numbers)

@@ -22,7 +22,7 @@ MEANINGS = {
     "ratio drift": "the first update's policy differs from the policy that sampled",
     "not finite": "a reward, KL or gradient is not finite",
     STOPPED: "the arm was stopped at this step",
-    ANOTHER_FALLS: "own reward above its start, rewards under the models named here below theirs",
+    ANOTHER_FALLS: "reward rose under the own reward model and fell under those listed here",
 }
 _ANOTHER_FALLS = re.compile(r"reward up while that of (.+) falls")
 

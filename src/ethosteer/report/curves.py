@@ -266,6 +266,7 @@ def _all_series(view: View, axes: Axes) -> list[Series]:
 
 def _band(lines: Sequence[Line], width: int) -> tuple[tuple[float, float, float], ...]:
     """Return (x, lowest, highest seed) at the steps that all seeds have, every ``width`` steps."""
+    # averaged as the mean line is, so that the band surrounds it
     steps = mean_line(lines)
     averaged = [binned({step: line[step] for step in steps}, width) for line in lines]
     return tuple(

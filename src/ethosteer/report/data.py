@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ethosteer.report.blocks import Cell, Column, Table
+from math import nan
+
+from ethosteer.report.blocks import Column, Table
 from ethosteer.report.numbers import count, percent
 from ethosteer.report.table import Numbers, Value, cell, record_table, table
 from ethosteer.report.view import View
-from ethosteer.results import Overlap
 
 HASH_LENGTH = 12
 
@@ -63,19 +64,18 @@ def overlap_table(view: View) -> Table:
     benchmarks = list(dict.fromkeys(benchmark for _, benchmark in overlaps))
     titles = {benchmark.name: benchmark.title for benchmark in view.results.benchmarks}
     sizes = ", ".join(str(size) for size in sorted({overlap.n for overlap in overlaps.values()}))
+    rows: list[list[Value]] = []
+    for dataset in datasets:
+        row: list[Value] = [dataset]
+        for name in benchmarks:
+            overlap = overlaps.get((dataset, name))
+            share = overlap.overlapping / overlap.pairs if overlap and overlap.pairs else nan
+            small = [f"{count(overlap.overlapping)} of {count(overlap.pairs)}"] if overlap else []
+            row.append(cell(share, percent, small=small) if overlap else None)
+        rows.append(row)
     return table(
         "Overlap with benchmarks",
         ("dataset", *(Numbers(titles.get(name, name)) for name in benchmarks)),
-        [
-            (dataset, *(_overlap_cell(overlaps.get((dataset, name))) for name in benchmarks))
-            for dataset in datasets
-        ],
+        rows,
         note=f"Share of pairs with a sequence of {sizes} words in common with an item.",
     )
-
-
-def _overlap_cell(overlap: Overlap | None) -> Cell | None:
-    if overlap is None:
-        return None
-    share = overlap.overlapping / overlap.pairs if overlap.pairs else float("nan")
-    return cell(share, percent, small=[f"{count(overlap.overlapping)} of {count(overlap.pairs)}"])

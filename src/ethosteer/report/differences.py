@@ -138,6 +138,7 @@ def comparison_table(view: View, benchmark: BenchmarkResult) -> Table:
         flags = () if sound else ("degenerate",)
         return Cell("", mark=comparison.verdict, flags=flags, link=link)
 
+    # last, since columns stand in the order in which they are added
     columns |= {Numbers("items / clusters / seeds"): sizes, "verdict on a": verdict}
     title = f"{benchmark.title}: all comparisons"
     return record_table(title, comparisons, columns, note=note, folded=True)

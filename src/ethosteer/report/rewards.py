@@ -121,6 +121,7 @@ def _signed_cell(
 ) -> Cell:
     """Return a cell whose arrow and tint repeat the sign and size of ``change``."""
     arrow = "↑ " if change > 0 else "↓ " if change < 0 else ""
+    # within the first step the weakest tint, beyond the last the strongest
     strength = 1 + sum(abs(change) > step for step in steps)
     tints: tuple[Tint, Tint, Tint] = (1, 2, 3) if change > 0 else (-1, -2, -3)
     return cell(

@@ -140,7 +140,7 @@ def _interval_note(results: Sequence[SlopeResult]) -> str:
             "With a single seed, the interval covers the noise along that run only, not the "
             "variation between seeds."
         )
-    return "Intervals and p-values are Student's t over seeds."
+    return "Intervals and p-values come from Student's t over seeds."
 
 
 def _algorithms(view: View, arm: str) -> str | None:

@@ -27,7 +27,7 @@ _MIRRORED: dict[Verdict, Verdict] = {
 
 def mirrored(comparison: Comparison) -> Comparison:
     """Return the same comparison seen from ``b``: b - a."""
-    ahead = comparison.difference
+    ahead = comparison.difference  # its upper bound becomes the lower one
     return replace(
         comparison,
         a=comparison.b,
