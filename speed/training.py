@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ethosteer.models.base import resolve_model
+from ethosteer.models.identity import resolve_model
 
 UNITS = {"ppo": "episodes", "reward": "pairs"}
 OUR_COUNTS = {

@@ -97,7 +97,7 @@ def evaluate(
         benchmarks = benchmark_settings(benchmarks)
     origin = data_origin(data_dir, sample=sample)
     from ethosteer.evaluation.standalone import evaluate_models, name_adapters, read_tasks
-    from ethosteer.models.base import quiet_libraries
+    from ethosteer.models.loading import quiet_libraries
     from ethosteer.progress import Terminal
 
     quiet_libraries()

@@ -11,7 +11,8 @@ import torch
 from ethosteer.algorithms.on_policy import OnPolicy
 from ethosteer.algorithms.ppo import PPO
 from ethosteer.algorithms.rloo import RLOO
-from ethosteer.models.base import SharedBase, load_base
+from ethosteer.models.base import SharedBase
+from ethosteer.models.loading import load_base
 from ethosteer.models.reward_models import RewardModels
 from ethosteer.records import Rollout
 from ethosteer.settings import BaseSettings, OptimiserSettings, PPOSettings, RLOOSettings

@@ -13,7 +13,7 @@ from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.answering import token_budget
 from ethosteer.evaluation.items import load_items
-from ethosteer.models.base import load_base
+from ethosteer.models.loading import load_base
 from ethosteer.models.log_likelihood import log_likelihoods, pack_requests, plan_requests
 from ethosteer.models.timing import Stopwatch
 from ethosteer.settings import BaseSettings, BenchmarkSettings

@@ -58,7 +58,7 @@ def bench_evaluate(
     settings = read_benchmarks(benchmarks, limit)
     base = base_settings(model, dtype, device)
     from ethosteer.bench.evaluate import measure_evaluation
-    from ethosteer.models.base import quiet_libraries
+    from ethosteer.models.loading import quiet_libraries
 
     quiet_libraries()
     _show(measure_evaluation(base, arms, settings, origin, tokens_per_batch), json_file)
@@ -91,7 +91,7 @@ def bench_ppo(
     settings = base_settings(model, dtype, device)
     from ethosteer.bench.hh import hh_prompts
     from ethosteer.bench.ppo import PPOEpisodes, measure_ppo
-    from ethosteer.models.base import load_base, quiet_libraries
+    from ethosteer.models.loading import load_base, quiet_libraries
 
     quiet_libraries()
     base = load_base(settings)
@@ -119,7 +119,7 @@ def bench_reward(
     settings = base_settings(model, dtype, device)
     from ethosteer.bench.hh import hh_pairs
     from ethosteer.bench.reward import measure_reward
-    from ethosteer.models.base import load_base, quiet_libraries
+    from ethosteer.models.loading import load_base, quiet_libraries
 
     quiet_libraries()
     base = load_base(settings)

@@ -18,8 +18,8 @@ from ethosteer.evaluation.answering import answer_items, benchmark_classifier, t
 from ethosteer.evaluation.items import load_items
 from ethosteer.evaluation.summary import summarise
 from ethosteer.models.adapters import find_adapter, load_bank
-from ethosteer.models.base import load_base, load_tokenizer
 from ethosteer.models.classifiers import Classifier
+from ethosteer.models.loading import load_base, load_tokenizer
 from ethosteer.progress import Terminal
 from ethosteer.records import BASE, Item, Model, Outcome
 from ethosteer.results import BenchmarkResult

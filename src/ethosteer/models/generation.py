@@ -157,7 +157,7 @@ class _Batch:
         cache = make_cache(self.base, width + self.sampling.max_new_tokens)
         for column in range(self.sampling.max_new_tokens):
             positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -step_tokens.shape[1] :]
-            with self.base.coarser():
+            with self.base.precision():
                 hidden = decoder(
                     input_ids=step_tokens,
                     attention_mask=mask,

@@ -1,4 +1,4 @@
-"""Where the seconds of a run go."""
+"""The seconds that parts of a run take, and the memory that it needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Stopwatch:
-    """Seconds by part of the work; a device is waited for at the end of each part."""
+    """Seconds by part of the work; a GPU is waited for at the end of each part."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -27,16 +27,15 @@ class Stopwatch:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
-def peak_memory(device: torch.device) -> int | None:
-    """Return the most bytes that this process has held: on the GPU if it runs there, else resident.
-
-    None where the system has no such count (Windows).
-    """
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes that this process has held: on its GPU, else resident."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    try:
-        import resource
-    except ModuleNotFoundError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # in bytes on macOS, in KiB on Linux
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # which Windows does not have
+
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -22,8 +22,9 @@ from ethosteer.data.pair_sets import split_pairs
 from ethosteer.data.readers import read_jsonl
 from ethosteer.data.sources import SAMPLE_DIR, Origin
 from ethosteer.evaluation.items import load_items
-from ethosteer.models.base import choose_device, read_shape
 from ethosteer.models.fast.budget import CPU_CACHE, CPU_TOKENS, activation_bytes
+from ethosteer.models.identity import read_shape
+from ethosteer.models.loading import choose_device
 from ethosteer.records import PreferencePair
 from ethosteer.settings import LoraSettings, ModelShape, StudySettings
 
