@@ -204,3 +204,20 @@ def test_the_command_line_starts_without_torch():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert started.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["status", "plan"])
+def test_a_study_is_planned_and_its_status_shown_without_torch(command: str, tmp_path: Path):
+    code = f"""
+import sys
+from ethosteer.cli.app import main
+sys.argv = ["ethosteer", {command!r}, "demo"]
+try:
+    main()
+finally:
+    print({{"torch", "transformers", "peft"}} & set(sys.modules) or "none")
+"""
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert shown.stdout.split()[-1] == "none"

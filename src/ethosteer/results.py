@@ -195,6 +195,7 @@ class ArmResult:
     select: Select = "step"
     step: int = 0
     stopped: str = ""
+    validation: tuple[ValidationPoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

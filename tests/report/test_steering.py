@@ -12,9 +12,10 @@ from ethosteer.report.steering import (
     slope_tables,
     slope_verdict,
     steering_table,
+    validation_table,
 )
 from ethosteer.report.view import View
-from ethosteer.results import Slope, SlopeResult
+from ethosteer.results import Slope, SlopeResult, ValidationPoint
 from tests.report.example import ARMS, example_results
 
 RESULTS = example_results()
@@ -113,4 +114,17 @@ def test_without_slopes_there_are_no_tables() -> None:
 
 def test_reward_models() -> None:
     rewards = [[cell.text for cell in row] for row in reward_table(VIEW).rows]
-    assert rewards[-1] == ["virtue", "1", "0.770", "400", "+0.30", "1.130", "0.290"]
+    assert rewards[-1] == ["virtue", "1", "0.770", "400", "+0.30", "1.130", "0.290", "–"]
+
+
+def test_early_stopping_is_shown_where_there_was_validation() -> None:
+    assert validation_table(VIEW) is None
+    points = [(5, 0.7, 0.4), (10, 0.5, 0.8), (15, 0.6, 0.9)]
+    view = _with_arms(validation=tuple(ValidationPoint(*point) for point in points))
+    assert {row[-1].text for row in reward_table(view).rows} == {"10"}
+    table = validation_table(view)
+    assert table is not None
+    rows = [[cell.text for cell in row] for row in table.rows[:3]]
+    assert [row[2:] for row in rows] == [
+        ["5", "0.700", "0.400", ""], ["10", "0.500", "0.800", "kept"], ["15", "0.600", "0.900", ""],
+    ]  # fmt: skip

@@ -63,6 +63,7 @@ def arm_result(
         select=select,
         step=end.step,
         stopped=steering.stopped,
+        validation=tuple(pairs.validation),
     )
 
 

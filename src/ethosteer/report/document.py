@@ -29,7 +29,7 @@ from ethosteer.report.provenance import (
 )
 from ethosteer.report.rewards import reward_blocks
 from ethosteer.report.samples import sample_table
-from ethosteer.report.steering import reward_table, slope_tables, steering_table
+from ethosteer.report.steering import reward_table, slope_tables, steering_table, validation_table
 from ethosteer.report.view import View
 
 
@@ -108,6 +108,7 @@ def _steering(view: View) -> tuple[Block, ...]:
     by_arm = arm_figures(view)
     return present(
         reward_table(view),
+        validation_table(view),
         steering_table(view),
         alarm_table(view),
         _text("steering"),

@@ -10,7 +10,7 @@ from ethosteer.report.differences import CORRECTIONS
 from ethosteer.report.numbers import MINUS, listing, p_value, signed
 from ethosteer.report.table import Numbers, cell, record_table
 from ethosteer.report.view import View
-from ethosteer.results import ArmResult, Slope, SlopeResult
+from ethosteer.results import ArmResult, Slope, SlopeResult, ValidationPoint
 
 TOO_FEW = "too few points"
 ALGORITHMS = {"ppo": "PPO", "rloo": "RLOO", "dpo": "DPO", "best_of_n": "best of n"}
@@ -34,9 +34,36 @@ def reward_table(view: View) -> Table:
             Numbers("correlation with length", signed, 2): lambda run: run.length_correlation,
             "normalisation gain": lambda run: run.normalisation_gain,
             "normalisation bias": lambda run: run.normalisation_bias,
+            "step kept": lambda run: kept.step if (kept := kept_point(run)) else None,
         },
         note="Accuracy: share of held-out pairs whose chosen response has the higher reward "
-        "(chance: 0.5). Gain and bias normalise the rewards of base answers to mean 0 and sd 1.",
+        "(chance: 0.5). Gain and bias normalise the rewards of base answers to mean 0 and sd 1. "
+        "Step kept: the training step with the lowest loss on validation pairs (early stopping).",
+    )
+
+
+def kept_point(run: ArmResult) -> ValidationPoint | None:
+    """Return the validation point of the weights that were kept, None without validation."""
+    return min(run.validation, key=lambda point: point.loss, default=None)
+
+
+def validation_table(view: View) -> Table | None:
+    """Return the course of every reward model on its validation pairs; None where there is none."""
+    points = [(run, point) for run in view.runs for point in run.validation]
+    if not points:
+        return None
+    return record_table(
+        "Reward models on validation pairs during training",
+        points,
+        {
+            "arm": lambda row: row[0].arm,
+            Numbers("seed"): lambda row: str(row[0].seed),
+            "step": lambda row: row[1].step,
+            "loss": lambda row: row[1].loss,
+            "accuracy": lambda row: row[1].accuracy,
+            "": lambda row: "kept" if row[1] == kept_point(row[0]) else "",
+        },
+        folded=True,
     )
 
 
