@@ -13,8 +13,8 @@ from ethosteer.records import Arm
 from ethosteer.results import CurvePoint, Select, SteeringResult
 from ethosteer.settings import Algorithm, SteerSettings
 from ethosteer.stages.prompts import Prompts
-from ethosteer.stages.reward import CUTS_PASSES, Reward
-from ethosteer.stages.stage import Stage
+from ethosteer.stages.reward import Reward
+from ethosteer.stages.stage import CUTS_PASSES, Stage
 
 if TYPE_CHECKING:
     from ethosteer.algorithms.loop import Steering
