@@ -6,7 +6,6 @@ import torch
 from ethosteer.algorithms.best_of_n import BestOfN
 from ethosteer.models import pairs as pairs_module
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast import parallel as hands
 from ethosteer.models.reward_models import RewardModels
 from ethosteer.settings import BestOfNSettings, OptimiserSettings
 from tests import tiny
@@ -40,10 +39,7 @@ def score_by_hand(
 
 @pytest.mark.parametrize("ragged", [False, True])
 @torch.no_grad()
-def test_an_arm_learns_which_of_its_own_answers_its_reward_likes_best(
-    ragged, llama, learnt, monkeypatch
-):
-    monkeypatch.setattr(hands, "HANDS", 1)  # an update is one pass, so that what it reads is seen
+def test_an_arm_learns_which_of_its_own_answers_its_reward_likes_best(ragged, llama, learnt):
     base = tiny.often(llama) if ragged else llama
     run = BestOfN(tiny.task(base, (0, 1), ignore_eos=not ragged))
     tiny.fill(run.task.policies)  # so that the arms' answers differ
@@ -81,8 +77,7 @@ def test_answers_are_drawn_from_the_policy_as_it_has_become_with_noise_that_arms
     assert trained._candidates(1, [1])[1] == trained._candidates(1, [0, 1])[1][16:]
 
 
-def test_every_epoch_is_an_update_on_the_same_answers(llama, learnt, monkeypatch):
-    monkeypatch.setattr(hands, "HANDS", 1)
+def test_every_epoch_is_an_update_on_the_same_answers(llama, learnt):
     settings = BestOfNSettings(n=4, prompts=4, epochs=3)
     run = BestOfN(tiny.task(llama, (0,), best_of_n=settings))
     run.step(0)

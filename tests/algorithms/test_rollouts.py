@@ -218,7 +218,7 @@ def test_minibatches_are_rows_of_one_arm_in_the_order_that_is_asked(llama):
     assert mixed == [[17, 12, 15, 13], [16, 14]]
 
 
-def test_passes_side_by_side_share_the_room_and_no_row_is_cut(llama):
+def test_passes_stay_within_the_token_budget_and_no_row_is_cut(llama):
     # a row's last token predicts nothing: these read 3 + 4 - 1 = 6, 2, 9 and 4 tokens
     prompts = [[5] * n for n in (3, 2, 1, 4)]
     answers = [[6] * n for n in (4, 1, 9, 1)]
@@ -228,9 +228,10 @@ def test_passes_side_by_side_share_the_room_and_no_row_is_cut(llama):
     rows = torch.tensor([0, 1, 2, 3])
     for room, expected in (
         (1, [[0], [1], [2], [3]]),
-        (20, [[0], [1], [2], [3]]),
-        (21, [[0, 1], [2, 3]]),
-        (99, [[0, 1], [2, 3]]),
+        (12, [[0, 1], [2], [3]]),
+        (13, [[0, 1], [2, 3]]),
+        (17, [[0, 1], [2, 3]]),
+        (21, [[0, 1, 2, 3]]),
     ):
         assert [part.tolist() for part in replace(own, room=room).parts(rollout, rows)] == expected
 

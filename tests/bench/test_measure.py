@@ -18,7 +18,6 @@ from ethosteer.bench.measure import (
 )
 from ethosteer.data.sources import Origin
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast import parallel as hands
 
 HH = "hh-rlhf/harmless-base/train.jsonl.gz"
 DIALOGUES = (
@@ -96,8 +95,7 @@ def test_ppo_is_measured_on_the_prompts_of_the_file(call, folder, tiny_models, l
     speeds_agree(found, flop)
 
 
-def test_episodes_have_every_new_token_and_run_as_counted(llama, folder, tokens_run, monkeypatch):
-    monkeypatch.setattr(hands, "HANDS", 1)  # in one pass each
+def test_episodes_have_every_new_token_and_run_as_counted(llama, folder, tokens_run):
     episodes = PPOEpisodes(3, 60, 5, epochs=1, minibatches=1, steps=1)
     prompts = hh_prompts(llama, Origin("folder", folder), episodes)
     with tokens_run(llama) as counts:

@@ -11,7 +11,6 @@ from transformers.cache_utils import DynamicLayer
 
 from ethosteer.models import generation
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast import parallel as hands
 from ethosteer.models.generation import RoomyLayer, Sampling, generate, make_cache
 from ethosteer.models.lora_bank import LoraBank
 from tests import tiny
@@ -144,7 +143,6 @@ def test_the_scored_part_is_without_the_stop_token():
 def test_answered_prompts_leave_the_batch_without_changing_an_answer(
     arms, sampling, llama, monkeypatch
 ):
-    monkeypatch.setattr(hands, "HANDS", 1)  # one batch, whose size is watched
     prompts = tiny.ragged(12, 2, 17)
     base = tiny.with_eos(llama, 100)
     bank = tiny.fill(LoraBank(llama.layers, arms, tiny.lora(), seed=0))

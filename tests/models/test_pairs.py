@@ -16,7 +16,7 @@ from ethosteer.models.pairs import (
     EncodedPair,
     batches,
     mean_negative_log_likelihood,
-    pair_parts,
+    pair_passes,
     response_log_likelihoods,
     schedule,
 )
@@ -103,14 +103,12 @@ def test_fewer_pairs_than_a_batch_make_one_smaller_batch():
     st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)), min_size=1),
     st.integers(1, 60),
 )
-def test_passes_hold_every_pair_once_in_order_and_two_of_them_share_the_room(lengths, room):
+def test_passes_hold_every_pair_once_in_order_within_the_budget(lengths, token_budget):
     pairs = [make_pair([1] * p, [2] * c, [3] * r) for p, c, r in lengths]
-    found = pair_parts(pairs, room, torch.device("cpu"))
-    assert [pair for part in found for pair in part] == pairs
-    longest = max(pair.tokens for pair in pairs)
-    for part in found:
-        assert part
-        assert sum(pair.tokens for pair in part) <= max(room / 2, longest) + longest
+    found = pair_passes(pairs, token_budget)
+    assert [pair for chunk in found for pair in chunk] == pairs
+    for chunk in found:
+        assert len(chunk) == 1 or sum(pair.tokens for pair in chunk) <= token_budget
 
 
 # --- likelihoods

@@ -37,7 +37,7 @@ def test_a_score_reads_a_rows_last_token_whatever_runs_beside_it(packed, llama):
 
 
 @torch.no_grad()
-def test_many_rows_are_scored_a_part_at_a_time_in_their_order(llama, monkeypatch):
+def test_many_rows_are_scored_pass_by_pass_in_their_order(llama, monkeypatch):
     rewards = tiny.rewards(llama, [0, 1])
     rows = [*ROWS, *tiny.ragged(30, 2, 40, seed=3), ROWS[0]]
     whole = score_rows(llama, rewards.bank, rewards.heads, 1, rows)

@@ -10,13 +10,10 @@ among the base's answers alone could never go beyond that bound.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-
-from torch import Tensor
 
 from ethosteer.algorithms.loop import Learned, Steering, Task
 from ethosteer.algorithms.rollouts import draw_prompts
-from ethosteer.models.fast.parallel import shares
+from ethosteer.models.fast.budget import passes
 from ethosteer.models.generation import generate
 from ethosteer.models.pairs import mean_negative_log_likelihood
 from ethosteer.records import Rollout
@@ -81,17 +78,14 @@ class BestOfN(Steering):
         self, arm: int, chosen: Sequence[Answered], place: tuple[int, int]
     ) -> tuple[float, bool]:
         """Take one optimiser step on chosen answers; return the loss and whether it was finite."""
-        device = self.base.device
         tokens = sum(len(answer) for _, answer in chosen)
-
-        def loss(number: int, part: Sequence[Answered]) -> tuple[Tensor, float]:
-            dropout = self.generator("dropout", *place, number, device=device)
+        total = 0.0
+        cut = passes(chosen, lambda own: len(own[0]) + len(own[1]), self.collector.room)
+        for number, pairs in enumerate(cut):
+            dropout = self.generator("dropout", *place, number, device=self.base.device)
             with self.task.policies.applied([arm], dropout):
-                mean = mean_negative_log_likelihood(self.base, part)
-            own = mean * sum(len(answer) for _, answer in part) / tokens
-            return own, float(own.detach())
-
-        cut = shares(chosen, lambda own: len(own[0]) + len(own[1]), self.collector.room, device)
-        passes = [partial(loss, number, part) for number, part in enumerate(cut)]
-        total = sum(self.optimisers[arm].gather(device, passes))
+                mean = mean_negative_log_likelihood(self.base, pairs)
+            loss = mean * sum(len(answer) for _, answer in pairs) / tokens
+            loss.backward()
+            total += float(loss.detach())
         return total, self.optimisers[arm].step()

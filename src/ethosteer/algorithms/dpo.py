@@ -7,16 +7,13 @@ the curve and the checkpoint at equal KL alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from math import ceil
 
 import torch
-from torch import Tensor
 
 from ethosteer.algorithms.loop import Learned, Steering, Task
 from ethosteer.maths.preference import dpo_loss
-from ethosteer.models.pairs import EncodedPair, pair_parts, response_log_likelihoods, schedule
+from ethosteer.models.pairs import pair_passes, response_log_likelihoods, schedule
 from ethosteer.records import Rollout
 
 
@@ -45,17 +42,14 @@ class DPO(Steering):
 
     def _learn(self, step: int, arm: int) -> Learned:
         batch = [self.task.pairs[arm][i] for i in self.plans[arm][step]]
-
-        def loss(number: int, part: Sequence[EncodedPair]) -> tuple[Tensor, float]:
+        total = 0.0
+        for number, pairs in enumerate(pair_passes(batch, self.collector.room)):
             dropout = self.generator("dropout", step, number, device=self.base.device)
             with torch.no_grad():
-                reference = response_log_likelihoods(self.base, part)
+                reference = response_log_likelihoods(self.base, pairs)
             with self.task.policies.applied([arm], dropout):
-                policy = response_log_likelihoods(self.base, part)
-            own = dpo_loss(policy, reference, self.settings.dpo.beta).sum() / len(batch)
-            return own, float(own.detach())
-
-        parts = pair_parts(batch, self.collector.room, self.base.device)
-        passes = [partial(loss, number, part) for number, part in enumerate(parts)]
-        total = sum(self.optimisers[arm].gather(self.base.device, passes))
+                policy = response_log_likelihoods(self.base, pairs)
+            loss = dpo_loss(policy, reference, self.settings.dpo.beta).sum() / len(batch)
+            loss.backward()
+            total += float(loss.detach())
         return Learned(total, finite=self.optimisers[arm].step())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -107,11 +106,9 @@ class OnPolicy(Steering):
             order = None if epoch == 0 else torch.randperm(count, generator=noise)
             for number, rows in enumerate(self.collector.minibatches(rollout, place, order)):
                 batch = _Minibatch(rollout, targets, arm, int(rollout.response_mask[rows].sum()))
-                passes = [
-                    partial(self._loss, batch, part, (step, epoch, number, piece))
-                    for piece, part in enumerate(self.collector.parts(rollout, rows))
-                ]
-                for found in self.optimisers[arm].gather(self.base.device, passes):
+                for piece, part in enumerate(self.collector.parts(rollout, rows)):
+                    loss, found = self._loss(batch, part, (step, epoch, number, piece))
+                    loss.backward()
                     tally.add(found)
                 if tally.updates == 0:
                     assert step or tally.drift == 0.0, (

@@ -1,6 +1,6 @@
 """Responses of arms to the same prompts, scored and measured: what steering learns from.
 
-Every algorithm that samples shares this. Arms sample side by side, in one batch; where they read
+Every algorithm that samples shares this. Arms sample together, in one batch; where they read
 their own answers they take turns, each with all the memory there is. The reference is the base with
 the adapters off.
 """
@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from ethosteer.maths.ppo import entropy, kl_k1, token_log_probabilities
 from ethosteer.models.base import SharedBase, pad_right
+from ethosteer.models.fast.budget import passes
 from ethosteer.models.fast.packing import pack_rows
-from ethosteer.models.fast.parallel import shares, side_by_side
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
@@ -81,14 +80,9 @@ class Collector:
             rollout = self._scored(list(prompts) * len(arms), responses, arms)
             if sampled is not None:
                 sampled.write(rollout)
-            side_by_side(
-                self.base.device,
-                [
-                    partial(self._read, rollout, arm, part, reference_only=not recompute)
-                    for place, arm in enumerate(arms)
-                    for part in self.passes(rollout, place)
-                ],
-            )
+            for place, arm in enumerate(arms):
+                for part in self.passes(rollout, place):
+                    self._read(rollout, arm, part, reference_only=not recompute)
         return rollout
 
     def _read(self, rollout: Rollout, arm: int, part: Tensor, *, reference_only: bool) -> None:
@@ -179,9 +173,9 @@ class Collector:
         return list((rows if order is None else rows[order.to(rows.device)]).split(self.minibatch))
 
     def parts(self, rollout: Rollout, rows: Tensor) -> list[Tensor]:
-        """Cut a minibatch into passes; those that run at once have about ``room`` tokens."""
+        """Cut a minibatch into passes of at most ``room`` tokens."""
         sizes = dict(zip(rows.tolist(), rollout.read_lengths[rows].tolist(), strict=True))
-        cut = shares(list(sizes), sizes.__getitem__, self.room, self.base.device)
+        cut = passes(list(sizes), sizes.__getitem__, self.room)
         return [torch.tensor(part, device=rows.device) for part in cut]
 
     def passes(self, rollout: Rollout, place: int) -> Iterator[Tensor]:

@@ -28,7 +28,6 @@ from transformers.pytorch_utils import Conv1D
 
 from ethosteer.errors import InputError
 from ethosteer.models.fast.budget import keep_freed_memory
-from ethosteer.models.fast.narrow import READ, narrow_last_layer, widen
 from ethosteer.models.fast.packing import Packed, packed_attention, repacked, unpacked
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, stack
 from ethosteer.models.identity import folder_fingerprint
@@ -46,14 +45,13 @@ class SharedBase:
     """A frozen causal language model whose linear layers can carry arms' adapters.
 
     ``runs_packed`` says that the model takes rows packed without padding, prefix trees among them
-    (packing.py, trees.py), ``narrows`` that its last layer can be run where it is read (narrow.py).
+    (packing.py, trees.py).
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     layers: dict[str, ArmLinear]
     runs_packed: bool = False
-    narrows: bool = False
     autocast: bool = False
 
     @property
@@ -116,10 +114,8 @@ class SharedBase:
         """
         if not self.runs_packed:
             tokens, real = unpacked(packed)
-            out: Tensor = repacked(self.hidden(tokens), real, packed)
-            return out if at is None else out.index_select(1, at)
-        reading = READ.set(at if self.narrows else None)
-        try:
+            out = repacked(self.hidden(tokens), real, packed)
+        else:
             with packed_attention(self.model), self.coarser():
                 out = self.model.get_decoder()(
                     input_ids=packed.tokens,
@@ -127,9 +123,7 @@ class SharedBase:
                     use_cache=False,
                     packing=packed.runs(),
                 ).last_hidden_state
-        finally:
-            READ.reset(reading)
-        return out if at is None or self.narrows else out.index_select(1, at)
+        return out if at is None else out.index_select(1, at)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Map hidden states ``[..., hidden]`` to logits ``[..., vocabulary]``.
@@ -252,8 +246,7 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
             f"model {model.name_or_path}: ethosteer does not know how {model.config.model_type} "
             "models make their logits; use a base of another architecture"
         )
-    base = replace(base, runs_packed=not _slides(base) and _runs_packed(base))
-    return replace(base, narrows=base.runs_packed and _narrows(base))
+    return replace(base, runs_packed=not _slides(base) and _runs_packed(base))
 
 
 @torch.no_grad()
@@ -291,29 +284,6 @@ def _runs_packed(base: SharedBase) -> bool:
     return all(
         alike(together[places], own) for places, own in zip(found, [*apart, apart[0]], strict=True)
     )
-
-
-@torch.no_grad()
-def _narrows(base: SharedBase) -> bool:
-    """Let the last layer run where it is read, if that gives what the whole layer gives."""
-    last = list(getattr(base.model.get_decoder(), "layers", ()))[-1:]
-    if not last:
-        return False
-    packed = stack(
-        pack([tuple(probe(base, [range(12)])[0].tolist())], None, LARGEST_TREE),
-        base.device,
-        base.model.dtype,
-    )
-    whole = base.hidden_packed(packed)
-    at = torch.tensor([1, 5, 5, 11], device=base.device)
-    narrow_last_layer(last[0])
-    try:
-        if alike(replace(base, narrows=True).hidden_packed(packed, at), whole[:, at]):
-            return True
-    except (AttributeError, TypeError, ValueError, RuntimeError):
-        pass  # a layer of another form
-    widen(last[0])
-    return False
 
 
 def probe(base: SharedBase, rows: Sequence[Iterable[int]]) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,8 +16,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast.budget import sampling_rows
-from ethosteer.models.fast.parallel import shares, side_by_side
+from ethosteer.models.fast.budget import passes, sampling_rows
 
 STILL_OPEN = 0.75
 """Finished rows leave the batch once no more than this share of it goes on."""
@@ -121,8 +119,8 @@ def generate(
     )
     at_once = max(1, sampling_rows(base, max(map(len, prompts)) + high) // arms)
     by_length = sorted(range(rows), key=lambda row: -len(prompts[row]))  # alike, so little padding
-    cut = shares(by_length, lambda _: 1, at_once, base.device)
-    side_by_side(base.device, [partial(batch.answer, part) for part in cut])
+    for chosen in passes(by_length, lambda _: 1, at_once):
+        batch.answer(chosen)
     tokens, lengths = batch.sampled.tolist(), batch.lengths.tolist()
     return [row[:length] for row, length in zip(tokens, lengths, strict=True)]
 

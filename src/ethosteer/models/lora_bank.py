@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -42,11 +40,12 @@ class ArmLinear(nn.Module):
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
+        self.adapter: Adapter | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """x: ``[arms * rows, tokens, in]`` -> ``[arms * rows, tokens, out]``."""
         out: Tensor = self.layer(x)
-        adapter = _IN_USE.get().get(self)
+        adapter = self.adapter
         if adapter is None:
             return out
         arms = adapter.a.shape[0]
@@ -59,12 +58,6 @@ class ArmLinear(nn.Module):
         if out.dtype != low.dtype:
             return out + torch.bmm(low, b).view(out.shape).to(out.dtype)
         return torch.baddbmm(out.view(arms, -1, out.shape[-1]), low, b).view(out.shape)
-
-
-_IN_USE: ContextVar[Mapping[ArmLinear, Adapter]] = ContextVar(
-    "_IN_USE", default=MappingProxyType({})
-)
-"""What each layer applies, in this thread: passes side by side may be of different arms."""
 
 
 def _dropout_mask(tokens: int, x: Tensor, dropout: float, seed: int) -> Tensor:
@@ -135,16 +128,16 @@ class LoraBank(nn.Module):
         """
         chosen = range(self.arms) if arms is None else arms
         seeds = self._dropout_seeds(dropout)
-        own: dict[ArmLinear, Adapter] = {}
-        for name, layer in self._layers.items():
-            a = torch.stack([self._tensors(arm, name)[0] for arm in chosen])
-            b = torch.stack([self._tensors(arm, name)[1] for arm in chosen])
-            own[layer] = Adapter(a, b, self.scale, self.settings.dropout, seeds[name])
-        before = _IN_USE.set(own)
+        before = {layer: layer.adapter for layer in self._layers.values()}
         try:
+            for name, layer in self._layers.items():
+                a = torch.stack([self._tensors(arm, name)[0] for arm in chosen])
+                b = torch.stack([self._tensors(arm, name)[1] for arm in chosen])
+                layer.adapter = Adapter(a, b, self.scale, self.settings.dropout, seeds[name])
             yield
         finally:
-            _IN_USE.reset(before)
+            for layer, adapter in before.items():
+                layer.adapter = adapter
 
     def _dropout_seeds(self, noise: torch.Generator | None) -> dict[str, int | None]:
         """Draw a seed per layer, so that a layer draws the same mask whenever it is run again."""

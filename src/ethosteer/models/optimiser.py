@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from safetensors import safe_open
@@ -17,10 +15,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from ethosteer.models.fast.parallel import side_by_side
 from ethosteer.settings import OptimiserSettings
-
-T = TypeVar("T")
 
 
 def derived_seed(*parts: object) -> int:
@@ -63,34 +58,11 @@ class ArmOptimiser:
 
         return cls(list(parameters), rule, LambdaLR(rule, factor), settings.max_grad_norm)
 
-    def gather(
-        self, device: torch.device, losses: Iterable[Callable[[], tuple[Tensor, T]]]
-    ) -> list[T]:
-        """Add up the gradients of ``losses``, which run side by side.
-
-        Each is made by a function that also returns what else it found; that comes back. Gradients
-        are added in the order given, so that the sum does not depend on which was done first.
-        """
-
-        def run(loss: Callable[[], tuple[Tensor, T]]) -> tuple[Sequence[Tensor], T]:
-            own, found = loss()
-            return torch.autograd.grad(own, self.parameters, materialize_grads=True), found
-
-        done = side_by_side(device, [partial(run, loss) for loss in losses])
-        for gradients, _ in done:
-            for parameter, own in zip(self.parameters, gradients, strict=True):
-                parameter.grad = own if parameter.grad is None else parameter.grad.add_(own)
-        return [found for _, found in done]
-
     def step(self) -> bool:
         """Take one step from the gradients at hand and clear them.
 
         Returns False, and moves nothing, where a gradient is not finite.
         """
-        # an adapter is small: cores that shared it would wait for each other more than work
-        return side_by_side(self.parameters[0].device, [self._step])[0]
-
-    def _step(self) -> bool:
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
         finite = bool(torch.isfinite(norm))
         if not finite:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast.parallel import shares
+from ethosteer.models.fast.budget import passes
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, places, stack
 
 
@@ -53,11 +53,9 @@ def schedule(
     return plan[: max(1, round(len(plan) * epochs / whole))]
 
 
-def pair_parts(
-    pairs: Sequence[EncodedPair], room: int, device: torch.device
-) -> list[list[EncodedPair]]:
-    """Cut a batch into passes; those that run at once have about ``room`` tokens together."""
-    return shares(pairs, lambda pair: pair.tokens, room, device)
+def pair_passes(pairs: Sequence[EncodedPair], token_budget: int) -> list[list[EncodedPair]]:
+    """Cut a batch into passes within a token budget."""
+    return passes(pairs, lambda pair: pair.tokens, token_budget)
 
 
 def response_log_likelihoods(base: SharedBase, pairs: Sequence[EncodedPair]) -> Tensor:

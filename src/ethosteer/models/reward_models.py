@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor
 from ethosteer.models.adapters import load_bank, read_adapter, save_adapter
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import training_tokens
-from ethosteer.models.fast.parallel import hands, side_by_side
 from ethosteer.models.fast.trees import LARGEST_TREE, Tree, batches, pack, places, stack
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
@@ -84,19 +82,14 @@ def score_rows(
     arm: int,
     rows: Sequence[Sequence[int]],
 ) -> Tensor:
-    """Raw scores of any number of token rows by one arm, ``[rows]``, a part at a time."""
+    """Raw scores of any number of token rows by one arm, ``[rows]``, pass by pass."""
     own = [tuple(row) for row in rows]
-    room = training_tokens(base, None) // hands(base.device)
-
-    def scores(batch: Sequence[Tree]) -> dict[tuple[int, ...], Tensor]:
+    budget = training_tokens(base, None)
+    scores: dict[tuple[int, ...], Tensor] = {}
+    for batch in batches(pack(own, base.knee, min(budget, LARGEST_TREE)), budget):
         read = [row for tree in batch for row in tree.paths]
-        of_trees = _scores_of_trees(base, bank, heads, arm, batch, read)
-        return dict(zip(read, of_trees.unbind(), strict=True))
-
-    passes = batches(pack(own, base.knee, min(room, LARGEST_TREE)), room)
-    done = side_by_side(base.device, [partial(scores, batch) for batch in passes])
-    found = {row: score for part in done for row, score in part.items()}
-    return torch.stack([found[row] for row in own])
+        scores |= zip(read, _scores_of_trees(base, bank, heads, arm, batch, read), strict=True)
+    return torch.stack([scores[row] for row in own])
 
 
 def save_reward(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from ethosteer.models.optimiser import (
     load_checkpoint,
     save_checkpoint,
 )
-from ethosteer.models.pairs import EncodedPair, pair_parts, schedule
+from ethosteer.models.pairs import EncodedPair, pair_passes, schedule
 from ethosteer.models.reward_models import raw_scores, score_rows
 from ethosteer.results import HeldOutPairs
 from ethosteer.settings import RewardSettings
@@ -58,7 +57,7 @@ class RewardTraining:
             )
             for own in pairs
         ]
-        self.room = training_tokens(base, settings.tokens_per_batch)
+        self.token_budget = training_tokens(base, settings.tokens_per_batch)
         self.optimisers = [
             ArmOptimiser.build(
                 [*self.bank.arm_parameters(arm), *self.heads.arm_parameters(arm)],
@@ -87,19 +86,16 @@ class RewardTraining:
                 self._learn(step, arm, [self.pairs[arm][i] for i in plan[step]])
 
     def _learn(self, step: int, arm: int, batch: Sequence[EncodedPair]) -> None:
-        """One optimiser step of one arm, its gradient gathered from parts that fit in memory."""
-        device = self.base.device
-
-        def loss(number: int, part: Sequence[EncodedPair]) -> tuple[Tensor, float]:
-            dropout = generator(self.seed, "reward dropout", step, number, device=device)
-            rows = [row for pair in part for row in (pair.chosen, pair.rejected)]
+        """One optimiser step of one arm, its gradient summed over passes that fit in memory."""
+        total = 0.0
+        for number, pairs in enumerate(pair_passes(batch, self.token_budget)):
+            dropout = generator(self.seed, "reward dropout", step, number, device=self.base.device)
+            rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
             scores = raw_scores(self.base, self.bank, self.heads, arm, rows, dropout).view(-1, 2)
-            own = bradley_terry_loss(scores[:, 0], scores[:, 1]).sum() / len(batch)
-            return own, float(own.detach())
-
-        cut = pair_parts(batch, self.room, device)
-        passes = [partial(loss, number, part) for number, part in enumerate(cut)]
-        self.losses[arm].append(sum(self.optimisers[arm].gather(device, passes)))
+            loss = bradley_terry_loss(scores[:, 0], scores[:, 1]).sum() / len(batch)
+            loss.backward()
+            total += float(loss.detach())
+        self.losses[arm].append(total)
         self.optimisers[arm].step()
 
     def _resume(self, folder: Path) -> int:

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ethosteer.models.fast import budget as memory
-from ethosteer.models.fast.budget import activation_bytes, sampling_rows, training_tokens
+from ethosteer.models.fast.budget import activation_bytes, passes, sampling_rows, training_tokens
 
 
 def test_activations_of_a_token_by_hand():
@@ -26,3 +31,32 @@ def test_answers_sampled_at_once_fit_in_the_room_for_their_cache(
     assert sampling_rows(tiny_bases[name], 50) == 10
     assert sampling_rows(tiny_bases[name], 51) == 9
     assert sampling_rows(tiny_bases[name], 10_000) == 1, "at least one, whatever the room"
+
+
+def as_they_are(size: int) -> int:
+    return size
+
+
+def test_passes_are_few_and_of_about_equal_size():
+    assert passes([4, 4, 4, 4, 4], as_they_are, 16) == [[4, 4, 4], [4, 4]], "not four and one"
+    assert passes([1, 9, 2, 3], as_they_are, 10) == [[1, 9], [2, 3]]
+    assert passes([5, 30, 5], as_they_are, 10) == [[5], [30], [5]], "what is larger runs alone"
+    assert passes([3, 4], as_they_are, 100) == [[3, 4]]
+    assert passes([], as_they_are, 100) == []
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=12), st.integers(1, 200))
+def test_no_cut_into_as_few_passes_has_a_smaller_largest_pass(sizes, token_budget):
+    found = passes(sizes, as_they_are, token_budget)
+    assert [size for chunk in found for size in chunk] == sizes, "every item once, in order"
+    assert all(len(chunk) == 1 or sum(chunk) <= token_budget for chunk in found)
+
+    def cuts(count: int) -> Iterator[list[list[int]]]:
+        for ends in combinations(range(1, len(sizes)), count - 1):
+            yield [sizes[start:end] for start, end in pairwise((0, *ends, len(sizes)))]
+
+    def fits(cut: list[list[int]]) -> bool:
+        return all(len(chunk) == 1 or sum(chunk) <= token_budget for chunk in cut)
+
+    assert len(found) == 1 or not any(map(fits, cuts(len(found) - 1)))
+    assert max(map(sum, found)) == min(max(map(sum, cut)) for cut in cuts(len(found)) if fits(cut))

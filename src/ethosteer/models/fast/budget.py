@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -49,18 +51,31 @@ def training_tokens(base: SharedBase, asked: int | None) -> int:
     return max(256, min(32_768, int(GPU_SHARE * _free(base.device)) // (token + logits)))
 
 
-def parts(items: Iterable[T], size: Callable[[T], int], room: int) -> Iterator[list[T]]:
-    """Cut items, in their order, into parts of at most ``room`` tokens, one item at least."""
-    part: list[T] = []
-    used = 0
-    for item in items:
-        if part and used + size(item) > room:
-            yield part
-            part, used = [], 0
-        part.append(item)
-        used += size(item)
-    if part:
-        yield part
+def passes(items: Sequence[T], size: Callable[[T], int], token_budget: int) -> list[list[T]]:
+    """Cut items, in their order, into as few passes as the budget allows, of about equal size.
+
+    A pass has at most ``token_budget`` tokens, or a single item that is larger.
+    """
+    sizes = [size(item) for item in items]
+
+    def lengths(limit: int) -> list[int]:
+        """Fill passes one after another up to ``limit`` tokens; return their numbers of items."""
+        counts: list[int] = []
+        tokens = limit
+        for own in sizes:
+            if counts and tokens + own <= limit:
+                counts[-1] += 1
+                tokens += own
+            else:
+                counts.append(1)
+                tokens = own
+        return counts
+
+    fewest = len(lengths(token_budget))
+    # the lowest limit that takes no more passes: without it the last pass may be a small remainder
+    limit = bisect_left(range(token_budget), x=True, key=lambda it: len(lengths(it)) <= fewest)
+    rest = iter(items)
+    return [list(islice(rest, count)) for count in lengths(limit)]
 
 
 def sampling_rows(base: SharedBase, length: int) -> int:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from threading import Lock
 from typing import Any
 
 import torch
@@ -21,9 +20,6 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 ATTENTION = "ethosteer_packed"
-_LOCK = Lock()
-_INSIDE: dict[int, tuple[int, str]] = {}
-"""By a model's config: how many passes are in ``packed_attention``, and what was set before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,24 +111,14 @@ def repacked(hidden: Tensor, real: Tensor, packed: Packed) -> Tensor:
 
 @contextmanager
 def packed_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Let ``model`` run packed streams inside the block.
-
-    Passes side by side may be inside at once: the first sets it, the last puts it back.
-    """
+    """Let ``model`` run packed streams inside the block."""
     config = model.config.get_text_config()
-    with _LOCK:
-        inside, before = _INSIDE.get(id(config), (0, config._attn_implementation))
-        _INSIDE[id(config)] = inside + 1, before
-        config._attn_implementation = ATTENTION
+    before = config._attn_implementation
+    config._attn_implementation = ATTENTION
     try:
         yield
     finally:
-        with _LOCK:
-            inside, before = _INSIDE.pop(id(config))
-            if inside > 1:
-                _INSIDE[id(config)] = inside - 1, before
-            else:
-                config._attn_implementation = before
+        config._attn_implementation = before
 
 
 def _attend(

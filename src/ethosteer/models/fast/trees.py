@@ -8,14 +8,14 @@ choices, and Winograd twins' sentences by one means.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from ethosteer.models.fast.budget import parts
+from ethosteer.models.fast.budget import passes
 from ethosteer.models.fast.packing import Packed
 
 LARGEST_TREE = 1024
@@ -98,10 +98,10 @@ def _tree(rows: Sequence[Row]) -> Tree:
     return Tree(tuple(tokens), tuple(depths), tuple(ends), paths)
 
 
-def batches(trees: Iterable[Tree], room: int) -> Iterator[list[Tree]]:
-    """Group trees, the largest first, up to ``room`` tokens. A tree that is larger goes alone."""
+def batches(trees: Iterable[Tree], token_budget: int) -> list[list[Tree]]:
+    """Group trees, the largest first, into passes within a token budget."""
     ordered = sorted(trees, key=lambda tree: -len(tree.tokens))
-    return parts(ordered, lambda tree: len(tree.tokens), room)
+    return passes(ordered, lambda tree: len(tree.tokens), token_budget)
 
 
 def places(trees: Sequence[Tree]) -> dict[Row, list[int]]:
