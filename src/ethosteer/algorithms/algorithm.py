@@ -37,6 +37,11 @@ class Cost:
             self.trained_tokens + other.trained_tokens,
         )
 
+    def __mul__(self, times: int) -> Cost:
+        return Cost(
+            self.sampled_tokens * times, self.forward_tokens * times, self.trained_tokens * times
+        )
+
     def flop(self, parameters: float) -> float:
         """Return the floating-point operations through a frozen base of so many parameters.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,14 +110,242 @@ def estimate(settings: StudySettings, origin: Origin) -> StudyEstimate:
 
 def stage_costs(settings: StudySettings, texts: Texts) -> dict[str, Cost]:
     """Return the tokens that each stage passes through the base, for all arms and seeds."""
-    seeds, datasets = len(settings.seeds), settings.data_arms()
+    seeds = len(settings.seeds)
     models = len(settings.arm_seeds()) + 2  # the controls: the base, raw and fine-tuned
     return {
         "curate": Cost(),
         "finetune": Cost(trained_tokens=texts.conversation_tokens),
-        "reward": seeds * reward_cost(settings, texts),
-        "steer": seeds * steering_cost(settings, texts),
-        "cross": seeds * cross_cost(settings, texts),
+        "reward": reward_cost(settings, texts) * seeds,
+        "steer": steering_cost(settings, texts) * seeds,
+        "cross": cross_cost(settings, texts) * seeds,
         "evaluate": Cost(forward_tokens=models * texts.item_tokens),
         "compare": Cost(),
     }
+
+
+def reward_cost(settings: StudySettings, texts: Texts) -> Cost:
+    """Return the tokens of one seed's reward models: one for each set of pairs."""
+    samples = settings.reward.normalisation_samples * mean_row(settings)
+    return Cost(
+        sampled_tokens=samples,
+        forward_tokens=sum(pairs.test * pairs.tokens + samples for pairs in texts.pairs.values()),
+        trained_tokens=settings.reward.epochs
+        * sum(pairs.train * pairs.tokens for pairs in texts.pairs.values()),
+    )
+
+
+def steering_cost(settings: StudySettings, texts: Texts) -> Cost:
+    """Return the tokens of one seed's arms: their algorithms, their curves and their ends."""
+    reward_models = len(texts.pairs)
+    cost = Cost()
+    for arm in settings.arms:
+        algorithm = catalog.algorithm(settings.algorithm_of(arm))
+        steer = settings.steer.for_algorithm(algorithm.name)
+        workload = Workload(
+            prompt_tokens=mean_prompt(settings),
+            answer_tokens=mean_row(settings) - mean_prompt(settings),
+            pair_tokens=texts.pairs[settings.data_of(arm)].tokens,
+            exact=settings.base.dtype == "float32" and not settings.base.autocast,
+        )
+        # the arm's own reward model has scored these answers already
+        scored = measured_steps(steer) * steer.batch * (reward_models - 1)
+        # before the first step, after the last one, and at the last one within kl_target
+        ends = (2 if steer.kl_target is None else 3) * steer.held_out_prompts
+        cost += algorithm.cost(steer, workload)
+        cost += Cost(forward_tokens=scored * workload.row_tokens)
+        cost += workload.rollouts(ends, recomputed=ends)
+    return cost
+
+
+def cross_cost(settings: StudySettings, texts: Texts) -> Cost:
+    """Return the tokens of one seed's held-out answers and pairs under every reward model."""
+    reward_models, models = len(texts.pairs), len(settings.arms) + 2
+    answers = models * settings.steer.held_out_prompts * mean_row(settings)
+    limit = settings.evaluate.cross_pairs
+    pairs = sum(min(limit, pairs.test) * pairs.tokens for pairs in texts.pairs.values())
+    return Cost(sampled_tokens=answers, forward_tokens=reward_models * (answers + pairs))
+
+
+def mean_prompt(settings: StudySettings) -> float:
+    """Return the assumed mean length of a steering prompt: half of the longest."""
+    return settings.data.max_prompt_tokens / 2
+
+
+def mean_row(settings: StudySettings) -> float:
+    """Return the assumed mean length of a steering prompt and an answer that runs to its limit."""
+    steer = settings.steer
+    return mean_prompt(settings) + (steer.min_new_tokens + steer.max_new_tokens) / 2
+
+
+def stage_disk(settings: StudySettings, shape: ModelShape, texts: Texts) -> dict[str, float]:
+    """Return the bytes that the stages' artifacts take."""
+    arms = len(settings.arm_seeds())
+    checkpoints = 1 if settings.steer.kl_target is None else 2
+    return {
+        "finetune": 4 * base_parameters(shape),
+        "reward": 4
+        * adapter_parameters(shape, settings.reward.lora)
+        * len(settings.data_arms())
+        * len(settings.seeds),
+        "steer": 4 * adapter_parameters(shape, settings.steer.lora) * arms * checkpoints,
+        "evaluate": OUTCOME_BYTES * (arms + 2) * texts.item_tokens / ASSUMED_ITEM_TOKENS,
+    }
+
+
+def memory(settings: StudySettings, shape: ModelShape, *, on_gpu: bool) -> dict[str, float]:
+    """Return the bytes in use while arms are steered, which is when a study needs most."""
+    width = {"float32": 4, "bfloat16": 2}[settings.base.dtype]
+    steer = settings.steer
+    # arms of one algorithm and seed are steered together
+    together = max(Counter(map(settings.algorithm_of, settings.arms)).values())
+    budget = steer.tokens_per_batch or CPU_TOKENS
+    longest = settings.data.max_prompt_tokens + steer.max_new_tokens
+    cache = together * steer.batch * longest * 2 * shape.layers * shape.hidden * width
+    return {
+        "frozen base, once": base_parameters(shape) * width,
+        # parameters, gradient, two moments, and two snapshots, in fp32
+        "policies of all arms": 6 * 4 * adapter_parameters(shape, steer.lora) * together,
+        "reward models": 4
+        * adapter_parameters(shape, settings.reward.lora)
+        * len(settings.data_arms()),
+        f"one training pass of {budget:,} tokens": budget
+        * activation_bytes(shape.hidden, shape.intermediate, shape.layers, width)
+        # fp32 logits, their softmax and its gradient
+        + 3 * 4 * budget * shape.vocabulary,
+        "cache of sampling": cache if on_gpu else min(cache, CPU_CACHE),
+    }
+
+
+def base_parameters(shape: ModelShape) -> float:
+    """Return the parameters of a Llama-like base: attention 4 h^2, gated MLP 3 h m, embeddings."""
+    per_layer = 4 * shape.hidden**2 + 3 * shape.hidden * shape.intermediate
+    embeddings = shape.vocabulary * shape.hidden * (1 if shape.tied else 2)
+    return float(shape.layers * per_layer + embeddings)
+
+
+def adapter_parameters(shape: ModelShape, lora: LoraSettings) -> float:
+    """Return the parameters of one arm's adapter: r (in + out) per adapted layer."""
+    h, m = shape.hidden, shape.intermediate
+    sizes = {"gate_proj": h + m, "up_proj": h + m, "down_proj": h + m}
+    return float(shape.layers * lora.r * sum(sizes.get(target, 2 * h) for target in lora.targets))
+
+
+def matrix_product_rate(settings: StudySettings) -> tuple[str, float]:
+    """Measure large matrix products: (device, FLOP/s), on a processor in float32."""
+    device = settings.base.device
+    if device == "auto":
+        device = "cuda" if shutil.which("nvidia-smi") else "cpu"
+    if device != "cpu":
+        import torch  # only here, so that a study is planned without it
+
+        from ethosteer.bench import measure
+
+        if torch.cuda.is_available() or not device.startswith("cuda"):
+            dtype = getattr(torch, settings.base.dtype)
+            return device, measure.matrix_product_rate(torch.device(device), dtype)
+    size = 1536
+    a = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
+    best = 0.0
+    for _ in range(8):
+        started = time.perf_counter()
+        a @ a
+        best = max(best, 2 * size**3 / (time.perf_counter() - started))
+    return "cpu", best
+
+
+def read_texts(settings: StudySettings, origin: Origin, notes: list[str]) -> Texts:
+    """Measure the published files that are on this machine; assume the rest and note it."""
+    return Texts(
+        {arm: _pairs(settings, origin, arm, notes) for arm in settings.data_arms()},
+        sum(_item_tokens(settings, origin, name, notes) for name in settings.benchmarks),
+        _conversation_tokens(settings, origin),
+    )
+
+
+def _local_file(origin: Origin, path: str) -> Path | None:
+    """Return a published file if it is on this machine; an estimate downloads nothing."""
+    folder = {"sample": SAMPLE_DIR, "folder": origin.folder, "hub": None}[origin.kind]
+    return folder / path if folder is not None and (folder / path).is_file() else None
+
+
+def _pairs(settings: StudySettings, origin: Origin, arm: str, notes: list[str]) -> Pairs:
+    dataset = catalog.dataset(settings.dataset_of(arm))
+    limit = settings.arms[arm].max_pairs
+    path = _local_file(origin, dataset.source.path)
+    if path is None:
+        notes.append(f"pairs not on this machine: {ASSUMED_PAIR_TOKENS} tokens each assumed")
+        test = round(TEST_SHARE * ASSUMED_PAIRS)
+        sizes = {"train": ASSUMED_PAIRS, "test": test}
+        tokens = float(ASSUMED_PAIR_TOKENS)
+    else:
+        entries = dataset.pairs(dataset.rows(path), settings.arms[arm].pairs_per_group)
+        pairs = [entry for entry in entries if isinstance(entry, PreferencePair)]
+        sizes = Counter(split_of(pair.group) for pair in pairs)
+        characters = sum(len(pair.prompt + pair.chosen + pair.rejected) for pair in pairs)
+        tokens = characters / CHARACTERS_PER_TOKEN / max(1, len(pairs))
+    train, test = (min(sizes[split], limit or sizes[split]) for split in ("train", "test"))
+    return Pairs(train, test, tokens)
+
+
+def _item_tokens(settings: StudySettings, origin: Origin, name: str, notes: list[str]) -> float:
+    """Return the tokens of a benchmark's items, each of their texts read whole."""
+    benchmark, limit = catalog.benchmark(name), settings.benchmarks[name].limit
+    paths = [
+        _local_file(origin, source.path)
+        for source in sources_of(benchmark, settings.benchmarks[name].source)
+    ]
+    if None in paths:
+        notes.append(f"benchmark items not on this machine: {ASSUMED_ITEM_TOKENS} tokens assumed")
+        return float(ASSUMED_ITEM_TOKENS * (limit or ASSUMED_ITEMS))
+    items = benchmark.items([path for path in paths if path is not None])
+    tokens = sum(len(text) for item in items for text in item.texts()) / CHARACTERS_PER_TOKEN
+    return tokens * min(1.0, (limit or len(items)) / len(items))
+
+
+def _conversation_tokens(settings: StudySettings, origin: Origin) -> float:
+    """Return the tokens of all epochs of fine-tuning, up to its ``max_steps``."""
+    finetune, choice = settings.finetune, settings.data.conversations
+    if choice == "sample":
+        origin = Origin("sample")
+    path = _local_file(origin, CONVERSATIONS.path if choice in ("sample", "hub") else choice)
+    rows, mean = ASSUMED_CONVERSATIONS, settings.data.max_tokens / 2
+    if path is not None:
+        lengths = [len(row.text("text")) for row in read_jsonl(path, ["text"])]
+        rows, mean = len(lengths), sum(lengths) / len(lengths) / CHARACTERS_PER_TOKEN
+    read = rows * finetune.epochs
+    return min(read, (finetune.max_steps or read) * finetune.batch) * mean
+
+
+def plan_table(plan: StudyEstimate) -> Table:
+    """Return an estimate as a table for the terminal."""
+    total = sum(stage.seconds for stage in plan.stages)
+    table = Table(
+        title=escape(
+            f"{plan.name}: about {_duration(total)} on this machine ({plan.device}, "
+            f"{plan.flops / 1e9:,.0f} GFLOP/s matrix product)"
+        ),
+        title_justify="left",
+    )
+    for heading in ("", "work, TFLOP", "time", "disk, GB"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for stage in plan.stages:
+        table.add_row(
+            stage.stage,
+            f"{stage.flop / 1e12:,.1f}",
+            _duration(stage.seconds),
+            f"{stage.disk / GIGABYTE:,.2f}",
+        )
+    table.add_section()
+    for name, size in plan.memory.items():
+        table.add_row(f"memory: {name}", "", "", f"{size / GIGABYTE:,.2f}")
+    table.add_row("memory: in all", "", "", f"{sum(plan.memory.values()) / GIGABYTE:,.2f}")
+    table.caption = escape("; ".join(plan.notes)) or None
+    return table
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:,.0f} h"
