@@ -27,7 +27,12 @@ from transformers import (
     Qwen2Config,
 )
 
-from ethosteer.algorithms.loop import Steering, Task
+from ethosteer import catalog
+from ethosteer.algorithms.best_of_n import BestOfNSettings
+from ethosteer.algorithms.dpo import DPOSettings
+from ethosteer.algorithms.loop.steering import Steering
+from ethosteer.algorithms.loop.task import Task
+from ethosteer.algorithms.rloo import RLOOSettings
 from ethosteer.models.base import SharedBase, pad_right
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.heads import ScalarHeads
@@ -35,13 +40,10 @@ from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_models import RewardModels
 from ethosteer.records import Rollout
+from ethosteer.results import CurvePoint
 from ethosteer.settings import (
-    BestOfNSettings,
-    DPOSettings,
     LoraSettings,
     OptimiserSettings,
-    RLOOSettings,
-    SteerSettings,
 )
 
 ARCHITECTURES = ("llama", "gpt2", "qwen2")
@@ -193,7 +195,7 @@ def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) 
 # --- steering
 
 PROMPTS = ragged(20, 3, 12)
-STEERING = SteerSettings(
+STEERING = catalog.steer_settings()(
     steps=4,
     batch=8,
     minibatches=2,
@@ -220,9 +222,9 @@ def task(base: SharedBase, arms: Sequence[int] = (0, 1), **changes: Any) -> Task
     return Task(
         base=base,
         policies=LoraBank(base.layers, len(arms), settings.lora, seed=1),
-        rewards=rewards(base, arms, settings.lora.targets),
-        judges=[f"judge{arm}" for arm in arms],
-        own=range(len(arms)),
+        reward_models=rewards(base, arms, settings.lora.targets),
+        reward_names=[f"reward{arm}" for arm in arms],
+        reward_index=range(len(arms)),
         prompts=PROMPTS,
         pairs=[random_pairs(12, seed=arm) for arm in arms],
         settings=settings,
@@ -236,6 +238,13 @@ def task(base: SharedBase, arms: Sequence[int] = (0, 1), **changes: Any) -> Task
     )
 
 
+def steering(
+    algorithm: str, base: SharedBase, arms: Sequence[int] = (0, 1), **changes: Any
+) -> Steering:
+    """Return a run of an algorithm over ``arms`` as in ``task``."""
+    return catalog.algorithm(algorithm).steering(task(base, arms, **changes))
+
+
 def random_pairs(count: int, seed: int) -> list[EncodedPair]:
     """Return pairs of random answers of different lengths to random prompts."""
     prompts = ragged(count, 3, 8, seed=3 * seed)
@@ -244,6 +253,20 @@ def random_pairs(count: int, seed: int) -> list[EncodedPair]:
         EncodedPair([*prompt, *chosen], [*prompt, *rejected], len(prompt), str(place))
         for place, (prompt, chosen, rejected) in enumerate(zip(prompts, *answers, strict=True))
     ]
+
+
+def point(step: int = 0, **changes: Any) -> CurvePoint:
+    """Return a point of a curve without anything remarkable."""
+    fields: dict[str, Any] = {
+        "reward": 0.0,
+        "kl": 0.0,
+        "kl_k3": 0.0,
+        "kl_coefficient": 0.2,
+        "response_tokens": 10.0,
+        "eos_share": 0.5,
+        "entropy": 1.0,
+    }
+    return CurvePoint(step=step, **{**fields, **changes})
 
 
 def flat(run: Steering, arm: int) -> torch.Tensor:

@@ -87,7 +87,9 @@ def _datasets() -> Mapping[str, Dataset]:
 
 @cache
 def _benchmarks() -> Mapping[str, Benchmark]:
-    return {entry.name: entry for entries in _plugins(benchmarks, "BENCHMARKS") for entry in entries}
+    return {
+        entry.name: entry for entries in _plugins(benchmarks, "BENCHMARKS") for entry in entries
+    }
 
 
 @cache

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ethosteer.records import CONTROLS, Arm
 
-
 TRAINING_PASS = (
     "token budget of a training pass; default: 1,024 on a processor, on a GPU what fits in 60 % of "
     "its free memory (256 to 32,768)"
@@ -44,9 +43,7 @@ class BaseSettings(Settings):
         None, description="the hub revision; a commit for a repeatable run"
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the frozen base")
-    autocast: bool = Field(
-        False, description="run a float32 base under torch.autocast to bfloat16"
-    )
+    autocast: bool = Field(False, description="run a float32 base under torch.autocast to bfloat16")
     device: str = Field("auto", description="'auto', 'cpu', 'cuda', 'cuda:1', ...")
     shape: ModelShape | None = Field(None, description="only for `ethosteer plan`")
 
@@ -60,15 +57,16 @@ class DataSettings(Settings):
     template: Literal["guanaco", "hh", "chat"] = Field(
         "guanaco", description="the format of a dialogue; 'chat' is the tokenizer's own template"
     )
-    max_tokens: int = Field(512, ge=16, description="of prompt and response; longer pairs are dropped")
+    max_tokens: int = Field(
+        512, ge=16, description="of prompt and response; longer pairs are dropped"
+    )
     conversations: str = Field(
         "hub",
-        description="to fine-tune on: 'sample', 'hub', or a file in --data-dir (JSONL with a column 'text' "
-        "in the guanaco format)",
+        description="to fine-tune on: 'sample', 'hub', or a JSONL file in --data-dir",
     )
     prompts: Literal["arms", "conversations"] = Field(
         "arms",
-        description="steering prompts: in equal numbers from each dataset's pairs, or conversations",
+        description="steering prompts: of each dataset's pairs in equal numbers, or conversations",
     )
     max_prompt_tokens: int = Field(128, ge=8, description="longer steering prompts are dropped")
 
@@ -153,18 +151,20 @@ class SteerSettings(Settings):
     minibatches: int = Field(4, ge=1)
     epochs: int = Field(4, ge=1, description="passes over the answers of a step")
     min_new_tokens: int = Field(32, ge=1)
-    max_new_tokens: int = Field(128, ge=1, description="each answer's limit is uniform from the minimum to this")
+    max_new_tokens: int = Field(
+        128, ge=1, description="each answer's limit is uniform from the minimum to this"
+    )
     ignore_eos: bool = Field(True, description="answers run to their limit; as in the 2024 study")
-    missing_eos_penalty: float = Field(0.0, ge=0, description="subtracted from the reward of an answer without EOS")
+    missing_eos_penalty: float = Field(
+        0.0, ge=0, description="subtracted from the reward of an answer without EOS"
+    )
     temperature: float = Field(1.0, gt=0)
     kl_coefficient: float = Field(0.2, ge=0, description="its initial value")
     kl_target: float | None = Field(
         6.0, gt=0, description="nats per answer; none: a constant coefficient"
     )
     kl_horizon: int = Field(10_000, ge=1, description="of the adaptive controller, in answers")
-    max_kl: float = Field(
-        200.0, gt=0, description="nats per answer; an arm above it is stopped"
-    )
+    max_kl: float = Field(200.0, gt=0, description="nats per answer; an arm above it is stopped")
     select: Literal["step", "kl"] = Field(
         "step", description="evaluate the last step, or the last one with KL up to kl_target"
     )
@@ -212,7 +212,9 @@ class SteerSettings(Settings):
 class BenchmarkSettings(Settings):
     """[benchmarks.NAME]: one benchmark of the study."""
 
-    limit: int | None = Field(None, ge=1, description="maximum number of items; whole groups, chosen by hash")
+    limit: int | None = Field(
+        None, ge=1, description="maximum number of items; whole groups, chosen by hash"
+    )
     source: str | None = Field(None, description="another published version of its files")
     classifier: str | None = Field(
         None,
@@ -242,7 +244,8 @@ class TrackSettings(Settings):
     """[track]: live curves of the steering."""
 
     trackers: tuple[str, ...] = Field(
-        ("tensorboard",), description="of accelerate: tensorboard, wandb, aim, mlflow, ...; [] for none"
+        ("tensorboard",),
+        description="of accelerate: tensorboard, wandb, aim, mlflow, ...; [] for none",
     )
 
 
@@ -259,9 +262,7 @@ class CompareSettings(Settings):
         description="for multiple comparisons: Holm (family-wise error) or Benjamini-Hochberg "
         "(false discovery rate)",
     )
-    margin: float | None = Field(
-        None, gt=0, description="equivalence margin; preregister it"
-    )
+    margin: float | None = Field(None, gt=0, description="equivalence margin; preregister it")
     effect: float | None = Field(
         None,
         gt=0,

@@ -48,7 +48,9 @@ class Cost:
         A forward pass takes 2 per parameter and token (Kaplan et al. 2020, table 1). The backward
         pass takes as many again, not twice as many: frozen weights need no gradient.
         """
-        return 2 * parameters * (self.sampled_tokens + self.forward_tokens + 2 * self.trained_tokens)
+        return (
+            2 * parameters * (self.sampled_tokens + self.forward_tokens + 2 * self.trained_tokens)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,8 @@ class Algorithm:
 
     ``settings`` is the class of its table [steer.NAME]. ``learner(steering)`` makes what samples
     and learns; it takes ``updates(steer)`` optimiser steps per step, and trains a value head beside
-    the adapter if ``critic``. ``cost(steer, workload)`` counts the tokens of a whole run of one arm.
-    ``steer`` is always [steer] at the algorithm's own pace.
+    the adapter if ``critic``. ``cost(steer, workload)`` counts the tokens of a run of one arm.
+    ``steer`` is always [steer] at the algorithm's pace.
     """
 
     name: str
@@ -125,6 +127,4 @@ class Algorithm:
         """Return a run of this algorithm over the arms of ``task``."""
         from ethosteer.algorithms.loop.steering import Steering  # needs torch
 
-        return Steering(
-            task, self.learner, updates=self.updates(task.settings), critic=self.critic
-        )
+        return Steering(task, self.learner, updates=self.updates(task.settings), critic=self.critic)

@@ -52,10 +52,8 @@ class BestOfN:
             for index, arm in enumerate(arms)
         }
 
-    def candidates(
-        self, step: int, arms: Sequence[int]
-    ) -> tuple[list[list[int]], list[list[int]]]:
-        """Return prompts, ``n`` times each, and answers, arm by arm, sampled with the same noise."""
+    def candidates(self, step: int, arms: Sequence[int]) -> tuple[list[list[int]], list[list[int]]]:
+        """Return prompts, ``n`` times each, and answers, arm by arm, all with the same noise."""
         # a study is validated and planned without torch, so it is imported where it is used
         from ethosteer.algorithms.loop.rollouts import draw_prompts
         from ethosteer.models.generation import generate
@@ -99,7 +97,7 @@ class BestOfN:
 
 
 def cost(steer: SteerSettings, workload: Workload) -> Cost:
-    """Return the tokens of the samples, each scored once, of learning the best, and of the curve."""
+    """Return the tokens of sampling and scoring, of learning the best, and of the curve."""
     settings = steer.table(BestOfNSettings)
     prompts = steer.steps * settings.prompts * workload.row_tokens
     return curve_cost(steer, workload) + Cost(

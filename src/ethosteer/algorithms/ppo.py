@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from ethosteer.algorithms.algorithm import Algorithm, policy_gradient_cost
-from ethosteer.settings import AlgorithmSettings, SteerSettings
+from ethosteer.settings import AlgorithmSettings
 
 if TYPE_CHECKING:
     from ethosteer.algorithms.loop.on_policy import PolicyGradient, Targets

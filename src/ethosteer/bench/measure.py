@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from ethosteer import catalog
-from ethosteer.algorithms.loop import Task
-from ethosteer.algorithms.ppo import PPO
-from ethosteer.algorithms.rollouts import draw_prompts
+from ethosteer.algorithms.loop.rollouts import draw_prompts
+from ethosteer.algorithms.loop.task import Task
 from ethosteer.data.sources import Origin, Row
 from ethosteer.errors import InputError
 from ethosteer.evaluation.answering import load_items, token_budget
@@ -34,7 +33,6 @@ from ethosteer.settings import (
     LoraSettings,
     OptimiserSettings,
     RewardSettings,
-    SteerSettings,
 )
 
 ASSISTANT = "\n\nAssistant:"
@@ -73,7 +71,7 @@ def measure_ppo(
     decoder's linear layers and token for each of sampling, reward, reference and forward passes,
     and as much again for the backward pass; 2 per weight of the output embedding and new token.
     """
-    steer = SteerSettings(
+    steer = catalog.steer_settings()(
         steps=episodes.steps,
         batch=episodes.batch,
         minibatches=episodes.minibatches,
@@ -93,7 +91,7 @@ def measure_ppo(
     task = Task(
         base, policies, rewards, names, range(arms), prompts, [[]] * arms, steer, sampling, seed=0
     )
-    run = PPO(task)
+    run = catalog.algorithm("ppo").steering(task)
     started = time.perf_counter()
     for step in range(episodes.steps):
         run.step(step)

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ethosteer.algorithms.best_of_n import BestOfN
-from ethosteer.algorithms.dpo import DPO
-from ethosteer.algorithms.loop import Steering, Task, point_from
-from ethosteer.algorithms.ppo import PPO
-from ethosteer.algorithms.rloo import RLOO
-from ethosteer.algorithms.rollouts import HeldOut
+from ethosteer import catalog
+from ethosteer.algorithms.loop.curve import point_from
+from ethosteer.algorithms.loop.rollouts import HeldOut
+from ethosteer.algorithms.loop.steering import Steering
+from ethosteer.algorithms.loop.task import Task
 from ethosteer.algorithms.tracking import Tracking
 from ethosteer.files import write_json
 from ethosteer.models.adapters import save_adapter
@@ -23,30 +22,23 @@ from ethosteer.models.optimiser import derived_seed
 from ethosteer.models.reward_models import load_rewards
 from ethosteer.records import Arm
 from ethosteer.results import Checkpoint, CurvePoint, Select, SteeringResult
-from ethosteer.settings import Algorithm
 from ethosteer.stages.curate import encode, stored_set
 from ethosteer.stages.workspace import AT_KL, Workspace
 
 RESULT = "steering.json"
-ALGORITHMS: dict[Algorithm, Callable[[Task], Steering]] = {
-    "ppo": PPO,
-    "rloo": RLOO,
-    "dpo": DPO,
-    "best_of_n": BestOfN,
-}
 
 
 def run(work: Workspace, seed: int) -> None:
     """Steer one seed's arms where that is not done, those of one algorithm beside each other."""
     own = [arm for arm in work.config.arm_seeds() if arm.seed == seed]
-    for algorithm in ALGORITHMS:
+    for algorithm in catalog.algorithm_names():
         arms = [arm for arm in own if work.config.algorithm_of(arm.name) == algorithm]
         missing = work.missing_of(work.plan.steering, arms)
         if missing:
             _steer(work, seed, algorithm, missing)
 
 
-def _steer(work: Workspace, seed: int, algorithm: Algorithm, arms: Sequence[Arm]) -> None:
+def _steer(work: Workspace, seed: int, algorithm: str, arms: Sequence[Arm]) -> None:
     """Steer arms by one algorithm and store them."""
     started = time.monotonic()
     name = f"steer {algorithm}, seed {seed}"
@@ -57,7 +49,7 @@ def _steer(work: Workspace, seed: int, algorithm: Algorithm, arms: Sequence[Arm]
     )
     with track as tracking, work.terminal.table(name, headings) as show:
         task = make_task(work, seed, algorithm, arms)
-        steering = ALGORITHMS[algorithm](task)
+        steering = catalog.algorithm(algorithm).steering(task)
         rows = {arm.label: ("", "", "", "") for arm in arms}
 
         def report(step: int, points: Mapping[int, CurvePoint]) -> None:
@@ -81,7 +73,7 @@ def _shown(point: CurvePoint) -> tuple[str, str, str, str]:
     return f"{point.reward:+.2f}", f"{point.kl:.1f}", tokens, ", ".join(point.alarms)
 
 
-def make_task(work: Workspace, seed: int, algorithm: Algorithm, arms: Sequence[Arm]) -> Task:
+def make_task(work: Workspace, seed: int, algorithm: str, arms: Sequence[Arm]) -> Task:
     """Bring together what an algorithm is given for some arms of one seed."""
     judges = work.plan.judges(seed)
     settings = work.config.steer.for_algorithm(algorithm)
@@ -92,9 +84,9 @@ def make_task(work: Workspace, seed: int, algorithm: Algorithm, arms: Sequence[A
     return Task(
         base=work.base,
         policies=policies.to(work.base.device),
-        rewards=load_rewards(work.base, [work.path(step) for step in judges.values()]),
-        judges=names,
-        own=[names.index(work.config.data_of(arm.name)) for arm in arms],
+        reward_models=load_rewards(work.base, [work.path(step) for step in judges.values()]),
+        reward_names=names,
+        reward_index=[names.index(work.config.data_of(arm.name)) for arm in arms],
         prompts=work.prompt_ids("train"),
         pairs=[encode(stored_set(work, arm.name).train, work.template) for arm in arms],
         settings=settings,

@@ -77,7 +77,7 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What a study reads: pairs by the arm that brings them; tokens of all items, and to tune on."""
+    """What a study reads: pairs by ``data_arms``, tokens of all items and of fine-tuning."""
 
     pairs: dict[str, Pairs]
     item_tokens: float

@@ -118,7 +118,7 @@ def _fields_at(location: Sequence[int | str]) -> list[str]:
 def check_names(settings: StudySettings) -> None:
     """Check names against the catalog, and the algorithms' settings against [steer].
 
-    Raises InputError for an unknown dataset, algorithm, benchmark or source, and for a contradiction.
+    Raises InputError for an unknown dataset, algorithm, benchmark or source, or a contradiction.
     """
     for name in settings.arms:
         catalog.dataset(settings.dataset_of(name))

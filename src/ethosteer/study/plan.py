@@ -162,8 +162,9 @@ class Plan:
     def _steering_settings(self, arm: Arm) -> dict[str, object]:
         """What of [steer] an arm's training rests on."""
         algorithm = self.config.algorithm_of(arm.name)
-        idle = {"select", "tokens_per_batch", "ppo", "rloo", "dpo", "best_of_n"} - {algorithm}
-        return self.config.steer.for_algorithm(algorithm).model_dump(exclude=idle)
+        steer = self.config.steer.for_algorithm(algorithm)
+        idle = {"select", "tokens_per_batch", *steer.tables} - {algorithm}
+        return steer.model_dump(exclude=idle)
 
     @cached_property
     def models(self) -> tuple[Model, ...]:

@@ -59,7 +59,7 @@ def measure(
 def _mean_rewards(collector: Collector, rollout: Rollout) -> list[dict[str, float]]:
     """Return each arm's mean reward under every reward model, without penalties.
 
-    A reward model reads all arms' answers together, so that equal answers (at step 0) are read once.
+    A reward model reads all arms' answers together, so equal answers (at step 0) are read once.
     """
     task = collector.task
     means: list[dict[str, float]] = [{} for _ in rollout.arms]
@@ -83,7 +83,7 @@ def _mean_rewards(collector: Collector, rollout: Rollout) -> list[dict[str, floa
 def alarms(
     task: Task, arm: int, point: CurvePoint, first: CurvePoint, learned: Learned, *, stopped: bool
 ) -> tuple[str, ...]:
-    """Return what a reader of an arm's curve should look at; ``first`` is the curve's first point."""
+    """Return the alarms that a point of an arm's curve raises; ``first`` is the first point."""
     learns_from = task.reward_names[task.reward_index[arm]]
     fallen = [
         name

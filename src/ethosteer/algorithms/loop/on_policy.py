@@ -1,4 +1,4 @@
-"""The clipped policy gradient that PPO and RLOO share: minibatch steps on an arm's fresh answers."""
+"""The clipped policy gradient of PPO and RLOO: minibatch steps on an arm's fresh answers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Terms:
         self.clipped += terms.clipped
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class PolicyGradient:
     """Clipped policy gradient on an arm's own samples (Schulman et al. 2017).
 
@@ -115,9 +115,7 @@ class PolicyGradient:
             finite=finite,
         )
 
-    def _loss(
-        self, minibatch: _Minibatch, rows: Tensor, dropout: int
-    ) -> tuple[Tensor, _Terms]:
+    def _loss(self, minibatch: _Minibatch, rows: Tensor, dropout: int) -> tuple[Tensor, _Terms]:
         """Return what some rows contribute to their minibatch's loss, and its terms.
 
         Means are over all tokens of the minibatch. ``dropout`` is the seed of dropout masks.

@@ -165,7 +165,7 @@ class Collector:
     def minibatches(
         self, rollout: Rollout, position: int, order: Tensor | None = None
     ) -> list[Tensor]:
-        """Cut the rows of the arm at ``position`` into minibatches, in ``order [rows]`` if given."""
+        """Cut the rows of the arm at ``position`` into minibatches, in ``order [rows]`` if any."""
         rows = self.block(rollout, position)
         if order is not None:
             rows = rows[order.to(rows.device)]
