@@ -44,7 +44,7 @@ def _steer(work: Workspace, seed: int, algorithm: str, arms: Sequence[Arm]) -> N
     name = f"steer {algorithm}, seed {seed}"
     headings = ("arm", "reward", "KL", "tokens", "alarms")
     scratch = work.scratch([work.plan.steering[arm] for arm in arms])
-    track = Tracking.of(
+    track = Tracking.open(
         work.config.track.trackers, f"{algorithm}-s{seed}", work.folder / "tracking"
     )
     with track as tracking, work.terminal.table(name, headings) as show:
