@@ -41,7 +41,7 @@ class Tracking:
     @classmethod
     @contextmanager
     def open(cls, names: Sequence[str], run: str, folder: Path) -> Iterator[Tracking]:
-        """Start the trackers of ``run``, which may write files into ``folder``; finish them after."""
+        """Start the trackers of ``run``, whose files go to ``folder``; finish them in the end."""
         if not names:
             yield cls(())
             return
