@@ -18,7 +18,8 @@ SOURCE = Path(ethosteer.__file__).parent
 
 LAYERS = (
     {"errors", "records"},
-    {"files", "progress", "provenance", "results"},
+    {"files", "progress", "provenance"},
+    {"results"},
     {"settings"},
     {"maths", "statistics"},
     {"models"},

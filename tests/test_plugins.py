@@ -88,7 +88,7 @@ def forget() -> None:
         catalog._datasets,
         catalog._benchmarks,
         catalog._algorithms,
-        catalog.steer_settings,
+        catalog._steer_settings,
         catalog.study_settings,
     ):
         cached.cache_clear()

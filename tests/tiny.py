@@ -195,7 +195,7 @@ def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) 
 # --- steering
 
 PROMPTS = ragged(20, 3, 12)
-STEERING = catalog.steer_settings()(
+STEERING = catalog.steer_settings(
     steps=4,
     batch=8,
     minibatches=2,
@@ -245,6 +245,13 @@ def steering(
     return catalog.algorithm(algorithm).steering(task(base, arms, **changes))
 
 
+def observed(run: Steering, step: int) -> Rollout:
+    """Return what a run's algorithm samples at a step."""
+    rollout = run.learner.observe(step)
+    assert rollout is not None
+    return rollout
+
+
 def random_pairs(count: int, seed: int) -> list[EncodedPair]:
     """Return pairs of random answers of different lengths to random prompts."""
     prompts = ragged(count, 3, 8, seed=3 * seed)
@@ -263,7 +270,7 @@ def point(step: int = 0, **changes: Any) -> CurvePoint:
         "kl_k3": 0.0,
         "kl_coefficient": 0.2,
         "response_tokens": 10.0,
-        "eos_share": 0.5,
+        "eos_fraction": 0.5,
         "entropy": 1.0,
     }
     return CurvePoint(step=step, **{**fields, **changes})

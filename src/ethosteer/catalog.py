@@ -65,19 +65,23 @@ def algorithm_names() -> tuple[str, ...]:
 
 
 @cache
-def steer_settings() -> type[SteerSettings]:
-    """Return the class of [steer], with a table for every algorithm, such as [steer.ppo]."""
-    tables: dict[str, Any] = {
-        name: (algorithm(name).settings, algorithm(name).settings()) for name in algorithm_names()
-    }
-    return create_model("SteerSettings", __base__=SteerSettings, **tables)
+def study_settings() -> type[StudySettings]:
+    """Return the class of a study's settings, with a table [steer.NAME] for every algorithm."""
+    steer = _steer_settings()
+    return create_model("StudySettings", __base__=StudySettings, steer=(steer, steer()))
+
+
+def steer_settings(**values: Any) -> SteerSettings:  # noqa: ANN401 (any setting)
+    """Return [steer] with a table for every algorithm; ``values`` replace defaults."""
+    return _steer_settings()(**values)
 
 
 @cache
-def study_settings() -> type[StudySettings]:
-    """Return the class of a study's settings, with a table for every algorithm."""
-    steer = steer_settings()
-    return create_model("StudySettings", __base__=StudySettings, steer=(steer, steer()))
+def _steer_settings() -> type[SteerSettings]:
+    tables: dict[str, Any] = {
+        name: (entry.settings, entry.settings()) for name, entry in sorted(_algorithms().items())
+    }
+    return create_model("SteerSettings", __base__=SteerSettings, **tables)
 
 
 @cache

@@ -7,6 +7,8 @@ Stages hand records and artifacts to each other, never live models.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +21,34 @@ FINETUNED = "fine-tuned"
 CONTROLS = (BASE, FINETUNED)
 
 Turn = tuple[Literal["human", "assistant"], str]
-"""One turn of a dialogue: who speaks, and what they say."""
+"""One turn of a dialogue: the speaker and the text."""
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+
+
+def parse_dialogue(text: str) -> list[Turn]:
+    r"""Split a prompt into its turns.
+
+    A dialogue is written ``\n\nHuman: ...\n\nAssistant: ...\n\nHuman: ...``; any text that
+    does not start so is one human turn.
+    """
+    if not _TURN.match(text):
+        return [("human", text)]
+    _, *pieces = _TURN.split(text)
+    return [
+        ("human" if role == "Human" else "assistant", turn.strip())
+        for role, turn in zip(pieces[::2], pieces[1::2], strict=True)
+    ]
+
+
+def format_dialogue(turns: Sequence[Turn]) -> str:
+    """Write turns so that ``parse_dialogue`` reads them back; one human turn is its bare text."""
+    if [role for role, _ in turns] == ["human"]:
+        return turns[0][1]
+    return "".join(f"\n\n{role.capitalize()}: {text}" for role, text in turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +97,11 @@ class PreferencePair:
     group: str
     row: int
 
+    @property
+    def turns(self) -> list[Turn]:
+        """The prompt as turns of a dialogue."""
+        return parse_dialogue(self.prompt)
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetCard:
@@ -95,6 +129,15 @@ class PreferenceSet:
     validation: tuple[PreferencePair, ...]
     test: tuple[PreferencePair, ...]
     card: DatasetCard
+
+    def split(self, name: Split) -> tuple[PreferencePair, ...]:
+        """Return the pairs of one split."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+
+    @property
+    def pairs(self) -> tuple[PreferencePair, ...]:
+        """All pairs, split by split."""
+        return self.train + self.validation + self.test
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +219,7 @@ class Outcome:
     the index of the chosen continuation, None for no answer; ``correct`` is None where an item has
     no label. ``log_likelihoods`` are the continuations', or a classifier's log-probabilities of a
     text it judged; ``lengths`` the continuations' characters without the leading space, for
-    acc_norm. ``cut`` says that the item was too long for the model and lost text.
+    acc_norm. ``truncated`` says that the item was too long for the model and lost text.
     """
 
     model: str
@@ -191,4 +234,4 @@ class Outcome:
     log_likelihoods: tuple[float, ...] = ()
     lengths: tuple[int, ...] = ()
     text: str | None = None
-    cut: bool = False
+    truncated: bool = False

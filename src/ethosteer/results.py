@@ -1,24 +1,19 @@
-"""The results of a study: everything that its report shows, as frozen records and as JSON.
-
-``results.json`` is strict JSON. It has no nan and no infinity, so these are written as the words
-"NaN", "Infinity" and "-Infinity", which come back as the floats that they were.
-"""
+"""The results of a study: all that its report shows, as frozen records for ``results.json``."""
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
-from ethosteer.errors import InputError
 from ethosteer.records import DatasetCard
 
 Select = Literal["step", "kl"]
 """Which checkpoint a study evaluates: the last step, or the last within its KL target."""
+
+Better = Literal["higher", "lower", "half", "none"]
+"""Which way a metric improves; "half" where 50 % is the aim, "none" where no side is good."""
 
 Verdict = Literal["better", "worse", "different", "equivalent", "undecided"]
 """What a comparison shows; "different" where neither side of a difference is the good one."""
@@ -35,8 +30,8 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
-    """What numbers of one benchmark rest on, as hashes: compared are only results with the same.
+class Comparability:
+    """What two results on one benchmark must have in common to be comparable, as hashes.
 
     items: of ids, labels and groups, in order; prompts: of every text that models read; template:
     how the study writes dialogues; tokenizer: of its whole definition; classifier: the one of
@@ -92,11 +87,11 @@ class CurvePoint:
     kl_k3: float
     kl_coefficient: float
     response_tokens: float
-    eos_share: float
+    eos_fraction: float
     entropy: float
     loss: float = 0.0
     value_loss: float = 0.0
-    clip_share: float = 0.0
+    clip_fraction: float = 0.0
     rewards: dict[str, float] = field(default_factory=dict)
     alarms: tuple[str, ...] = ()
 
@@ -143,15 +138,15 @@ class HeldOutPairs:
 
 @dataclass(frozen=True, slots=True)
 class CrossResult:
-    """One seed's scores, all normalised.
+    """Every model's answers and every dataset's pairs under every reward model, of one seed.
 
-    rewards: model -> reward model -> a score per held-out prompt, the same prompts for all. right:
-    reward model -> dataset -> whether it prefers the chosen side, per held-out pair; groups: each
-    dataset's pairs' scenarios.
+    rewards: model -> reward model -> normalised reward of its answer to each held-out prompt (the
+    same prompts for all). correct: reward model -> dataset -> whether it prefers the chosen
+    response, per held-out pair. groups: dataset -> scenario of each held-out pair.
     """
 
     rewards: dict[str, dict[str, list[float]]]
-    right: dict[str, dict[str, list[bool]]]
+    correct: dict[str, dict[str, list[bool]]]
     groups: dict[str, list[str]]
 
 
@@ -246,23 +241,23 @@ class BenchmarkResult:
 
     ``baselines`` maps an answer (such as "always No") to the primary metric it would get.
     ``better`` says which way the primary metric improves: "higher", "lower", or "half" where 50 %
-    is the aim. ``note`` says what classifier judged its texts, where one did. ``example`` is what
-    a model reads for the first item, word for word, choices after it.
+    is the aim. ``classifier`` describes the classifier of generated texts, "" where there is none.
+    ``example`` is what a model reads for the first item, word for word, choices after it.
     """
 
     name: str
     title: str
     primary: str
-    better: Literal["higher", "lower", "half", "none"]
+    better: Better
     items: int
-    cut: int
+    truncated: int
     source: str
     licence: str
     baselines: dict[str, float]
     cells: tuple[BenchmarkCell, ...]
     slices: tuple[SliceCell, ...] = ()
-    note: str = ""
-    basis: Basis | None = None
+    classifier: str = ""
+    comparability: Comparability | None = None
     example: str = ""
 
 
@@ -308,7 +303,7 @@ class StudyResults:
 
     ``margin`` is the equivalence margin that the study declared, ``effect`` the difference that
     matters to it, None where it declared none; ``alpha`` the level of its tests and ``correction``
-    of how many there are. ``undeclared`` says what of this was changed once outcomes were known.
+    of how many there are. ``deviations`` says what of this was changed once outcomes were known.
     ``reward_comparisons`` hold arms' mean rewards to the fine-tuned control's: their ``benchmark``
     names the reward model.
     """
@@ -333,42 +328,5 @@ class StudyResults:
     slopes: tuple[SlopeResult, ...] = ()
     effect: float | None = None
     correction: Literal["holm", "bh"] = "holm"
-    undeclared: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
     reward_comparisons: tuple[Comparison, ...] = ()
-
-
-_ADAPTER = TypeAdapter(StudyResults)
-
-
-def results_to_json(results: StudyResults) -> str:
-    """Return the results as JSON text, the same text for the same results."""
-    return strict_json(_ADAPTER.dump_python(results))
-
-
-def strict_json(value: object) -> str:
-    """Return plain dictionaries, lists and values as JSON text of the same form."""
-    plain = _words_for_non_finite(value)
-    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def results_from_json(text: str) -> StudyResults:
-    """Read what ``results_to_json`` wrote.
-
-    Raises InputError that names the first key which is missing or wrong.
-    """
-    try:
-        return _ADAPTER.validate_json(text)
-    except ValidationError as fault:
-        error = fault.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in error["loc"])
-        raise InputError(f"results.json: {key + ': ' if key else ''}{error['msg']}") from fault
-
-
-def _words_for_non_finite(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, dict):
-        return {key: _words_for_non_finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_words_for_non_finite(part) for part in value]
-    return value

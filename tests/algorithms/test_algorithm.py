@@ -9,7 +9,7 @@ from ethosteer.algorithms.algorithm import Cost, Workload
 from ethosteer.algorithms.best_of_n import BestOfNSettings
 from ethosteer.algorithms.dpo import DPOSettings
 
-STEER = catalog.steer_settings()(
+STEER = catalog.steer_settings(
     steps=6,
     batch=8,
     minibatches=2,

@@ -94,7 +94,7 @@ def test_on_a_coarse_base_every_first_ratio_is_one_exactly(algorithm, tiny_model
     base = load_base(settings)
     run = tiny.steering(algorithm, base)
     assert drifts(run, 3) == [0.0] * 3
-    rollout = run.learner.observe(2)
+    rollout = tiny.observed(run, 2)
     for name in ("log_probabilities", "reference_log_probabilities", "entropy", "values", "scores"):
         assert getattr(rollout, name).dtype == torch.float32
     assert run.curves[0][-1].kl != 0
@@ -192,19 +192,23 @@ def test_the_policy_clip_is_the_settings(algorithm, llama):
             ppo=PPOSettings(clip=clip),
             rloo=RLOOSettings(clip=clip),
         )
-        assert low <= run.step(0)[0].clip_share <= high
+        assert low <= run.step(0)[0].clip_fraction <= high
 
 
 def test_the_value_clip_and_weight_are_the_settings(llama):
     found = []
-    for changes in ({"value_clip": 1e-9}, {"value_clip": 1e9}, {"value_weight": 0.0}):
-        run = make(llama, 0, epochs=3, minibatches=1, ppo=PPOSettings(**changes))
+    for settings in (
+        PPOSettings(value_clip=1e-9),
+        PPOSettings(value_clip=1e9),
+        PPOSettings(value_weight=0.0),
+    ):
+        run = make(llama, 0, epochs=3, minibatches=1, ppo=settings)
         assert run.values is not None
         returns = targets(run, run.sample(0, 8)).returns
         assert returns is not None
         first = 0.5 * float(returns.square().sum() / (returns != 0).sum())
         found.append(run.step(0)[0].value_loss / first)
-        assert run.values.weights[0].any() == (changes != {"value_weight": 0.0})
+        assert run.values.weights[0].any() == (settings.value_weight > 0)
     held, free, unweighted = found
     # held to the value of before, 0, an error is never counted as less than it was at first
     assert held >= 1 - 1e-6 and free < 1 - 1e-4

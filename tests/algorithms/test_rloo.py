@@ -37,7 +37,7 @@ def test_targets_of_a_real_rollout_row_by_row(llama):
     run = tiny.steering("rloo", tiny.often(llama), ignore_eos=False)
     tiny.fill(run.task.policies, scale=0.1)
     run.coefficients = [0.1, 0.8]
-    rollout = run.learner.observe(3)
+    rollout = tiny.observed(run, 3)
     found = targets(run, rollout).advantages.numpy()
     mask = rollout.response_mask.numpy()
     log_p, log_q = rollout.log_probabilities.numpy(), rollout.reference_log_probabilities.numpy()
@@ -65,7 +65,7 @@ def test_targets_of_a_real_rollout_row_by_row(llama):
 
 def test_a_step_answers_as_many_prompts_as_the_batch_has_room_for(llama):
     run = tiny.steering("rloo", llama, rloo=RLOOSettings(answers=2))
-    rollout = run.learner.observe(1)
+    rollout = tiny.observed(run, 1)
     assert len(rollout.tokens) == 16
     rows = rollout.tokens.tolist()
     lengths = rollout.prompt_lengths.tolist()
@@ -79,7 +79,7 @@ def test_the_first_loss_is_the_mean_over_tokens_of_the_advantages(llama):
     run = tiny.steering(
         "rloo", base, ignore_eos=False, epochs=1, minibatches=1, tokens_per_batch=30
     )
-    rollout = run.learner.observe(0)
+    rollout = tiny.observed(run, 0)
     advantages = targets(run, rollout).advantages
     points = run.step(0)
     for arm in range(2):

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ethosteer.data.sources import Origin, Row, Source, read_csv, read_jsonl, read_text
+from ethosteer.data.readers import Row, read_csv, read_jsonl, read_text
+from ethosteer.data.sources import Origin, Source
 from ethosteer.errors import InputError
 from tests.malformed import complaint
 

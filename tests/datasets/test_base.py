@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ethosteer.datasets.base import Answer, Dropped, as_prompt, contrast, spread, turns
+from ethosteer.datasets.base import Answer, Dropped, contrast, spread
 
 
 def answer(row: int, text: str, good: bool, scenario: str = "s") -> Answer:
@@ -59,34 +59,3 @@ def test_contrast_drops_every_row_of_a_one_sided_scenario():
 
 def test_contrast_drops_an_answer_called_both_good_and_bad():
     assert pairs_of([answer(2, "same", True), answer(3, "same", False)], 2) == [(2, "tied")]
-
-
-def test_turns_of_a_bare_text_is_one_human_turn():
-    assert turns("May I?\n\nI would like to.") == [("human", "May I?\n\nI would like to.")]
-
-
-def test_turns_of_a_dialogue():
-    text = "\n\nHuman: Hi!\n\nAssistant: Hello.\n\nHow are you?\n\nHuman: Fine: Human: was I?"
-    assert turns(text) == [
-        ("human", "Hi!"),
-        ("assistant", "Hello.\n\nHow are you?"),
-        ("human", "Fine: Human: was I?"),
-    ]
-
-
-def test_one_human_turn_is_written_bare():
-    assert as_prompt([("human", "Hi!")]) == "Hi!"
-    assert as_prompt([("human", "Hi!"), ("assistant", "Hello."), ("human", "Bye.")]) == (
-        "\n\nHuman: Hi!\n\nAssistant: Hello.\n\nHuman: Bye."
-    )
-
-
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["human", "assistant"]), st.text(max_size=20).map(str.strip)),
-        min_size=1,
-        max_size=5,
-    )
-)
-def test_a_prompt_reads_back_as_its_turns(dialogue):
-    assert turns(as_prompt(dialogue)) == dialogue

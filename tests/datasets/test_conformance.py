@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ethosteer import catalog
-from ethosteer.datasets.base import Dataset, Dropped, turns
+from ethosteer.datasets.base import Dataset, Dropped
 from ethosteer.records import PreferencePair
 from tests.malformed import complaint, spoiled_files, spoiled_values
 
@@ -38,7 +38,7 @@ def test_the_examples_give_whole_pairs(name, publish):
         assert pair.chosen != pair.rejected
         for text in (pair.prompt, pair.chosen, pair.rejected):
             assert text.strip()
-        assert turns(pair.prompt)[-1][0] == "human"
+        assert pair.turns[-1][0] == "human"
         assert 1 <= pair.row <= len(catalog.dataset(name).examples.splitlines())
 
 

@@ -12,29 +12,29 @@ from transformers import PreTrainedTokenizerFast
 
 from ethosteer.evaluation.comparable import (
     ITEMS,
-    basis_of,
+    comparability_of,
     example_of,
-    read_basis,
+    read_comparability,
     read_items,
     what_differs,
-    write_basis,
+    write_comparability,
     write_items,
 )
 from ethosteer.models.text import Template, tokenizer_fingerprint
 from ethosteer.records import Item
-from ethosteer.results import Basis, BenchmarkResult
+from ethosteer.results import BenchmarkResult, Comparability
 
 ONE = Item("a-1", ("Is it so?", "Is it so?"), (" No", " Yes"), 1, "scene", ("age", "race"))
 TWO = Item("a-2", ("The «cat» sat", "The dog sät"), (" up.", " up."), None, "other")
 OPEN = Item("b-1", ("Tell me\n\nall:",), (), 0, "b-1", ("x",))
 
 
-def basis(items: list[Item]) -> Basis:
-    return basis_of(items, "template", "tokenizer", "judge")
+def comparability(items: list[Item]) -> Comparability:
+    return comparability_of(items, "template", "tokenizer", "judge")
 
 
-def changed(before: Basis, after: Basis) -> set[str]:
-    names = [field.name for field in fields(Basis)]
+def changed(before: Comparability, after: Comparability) -> set[str]:
+    names = [field.name for field in fields(Comparability)]
     return {name for name in names if getattr(before, name) != getattr(after, name)}
 
 
@@ -63,15 +63,15 @@ def changed(before: Basis, after: Basis) -> set[str]:
          "order", "label", "group", "one fewer", "one more"],
 )  # fmt: skip
 def test_hashes_of_items_change_with_their_ids_their_texts_and_their_order(items, expected):
-    assert changed(basis([ONE, TWO]), basis(items)) == expected
+    assert changed(comparability([ONE, TWO]), comparability(items)) == expected
 
 
 def test_template_tokenizer_and_classifier_are_told_apart():
-    own = basis_of([ONE], "a", "b", "c")
+    own = comparability_of([ONE], "a", "b", "c")
     assert (own.template, own.tokenizer, own.classifier) == ("a", "b", "c")
-    assert changed(own, basis_of([ONE], "x", "b", "c")) == {"template"}
-    assert changed(own, basis_of([ONE], "a", "x", "c")) == {"tokenizer"}
-    assert changed(own, basis_of([ONE], "a", "b", "")) == {"classifier"}
+    assert changed(own, comparability_of([ONE], "x", "b", "c")) == {"template"}
+    assert changed(own, comparability_of([ONE], "a", "x", "c")) == {"tokenizer"}
+    assert changed(own, comparability_of([ONE], "a", "b", "")) == {"classifier"}
 
 
 def tokenizer(*words: str, split: bool = True) -> PreTrainedTokenizerFast:
@@ -115,7 +115,7 @@ def test_items_come_back_from_parquet_as_they_were(tmp_path: Path):
     assert found == {"a": [ONE, TWO], "b": [OPEN]}
     assert list(found) == ["a", "b"]
     assert [each.name for each in tmp_path.iterdir()] == [ITEMS], "nothing half-written stays"
-    assert basis(found["a"]) == basis([ONE, TWO])
+    assert comparability(found["a"]) == comparability([ONE, TWO])
 
 
 def test_what_may_be_shortened_is_not_kept(tmp_path: Path):
@@ -124,9 +124,9 @@ def test_what_may_be_shortened_is_not_kept(tmp_path: Path):
 
 
 def test_a_basis_comes_back_from_disk(tmp_path: Path):
-    own = basis([ONE])
-    write_basis(tmp_path, own)
-    assert read_basis(tmp_path) == own
+    own = comparability([ONE])
+    write_comparability(tmp_path, own)
+    assert read_comparability(tmp_path) == own
 
 
 # --- an example
@@ -145,7 +145,7 @@ def test_an_example_is_what_a_model_reads():
 def result() -> Callable[..., BenchmarkResult]:
     def make(**changes: object) -> BenchmarkResult:
         own = BenchmarkResult("b", "B", "acc", "higher", 1200, 0, "home", "MIT", {}, ())
-        return replace(own, **{"basis": basis([ONE, TWO]), **changes})  # type: ignore[arg-type]
+        return replace(own, **{"comparability": comparability([ONE, TWO]), **changes})  # type: ignore[arg-type]
 
     return make
 
@@ -165,14 +165,14 @@ def test_results_on_the_same_basis_may_be_compared(result):
     ],
 )
 def test_each_difference_is_named(result, name, words):
-    other = replace(basis([ONE, TWO]), **{name: "another"})
-    assert what_differs(result(), result(basis=other)) == (words,)
-    assert what_differs(result(basis=other), result()) == (words,)
+    other = replace(comparability([ONE, TWO]), **{name: "another"})
+    assert what_differs(result(), result(comparability=other)) == (words,)
+    assert what_differs(result(comparability=other), result()) == (words,)
 
 
 def test_all_differences_are_named_with_the_numbers_of_items_first(result):
-    other = Basis("1", "2", "3", "4", "5")
-    assert what_differs(result(), result(basis=other, items=90)) == (
+    other = Comparability("1", "2", "3", "4", "5")
+    assert what_differs(result(), result(comparability=other, items=90)) == (
         "the number of items (1,200 and 90)",
         "the items",
         "the prompts",
@@ -184,5 +184,5 @@ def test_all_differences_are_named_with_the_numbers_of_items_first(result):
 
 @pytest.mark.parametrize("sides", [(0,), (1,), (0, 1)])
 def test_results_on_an_unknown_basis_are_not_compared(result, sides):
-    pair = [result(basis=None) if side in sides else result() for side in (0, 1)]
+    pair = [result(comparability=None) if side in sides else result() for side in (0, 1)]
     assert what_differs(*pair) == ("what one of them rests on is not known: run it again",)

@@ -51,7 +51,7 @@ def outcome(
     name = f"i{item}"
     return Outcome(
         "m", 0, "b", name, group or name, slices, label, predicted, correct,
-        (value, 0.0), (1, 1), cut=cut,
+        (value, 0.0), (1, 1), truncated=cut,
     )  # fmt: skip
 
 
@@ -298,7 +298,7 @@ def test_a_summary_has_a_cell_for_every_model_and_metric():
     own = benchmark(MCC, ACCURACY, answers=("No", "Yes"))
     found = Judge(CompareSettings()).summary(own, 80, given, "judged by x")
     assert (found.name, found.title, found.primary, found.better) == ("b", "B", "mcc", "higher")
-    assert (found.items, found.cut, found.note) == (80, 0, "judged by x")
+    assert (found.items, found.truncated, found.classifier) == (80, 0, "judged by x")
     assert (found.source, found.licence) == ("https://example.org/b", "MIT")
     assert [(cell.model, cell.metric) for cell in found.cells] == [
         (model, metric) for model in SHARES for metric in ("mcc", "acc")
@@ -323,7 +323,7 @@ def test_a_summary_has_a_cell_for_every_model_and_metric():
 def test_items_that_lost_text_are_counted_once():
     own = [outcome(i, 1, 1, cut=i < 3) for i in range(5)]
     given = {"base": {0: own}, "duty": {0: own, 1: own}}
-    assert Judge(CompareSettings()).summary(benchmark(ACCURACY), 5, given).cut == 3
+    assert Judge(CompareSettings()).summary(benchmark(ACCURACY), 5, given).truncated == 3
 
 
 def test_slices_take_all_seeds_together_and_count_items_once():

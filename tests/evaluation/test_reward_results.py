@@ -41,7 +41,7 @@ CROSSED = {
             "base": {"duty": [0.0, 1.0, 2.0], "virtue": [5.0, 5.0, 5.0]},
             "duty": {"duty": [3.0, 3.0, 6.0], "virtue": [-1.0, 0.0, 1.0]},
         },
-        right={
+        correct={
             "duty": {"duty": [True, True, True, False], "virtue": [True, False]},
             "virtue": {"duty": [False, False, False, True], "virtue": [True, True]},
         },
@@ -52,7 +52,7 @@ CROSSED = {
             "base": {"duty": [1.0, 2.0, 3.0], "virtue": [5.0, 5.0, 5.0]},
             "duty": {"duty": [5.0, 5.0, 8.0], "virtue": [-1.0, 0.0, 1.0]},
         },
-        right={
+        correct={
             "duty": {"duty": [True, True, True, True], "virtue": [False, False]},
             "virtue": {"duty": [False, False, False, False], "virtue": [True, True]},
         },

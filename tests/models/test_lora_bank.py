@@ -7,7 +7,6 @@ from torch import nn
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.lora_bank import ArmLinear, LoraBank
-from ethosteer.settings import LoraSettings
 from tests import tiny
 
 TOKENS = torch.tensor(tiny.ragged(4, 9, 9))
@@ -16,22 +15,6 @@ TOKENS = torch.tensor(tiny.ragged(4, 9, 9))
 @pytest.fixture(params=tiny.ARCHITECTURES)
 def shared(request, tiny_bases) -> tuple[str, SharedBase]:
     return request.param, tiny_bases[request.param]
-
-
-def identities(
-    count: int, width: int, arms: int, dropout: float
-) -> tuple[LoraBank, list[ArmLinear]]:
-    """Return a bank and its layers; the output of each is its input times the dropout mask."""
-    plain = [nn.Linear(width, width) for _ in range(count)]
-    for linear in plain:
-        nn.init.zeros_(linear.weight)
-        nn.init.zeros_(linear.bias)
-    layers = {f"block.{i}.x": ArmLinear(linear) for i, linear in enumerate(plain)}
-    settings = LoraSettings(r=width, alpha=float(width), dropout=dropout, targets=("x",))
-    bank = LoraBank(layers, arms, settings, seed=0)
-    for arm in range(arms):
-        bank.set_arm(arm, {name: (torch.eye(width), torch.eye(width)) for name in layers})
-    return bank, list(layers.values())
 
 
 @torch.no_grad()
@@ -108,43 +91,6 @@ def test_gradients_stay_in_the_arm_whose_rows_they_come_from(llama):
     assert all(p.grad is None or not p.grad.any() for p in bank.arm_parameters(0))
     assert all(p.grad is None for p in llama.model.parameters() if not p.requires_grad)
     assert not any(p.requires_grad for p in llama.model.parameters())
-
-
-def test_dropout_is_one_inverted_mask_for_all_arms():
-    bank, (layer,) = identities(1, 50, arms=3, dropout=0.25)
-    with bank.applied(dropout=torch.Generator().manual_seed(3)):
-        out = layer(torch.ones(3 * 4, 30, 50)).view(3, 4, 30, 50)
-    assert torch.equal(out[0], out[1])
-    assert torch.equal(out[0], out[2])
-    assert sorted(out.unique().tolist()) == pytest.approx([0.0, 1 / 0.75])
-    assert float((out[0] == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
-    flat = (out[0] == 0).float().flatten(0, 1)
-    assert len(flat.unique(dim=0)) == len(flat), "every token of every row has its own mask"
-
-
-def test_dropout_is_off_without_a_generator_and_follows_its_seed():
-    bank, (first, second) = identities(2, 50, arms=2, dropout=0.25)
-    x = torch.ones(2, 30, 50)
-    with bank.applied():
-        assert torch.equal(first(x), x)
-    with bank.applied(dropout=torch.Generator().manual_seed(3)):
-        kept, other = first(x), second(x)
-        assert torch.equal(first(x), kept), "the same mask when a layer is run again"
-    assert not torch.equal(kept, other)
-    with bank.applied(dropout=torch.Generator().manual_seed(3)):
-        assert torch.equal(first(x), kept)
-    with bank.applied(dropout=torch.Generator().manual_seed(4)):
-        assert not torch.equal(first(x), kept)
-
-
-def test_an_arms_dropout_in_a_stream_does_not_depend_on_the_arms_beside_it():
-    bank, layers = identities(2, 50, arms=3, dropout=0.25)
-    with bank.applied(dropout=torch.Generator().manual_seed(3)):
-        beside = [layer(torch.ones(3, 41, 50)) for layer in layers]
-    for arm in range(3):
-        with bank.applied([arm], torch.Generator().manual_seed(3)):
-            for layer, own in zip(layers, beside, strict=True):
-                assert torch.equal(layer(torch.ones(1, 41, 50))[0], own[arm])
 
 
 def test_targets_the_base_does_not_have_are_named_with_those_it_has(llama):

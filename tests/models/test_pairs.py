@@ -9,13 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
 from ethosteer.models.base import SharedBase
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.pairs import (
     EncodedPair,
+    accumulate_nll,
     batches,
-    mean_negative_log_likelihood,
     pair_passes,
     response_log_likelihoods,
     schedule,
@@ -144,16 +145,32 @@ def test_responses_are_as_likely_as_in_a_plain_forward_of_each(adapted):
     assert (found - bare).abs().min() > 1e-3, "the adapters in use count"
 
 
-@torch.no_grad()
-def test_the_mean_is_over_all_tokens_of_all_answers(adapted):
+@pytest.mark.parametrize("token_budget", [1, 60, 100_000])
+def test_the_mean_is_over_all_tokens_of_all_answers(token_budget, adapted):
     base, bank = adapted
     split = [(p.chosen[: p.prompt_tokens], p.chosen[p.prompt_tokens :]) for p in PAIRS]
     split.append(split[0])  # the same answer drawn twice counts twice
     assert len({len(answer) for _, answer in split}) > 1
     with bank.applied():
-        found = mean_negative_log_likelihood(base, split)
-        tokens = [plain(base, [*prompt, *answer], len(prompt)) for prompt, answer in split]
-    tiny.close(found, -torch.cat(tokens).mean())
+        found = accumulate_nll(base, split, token_budget)
+        tokens = [
+            likely
+            for prompt, answer in split
+            for likely in plain(base, [*prompt, *answer], len(prompt)).tolist()
+        ]
+        logits = [base.logits(base.hidden(torch.tensor([[*p, *a]]))[0]) for p, a in split]
+    assert found == pytest.approx(-sum(tokens) / len(tokens), rel=1e-5)
+    gradients = [p.grad.clone() for p in bank.parameters() if p.grad is not None]
+    bank.zero_grad(set_to_none=True)
+    losses = [
+        functional.cross_entropy(own[len(p) - 1 : -1], torch.tensor(a), reduction="sum")
+        for own, (p, a) in zip(logits, split, strict=True)
+    ]
+    (torch.stack(losses).sum() / len(tokens)).backward()
+    expected = [p.grad for p in bank.parameters() if p.grad is not None]
+    assert len(gradients) == len(expected) > 0
+    for own, other in zip(gradients, expected, strict=True):
+        assert (own - other).norm() < 1e-4 * other.norm()
 
 
 def test_gradients_of_the_likelihoods_are_those_of_plain_rows(adapted):

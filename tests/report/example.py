@@ -11,9 +11,9 @@ from typing import Literal
 from ethosteer.records import DatasetCard, Item, Outcome
 from ethosteer.results import (
     ArmResult,
-    Basis,
     BenchmarkCell,
     BenchmarkResult,
+    Comparability,
     Comparison,
     CrossCell,
     CurvePoint,
@@ -220,11 +220,11 @@ def _point(step: int, top: float, noise: random.Random, place: int) -> CurvePoin
         kl_k3=6.1 * share,
         kl_coefficient=0.2,
         response_tokens=72 + 12 * share,
-        eos_share=0.2,
+        eos_fraction=0.2,
         entropy=4.1 - share,
         loss=-0.01,
         value_loss=0.2,
-        clip_share=0.08,
+        clip_fraction=0.08,
         rewards=rewards if step % 5 == 0 else {},
         alarms=alarms,
     )
@@ -326,7 +326,8 @@ def _benchmark(name: str, seeds: tuple[int, ...]) -> BenchmarkResult:
     return BenchmarkResult(
         name, title, primary, better, items, 41 if name.startswith("scruples") else 0,
         f"https://example.org/{name}", "MIT", fixed, tuple(cells),
-        basis=Basis("1d" * 32, "2e" * 32, "3f" * 32, "40" * 32), example=f"{title}: a question?",
+        comparability=Comparability("1d" * 32, "2e" * 32, "3f" * 32, "40" * 32),
+        example=f"{title}: a question?",
     )  # fmt: skip
 
 

@@ -164,7 +164,7 @@ def test_equivalence_is_part_of_no_find() -> None:
 
 
 def test_what_was_changed_after_outcomes_were_known_is_told() -> None:
-    late = replace(example_results(), undeclared=("compare.margin (declared none, now 0.02)",))
+    late = replace(example_results(), deviations=("compare.margin (declared none, now 0.02)",))
     said = _text(View(late))
     assert "Changed after outcomes were known: compare.margin (declared none, now 0.02)." in said
     assert "Changed after" not in _text(View(example_results()))

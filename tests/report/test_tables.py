@@ -75,7 +75,7 @@ def test_parts_of_a_benchmark_stand_side_by_side() -> None:
 
 
 def test_a_judges_quality_stands_beside_the_numbers() -> None:
-    judged = replace(RESULTS.benchmarks[0], note="a classifier; on 9 rows: accuracy 0.70")
+    judged = replace(RESULTS.benchmarks[0], classifier="a classifier; on 9 rows: accuracy 0.70")
     view = View(replace(RESULTS, benchmarks=(judged,)))
     (summary,) = summary_tables(view)
     assert "judged by a classifier; on 9 rows: accuracy 0.70" in summary.note

@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from ethosteer.models import reward_training
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import Sampling
-from ethosteer.models.pairs import EncodedPair
+from ethosteer.models.pairs import EncodedPair, encode
 from ethosteer.models.reward_models import load_rewards, save_reward
 from ethosteer.models.reward_training import RewardTraining
 from ethosteer.models.text import Template
-from ethosteer.records import PreferencePair
+from ethosteer.records import Arm, PreferencePair
 from ethosteer.results import HeldOutPairs
 from ethosteer.settings import OptimiserSettings, RewardSettings
-from ethosteer.stages import reward
-from ethosteer.stages.curate import encode
-from ethosteer.stages.reward import base_samples
+from ethosteer.stages.reward import Reward
 from ethosteer.stages.workspace import Workspace
 from tests import tiny
 
@@ -116,7 +115,7 @@ def test_isolation_an_arm_beside_others_equals_the_arm_alone(dropout, llama, tmp
 
 
 def test_a_run_that_was_broken_off_goes_on_as_if_it_had_not_been(llama, tmp_path, monkeypatch):
-    monkeypatch.setattr(reward, "CHECKPOINT_EVERY", 4)
+    monkeypatch.setattr(reward_training, "CHECKPOINT_EVERY", 4)
     settings = SETTINGS.model_copy(update={"lora": tiny.lora(dropout=0.1)})
     sets = [pairs(64, 1, 100, 101), pairs(16, 2, 102, 103)]
 
@@ -231,13 +230,15 @@ def test_pairs_are_encoded_as_prompt_and_response(llama):
 
 def samples_of(base: SharedBase, count: int, sampling: Sampling, seed: int = 1) -> list[list[int]]:
     """Return base_samples' rows for PROMPTS."""
-    work = SimpleNamespace(
-        base=base,
-        config=SimpleNamespace(reward=SimpleNamespace(normalisation_samples=count)),
-        sampling=sampling,
-        prompt_ids={"train": PROMPTS}.__getitem__,
+    stage = SimpleNamespace(
+        arm=Arm("a", seed),
+        reward=SimpleNamespace(normalisation_samples=count),
+        sampling=SimpleNamespace(sampling=lambda: sampling),
+        prompts=SimpleNamespace(ids=lambda split, _: {"train": PROMPTS}[split]),
+        finetuned=None,
     )
-    return base_samples(cast(Workspace, work), seed)
+    workspace = SimpleNamespace(base=lambda _: base)
+    return Reward.base_samples(cast(Reward, stage), cast(Workspace, workspace))
 
 
 def answers_of(rows: list[list[int]]) -> list[list[int]]:

@@ -3,20 +3,51 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ethosteer.errors import InputError
-from ethosteer.files import fingerprint, write_atomic, write_json
+from ethosteer.files import fingerprint
+from ethosteer.models import identity as identity_module
 from ethosteer.models.identity import folder_fingerprint
-from ethosteer.records import Artifact
-from ethosteer.stages import store as store_module
+from ethosteer.stages.stage import Stage
 from ethosteer.stages.store import MANIFEST, Store
 
-IDENTITY = fingerprint("piece")
+if TYPE_CHECKING:
+    from ethosteer.stages.workspace import Workspace
+
+
+@dataclass(frozen=True, eq=False)
+class Note(Stage[str]):
+    """A stage that leaves a file of text."""
+
+    kind: ClassVar[str] = "steer"
+    version: ClassVar[int] = 1
+
+    arm: str
+    text: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.arm
+
+    @classmethod
+    def run(cls, stages: Sequence[Note], workspace: Workspace) -> None:
+        for stage in stages:
+            with workspace.store.write(stage) as folder:
+                (folder / "text").write_text(stage.text)
+
+    def load(self, folder: Path) -> str:
+        return (folder / "text").read_text()
+
+
+A, B = Note("a"), Note("b")
 
 
 @pytest.fixture
@@ -24,8 +55,8 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "study" / "artifacts")
 
 
-def write_and_fail(store: Store, name: str, fault: type[BaseException]) -> None:
-    with store.write("steer", name, IDENTITY) as folder:
+def write_and_fail(store: Store, stage: Note, fault: type[BaseException]) -> None:
+    with store.write(stage) as folder:
         (folder / "weights").write_text("half")
         raise fault
 
@@ -140,7 +171,7 @@ def test_where_the_folder_stands_and_what_else_is_in_it_do_not_matter(model: Pat
 def test_of_a_large_file_the_size_and_both_edges_count(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(store_module, "EDGE_BYTES", 2)  # large is then more than 128 bytes
+    monkeypatch.setattr(identity_module, "EDGE_BYTES", 2)  # large is then more than 128 bytes
     weights = model / "model.safetensors"
     seen = {folder_fingerprint(model)}
     for position in (1, 198):
@@ -153,116 +184,95 @@ def test_of_a_large_file_the_size_and_both_edges_count(
     assert len(seen) == 4
 
 
-# --- text and JSON files
-
-
-def test_a_text_file_is_replaced_as_a_whole(tmp_path: Path):
-    path = tmp_path / "results.txt"
-    write_atomic(path, "before ünd 道徳")
-    assert path.read_text("utf-8") == "before ünd 道徳"
-    with pytest.raises(UnicodeEncodeError):
-        write_atomic(path, "half" * 10_000 + "\ud800")  # fails while it is being written
-    assert path.read_text("utf-8") == "before ünd 道徳"
-    write_atomic(path, "after")
-    assert path.read_text("utf-8") == "after"
-    assert everything_in(tmp_path) == ["results.txt"]
-
-
-def test_json_is_sorted_readable_and_ends_with_a_newline(tmp_path: Path):
-    write_json(tmp_path / "a.json", {"b": "é", "a": [1]})
-    assert (tmp_path / "a.json").read_text("utf-8") == '{\n  "a": [\n    1\n  ],\n  "b": "é"\n}\n'
-
-
 # --- artifacts
 
 
 def test_an_artifact_is_found_once_it_is_whole(store: Store):
-    assert store.find("reward", "virtue-s0", IDENTITY) is None
-    with store.write("reward", "virtue-s0", IDENTITY, {"pairs": 3}) as folder:
+    assert not store.has(A)
+    with store.write(A) as folder:
         assert everything_in(folder) == []
-        (folder / "weights").write_text("all")
-        assert store.find("reward", "virtue-s0", IDENTITY) is None  # not before the end
-    found = store.find("reward", "virtue-s0", IDENTITY)
-    path = store.root / "reward" / f"virtue-s0-{IDENTITY[:12]}"
-    assert found == Artifact("reward", "virtue-s0", IDENTITY, path)
-    assert store.get("reward", "virtue-s0", IDENTITY) == found
-    assert everything_in(path) == [MANIFEST, "weights"]
+        (folder / "text").write_text("all")
+        assert not store.has(A)  # not before the end
+    assert store.has(A)
+    path = store.root / "steer" / f"a-{A.fingerprint[:12]}"
+    assert store.path(A) == path
+    assert store.load(A) == "all"
+    assert everything_in(path) == [MANIFEST, "text"]
     assert everything_in(path.parent) == [path.name]
     manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-    assert manifest.pop("seconds") == store.seconds(found) < 10
-    assert manifest == {
-        "stage": "reward",
-        "name": "virtue-s0",
-        "fingerprint": IDENTITY,
-        "facts": {"pairs": 3},
-    }
+    assert manifest.pop("seconds") == store.seconds(A) < 10
+    assert manifest == {"stage": "steer", "name": "a", "fingerprint": A.fingerprint}
 
 
 def test_work_done_before_the_block_keeps_its_time(store: Store):
-    with store.write("reward", "virtue-s0", IDENTITY, seconds=12.34567):
+    with store.write(A, seconds=12.34567):
         pass
-    assert store.seconds(store.get("reward", "virtue-s0", IDENTITY)) == 12.346
+    assert store.seconds(A) == 12.346
 
 
 @pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
 def test_a_fault_while_writing_leaves_nothing(store: Store, fault: type[BaseException]):
     with pytest.raises(fault):
-        write_and_fail(store, "virtue-s0", fault)
-    assert store.find("steer", "virtue-s0", IDENTITY) is None
+        write_and_fail(store, A, fault)
+    assert not store.has(A)
     assert everything_in(store.root / "steer") == []
 
 
 def test_a_fault_while_writing_again_keeps_what_stood_there(store: Store):
-    with store.write("steer", "a", IDENTITY) as folder:
-        (folder / "weights").write_text("first")
+    with store.write(A) as folder:
+        (folder / "text").write_text("first")
     with pytest.raises(RuntimeError):
-        write_and_fail(store, "a", RuntimeError)
-    assert (store.get("steer", "a", IDENTITY).path / "weights").read_text() == "first"
-    with store.write("steer", "a", IDENTITY) as folder:
+        write_and_fail(store, A, RuntimeError)
+    assert store.load(A) == "first"
+    with store.write(A) as folder:
         (folder / "other").write_text("third")
-    assert everything_in(store.get("steer", "a", IDENTITY).path) == [MANIFEST, "other"]
+    assert everything_in(store.path(A)) == [MANIFEST, "other"]
 
 
 def test_what_a_killed_process_left_is_neither_found_nor_kept(store: Store):
-    final = store.folder("steer", "a", IDENTITY)
-    part = final.with_name(f".{final.name}.part")
-    part.mkdir(parents=True)
-    (part / "left over").write_text("half")
-    assert store.find("steer", "a", IDENTITY) is None
-    with store.write("steer", "a", IDENTITY) as folder:
+    final = store.folder(A)
+    unfinished = final.with_name(f".{final.name}.part")
+    unfinished.mkdir(parents=True)
+    (unfinished / "left over").write_text("half")
+    assert not store.has(A)
+    with store.write(A) as folder:
         assert everything_in(folder) == []
     assert everything_in(final) == [MANIFEST]
     assert everything_in(final.parent) == [final.name]
 
 
 def test_a_folder_without_a_manifest_is_no_artifact(store: Store):
-    store.folder("steer", "a", IDENTITY).mkdir(parents=True)
-    assert store.find("steer", "a", IDENTITY) is None
-    with pytest.raises(LookupError, match=f"steer/a-{IDENTITY[:12]}"):
-        store.get("steer", "a", IDENTITY)
+    store.folder(A).mkdir(parents=True)
+    assert not store.has(A)
+    with pytest.raises(LookupError, match=f"steer/a-{A.fingerprint[:12]}"):
+        store.path(A)
 
 
 def test_another_fingerprint_is_another_artifact(store: Store):
-    with store.write("steer", "a", IDENTITY):
+    with store.write(A):
         pass
-    assert store.find("steer", "a", fingerprint("other")) is None
-    assert store.find("steer", "b", IDENTITY) is None
-    assert store.find("reward", "a", IDENTITY) is None
+    assert store.missing([A, B, Note("a", "other"), Note("a")]) == [B, Note("a", "other")]
 
 
-def test_checkpoints_stay_until_the_artifact_is_whole(store: Store):
-    scratch = store.scratch("steer", "a", IDENTITY)
-    (scratch / "step 20").write_text("state")
-    other = store.scratch("steer", "b", IDENTITY)
-    assert store.scratch("steer", "a", IDENTITY) == scratch  # a second run finds the same one
-    assert store.find("steer", "a", IDENTITY) is None
-    with pytest.raises(RuntimeError):
-        write_and_fail(store, "a", RuntimeError)
-    assert (scratch / "step 20").read_text() == "state"
-    with store.write("steer", "a", IDENTITY):
-        assert scratch.is_dir()
-    assert not scratch.exists()
-    assert other.is_dir()
+def test_checkpoints_stay_until_all_artifacts_are_written(store: Store):
+    def work(fault: type[BaseException] | None) -> Path:
+        with store.checkpoints([A, B]) as checkpoints:
+            for stage in (A, B):
+                with store.write(stage):
+                    pass
+            if fault:
+                (checkpoints / "step 20").write_text("state")
+                raise fault
+            assert (checkpoints / "step 20").read_text() == "state"
+        return checkpoints
+
+    with pytest.raises(KeyboardInterrupt):
+        work(KeyboardInterrupt)
+    with store.checkpoints([B]) as other, pytest.raises(KeyboardInterrupt):
+        work(KeyboardInterrupt)
+    checkpoints = work(None)
+    assert checkpoints != other
+    assert [path for path in (store.root / "steer").iterdir() if path.name.startswith(".")] == []
 
 
 # --- the lock
@@ -270,7 +280,7 @@ def test_checkpoints_stay_until_the_artifact_is_whole(store: Store):
 HOLD = """
 import sys
 from pathlib import Path
-from ethosteer.store import Store
+from ethosteer.stages.store import Store
 with Store(Path(sys.argv[1])).lock():
     print("held", flush=True)
     sys.stdin.readline()

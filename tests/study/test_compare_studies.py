@@ -13,12 +13,13 @@ from ethosteer.errors import InputError
 from ethosteer.evaluation.comparable import write_items
 from ethosteer.evaluation.comparison import Judge
 from ethosteer.evaluation.outcomes import write_outcomes
+from ethosteer.files import to_json
 from ethosteer.records import Item, Outcome
-from ethosteer.results import Basis, StudyResults, results_to_json
+from ethosteer.results import Comparability, StudyResults
 from ethosteer.settings import CompareSettings
 from ethosteer.study.compare_studies import Run, compare_runs, read_run, write_across
 
-BASIS = Basis("items", "prompts", "template", "tokenizer")
+BASIS = Comparability("items", "prompts", "template", "tokenizer")
 ITEMS = [
     Item(f"t{i}", (f"Is {i} hateful?",) * 2, (" No", " Yes"), i % 2, f"t{i}") for i in range(60)
 ]
@@ -42,7 +43,7 @@ def answers(study: str, right: dict[str, float], seeds: tuple[int, ...] = (0,)) 
 def a_run(
     name: str,
     right: dict[str, float],
-    basis: Basis | None = BASIS,
+    comparability: Comparability | None = BASIS,
     seeds: tuple[int, ...] = (0,),
     margin: float | None = None,
 ) -> Run:
@@ -53,7 +54,7 @@ def a_run(
     summary = Judge(CompareSettings()).summary(catalog.benchmark("toxigen"), 60, by_model)
     results = StudyResults(
         study=name, question=f"Of {name}?", control="fine-tuned", seeds=seeds, models=tuple(right),
-        cards=(), overlaps=(), arms=(), benchmarks=(replace(summary, basis=basis),),
+        cards=(), overlaps=(), arms=(), benchmarks=(replace(summary, comparability=comparability),),
         comparisons=(), samples=(), margin=margin,
     )  # fmt: skip
     return Run(results, outcomes, {"toxigen": ITEMS})
@@ -149,7 +150,7 @@ def test_two_studies_of_one_name_are_an_error() -> None:
 
 def keep(run: Run, folder: Path) -> Path:
     folder.mkdir()
-    (folder / "results.json").write_text(results_to_json(run.results), "utf-8")
+    (folder / "results.json").write_text(to_json(run.results), "utf-8")
     write_outcomes(folder / "outcomes.parquet", run.outcomes)
     write_items(folder / "items.parquet", run.items)
     return folder

@@ -7,7 +7,7 @@ import pytest
 from ethosteer.data.sources import Origin
 from ethosteer.records import Arm
 from ethosteer.study.load import load_study
-from ethosteer.study.plan import Plan, step
+from ethosteer.study.plan import Plan
 
 ARMS = (
     "arms={duty={dataset='deontology'}, virtue={}, v-rloo={dataset='virtue', algorithm='rloo'}, "
@@ -31,33 +31,35 @@ def plan() -> Plan:
 
 def redone(plan: Plan, *changes: str) -> set[str]:
     """Return the names (stage/name) of the steps that a change leaves no artifact for."""
-    known = {own.fingerprint for own in plan.steps()}
+    known = {stage.fingerprint for stage in plan.stages}
     return {
-        f"{own.stage}/{own.name}" for own in make(*changes).steps() if own.fingerprint not in known
+        f"{stage.kind}/{stage.name}"
+        for stage in make(*changes).stages
+        if stage.fingerprint not in known
     }
 
 
 def resteered(plan: Plan, *changes: str) -> set[str]:
     """Return the arms that a change steers anew, of both seeds alike."""
     arms = {name.partition("/")[2] for name in redone(plan, *changes) if name.startswith("steer/")}
-    found = {arm for arm in plan.config.arms if Arm(arm, 0).label in arms}
+    found = {arm for arm in plan.settings.arms if Arm(arm, 0).label in arms}
     assert arms == {Arm(arm, seed).label for arm in found for seed in (0, 1)}
     return found
 
 
 def test_arms_of_one_dataset_share_its_curation_and_rewards_and_nothing_else(plan: Plan):
     same = ("virtue", "v-rloo", "v-dpo", "v-best")
-    assert len({plan.curation[name] for name in same}) == 1
+    assert len({plan.pairs[name] for name in same}) == 1
     for seed in (0, 1):
         assert len({plan.rewards[Arm(name, seed)] for name in same}) == 1
         assert len({plan.steering[Arm(name, seed)].fingerprint for name in same}) == 4
-        assert list(plan.judges(seed)) == ["duty", "virtue", "small"]
-        assert len(set(plan.judges(seed).values())) == 3
+        assert [stage.arm.name for stage in plan.rewards_of(seed)] == ["duty", "virtue", "small"]
+        assert len(set(plan.rewards_of(seed))) == 3
     assert plan.rewards[Arm("virtue", 0)] != plan.rewards[Arm("virtue", 1)]
-    assert plan.curation["small"] != plan.curation["virtue"]
-    assert len(plan.steps()) == len(set(plan.steps()))
-    assert sum(own.stage == "reward" for own in plan.steps()) == 3 * 2
-    assert sum(own.stage == "steer" for own in plan.steps()) == 6 * 2
+    assert plan.pairs["small"] != plan.pairs["virtue"]
+    assert len(plan.stages) == len(set(plan.stages))
+    assert sum(stage.kind == "reward" for stage in plan.stages) == 3 * 2
+    assert sum(stage.kind == "steer" for stage in plan.stages) == 6 * 2
 
 
 def test_an_arm_of_another_algorithm_leaves_alone_what_stands(plan: Plan):
@@ -75,8 +77,8 @@ def test_an_arm_of_another_algorithm_leaves_alone_what_stands(plan: Plan):
 def test_another_rule_evaluates_anew_without_steering_anew(plan: Plan):
     found = redone(plan, "steer.select=kl")
     assert {name.partition("/")[0] for name in found} == {"evaluate", "compare"}
-    arms = {Arm(name, seed).label for name in plan.config.arms for seed in (0, 1)}
-    for benchmark in plan.config.benchmarks:
+    arms = {Arm(name, seed).label for name in plan.settings.arms for seed in (0, 1)}
+    for benchmark in plan.settings.benchmarks:
         own = {
             name.removeprefix(f"evaluate/{benchmark}-")
             for name in found
@@ -124,16 +126,3 @@ def test_cross_pairs_judge_anew_and_nothing_before(plan: Plan):
         "evaluate/cross-s1",
         "compare/results",
     }
-
-
-def test_a_step_rests_on_its_parts_and_on_steps_before_it():
-    first, other = step("curate", "a", 1), step("curate", "a", 2)
-    assert step("reward", "b", {"x": 1}, [first]) == step("reward", "b", {"x": 1}, [first])
-    made = [
-        step("reward", "b", {"x": 1}, [first]),
-        step("reward", "b", {"x": 1}, [other]),
-        step("reward", "b", {"x": 2}, [first]),
-        step("reward", "c", {"x": 1}, [first]),
-        step("steer", "b", {"x": 1}, [first]),
-    ]
-    assert len({own.fingerprint for own in made}) == 5

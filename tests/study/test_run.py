@@ -14,22 +14,21 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from ethosteer.algorithms import checkpoints
 from ethosteer.data.sources import Origin
 from ethosteer.data.splits import unit_hash
 from ethosteer.errors import InputError
 from ethosteer.evaluation.comparable import read_items
+from ethosteer.files import read_json
 from ethosteer.models.adapters import load_bank
 from ethosteer.models.generation import generate
 from ethosteer.models.optimiser import generator
 from ethosteer.models.reward_models import load_rewards
 from ethosteer.progress import Terminal
-from ethosteer.records import CONTROLS, Arm, Model
-from ethosteer.results import SteeringResult, StudyResults, results_from_json
+from ethosteer.records import CONTROLS, Arm
+from ethosteer.results import SteeringResult, StudyResults
 from ethosteer.settings import StudySettings
-from ethosteer.stages import reward, steer
-from ethosteer.stages.cross import read_cross
-from ethosteer.stages.curate import read_set, stored_set
-from ethosteer.stages.workspace import AT_KL
+from ethosteer.stages.steer import AT_KL
 from ethosteer.statistics.slopes import slope
 from ethosteer.study.export import export_arm
 from ethosteer.study.load import load_study
@@ -51,17 +50,17 @@ def finished(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Study
 
 def test_a_finished_run_leaves_its_files(finished: Study) -> None:
     assert all((finished.folder / name).stat().st_size > 0 for name in FILES)
-    results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
+    results = read_json(finished.folder / "results.json", StudyResults)
     assert results.models == ("base", "fine-tuned", "deontology", "virtue")
     assert [(arm.arm, arm.seed) for arm in results.arms] == [
         ("deontology", 0), ("virtue", 0), ("deontology", 1), ("virtue", 1),
     ]  # fmt: skip
-    assert {c.name for c in results.benchmarks} == set(finished.config.benchmarks)
+    assert {c.name for c in results.benchmarks} == set(finished.settings.benchmarks)
 
 
 def test_the_written_study_file_is_the_study(finished: Study) -> None:
     config = load_study(str(finished.folder / "study.toml"))
-    assert config == finished.config
+    assert config == finished.settings
 
 
 def test_every_model_answers_every_item(finished: Study) -> None:
@@ -74,7 +73,7 @@ def test_every_model_answers_every_item(finished: Study) -> None:
 
 def test_accuracy_in_the_results_is_that_of_the_outcomes(finished: Study) -> None:
     table = pq.read_table(finished.folder / "outcomes.parquet").to_pandas()
-    results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
+    results = read_json(finished.folder / "results.json", StudyResults)
     toxigen = next(b for b in results.benchmarks if b.name == "toxigen")
     for cell in toxigen.cells:
         if cell.metric == "acc":
@@ -83,8 +82,8 @@ def test_accuracy_in_the_results_is_that_of_the_outcomes(finished: Study) -> Non
 
 
 def test_ppo_starts_as_the_reference_exactly(finished: Study) -> None:
-    for arm in finished.config.arm_seeds():
-        curve = steer.read_steered(finished.workspace.steered(arm)).curve
+    for arm in finished.settings.arm_seeds():
+        curve = finished.store.load(finished.plan.steering[arm]).curve
         assert [point.step for point in curve] == [0, 1]
         assert curve[0].kl == 0.0
         assert curve[0].kl_k3 == 0.0
@@ -92,9 +91,9 @@ def test_ppo_starts_as_the_reference_exactly(finished: Study) -> None:
 
 
 def test_arms_of_one_seed_start_from_the_same_samples(finished: Study) -> None:
-    arms = {arm: finished.workspace.steered(arm) for arm in finished.config.arm_seeds()}
     lengths = {
-        arm: steer.read_steered(folder).curve[0].response_tokens for arm, folder in arms.items()
+        arm: finished.store.load(stage).curve[0].response_tokens
+        for arm, stage in finished.plan.steering.items()
     }
     assert lengths[Arm("deontology", 0)] == lengths[Arm("virtue", 0)]
 
@@ -112,13 +111,13 @@ def test_a_changed_benchmark_setting_redoes_only_what_rests_on_it(
 ) -> None:
     shutil.copytree(finished.folder, tmp_path / "demo")
     changed = open_study(tiny_base, tmp_path, "benchmarks.toxigen.limit=10")
-    missing = changed.workspace.missing(changed.workspace.plan.steps())
-    assert {step.stage for step in missing} == {"evaluate", "compare"}
-    assert all(s.name.startswith("toxigen-") for s in missing if s.stage == "evaluate")
+    missing = changed.store.missing(changed.plan.stages)
+    assert {stage.kind for stage in missing} == {"evaluate", "compare"}
+    assert all(stage.name.startswith("toxigen-") for stage in missing if stage.kind == "evaluate")
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "demo").rglob("*.safetensors")}
     assert changed.run()
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "demo").rglob("*.safetensors")} == kept
-    results = results_from_json((changed.folder / "results.json").read_text("utf-8"))
+    results = read_json(changed.folder / "results.json", StudyResults)
     toxigen = next(b for b in results.benchmarks if b.name == "toxigen")
     assert toxigen.items == 10
 
@@ -126,18 +125,16 @@ def test_a_changed_benchmark_setting_redoes_only_what_rests_on_it(
 def test_what_is_declared_once_outcomes_are_known_is_told(
     finished: Study, tiny_base: Path, tmp_path: Path
 ) -> None:
-    results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
-    assert results.undeclared == ()
+    results = read_json(finished.folder / "results.json", StudyResults)
+    assert results.deviations == ()
     shutil.copytree(finished.folder, tmp_path / "demo")
     late = open_study(tiny_base, tmp_path, "compare.margin=0.25", "compare.resamples=300")
-    assert {step.stage for step in late.workspace.missing(late.workspace.plan.steps())} == {
-        "compare"
-    }
+    assert {stage.kind for stage in late.store.missing(late.plan.stages)} == {"compare"}
     assert late.run()
-    results = results_from_json((late.folder / "results.json").read_text("utf-8"))
-    assert results.undeclared == ("compare.margin (declared none, now 0.25)",)
+    results = read_json(late.folder / "results.json", StudyResults)
+    assert results.deviations == ("compare.margin (preregistered none, now 0.25)",)
     assert "Changed after outcomes were known" in (late.folder / "report.md").read_text("utf-8")
-    assert late.config.compare.margin == 0.25
+    assert late.settings.compare.margin == 0.25
     first = open_study(tiny_base, tmp_path)
     assert first.run()
     assert "Changed after outcomes" not in (first.folder / "report.md").read_text("utf-8")
@@ -153,8 +150,8 @@ def test_items_stand_beside_the_outcomes_with_what_results_rest_on(finished: Stu
         assert [item.id for item in own] == list(
             outcomes[(outcomes.benchmark == name) & (outcomes.model == "base")].item
         )
-    results = results_from_json((finished.folder / "results.json").read_text("utf-8"))
-    bases = {each.name: each.basis for each in results.benchmarks}
+    results = read_json(finished.folder / "results.json", StudyResults)
+    bases = {each.name: each.comparability for each in results.benchmarks}
     assert all(bases.values())
     assert len({own.tokenizer for own in bases.values() if own}) == 1
     assert len({own.prompts for own in bases.values() if own}) == 3
@@ -178,8 +175,8 @@ def test_fingerprints_follow_what_a_stage_rests_on(
     finished: Study, tiny_base: Path, change: str, first_stage: str
 ) -> None:
     changed = open_study(tiny_base, finished.folder.parent, change)
-    missing = changed.workspace.missing(changed.workspace.plan.steps())
-    assert missing[0].stage == first_stage
+    missing = changed.store.missing(changed.plan.stages)
+    assert missing[0].kind == first_stage
 
 
 def test_a_stopped_run_goes_on_where_it_was(
@@ -189,7 +186,7 @@ def test_a_stopped_run_goes_on_where_it_was(
     for folder in (tmp_path / "demo" / "artifacts" / "steer").iterdir():
         shutil.rmtree(folder)
     stopped = open_study(tiny_base, tmp_path)
-    monkeypatch.setattr(steer.Steered, "write", _interrupt)
+    monkeypatch.setattr(checkpoints.Steered, "write", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         stopped.run()
     assert not any(
@@ -198,9 +195,9 @@ def test_a_stopped_run_goes_on_where_it_was(
     )
     monkeypatch.undo()
     assert open_study(tiny_base, tmp_path).run()
-    for arm in finished.config.arm_seeds():
-        one = steer.read_steered(finished.workspace.steered(arm))
-        two = steer.read_steered(open_study(tiny_base, tmp_path).workspace.steered(arm))
+    for arm in finished.settings.arm_seeds():
+        one = finished.store.load(finished.plan.steering[arm])
+        two = open_study(tiny_base, tmp_path).store.load(finished.plan.steering[arm])
         assert one == two
 
 
@@ -230,8 +227,8 @@ def test_a_damaged_input_ends_the_run_before_any_training(tiny_base: Path, tmp_p
 
 
 def test_held_out_pairs_are_never_trained_on(finished: Study) -> None:
-    for name in finished.config.arms:
-        curated = read_set(finished.workspace.path(finished.workspace.plan.curation[name]))
+    for name in finished.settings.arms:
+        curated = finished.store.load(finished.plan.pairs[name])
         groups = [
             {pair.group for pair in pairs}
             for pairs in (curated.train, curated.validation, curated.test)
@@ -242,51 +239,54 @@ def test_held_out_pairs_are_never_trained_on(finished: Study) -> None:
 
 
 def test_reward_normalisation_makes_base_answers_standard(finished: Study) -> None:
-    work = finished.workspace
-    arms = [arm for arm in finished.config.arm_seeds() if arm.seed == 0]
-    rewards = load_rewards(work.base, [work.path(work.plan.rewards[arm]) for arm in arms])
-    samples = reward.base_samples(work, seed=0)
-    scores = torch.stack([rewards.score(work.base, arm, samples) for arm in range(len(arms))])
+    study, work = finished, finished.workspace
+    base = work.base(study.plan.finetuned)
+    arms = [arm for arm in finished.settings.arm_seeds() if arm.seed == 0]
+    rewards = load_rewards(base, [study.store.path(study.plan.rewards[arm]) for arm in arms])
+    samples = study.plan.rewards_of(0)[0].base_samples(work)
+    scores = torch.stack([rewards.score(base, arm, samples) for arm in range(len(arms))])
     torch.testing.assert_close(scores.mean(dim=1), torch.zeros(2), atol=1e-3, rtol=0)
     torch.testing.assert_close(scores.std(dim=1), torch.ones(2), atol=1e-3, rtol=0)
 
 
 def test_an_exported_arm_is_the_arm_in_stock_peft(finished: Study, tmp_path: Path) -> None:
-    work, arm = finished.workspace, Arm("virtue", 1)
-    export_arm(work, arm.name, arm.seed, tmp_path / "out")
-    ids = torch.tensor([work.prompt_ids("test")[0]])
+    study, work, arm = finished, finished.workspace, Arm("virtue", 1)
+    base = work.base(study.plan.finetuned)
+    export_arm(study, arm.name, arm.seed, tmp_path / "out")
+    ids = torch.tensor([study.plan.prompts.ids("test", work)[0]])
     model = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "base"), tmp_path / "out"
     )
     with torch.no_grad():
         expected = model(input_ids=ids).logits
     with torch.no_grad():
-        found = work.with_adapters(
-            work.base, [Model("virtue", 1)], lambda: work.base.logits(work.base.hidden(ids))
-        )
+        stage = study.plan.steering[Arm("virtue", 1)]
+        with work.adapters(base, {"virtue": stage.checkpoint(study.store.path(stage), "step")}):
+            found = base.logits(base.hidden(ids))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    bare = work.base.logits(work.base.hidden(ids))
+    bare = base.logits(base.hidden(ids))
     assert (found - bare).abs().max() > 1e-5
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert card.startswith("---\nlibrary_name: peft\n")
     with pytest.raises(InputError, match="is there already"):
-        export_arm(work, arm.name, arm.seed, tmp_path / "out")
+        export_arm(study, arm.name, arm.seed, tmp_path / "out")
 
 
 def test_an_exported_reward_model_scores_the_same_in_stock_peft(
     finished: Study, tmp_path: Path
 ) -> None:
-    work, arm = finished.workspace, Arm("deontology", 0)
-    export_arm(work, arm.name, None, tmp_path / "out", reward=True)
-    base = AutoModelForSequenceClassification.from_pretrained(
+    study, work, arm = finished, finished.workspace, Arm("deontology", 0)
+    base = work.base(study.plan.finetuned)
+    export_arm(study, arm.name, None, tmp_path / "out", reward=True)
+    stock = AutoModelForSequenceClassification.from_pretrained(
         tmp_path / "out" / "base", num_labels=1
     )
-    model = PeftModel.from_pretrained(base, tmp_path / "out").eval()
-    rewards = load_rewards(work.base, [work.path(work.plan.rewards[arm])])
-    for row in reward.base_samples(work, seed=0)[:4]:
+    model = PeftModel.from_pretrained(stock, tmp_path / "out").eval()
+    rewards = load_rewards(base, [study.store.path(study.plan.rewards[arm])])
+    for row in study.plan.rewards_of(0)[0].base_samples(work)[:4]:
         with torch.no_grad():
             raw = model(input_ids=torch.tensor([row])).logits[0, 0]
-        score = rewards.score(work.base, 0, [row])[0]
+        score = rewards.score(base, 0, [row])[0]
         torch.testing.assert_close(
             score, raw * rewards.gain[0] + rewards.bias[0], atol=1e-4, rtol=0
         )
@@ -294,14 +294,14 @@ def test_an_exported_reward_model_scores_the_same_in_stock_peft(
 
 def test_an_unknown_arm_is_named(finished: Study, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="arms: deontology, virtue; seeds: 0, 1"):
-        export_arm(finished.workspace, "duty", None, tmp_path / "out")
+        export_arm(finished, "duty", None, tmp_path / "out")
 
 
 def test_the_manifest_says_what_was_done(finished: Study) -> None:
     manifest = json.loads((finished.folder / "manifest.json").read_text("utf-8"))
-    steps = finished.workspace.plan.steps()
+    steps = finished.plan.stages
     assert len(manifest["steps"]) == len(steps)
-    assert manifest["fingerprint"] == finished.workspace.plan.comparison.fingerprint
+    assert manifest["fingerprint"] == finished.plan.comparison.fingerprint
 
 
 def test_the_bundled_llama_study_has_the_2024_settings() -> None:
@@ -339,11 +339,11 @@ def algorithms(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Stu
 
 
 def results_of(study: Study) -> StudyResults:
-    return results_from_json((study.folder / "results.json").read_text("utf-8"))
+    return read_json(study.folder / "results.json", StudyResults)
 
 
 def steered_by(study: Study, name: str) -> SteeringResult:
-    return steer.read_steered(study.workspace.path(study.workspace.plan.steering[Arm(name, 0)]))
+    return study.store.load(study.plan.steering[Arm(name, 0)])
 
 
 def test_every_algorithm_steers_its_arm_from_the_reference_on(algorithms: Study) -> None:
@@ -363,7 +363,7 @@ def test_every_algorithm_steers_its_arm_from_the_reference_on(algorithms: Study)
 
 
 def test_the_checkpoint_at_equal_kl_is_the_last_that_was_within_it(algorithms: Study) -> None:
-    target = algorithms.config.steer.kl_target
+    target = algorithms.settings.steer.kl_target
     assert target is not None
     earlier = 0
     for name in STEERED_BY:
@@ -403,27 +403,27 @@ def test_arms_of_one_dataset_share_its_pairs_and_its_reward_model(algorithms: St
 def test_every_model_is_judged_by_every_reward_model(algorithms: Study) -> None:
     results, crossed = (
         results_of(algorithms),
-        read_cross(algorithms.workspace.path(algorithms.workspace.plan.cross[0])),
+        algorithms.store.load(algorithms.plan.cross[0]),
     )
     models = {*CONTROLS, *STEERED_BY}
     cells = {(cell.name, cell.reward_model): cell.estimate for cell in results.cross_rewards}
     assert set(cells) == {(model, judge) for model in models for judge in JUDGES}
     for (model, judge), estimate in cells.items():
         own = crossed.rewards[model][judge]
-        assert len(own) == estimate.n == algorithms.config.steer.held_out_prompts
+        assert len(own) == estimate.n == algorithms.settings.steer.held_out_prompts
         assert estimate.value == pytest.approx(sum(own) / len(own))
     accuracies = {
         (cell.name, cell.reward_model): cell.estimate.value for cell in results.cross_accuracies
     }
     assert set(accuracies) == {(data, judge) for data in JUDGES for judge in JUDGES}
     for judge in JUDGES:
-        step = algorithms.workspace.plan.rewards[Arm(judge, 0)]
-        held_out = reward.read_held_out(algorithms.workspace.path(step))
+        stage = algorithms.plan.rewards[Arm(judge, 0)]
+        held_out = algorithms.store.load(stage)
         right = [c > r for c, r in zip(held_out.chosen, held_out.rejected, strict=True)]
-        pairs = stored_set(algorithms.workspace, judge).test
+        pairs = algorithms.store.load(algorithms.plan.pairs[judge]).test
         by_hash = sorted(range(len(pairs)), key=lambda i: (unit_hash(pairs[i].group), pairs[i].id))
         right = [right[place] for place in by_hash[:8]]
-        assert crossed.right[judge][judge] == right
+        assert crossed.correct[judge][judge] == right
         assert accuracies[judge, judge] == pytest.approx(sum(right) / 8)
 
 
@@ -431,26 +431,28 @@ def test_every_model_is_judged_by_every_reward_model(algorithms: Study) -> None:
 def test_a_model_is_judged_as_it_would_be_alone_at_its_chosen_checkpoint(
     algorithms: Study, model: str
 ) -> None:
-    work = algorithms.workspace
-    steps = work.plan.judges(0)
-    rewards = load_rewards(work.base, [work.path(step) for step in steps.values()])
-    prompts = work.prompt_ids("test")[:8]
+    study, work = algorithms, algorithms.workspace
+    base = work.base(study.plan.finetuned)
+    stages = study.plan.rewards_of(0)
+    rewards = load_rewards(base, [study.store.path(stage) for stage in stages])
+    prompts = study.plan.prompts.ids("test", work)[:8]
     noise = generator(0, "cross")
+    sampling = stages[0].sampling.sampling()
     if model in CONTROLS:
-        base = work.raw_base if model == "base" else work.base
-        answers = generate(base, prompts, 1, work.sampling, noise)
+        control = work.base(study.plan.base) if model == "base" else base
+        answers = generate(control, prompts, 1, sampling, noise)
     else:
-        folder = work.path(work.plan.steering[Arm(model, 0)]) / AT_KL
-        with load_bank(work.base, {model: folder}).applied():
-            answers = generate(work.base, prompts, 1, work.sampling, noise)
-    eos = work.base.tokenizer.eos_token_id
+        folder = study.store.path(study.plan.steering[Arm(model, 0)]) / AT_KL
+        with load_bank(base, {model: folder}).applied():
+            answers = generate(base, prompts, 1, sampling, noise)
+    eos = base.tokenizer.eos_token_id
     rows = [
-        [*prompt, *work.sampling.scored_part(answer, eos)]
+        [*prompt, *sampling.scored_part(answer, eos)]
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
-    crossed = read_cross(work.path(work.plan.cross[0]))
-    for place, judge in enumerate(steps):
-        expected = rewards.score(work.base, place, rows).tolist()
+    crossed = study.store.load(study.plan.cross[0])
+    for place, judge in enumerate(stage.arm.name for stage in stages):
+        expected = rewards.score(base, place, rows).tolist()
         assert crossed.rewards[model][judge] == pytest.approx(expected, abs=1e-4)
 
 
@@ -473,31 +475,32 @@ def test_slopes_are_those_of_the_curves(algorithms: Study) -> None:
 def test_both_checkpoints_of_every_arm_give_the_same_logits_in_stock_peft(
     algorithms: Study,
 ) -> None:
-    work = algorithms.workspace
-    ids = torch.tensor([work.prompt_ids("test")[0]])
-    bare = work.base.logits(work.base.hidden(ids))
+    study, work = algorithms, algorithms.workspace
+    base = work.base(study.plan.finetuned)
+    ids = torch.tensor([study.plan.prompts.ids("test", work)[0]])
+    bare = base.logits(base.hidden(ids))
     for name in STEERED_BY:
-        whole = work.path(work.plan.steering[Arm(name, 0)])
+        whole = study.store.path(study.plan.steering[Arm(name, 0)])
         found = []
         for folder in (whole, whole / AT_KL):
-            stock = AutoModelForCausalLM.from_pretrained(str(work.base.model.name_or_path))
+            stock = AutoModelForCausalLM.from_pretrained(str(base.model.name_or_path))
             expected = PeftModel.from_pretrained(stock, folder)(input_ids=ids).logits
-            with load_bank(work.base, {name: folder}).applied():
-                found.append(work.base.logits(work.base.hidden(ids)))
+            with load_bank(base, {name: folder}).applied():
+                found.append(base.logits(base.hidden(ids)))
             torch.testing.assert_close(found[-1], expected, atol=1e-5, rtol=0)
             assert not torch.equal(found[-1], bare)
         checkpoints = steered_by(algorithms, name).checkpoints
         same = checkpoints["step"].step == checkpoints["kl"].step
         assert torch.equal(*found) == same
-        assert work.steered(Arm(name, 0)) == whole / AT_KL
+        assert study.plan.steering[Arm(name, 0)].checkpoint(whole, "kl") == whole / AT_KL
 
 
 def test_an_export_is_of_the_checkpoint_that_was_evaluated(
     algorithms: Study, tmp_path: Path
 ) -> None:
-    work, own = algorithms.workspace, steered_by(algorithms, "v-rloo")
-    export_arm(work, "v-rloo", None, tmp_path / "out")
-    folder = work.path(work.plan.steering[Arm("v-rloo", 0)])
+    study, own = algorithms, steered_by(algorithms, "v-rloo")
+    export_arm(study, "v-rloo", None, tmp_path / "out")
+    folder = study.store.path(study.plan.steering[Arm("v-rloo", 0)])
     name = "adapter_model.safetensors"
     exported = (tmp_path / "out" / name).read_bytes()
     assert exported == (folder / AT_KL / name).read_bytes() != (folder / name).read_bytes()
@@ -523,8 +526,8 @@ def test_another_rule_shows_the_other_checkpoints_and_trains_nothing(
     shutil.copytree(algorithms.folder, tmp_path / "demo")
     changes = [f"base.model={tiny_base}", *ALGORITHMS, "steer.select=step"]
     changed = Study(load_study("demo", changes), tmp_path, Origin("sample"), Terminal(quiet=True))
-    missing = changed.workspace.missing(changed.workspace.plan.steps())
-    assert {step.stage for step in missing} == {"evaluate", "compare"}
+    missing = changed.store.missing(changed.plan.stages)
+    assert {stage.kind for stage in missing} == {"evaluate", "compare"}
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "demo").rglob("*.safetensors")}
     assert changed.run()
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "demo").rglob("*.safetensors")} == kept

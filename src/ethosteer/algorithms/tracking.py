@@ -14,7 +14,7 @@ from ethosteer.results import CurvePoint
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
-LOGGED = ("reward", "kl", "kl_coefficient", "response_tokens", "eos_share", "entropy", "loss")
+LOGGED = ("reward", "kl", "kl_coefficient", "response_tokens", "eos_fraction", "entropy", "loss")
 
 
 def check_trackers(names: Sequence[str]) -> None:

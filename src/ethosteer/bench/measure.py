@@ -14,7 +14,8 @@ import torch
 from ethosteer import catalog
 from ethosteer.algorithms.loop.rollouts import draw_prompts
 from ethosteer.algorithms.loop.task import Task
-from ethosteer.data.sources import Origin, Row
+from ethosteer.data.readers import Row
+from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.answering import load_items, token_budget
 from ethosteer.models.base import SharedBase, load_base
@@ -71,7 +72,7 @@ def measure_ppo(
     decoder's linear layers and token for each of sampling, reward, reference and forward passes,
     and as much again for the backward pass; 2 per weight of the output embedding and new token.
     """
-    steer = catalog.steer_settings()(
+    steer = catalog.steer_settings(
         steps=episodes.steps,
         batch=episodes.batch,
         minibatches=episodes.minibatches,

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.data.sources import Row, Source, read_csv, read_jsonl
+from ethosteer.data.readers import Row, read_csv, read_jsonl
+from ethosteer.data.sources import Source
 from ethosteer.records import Item, Outcome
 from ethosteer.statistics.metrics import mean_metric, share_metric
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ethosteer.benchmarks.base import Benchmark, Judged
 from ethosteer.benchmarks.toxigen import is_hateful, source, statement, statements
-from ethosteer.data.sources import Row
+from ethosteer.data.readers import Row
 from ethosteer.errors import InputError
 from ethosteer.records import Item, LabelledText, Outcome
 from ethosteer.statistics.metrics import mean_metric, share_metric

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.data.sources import Row, Source, read_csv
+from ethosteer.data.readers import Row, read_csv
+from ethosteer.data.sources import Source
 from ethosteer.records import Item
 from ethosteer.statistics.metrics import ACCURACY
 

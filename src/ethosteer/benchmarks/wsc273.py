@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.data.sources import Row, Source, read_jsonl
+from ethosteer.data.readers import Row, read_jsonl
+from ethosteer.data.sources import Source
 from ethosteer.records import Item
 from ethosteer.statistics.metrics import ACCURACY
 

@@ -74,7 +74,7 @@ def run(
     if own.run():
         typer.echo(f"done: {own.folder / 'report.html'}")
     else:
-        typer.echo(f"nothing to do: every stage of {own.config.name} is done ({own.folder})")
+        typer.echo(f"nothing to do: every stage of {own.settings.name} is done ({own.folder})")
 
 
 @app.command()
@@ -88,7 +88,7 @@ def status(
     from ethosteer.cli.show import status_table
 
     own = _study(study, runs_dir, data_dir, overrides)
-    Console().print(status_table(own.workspace))
+    Console().print(status_table(own))
 
 
 @app.command()
@@ -269,7 +269,7 @@ def export(
     own = _study(study, runs_dir, data_dir, overrides)
     from ethosteer.study.export import export_arm
 
-    export_arm(own.workspace, arm, seed, folder, reward=reward)
+    export_arm(own, arm, seed, folder, reward=reward)
     typer.echo(f"done: {folder}")
 
 
@@ -292,7 +292,7 @@ def chat(
         question = prompt or typer.prompt("you (empty line ends)", default="", show_default=False)
         if not question.strip():
             return
-        console.print(answers_table(own.workspace, question, seed))
+        console.print(answers_table(own, question, seed))
         if prompt:
             return
 

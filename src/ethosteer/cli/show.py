@@ -6,35 +6,31 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ethosteer import catalog
+from ethosteer.data.pair_sets import curate
 from ethosteer.data.sources import Origin
-from ethosteer.datasets.base import turns
-from ethosteer.models.base import load_tokenizer
-from ethosteer.models.generation import generate
-from ethosteer.models.optimiser import generator
-from ethosteer.models.text import Template, decode
-from ethosteer.records import FINETUNED, Arm, Model, Turn
+from ethosteer.records import FINETUNED, parse_dialogue
 from ethosteer.settings import ArmSettings, BaseSettings, DataSettings
-from ethosteer.stages.curate import curate
-from ethosteer.stages.workspace import Workspace
+from ethosteer.stages.stage import SamplingSettings
+from ethosteer.study.run import Study
 
 
-def status_table(work: Workspace) -> Table:
-    """Tell what of a study is done, stage by stage, how long it took, and what is left."""
-    table = Table(title=escape(f"{work.config.name} in {work.folder}"), title_justify="left")
+def status_table(study: Study) -> Table:
+    """Show what of a study is done, stage by stage, how long it took, and what is left."""
+    store, stages = study.store, study.plan.stages
+    table = Table(title=escape(f"{study.settings.name} in {study.folder}"), title_justify="left")
     for heading, justify in (("stage", "left"), ("done", "right"), ("time", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     table.add_column("left to do")
-    steps = work.plan.steps()
-    for stage in dict.fromkeys(step.stage for step in steps):
-        own = [step for step in steps if step.stage == stage]
-        missing = work.missing(own)
-        seconds = sum(work.seconds(step) for step in own if step not in missing)
-        left = ", ".join(step.name for step in missing[:4])
+    for kind in dict.fromkeys(stage.kind for stage in stages):
+        of_kind = [stage for stage in stages if stage.kind == kind]
+        missing = store.missing(of_kind)
+        seconds = sum(store.seconds(stage) for stage in of_kind if stage not in missing)
+        names = ", ".join(stage.name for stage in missing[:4])
         more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
-        table.add_row(
-            stage, f"{len(own) - len(missing)}/{len(own)}", f"{seconds:.0f} s", escape(left + more)
-        )
-    if work.store.is_locked():
+        done = f"{len(of_kind) - len(missing)}/{len(of_kind)}"
+        table.add_row(kind, done, f"{seconds:.0f} s", escape(names + more))
+    if store.is_locked():
         table.caption = "running now, in another process"
     return table
 
@@ -43,9 +39,12 @@ def print_card(
     console: Console, name: str, origin: Origin, pairs_per_group: int, show: int
 ) -> None:
     """Curate one dataset with the pocket base's tokenizer; print its card and first pairs."""
+    from ethosteer.models.base import load_tokenizer
+    from ethosteer.models.text import Template
+
     template = Template("guanaco", load_tokenizer(BaseSettings()))
     settings = ArmSettings(pairs_per_group=pairs_per_group)
-    curated = curate(name, settings, DataSettings(), origin, template)
+    curated = curate(catalog.dataset(name), settings, DataSettings(), origin, template)
     card = curated.card
     table = Table(show_header=False, title=escape(card.name), title_justify="left")
     rows = {
@@ -67,26 +66,26 @@ def print_card(
             console.print(escape(f"  {field:9}{getattr(pair, field)}"), highlight=False)
 
 
-def answers_table(work: Workspace, question: str, seed: int) -> Table:
+def answers_table(study: Study, question: str, seed: int) -> Table:
     """Answer one question with the fine-tuned base and the first seed's arms, with shared noise."""
-    dialogue: list[Turn] = turns(question)
-    ids = [work.template.prompt_ids(dialogue)]
-    arms = [arm for arm in work.config.arm_seeds() if arm.seed == work.config.seeds[0]]
-    models = [Model(FINETUNED), *(_model(arm) for arm in arms)]
-    answers = work.with_adapters(
-        work.base,
-        models,
-        lambda: generate(
-            work.base, ids, len(models), work.sampling, generator(seed, "chat", question)
-        ),
-    )
+    from ethosteer.models.generation import generate
+    from ethosteer.models.optimiser import generator
+    from ethosteer.models.text import decode
+
+    plan, store, workspace = study.plan, study.store, study.workspace
+    base = workspace.base(plan.finetuned)
+    template = workspace.template(plan.base, study.settings.data.template)
+    folders = {
+        stage.arm.name: stage.checkpoint(store.path(stage), study.settings.steer.select)
+        for stage in plan.steering_of(study.settings.seeds[0])
+    }
+    ids = [template.prompt_ids(parse_dialogue(question))]
+    sampling = SamplingSettings.of(study.settings.steer).sampling()
+    with workspace.adapters(base, {FINETUNED: None, **folders}) as models:
+        answers = generate(base, ids, len(models), sampling, generator(seed, "chat", question))
     table = Table(show_lines=True)
     table.add_column("model")
     table.add_column("answer", overflow="fold")
     for model, answer in zip(models, answers, strict=True):
-        table.add_row(escape(model.name), escape(decode(work.base.tokenizer, answer)))
+        table.add_row(escape(model), escape(decode(base.tokenizer, answer)))
     return table
-
-
-def _model(arm: Arm) -> Model:
-    return Model(arm.name, arm.seed)

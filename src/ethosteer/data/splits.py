@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-Split = Literal["train", "validation", "test"]
+from ethosteer.records import Split
 
 VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.1
@@ -28,10 +27,10 @@ def unit_hash(text: str) -> float:
 
 def split_of(group: str) -> Split:
     """Return the split that every pair of ``group`` belongs to."""
-    place = unit_hash(group)
-    if place < TEST_SHARE:
+    position = unit_hash(group)
+    if position < TEST_SHARE:
         return "test"
-    if place < TEST_SHARE + VALIDATION_SHARE:
+    if position < TEST_SHARE + VALIDATION_SHARE:
         return "validation"
     return "train"
 

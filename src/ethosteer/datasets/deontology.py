@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ethosteer.data.sources import Row, Source, read_csv
+from ethosteer.data.readers import Row, read_csv
+from ethosteer.data.sources import Source
 from ethosteer.datasets.base import Answer, Dataset, Dropped, contrast
 from ethosteer.records import PreferencePair
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ethosteer.data.sources import Row, Source, read_jsonl
-from ethosteer.datasets.base import Dataset, Dropped, as_prompt, turns
-from ethosteer.records import PreferencePair, Turn
+from ethosteer.data.readers import Row, read_jsonl
+from ethosteer.data.sources import Source
+from ethosteer.datasets.base import Dataset, Dropped
+from ethosteer.records import PreferencePair, Turn, format_dialogue, parse_dialogue
 
 
 def _rows(path: Path) -> Iterator[Row]:
@@ -28,7 +29,7 @@ def _pairs(rows: Iterable[Row], pairs_per_group: int) -> Iterator[PreferencePair
         else:
             yield PreferencePair(
                 id=f"harmless-{row.line}",
-                prompt=as_prompt(dialogue),
+                prompt=format_dialogue(dialogue),
                 chosen=chosen,
                 rejected=rejected,
                 group=_opening(row.text("chosen")),
@@ -39,7 +40,7 @@ def _pairs(rows: Iterable[Row], pairs_per_group: int) -> Iterator[PreferencePair
 def _dialogue(row: Row, column: str) -> tuple[list[Turn], str | None]:
     """Return the turns before the last one, and the answer in it: None where it is a question."""
     text = row.text(column)
-    *dialogue, (role, response) = turns(text)
+    *dialogue, (role, response) = parse_dialogue(text)
     if not text.startswith("\n\nHuman:") or "\n\nAssistant:" not in text:
         raise row.fail(f"column {column!r} must be a dialogue with a Human and an Assistant turn")
     return dialogue, response if role == "assistant" else None

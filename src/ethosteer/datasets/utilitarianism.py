@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ethosteer.data.sources import Row, Source, read_csv
+from ethosteer.data.readers import Row, read_csv
+from ethosteer.data.sources import Source
 from ethosteer.data.splits import connected_groups
 from ethosteer.datasets.base import Dataset, Dropped
 from ethosteer.records import PreferencePair

@@ -101,7 +101,7 @@ def answer_items(
         answers, cut = _chosen(base, len(models), items, tokens_per_batch, progress)
     return [
         [
-            _outcome(model, benchmark, item, answer, cut=lost)
+            _outcome(model, benchmark, item, answer, truncated=lost)
             for item, answer, lost in zip(items, own, cut, strict=True)
         ]
         for model, own in zip(models, answers, strict=True)
@@ -109,7 +109,7 @@ def answer_items(
 
 
 def _outcome(
-    model: Model, benchmark: Benchmark, item: Item, answer: Answer, *, cut: bool
+    model: Model, benchmark: Benchmark, item: Item, answer: Answer, *, truncated: bool
 ) -> Outcome:
     return Outcome(
         model=model.name,
@@ -124,7 +124,7 @@ def _outcome(
         log_likelihoods=answer.log_likelihoods,
         lengths=tuple(len(choice.removeprefix(" ")) for choice in item.continuations),
         text=answer.text,
-        cut=cut,
+        truncated=truncated,
     )
 
 

@@ -6,20 +6,19 @@ the same; otherwise the gate says what differs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ethosteer.files import fingerprint, write_json
+from ethosteer.files import fingerprint, read_json, temporary_name, write_json
 from ethosteer.records import Item
-from ethosteer.results import Basis, BenchmarkResult
+from ethosteer.results import BenchmarkResult, Comparability
 
 ITEMS = "items.parquet"
-BASIS = "basis.json"
+COMPARABILITY = "comparability.json"
 SCHEMA = pa.schema(
     [
         ("benchmark", pa.string()),
@@ -38,12 +37,14 @@ WORDS = {
     "tokenizer": "the tokenizer",
     "classifier": "the classifier of texts",
 }
-assert list(WORDS) == [field.name for field in fields(Basis)]
+assert list(WORDS) == [field.name for field in fields(Comparability)]
 
 
-def basis_of(items: Sequence[Item], template: str, tokenizer: str, classifier: str) -> Basis:
-    """Return the basis of results on ``items``."""
-    return Basis(
+def comparability_of(
+    items: Sequence[Item], template: str, tokenizer: str, classifier: str
+) -> Comparability:
+    """Return what results on ``items`` must share."""
+    return Comparability(
         items=fingerprint([[item.id, item.label, item.group] for item in items]),
         prompts=fingerprint([[item.contexts, item.continuations] for item in items]),
         template=template,
@@ -52,14 +53,14 @@ def basis_of(items: Sequence[Item], template: str, tokenizer: str, classifier: s
     )
 
 
-def write_basis(folder: Path, basis: Basis) -> None:
-    """Keep a basis beside what rests on it."""
-    write_json(folder / BASIS, asdict(basis))
+def write_comparability(folder: Path, comparability: Comparability) -> None:
+    """Keep a benchmark's comparability beside its items."""
+    write_json(folder / COMPARABILITY, comparability)
 
 
-def read_basis(folder: Path) -> Basis:
-    """Read a basis back."""
-    return Basis(**json.loads((folder / BASIS).read_text("utf-8")))
+def read_comparability(folder: Path) -> Comparability:
+    """Read it back."""
+    return read_json(folder / COMPARABILITY, Comparability)
 
 
 def write_items(path: Path, items: Mapping[str, Sequence[Item]]) -> None:
@@ -77,9 +78,9 @@ def write_items(path: Path, items: Mapping[str, Sequence[Item]]) -> None:
         for name, own in items.items()
         for item in own
     ]
-    part = path.with_name(f".{path.name}.part")
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), part, compression="zstd")
-    part.replace(path)
+    temporary = temporary_name(path)
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
+    temporary.replace(path)
 
 
 def read_items(path: Path) -> dict[str, list[Item]]:
@@ -108,10 +109,12 @@ def what_differs(a: BenchmarkResult, b: BenchmarkResult) -> tuple[str, ...]:
 
     Results of which it is not known what they rest on are not compared.
     """
-    if a.basis is None or b.basis is None:
+    if a.comparability is None or b.comparability is None:
         return ("what one of them rests on is not known: run it again",)
     found = [
-        words for name, words in WORDS.items() if getattr(a.basis, name) != getattr(b.basis, name)
+        words
+        for name, words in WORDS.items()
+        if getattr(a.comparability, name) != getattr(b.comparability, name)
     ]
     sizes = f"the number of items ({a.items:,} and {b.items:,})"
     return (*((sizes,) if a.items != b.items else ()), *found)

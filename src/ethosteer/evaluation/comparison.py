@@ -55,7 +55,7 @@ class Judge:
             primary=primary.name,
             better=primary.better,
             items=items,
-            cut=sum(outcome.cut for outcome in some),
+            truncated=sum(outcome.truncated for outcome in some),
             source=benchmark.sources[0].home,
             licence=benchmark.sources[0].licence,
             baselines=baselines(benchmark, some),
@@ -65,7 +65,7 @@ class Judge:
                 for metric in benchmark.metrics
             ),
             slices=tuple(slice_cells(primary, outcomes)),
-            note=note,
+            classifier=note,
         )
 
     def comparisons(self, benchmark: Benchmark, outcomes: ByModel) -> list[Comparison]:

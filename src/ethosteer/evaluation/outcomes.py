@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ethosteer.files import temporary_name
 from ethosteer.records import Outcome
 
 SCHEMA = pa.schema(
@@ -25,7 +26,7 @@ SCHEMA = pa.schema(
         ("log_likelihoods", pa.list_(pa.float64())),
         ("lengths", pa.list_(pa.int64())),
         ("text", pa.string()),
-        ("cut", pa.bool_()),
+        ("truncated", pa.bool_()),
     ]
 )
 assert SCHEMA.names == [field.name for field in fields(Outcome)]
@@ -34,9 +35,9 @@ assert SCHEMA.names == [field.name for field in fields(Outcome)]
 def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write outcomes, atomically."""
     table = pa.Table.from_pylist([asdict(outcome) for outcome in outcomes], schema=SCHEMA)
-    part = path.with_name(f".{path.name}.part")
-    pq.write_table(table, part, compression="zstd")
-    part.replace(path)
+    temporary = temporary_name(path)
+    pq.write_table(table, temporary, compression="zstd")
+    temporary.replace(path)
 
 
 def read_outcomes(path: Path) -> list[Outcome]:

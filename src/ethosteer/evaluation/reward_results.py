@@ -85,9 +85,9 @@ def reward_comparisons(judge: Judge, crossed: Crossed) -> Iterator[Comparison]:
 def cross_accuracies(crossed: Crossed) -> Iterator[CrossCell]:
     """Every reward model's accuracy on every dataset's held-out pairs, over scenarios and seeds."""
     some = next(iter(crossed.values()))
-    for judge, datasets in some.right.items():
+    for judge, datasets in some.correct.items():
         for name in datasets:
-            tables = [list(map(float, own.right[judge][name])) for own in crossed.values()]
+            tables = [list(map(float, own.correct[judge][name])) for own in crossed.values()]
             estimate = statistics.mean_estimate(tables, some.groups[name], SHARE)
             yield CrossCell(name, judge, estimate)
 

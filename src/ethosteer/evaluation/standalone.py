@@ -142,8 +142,8 @@ def _benchmark(result: BenchmarkResult, model: str, outcomes: Sequence[Outcome])
             for cell in result.slices
             if cell.model == model
         },
-        "cut": [outcome.item for outcome in outcomes if outcome.cut],
-        "note": result.note,
+        "cut": [outcome.item for outcome in outcomes if outcome.truncated],
+        "note": result.classifier,
         "items": [_item(outcome) for outcome in outcomes],
     }
 
@@ -202,8 +202,10 @@ def results_table(evaluations: Sequence[Evaluation]) -> Table:
 
 def _warnings(evaluation: Evaluation) -> list[str]:
     result = evaluation.result
-    cut = [outcome.item for outcome in next(iter(evaluation.outcomes.values())) if outcome.cut]
-    found = [f"{result.name}: judged by {result.note}"] if result.note else []
+    cut = [
+        outcome.item for outcome in next(iter(evaluation.outcomes.values())) if outcome.truncated
+    ]
+    found = [f"{result.name}: judged by {result.classifier}"] if result.classifier else []
     if cut:
         more = f" and {len(cut) - 3:,} more" if len(cut) > 3 else ""
         found.append(

@@ -31,7 +31,7 @@ from ethosteer.models.fast.budget import keep_freed_memory
 from ethosteer.models.fast.packing import Packed, packed_attention, repacked, unpacked
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, stack
 from ethosteer.models.identity import folder_fingerprint
-from ethosteer.models.lora_bank import ArmLinear, features
+from ethosteer.models.lora_bank import ArmLinear, dropout_on, features
 from ethosteer.settings import BaseSettings, ModelShape
 
 ATTENTION_RATE = 0.2
@@ -110,13 +110,19 @@ class SharedBase:
     def hidden_packed(self, packed: Packed, at: Tensor | None = None) -> Tensor:
         """Run packed rows, block by block under the arms in use: ``[blocks, n, hidden]``.
 
-        With ``at [m]``, only these places of every block are returned: ``[blocks, m, hidden]``.
+        With ``at [m]``, only these positions of every block are returned: ``[blocks, m, hidden]``.
+        Adapters have dropout where the stream has the hashes for it.
         """
+        prefixes = packed.prefixes
         if not self.runs_packed:
-            tokens, real = unpacked(packed)
-            out = repacked(self.hidden(tokens), real, packed)
+            tokens, real = unpacked(packed, packed.tokens)
+            if prefixes is not None:
+                prefixes, _ = unpacked(packed, prefixes)
+            with dropout_on(self.layers.values(), prefixes):
+                out = repacked(self.hidden(tokens), real, packed)
         else:
-            with packed_attention(self.model), self.coarser():
+            dropout = dropout_on(self.layers.values(), prefixes)
+            with packed_attention(self.model), self.coarser(), dropout:
                 out = self.model.get_decoder()(
                     input_ids=packed.tokens,
                     position_ids=packed.positions,

@@ -7,11 +7,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch.nn.functional import cross_entropy
 
-from ethosteer.models.base import SharedBase, pad_right
+from ethosteer.models.base import SharedBase
+from ethosteer.models.fast.budget import training_tokens
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.optimiser import ArmOptimiser, generator, load_checkpoint, save_checkpoint
+from ethosteer.models.optimiser import (
+    ArmOptimiser,
+    derived_seed,
+    generator,
+    load_checkpoint,
+    save_checkpoint,
+)
+from ethosteer.models.pairs import accumulate_nll
 from ethosteer.settings import FinetuneSettings
 
 CHECKPOINT_EVERY = 50
@@ -35,19 +42,17 @@ def finetune(
     steps = min(steps, settings.max_steps or steps)
     optimiser = ArmOptimiser.build(bank.arm_parameters(0), settings.optimiser, steps)
     found = load_checkpoint(checkpoints, [optimiser], "done")
+    token_budget = training_tokens(base, None)
     losses: list[float] = list(found.facts["losses"]) if found else []  # type: ignore[call-overload]
     for step in range(len(losses), steps):
         epoch, place = divmod(step, per_epoch)
         order = torch.randperm(len(rows), generator=generator("finetune", epoch)).tolist()
-        batch = [rows[i] for i in order[place * settings.batch : (place + 1) * settings.batch]]
-        tokens, lengths = pad_right(batch, base.device)
-        with bank.applied(dropout=generator("dropout", step, device=base.device)):
-            hidden = base.hidden(tokens[:, :-1])
-        real = torch.arange(1, tokens.shape[1], device=base.device) < lengths.unsqueeze(1)
-        loss = cross_entropy(base.logits(hidden[real]).float(), tokens[:, 1:][real])
-        loss.backward()
+        indices = order[place * settings.batch : (place + 1) * settings.batch]
+        batch = [(rows[i][:1], rows[i][1:]) for i in indices]  # a first token follows nothing
+        with bank.applied():
+            loss = accumulate_nll(base, batch, token_budget, derived_seed("dropout", step))
         optimiser.step()
-        losses.append(float(loss.detach()))
+        losses.append(loss)
         if (step + 1) % CHECKPOINT_EVERY == 0:
             save_checkpoint(checkpoints, [optimiser], {"done": step + 1, "losses": losses})
         progress(step + 1, steps, f"loss {losses[-1]:.3f}")

@@ -8,7 +8,7 @@ stream each, ``[arms, n, features]``. A layer adds
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,31 +16,34 @@ import torch
 from torch import Tensor, nn
 
 from ethosteer.errors import InputError
+from ethosteer.models.dropout import keep_mask
 from ethosteer.settings import LoraSettings
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Adapter:
-    """The part of a bank that one layer applies at the moment."""
+    """What one layer applies: A ``[arms, r, in]``, B ``[arms, out, r]``; ``layer`` is its index."""
 
     a: Tensor
     b: Tensor
     scale: float
     dropout: float
-    seed: int | None
+    layer: int
 
 
 class ArmLinear(nn.Module):
     """A frozen linear-like layer, with the update of whichever bank is in use.
 
     Wraps anything that maps ``[..., in]`` to ``[..., out]``: nn.Linear, GPT-2's Conv1D, or a
-    quantised layer.
+    quantised layer. ``prefixes``, where a pass is in training, has the hash of each of its tokens
+    (see dropout.py); without it there is no dropout.
     """
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
         self.adapter: Adapter | None = None
+        self.prefixes: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """x: ``[arms * rows, tokens, in]`` -> ``[arms * rows, tokens, out]``."""
@@ -48,23 +51,30 @@ class ArmLinear(nn.Module):
         adapter = self.adapter
         if adapter is None:
             return out
-        arms = adapter.a.shape[0]
+        arms, scale = adapter.a.shape[0], adapter.scale
         rows = x.to(adapter.a.dtype).reshape(arms, -1, x.shape[-1])
-        if adapter.dropout and adapter.seed is not None:
-            mask = _dropout_mask(rows.shape[1], x, adapter.dropout, adapter.seed)
-            rows = rows * mask.to(rows.dtype)
+        if adapter.dropout and self.prefixes is not None:
+            prefixes = self.prefixes.view(rows.shape[:2])
+            rows = rows * keep_mask(prefixes, adapter.layer, rows.shape[2], adapter.dropout)
+            scale /= 1 - adapter.dropout  # inverted dropout: the expected update stays
         low = torch.bmm(rows, adapter.a.transpose(1, 2))
-        b = adapter.b.transpose(1, 2) * adapter.scale
+        b = adapter.b.transpose(1, 2) * scale
         if out.dtype != low.dtype:
             return out + torch.bmm(low, b).view(out.shape).to(out.dtype)
         return torch.baddbmm(out.view(arms, -1, out.shape[-1]), low, b).view(out.shape)
 
 
-def _dropout_mask(tokens: int, x: Tensor, dropout: float, seed: int) -> Tensor:
-    """One inverted-dropout mask ``[tokens, in]`` for all arms (common random numbers)."""
-    noise = torch.Generator(x.device).manual_seed(seed)
-    kept = torch.rand(tokens, x.shape[-1], generator=noise, device=x.device) < 1 - dropout
-    return kept / (1 - dropout)
+@contextmanager
+def dropout_on(layers: Iterable[ArmLinear], prefixes: Tensor | None) -> Iterator[None]:
+    """Let ``layers`` drop inputs of their adapters by their tokens' hashes inside the block."""
+    layers = list(layers)
+    try:
+        for layer in layers:
+            layer.prefixes = prefixes
+        yield
+    finally:
+        for layer in layers:
+            layer.prefixes = None
 
 
 def features(layer: nn.Module) -> tuple[int, int]:
@@ -119,32 +129,19 @@ class LoraBank(nn.Module):
         return self.settings.alpha / self.settings.r
 
     @contextmanager
-    def applied(
-        self, arms: Sequence[int] | None = None, dropout: torch.Generator | None = None
-    ) -> Iterator[None]:
-        """Apply this bank inside the block: rows belong to ``arms`` (all of them by default).
-
-        ``dropout`` is the generator of training-time dropout; without one dropout is off.
-        """
+    def applied(self, arms: Sequence[int] | None = None) -> Iterator[None]:
+        """Apply this bank inside the block: rows belong to ``arms`` (all of them by default)."""
         chosen = range(self.arms) if arms is None else arms
-        seeds = self._dropout_seeds(dropout)
         before = {layer: layer.adapter for layer in self._layers.values()}
         try:
-            for name, layer in self._layers.items():
+            for index, (name, layer) in enumerate(self._layers.items()):
                 a = torch.stack([self._tensors(arm, name)[0] for arm in chosen])
                 b = torch.stack([self._tensors(arm, name)[1] for arm in chosen])
-                layer.adapter = Adapter(a, b, self.scale, self.settings.dropout, seeds[name])
+                layer.adapter = Adapter(a, b, self.scale, self.settings.dropout, index)
             yield
         finally:
             for layer, adapter in before.items():
                 layer.adapter = adapter
-
-    def _dropout_seeds(self, noise: torch.Generator | None) -> dict[str, int | None]:
-        """Draw a seed per layer, so that a layer draws the same mask whenever it is run again."""
-        if noise is None or not self.settings.dropout:
-            return dict.fromkeys(self.names)
-        drawn = torch.randint(2**62, (len(self.names),), generator=noise, device=noise.device)
-        return dict(zip(self.names, drawn.tolist(), strict=True))
 
     def arm_parameters(self, arm: int) -> list[nn.Parameter]:
         """Return one arm's own parameters."""

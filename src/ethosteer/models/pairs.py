@@ -13,6 +13,8 @@ from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import passes
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, places, stack
+from ethosteer.models.text import Template
+from ethosteer.records import PreferencePair
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,19 @@ class EncodedPair:
     def tokens(self) -> int:
         """The tokens to run: the prompt once, and both responses."""
         return len(self.chosen) + len(self.rejected) - self.prompt_tokens
+
+
+def encode(pairs: Sequence[PreferencePair], template: Template) -> list[EncodedPair]:
+    """Encode preference pairs as token rows."""
+    encoded = []
+    for pair in pairs:
+        prompt = template.prompt_ids(pair.turns)
+        chosen, rejected = (
+            [*prompt, *template.response_ids(pair.turns, response)]
+            for response in (pair.chosen, pair.rejected)
+        )
+        encoded.append(EncodedPair(chosen, rejected, len(prompt), pair.group))
+    return encoded
 
 
 def batches(count: int, size: int, noise: torch.Generator) -> list[list[int]]:
@@ -58,28 +73,43 @@ def pair_passes(pairs: Sequence[EncodedPair], token_budget: int) -> list[list[En
     return passes(pairs, lambda pair: pair.tokens, token_budget)
 
 
-def response_log_likelihoods(base: SharedBase, pairs: Sequence[EncodedPair]) -> Tensor:
+def response_log_likelihoods(
+    base: SharedBase, pairs: Sequence[EncodedPair], dropout: int | None = None
+) -> Tensor:
     """Summed log-probabilities of both responses under the adapters in use: ``[pairs, 2]``.
 
-    A pair's dialogue runs once. Gradients flow.
+    A pair's dialogue runs once. Gradients flow. ``dropout`` is the seed of dropout masks.
     """
     rows = [tuple(row) for pair in pairs for row in (pair.chosen, pair.rejected)]
     starts = [pair.prompt_tokens for pair in pairs for _ in range(2)]
-    log_p, owner = _response_log_p(base, rows, starts)
+    log_p, owner = _response_log_p(base, rows, starts, dropout)
     return log_p.new_zeros(len(rows)).index_add(0, owner, log_p).view(-1, 2)
 
 
-def mean_negative_log_likelihood(
-    base: SharedBase, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
-) -> Tensor:
-    """The mean over all tokens of answers to prompts, under the adapters in use: a scalar."""
-    rows = [(*prompt, *answer) for prompt, answer in pairs]
-    log_p, _ = _response_log_p(base, rows, [len(prompt) for prompt, _ in pairs])
-    return -log_p.mean()
+def accumulate_nll(
+    base: SharedBase,
+    answers: Sequence[tuple[Sequence[int], Sequence[int]]],
+    token_budget: int,
+    dropout: int | None = None,
+) -> float:
+    """Add the gradients of answers' mean negative log-likelihood, pass by pass; return that mean.
+
+    ``answers`` are (prompt, answer), the mean is over all answers' tokens, under the adapters in
+    use. ``dropout`` is the seed of dropout masks.
+    """
+    total = sum(len(answer) for _, answer in answers)
+    mean = 0.0
+    for chunk in passes(answers, lambda it: len(it[0]) + len(it[1]), token_budget):
+        rows = [(*prompt, *answer) for prompt, answer in chunk]
+        log_p, _ = _response_log_p(base, rows, [len(prompt) for prompt, _ in chunk], dropout)
+        loss = -log_p.sum() / total
+        loss.backward()
+        mean += float(loss.detach())
+    return mean
 
 
 def _response_log_p(
-    base: SharedBase, rows: Sequence[tuple[int, ...]], starts: Sequence[int]
+    base: SharedBase, rows: Sequence[tuple[int, ...]], starts: Sequence[int], dropout: int | None
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the tokens of ``rows`` from ``starts`` on, and each one's row."""
     trees = pack(rows, base.knee, LARGEST_TREE)
@@ -92,5 +122,5 @@ def _response_log_p(
         targets += row[start:]
         owner += [index] * (len(row) - start)
     read, wanted, of = (torch.tensor(own, device=base.device) for own in (at, targets, owner))
-    hidden = base.hidden_packed(stack(trees, base.device, base.model.dtype), read)[0]
+    hidden = base.hidden_packed(stack(trees, base.device, base.model.dtype, dropout), read)[0]
     return token_log_probabilities(base.logits(hidden), wanted), of

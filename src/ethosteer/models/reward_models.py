@@ -45,12 +45,12 @@ def raw_scores(
     heads: ScalarHeads,
     arm: int,
     rows: Sequence[Sequence[int]],
-    dropout: torch.Generator | None = None,
+    dropout: int | None = None,
 ) -> Tensor:
     """Score token rows at their last token by one arm, in one pass: ``[rows]``, with gradients.
 
     Rows that begin alike (the answers to one dialogue) share what they have in common. ``dropout``
-    is for training.
+    is the seed of dropout masks, in training.
     """
     own = [tuple(row) for row in rows]
     trees = pack(own, base.knee, LARGEST_TREE)
@@ -64,12 +64,13 @@ def _scores_of_trees(
     arm: int,
     trees: Sequence[Tree],
     rows: Sequence[tuple[int, ...]],
-    dropout: torch.Generator | None = None,
+    dropout: int | None = None,
 ) -> Tensor:
     where = places(trees)
     last = torch.tensor([where[row][-1] for row in rows], device=base.device)
-    with bank.applied([arm], dropout):
-        hidden = base.hidden_packed(stack(trees, base.device, base.model.dtype), last)
+    packed = stack(trees, base.device, base.model.dtype, dropout)
+    with bank.applied([arm]):
+        hidden = base.hidden_packed(packed, last)
     scores: Tensor = heads(hidden[0], [arm])
     return scores
 

@@ -88,8 +88,8 @@ class RewardTraining:
     def _learn(self, step: int, arm: int, batch: Sequence[EncodedPair]) -> None:
         """One optimiser step of one arm, its gradient summed over passes that fit in memory."""
         total = 0.0
-        for number, pairs in enumerate(pair_passes(batch, self.token_budget)):
-            dropout = generator(self.seed, "reward dropout", step, number, device=self.base.device)
+        dropout = derived_seed(self.seed, "reward dropout", step)
+        for pairs in pair_passes(batch, self.token_budget):
             rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
             scores = raw_scores(self.base, self.bank, self.heads, arm, rows, dropout).view(-1, 2)
             loss = bradley_terry_loss(scores[:, 0], scores[:, 1]).sum() / len(batch)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ethosteer.files import write_atomic
+from ethosteer.files import to_json, write_atomic
 from ethosteer.published.analysis import counts_result
 from ethosteer.published.counts import Counts
 from ethosteer.published.document import counts_document
@@ -19,7 +19,7 @@ from ethosteer.report.export import data_files
 from ethosteer.report.markdown import markdown_page
 from ethosteer.report.page import html_page
 from ethosteer.report.view import View
-from ethosteer.results import StudyResults, strict_json
+from ethosteer.results import StudyResults
 
 __all__ = ["write_counts_report", "write_report", "write_report_across"]
 
@@ -53,7 +53,7 @@ def write_counts_report(counts: Counts, folder: Path) -> None:
     result = counts_result(counts)
     _write(counts_document(counts, result), {}, folder)
     found = {"published": counts.model_dump(), **asdict(result)}
-    write_atomic(folder / "results.json", _printable(strict_json(found)))
+    write_atomic(folder / "results.json", _printable(to_json(found)))
 
 
 def _write(laid_out: Document, tables: Mapping[str, str], folder: Path) -> None:

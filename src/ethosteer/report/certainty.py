@@ -28,9 +28,9 @@ def certainty(view: View) -> tuple[str, ...]:
         sentences.append("The study declared no margin, so nothing in it is called equivalent.")
     if results.effect is not None:
         sentences.append(_effect_sentence(view.judged_comparisons(), results.effect))
-    if results.undeclared:
+    if results.deviations:
         sentences.append(
-            f"Changed after outcomes were known: {listing(list(results.undeclared))}. What rests "
+            f"Changed after outcomes were known: {listing(list(results.deviations))}. What rests "
             "on that is exploration, not a test that was planned."
         )
     return tuple(filter(None, sentences))
@@ -125,7 +125,11 @@ def limits(view: View) -> tuple[str, ...]:
         _degenerate_sentence(view),
         _overlap_sentence(view),
     ]
-    cut = [f"{each.title} {plural(each.cut, 'item')}" for each in results.benchmarks if each.cut]
+    cut = [
+        f"{each.title} {plural(each.truncated, 'item')}"
+        for each in results.benchmarks
+        if each.truncated
+    ]
     if cut:
         sentences.append(f"Items too long for the model lost part of their text: {listing(cut)}.")
     return tuple(filter(None, sentences))

@@ -175,13 +175,13 @@ def basis_table(view: View) -> Table:
         rows=tuple(
             (
                 Cell(each.title),
-                Cell(each.basis.items[:HASH_LENGTH]),
-                Cell(each.basis.prompts[:HASH_LENGTH]),
-                Cell(each.basis.template[:HASH_LENGTH]),
-                Cell(each.basis.tokenizer[:HASH_LENGTH]),
+                Cell(each.comparability.items[:HASH_LENGTH]),
+                Cell(each.comparability.prompts[:HASH_LENGTH]),
+                Cell(each.comparability.template[:HASH_LENGTH]),
+                Cell(each.comparability.tokenizer[:HASH_LENGTH]),
             )
             for each in view.results.benchmarks
-            if each.basis
+            if each.comparability
         ),
         note="Results of two studies are compared only where all of these are the same.",
         folded=True,

@@ -182,7 +182,7 @@ def _run(view: View) -> tuple[Block, ...]:
     return (
         *((provenance_table(view),) if results.provenance else ()),
         *((time_table(view),) if results.times else ()),
-        *((basis_table(view),) if any(each.basis for each in results.benchmarks) else ()),
+        *((basis_table(view),) if any(each.comparability for each in results.benchmarks) else ()),
         *((prompt_table(view),) if any(each.example for each in results.benchmarks) else ()),
         Text(
             "To repeat the study, run the study file that lies beside this report. The second "

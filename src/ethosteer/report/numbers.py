@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ethosteer.results import Estimate
+from ethosteer.results import Estimate, Slope
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
@@ -30,7 +30,7 @@ def signed(value: float, digits: int = 3) -> str:
     return text if value < 0 or math.isnan(value) or rounds_to_zero else f"+{text}"
 
 
-def interval(estimate: Estimate, digits: int = 3) -> str:
+def interval(estimate: Estimate | Slope, digits: int = 3) -> str:
     """Write the 95 % interval as ``[low, high]``."""
     return f"[{number(estimate.low, digits)}, {number(estimate.high, digits)}]"
 
@@ -40,9 +40,9 @@ def p_value(p: float) -> str:
     return f"<{THIN}0.001" if p < 0.001 else number(p)
 
 
-def percent(share: float) -> str:
-    """Write a share of one as a percentage with one digit."""
-    return number(share) if math.isnan(share) else f"{number(100 * share, 1)}{THIN}%"
+def percent(share: float, digits: int = 1) -> str:
+    """Write a share of one as a percentage; "n/a" for nan."""
+    return number(share) if math.isnan(share) else f"{number(100 * share, digits)}{THIN}%"
 
 
 def count(value: int) -> str:

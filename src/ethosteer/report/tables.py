@@ -72,7 +72,9 @@ def _summary(view: View, part: tuple[BenchmarkResult, ...], index: int, parts: i
         note="Below each value its 95 % interval"
         + (f", and the verdict against {view.control}. " if view.control else ". ")
         + "Seeds of an arm are taken together."
-        + "".join(f" {each.title}: judged by {each.note}." for each in part if each.note),
+        + "".join(
+            f" {each.title}: judged by {each.classifier}." for each in part if each.classifier
+        ),
         summary=2,
     )
 
@@ -101,7 +103,7 @@ def _constants_cell(benchmark: BenchmarkResult) -> Cell:
 
 
 def _cut_line(benchmark: BenchmarkResult) -> tuple[str, ...]:
-    return (f"{count(benchmark.cut)} cut",) if benchmark.cut else ()
+    return (f"{count(benchmark.truncated)} cut",) if benchmark.truncated else ()
 
 
 def metrics_table(view: View, benchmark: BenchmarkResult) -> Table:
@@ -120,7 +122,7 @@ def metrics_table(view: View, benchmark: BenchmarkResult) -> Table:
         rows=tuple(_metric_row(cell, seeds) for cell in cells),
         note=f"{benchmark.title} ({benchmark.name}): {count(benchmark.items)} items from "
         f"{benchmark.source}, licence {benchmark.licence}."
-        + (f" Texts were judged by {benchmark.note}." if benchmark.note else ""),
+        + (f" Texts were judged by {benchmark.classifier}." if benchmark.classifier else ""),
         folded=True,
     )
 

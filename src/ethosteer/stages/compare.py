@@ -2,121 +2,174 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from ethosteer import catalog
-from ethosteer.evaluation import reward_results as judge_rewards
+from ethosteer.data.overlap import overlap
+from ethosteer.evaluation import reward_results
 from ethosteer.evaluation.comparable import example_of
 from ethosteer.evaluation.comparison import Judge
-from ethosteer.files import write_atomic, write_json
-from ethosteer.models.reward_models import read_scale
+from ethosteer.files import read_json, to_json, write_atomic, write_json
 from ethosteer.records import CONTROLS, Outcome
 from ethosteer.results import (
     BenchmarkResult,
     Comparison,
     Overlap,
-    StageTime,
+    Select,
     StudyResults,
-    results_to_json,
 )
-from ethosteer.stages.cross import read_cross
-from ethosteer.stages.curate import overlap, stored_set
-from ethosteer.stages.evaluate import (
-    judge_note,
-    stored_basis,
-    stored_items,
-    stored_outcomes,
-    stored_samples,
-)
-from ethosteer.stages.reward import read_held_out
-from ethosteer.stages.steer import read_steered
-from ethosteer.stages.workspace import Workspace
+from ethosteer.settings import CompareSettings
+from ethosteer.stages.cross import Cross
+from ethosteer.stages.curate import Curate
+from ethosteer.stages.evaluate import Evaluate, Items
+from ethosteer.stages.samples import Samples
+from ethosteer.stages.stage import Stage
+from ethosteer.stages.steer import Steer
+
+if TYPE_CHECKING:
+    from ethosteer.stages.store import Store
+    from ethosteer.stages.workspace import Workspace
 
 RESULTS = "results.json"
 OVERLAPS = "overlaps.json"
 
 
-def run(work: Workspace) -> None:
-    """Measure overlap and compare all models, where that is not done."""
-    if not work.is_done(work.plan.overlap):
-        with work.terminal.stage("compare overlap"), work.writing(work.plan.overlap) as folder:
-            write_json(folder / OVERLAPS, [asdict(found) for found in _overlaps(work)])
-    if not work.is_done(work.plan.comparison):
-        with work.terminal.stage("compare"), work.writing(work.plan.comparison) as folder:
-            write_atomic(folder / RESULTS, results_to_json(_results(work)))
+@dataclass(frozen=True, eq=False)
+class Overlaps(Stage[tuple[Overlap, ...]]):
+    """How much text every arm's pairs share with every benchmark."""
+
+    kind: ClassVar[str] = "compare"
+    version: ClassVar[int] = 6
+
+    overlap_ngram: int
+    pairs: tuple[Curate, ...]
+    items: tuple[Items, ...]
+
+    @property
+    def name(self) -> str:
+        """There is one table of overlaps."""
+        return "overlap"
+
+    @classmethod
+    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
+        """Count the shared n-grams."""
+        store = workspace.store
+        for stage in stages:
+            with workspace.terminal.stage("compare overlap"), store.write(stage) as folder:
+                sets = [store.load(pairs) for pairs in stage.pairs]
+                overlaps: list[Overlap] = []
+                for items in stage.items:
+                    texts = [text for item in store.load(items) for text in item.texts()]
+                    overlaps += [
+                        overlap(pairs, items.benchmark, texts, stage.overlap_ngram)
+                        for pairs in sets
+                    ]
+                write_json(folder / OVERLAPS, overlaps)
+
+    def load(self, folder: Path) -> tuple[Overlap, ...]:
+        """Read the overlaps."""
+        return read_json(folder / OVERLAPS, tuple[Overlap, ...])
 
 
-def _overlaps(work: Workspace) -> Iterator[Overlap]:
-    n = work.config.compare.overlap_ngram
-    sets = [stored_set(work, name) for name in work.config.data_arms()]
-    for name, items in stored_items(work).items():
-        texts = [text for item in items for text in item.texts()]
-        yield from (overlap(curated, name, texts, n) for curated in sets)
+@dataclass(frozen=True, eq=False)
+class Compare(Stage[StudyResults]):
+    """Everything that the report shows of a study."""
 
+    kind: ClassVar[str] = "compare"
+    version: ClassVar[int] = 6
 
-def _results(work: Workspace) -> StudyResults:
-    """Bring everything together that the report shows."""
-    config, plan = work.config, work.plan
-    judge = Judge(config.compare)
-    benchmarks, comparisons = _benchmarks(work, judge)
-    crossed = {seed: read_cross(work.path(step)) for seed, step in plan.cross.items()}
-    steered = {arm: read_steered(work.path(plan.steering[arm])) for arm in config.arm_seeds()}
-    return StudyResults(
-        study=config.name,
-        question=config.question,
-        control=config.compare.control,
-        seeds=config.seeds,
-        models=(*CONTROLS, *config.arms),
-        cards=tuple(stored_set(work, name).card for name in config.data_arms()),
-        overlaps=tuple(Overlap(**found) for found in work.read_json(plan.overlap, OVERLAPS)),
-        arms=tuple(
-            judge_rewards.arm_result(
-                arm,
-                read_held_out(work.path(plan.rewards[arm])),
-                read_scale(work.path(plan.rewards[arm])),
-                steered[arm],
-                config.data_of(arm.name),
-                config.steer.select,
-            )
-            for arm in config.arm_seeds()
-        ),
-        benchmarks=tuple(benchmarks),
-        comparisons=tuple(comparisons),
-        samples=stored_samples(work),
-        margin=config.compare.margin,
-        alpha=config.compare.alpha,
-        effect=config.compare.effect,
-        correction=config.compare.correction,
-        cross_rewards=tuple(judge_rewards.cross_rewards(crossed)),
-        cross_accuracies=tuple(judge_rewards.cross_accuracies(crossed)),
-        reward_comparisons=tuple(judge_rewards.reward_comparisons(judge, crossed)),
-        slopes=tuple(judge_rewards.slopes(judge, config.arms, steered)),
-    )
+    study: str
+    question: str
+    compare: CompareSettings
+    select: Select
+    steering: tuple[Steer, ...]
+    items: tuple[Items, ...]
+    evaluation: tuple[Evaluate, ...]
+    cross: tuple[Cross, ...]
+    samples: Samples
+    overlaps: Overlaps
 
+    @property
+    def name(self) -> str:
+        """There is one set of results."""
+        return "results"
 
-def _benchmarks(work: Workspace, judge: Judge) -> tuple[list[BenchmarkResult], list[Comparison]]:
-    """Summarise every benchmark and compare all models on it."""
-    benchmarks: list[BenchmarkResult] = []
-    comparisons: list[Comparison] = []
-    for name, items in stored_items(work).items():
-        outcomes: dict[str, dict[int, list[Outcome]]] = {}
-        for model in work.plan.models:
-            by_seed = outcomes.setdefault(model.name, {})
-            by_seed[model.seed] = stored_outcomes(work, name, model)
-        benchmark = catalog.benchmark(name)
-        summary = judge.summary(benchmark, len(items), outcomes, judge_note(work, name))
-        benchmarks.append(
-            replace(summary, basis=stored_basis(work, name), example=example_of(items[0]))
+    @classmethod
+    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
+        """Compare all models."""
+        for stage in stages:
+            with (
+                workspace.terminal.stage("compare"),
+                workspace.store.write(stage) as folder,
+            ):
+                results = stage._results(workspace.store)
+                write_atomic(folder / RESULTS, to_json(results))
+
+    def load(self, folder: Path) -> StudyResults:
+        """Read the results."""
+        return read_json(folder / RESULTS, StudyResults)
+
+    def _results(self, store: Store) -> StudyResults:
+        from ethosteer.models.reward_models import read_scale
+
+        comparer = Judge(self.compare)
+        benchmarks, comparisons = self._benchmarks(store, comparer)
+        crossed = {stage.seed: store.load(stage) for stage in self.cross}
+        steered = {stage.arm: store.load(stage) for stage in self.steering}
+        arms = tuple(dict.fromkeys(stage.arm.name for stage in self.steering))
+        return StudyResults(
+            study=self.study,
+            question=self.question,
+            control=self.compare.control,
+            seeds=tuple(stage.seed for stage in self.cross),
+            models=(*CONTROLS, *arms),
+            cards=tuple(store.load(pairs).card for pairs in self.overlaps.pairs),
+            overlaps=store.load(self.overlaps),
+            arms=tuple(
+                reward_results.arm_result(
+                    stage.arm,
+                    store.load(stage.reward),
+                    read_scale(store.path(stage.reward)),
+                    steered[stage.arm],
+                    stage.reward.arm.name,
+                    self.select,
+                )
+                for stage in self.steering
+            ),
+            benchmarks=tuple(benchmarks),
+            comparisons=tuple(comparisons),
+            samples=store.load(self.samples),
+            margin=self.compare.margin,
+            alpha=self.compare.alpha,
+            effect=self.compare.effect,
+            correction=self.compare.correction,
+            cross_rewards=tuple(reward_results.cross_rewards(crossed)),
+            cross_accuracies=tuple(reward_results.cross_accuracies(crossed)),
+            reward_comparisons=tuple(reward_results.reward_comparisons(comparer, crossed)),
+            slopes=tuple(reward_results.slopes(comparer, arms, steered)),
         )
-        comparisons += judge.comparisons(benchmark, outcomes)
-    return benchmarks, comparisons
 
-
-def stage_times(seconds: Mapping[str, float]) -> tuple[StageTime, ...]:
-    """Add up the seconds of steps (``stage/name``) by stage."""
-    totals: dict[str, float] = {}
-    for name, spent in seconds.items():
-        stage = name.split("/")[0]
-        totals[stage] = totals.get(stage, 0.0) + spent
-    return tuple(StageTime(stage, spent) for stage, spent in totals.items())
+    def _benchmarks(
+        self, store: Store, comparer: Judge
+    ) -> tuple[list[BenchmarkResult], list[Comparison]]:
+        """Summarise every benchmark and compare all models on it."""
+        benchmarks: list[BenchmarkResult] = []
+        comparisons: list[Comparison] = []
+        for items in self.items:
+            evaluated = [stage for stage in self.evaluation if stage.items == items]
+            outcomes: dict[str, dict[int, list[Outcome]]] = {}
+            for stage in evaluated:
+                by_seed = outcomes.setdefault(stage.model.name, {})
+                by_seed[stage.model.seed] = store.load(stage)
+            benchmark, stored = catalog.benchmark(items.benchmark), store.load(items)
+            note = evaluated[0].classifier_note(store.path(evaluated[0]))
+            summary = comparer.summary(benchmark, len(stored), outcomes, note)
+            comparability = items.comparability(store.path(items))
+            benchmarks.append(
+                replace(summary, comparability=comparability, example=example_of(stored[0]))
+            )
+            comparisons += comparer.comparisons(benchmark, outcomes)
+        return benchmarks, comparisons

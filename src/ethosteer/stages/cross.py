@@ -6,90 +6,132 @@ or the reward is hacked; where a reward model orders another's pairs, the values
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from ethosteer.data.splits import unit_hash
-from ethosteer.files import write_json
-from ethosteer.models.base import SharedBase
-from ethosteer.models.generation import generate
-from ethosteer.models.optimiser import generator
-from ethosteer.models.reward_models import load_rewards
-from ethosteer.records import BASE, FINETUNED, Model, PreferencePair
-from ethosteer.results import CrossResult
-from ethosteer.stages.curate import encode, stored_set
-from ethosteer.stages.workspace import Workspace
+from ethosteer.files import read_json, write_json
+from ethosteer.records import BASE, FINETUNED, PreferencePair
+from ethosteer.results import CrossResult, Select
+from ethosteer.settings import EvaluateSettings
+from ethosteer.stages.curate import READ_ELSEWHERE
+from ethosteer.stages.stage import Stage
+from ethosteer.stages.steer import Steer
+
+if TYPE_CHECKING:
+    from ethosteer.models.base import SharedBase
+    from ethosteer.stages.workspace import Workspace
 
 RESULT = "cross.json"
 
 
-def run(work: Workspace, seed: int) -> None:
-    """Judge one seed's models where that is not done."""
-    step = work.plan.cross[seed]
-    if work.is_done(step):
-        return
-    started = time.monotonic()
-    with work.terminal.stage(f"evaluate cross-rewards, seed {seed}"):
-        found = _judge(work, seed)
-    with work.writing(step, seconds=time.monotonic() - started) as folder:
-        write_json(folder / RESULT, asdict(found))
+@dataclass(frozen=True, eq=False)
+class Cross(Stage[CrossResult]):
+    """One seed's scores under all of its reward models."""
+
+    kind: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 3
+    left_out: ClassVar = {
+        "evaluate.tokens_per_batch": READ_ELSEWHERE,
+        "evaluate.sample_prompts": READ_ELSEWHERE,
+    }
+
+    seed: int
+    evaluate: EvaluateSettings
+    held_out_prompts: int
+    select: Select
+    steering: tuple[Steer, ...]
+
+    @property
+    def name(self) -> str:
+        """The seed."""
+        return f"cross-s{self.seed}"
+
+    @classmethod
+    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
+        """Score one seed's answers and pairs."""
+        for stage in stages:
+            with (
+                workspace.terminal.stage(f"evaluate cross-rewards, seed {stage.seed}"),
+                workspace.store.write(stage) as folder,
+            ):
+                write_json(folder / RESULT, stage._scores(workspace))
+
+    def _scores(self, workspace: Workspace) -> CrossResult:
+        import torch
+
+        from ethosteer.models.pairs import encode
+        from ethosteer.models.reward_models import load_rewards
+
+        first = self.steering[0]
+        store, base = workspace.store, workspace.base(first.reward.finetuned)
+        names = [reward.arm.name for reward in first.rewards]
+        rewards = load_rewards(base, [store.path(reward) for reward in first.rewards])
+        prompts = first.prompts.ids("test", workspace)[: self.held_out_prompts]
+        answers = answers_of_all(self.steering, self.select, prompts, "cross", workspace)
+        sampling = first.reward.sampling.sampling()
+        rows = [
+            [*prompt, *sampling.scored_part(answer, base.tokenizer.eos_token_id)]
+            for model_answers in answers.values()
+            for prompt, answer in zip(prompts, model_answers, strict=True)
+        ]
+        template = workspace.template(first.prompts.base, first.prompts.data.template)
+        pairs = {
+            reward.arm.name: encode(self._held_out(store.load(reward.pairs).test), template)
+            for reward in first.rewards
+        }
+        scores: dict[str, dict[str, list[float]]] = {model: {} for model in answers}
+        correct: dict[str, dict[str, list[bool]]] = {name: {} for name in names}
+        for index, name in enumerate(names):
+            by_model = rewards.score(base, index, rows).view(len(answers), -1)
+            for model, model_scores in zip(answers, by_model.tolist(), strict=True):
+                scores[model][name] = model_scores
+            for dataset, held_out in pairs.items():
+                sides = [row for pair in held_out for row in (pair.chosen, pair.rejected)]
+                chosen, rejected = rewards.score(base, index, sides).view(-1, 2).unbind(dim=1)
+                correct[name][dataset] = torch.gt(chosen, rejected).tolist()
+        groups = {name: [pair.group for pair in held_out] for name, held_out in pairs.items()}
+        return CrossResult(scores, correct, groups)
+
+    def _held_out(self, pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
+        """Choose at most ``cross_pairs`` pairs by hash; pairs of one scenario stay together."""
+        ranked = sorted(pairs, key=lambda pair: (unit_hash(pair.group), pair.id))
+        return ranked[: self.evaluate.cross_pairs]
+
+    def load(self, folder: Path) -> CrossResult:
+        """Read the scores."""
+        return read_json(folder / RESULT, CrossResult)
 
 
-def _judge(work: Workspace, seed: int) -> CrossResult:
-    judges = work.plan.judges(seed)
-    rewards = load_rewards(work.base, [work.path(step) for step in judges.values()])
-    prompts = work.prompt_ids("test")[: work.config.steer.held_out_prompts]
-    answers = _answers(work, seed, prompts)
-    eos = work.base.tokenizer.eos_token_id
-    rows = [
-        [*prompt, *work.sampling.scored_part(answer, eos)]
-        for own in answers.values()
-        for prompt, answer in zip(prompts, own, strict=True)
-    ]
-    limit = work.config.evaluate.cross_pairs
-    pairs = {name: encode(_some(work, name, limit), work.template) for name in judges}
-    scores: dict[str, dict[str, list[float]]] = {model: {} for model in answers}
-    right: dict[str, dict[str, list[bool]]] = {}
-    for place, judge in enumerate(judges):
-        by_model = rewards.score(work.base, place, rows).view(len(answers), -1)
-        for model, own in zip(answers, by_model.tolist(), strict=True):
-            scores[model][judge] = own
-        right[judge] = {}
-        for name, held_out in pairs.items():
-            sides = [row for pair in held_out for row in (pair.chosen, pair.rejected)]
-            found = rewards.score(work.base, place, sides).view(-1, 2)
-            right[judge][name] = torch.gt(found[:, 0], found[:, 1]).tolist()
-    groups = {name: [pair.group for pair in held_out] for name, held_out in pairs.items()}
-    return CrossResult(scores, right, groups)
-
-
-def _some(work: Workspace, name: str, limit: int) -> list[PreferencePair]:
-    """At most ``limit`` held-out pairs of a dataset, chosen by hash, scenarios kept together."""
-    pairs = stored_set(work, name).test
-    return sorted(pairs, key=lambda pair: (unit_hash(pair.group), pair.id))[:limit]
-
-
-def _answers(
-    work: Workspace, seed: int, prompts: Sequence[Sequence[int]]
+def answers_of_all(
+    steering: Sequence[Steer],
+    select: Select,
+    prompts: Sequence[Sequence[int]],
+    purpose: str,
+    workspace: Workspace,
 ) -> dict[str, list[list[int]]]:
-    """Answers of both controls and the seed's arms to the same prompts, with the same noise."""
-    arms = [arm for arm in work.config.arm_seeds() if arm.seed == seed]
-    models = [Model(FINETUNED), *(Model(arm.name, arm.seed) for arm in arms)]
+    """Answer the same prompts with both controls and the arms of one seed, with the same noise.
 
-    def answer(base: SharedBase, count: int) -> list[list[list[int]]]:
-        flat = generate(base, prompts, count, work.sampling, generator(seed, "cross"))
-        return [flat[start : start + len(prompts)] for start in range(0, len(flat), len(prompts))]
+    Returns each model's answers by its name, as token ids in the order of ``prompts``. The noise
+    belongs to the seed and to ``purpose``.
+    """
+    from ethosteer.models.generation import generate
+    from ethosteer.models.optimiser import generator
 
-    (raw,) = answer(work.raw_base, 1)
-    steered = work.with_adapters(work.base, models, lambda: answer(work.base, len(models)))
-    return {BASE: raw} | {model.name: own for model, own in zip(models, steered, strict=True)}
+    first = steering[0]
+    sampling = first.reward.sampling.sampling()
 
+    def answer(base: SharedBase, models: Sequence[str]) -> dict[str, list[list[int]]]:
+        noise = generator(first.arm.seed, purpose)
+        flat = iter(generate(base, prompts, len(models), sampling, noise))
+        return {model: [next(flat) for _ in prompts] for model in models}
 
-def read_cross(folder: Path) -> CrossResult:
-    """Read one seed's scores."""
-    return CrossResult(**json.loads((folder / RESULT).read_text("utf-8")))
+    finetuned = first.reward.finetuned
+    folders = {stage.arm.name: stage.checkpoint(workspace.store.path(stage), select)
+               for stage in steering}  # fmt: skip
+    answers = answer(workspace.base(finetuned.base), [BASE])
+    base = workspace.base(finetuned)
+    with workspace.adapters(base, {FINETUNED: None, **folders}) as models:
+        return answers | answer(base, models)

@@ -2,211 +2,160 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Literal
-
-import torch
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from ethosteer import catalog
-from ethosteer.evaluation.answering import (
-    Progress,
-    answer_items,
-    load_items,
-    load_judge,
-    token_budget,
-)
 from ethosteer.evaluation.comparable import (
     ITEMS,
-    basis_of,
-    read_basis,
+    comparability_of,
+    read_comparability,
     read_items,
-    write_basis,
+    write_comparability,
     write_items,
 )
 from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
 from ethosteer.files import write_json
-from ethosteer.models.base import SharedBase
-from ethosteer.models.classifiers import Classifier
-from ethosteer.models.generation import Sampling, generate
-from ethosteer.models.optimiser import generator
-from ethosteer.models.reward_models import RewardModels, load_rewards
-from ethosteer.models.text import decode, tokenizer_fingerprint
-from ethosteer.records import BASE, FINETUNED, Item, Model, Outcome
-from ethosteer.results import Basis, Sample, SampleAnswer
-from ethosteer.stages.workspace import Workspace
+from ethosteer.records import Item, Model, Outcome
+from ethosteer.results import Comparability, Select
+from ethosteer.settings import BenchmarkSettings
+from ethosteer.stages.finetune import Finetune
+from ethosteer.stages.stage import PublishedFiles, RawBase, Stage
+from ethosteer.stages.steer import Steer
+
+if TYPE_CHECKING:
+    from ethosteer.models.classifiers import Classifier
+    from ethosteer.stages.workspace import Workspace
 
 OUTCOMES = "outcomes.parquet"
-JUDGE = "judge.json"
-SAMPLES = "samples.json"
+CLASSIFIER = "classifier.json"
 
 
-def run(work: Workspace) -> None:
-    """Evaluate every model on every benchmark, and draw sample answers, where that is not done."""
-    for name in work.config.benchmarks:
-        steps = {model: work.plan.evaluation[name, model] for model in work.plan.models}
-        models = work.missing_of(steps, work.plan.models)
-        if models or not work.is_done(work.plan.items[name]):
-            with work.terminal.stage(f"evaluate {name}") as progress:
-                items = benchmark_items(work, name)
-                judge = load_judge(
-                    catalog.benchmark(name), work.config.benchmarks[name], work.origin
-                )
-                _keep_items(work, name, items, judge)
-                raw = [model for model in models if model.name == BASE]
-                shared = [model for model in models if model.name != BASE]
-                _evaluate_on(work, "raw", raw, name, items, judge, progress)
-                _evaluate_on(work, "shared", shared, name, items, judge, progress)
-    if not work.is_done(work.plan.samples):
-        with work.terminal.stage("evaluate samples"), work.writing(work.plan.samples) as folder:
-            write_json(folder / SAMPLES, [asdict(sample) for sample in _samples(work)])
+@dataclass(frozen=True, eq=False)
+class Items(Stage[list[Item]]):
+    """The items of one benchmark, with the hashes that make results comparable."""
+
+    kind: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 3
+
+    benchmark: str
+    benchmarks: BenchmarkSettings
+    files: PublishedFiles
+    base: RawBase
+    template: Literal["guanaco", "hh", "chat"]
+
+    @property
+    def name(self) -> str:
+        """The benchmark."""
+        return f"{self.benchmark}-items"
+
+    @classmethod
+    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
+        """Read the items and keep them as they will be answered."""
+        from ethosteer.models.text import tokenizer_fingerprint
+
+        for stage in stages:
+            template = workspace.template(stage.base, stage.template)
+            items, classifier = stage.read(), stage.classifier()
+            comparability = comparability_of(
+                items,
+                template.fingerprint(),
+                tokenizer_fingerprint(template.tokenizer),
+                classifier.note if classifier else "",
+            )
+            with workspace.store.write(stage) as folder:
+                write_items(folder / ITEMS, {stage.benchmark: items})
+                write_comparability(folder, comparability)
+
+    def read(self) -> list[Item]:
+        """Read the items from the published files, with what may be shortened of them."""
+        from ethosteer.evaluation.answering import load_items
+
+        return load_items(catalog.benchmark(self.benchmark), self.benchmarks, self.files.origin)
+
+    def classifier(self) -> Classifier | None:
+        """Return the classifier of generated texts; None where none is needed."""
+        from ethosteer.evaluation.answering import load_judge
+
+        return load_judge(catalog.benchmark(self.benchmark), self.benchmarks, self.files.origin)
+
+    def load(self, folder: Path) -> list[Item]:
+        """Read the items."""
+        return read_items(folder / ITEMS)[self.benchmark]
+
+    def comparability(self, folder: Path) -> Comparability:
+        """Read what results on these items rest on."""
+        return read_comparability(folder)
 
 
-def _keep_items(
-    work: Workspace, name: str, items: Sequence[Item], judge: Classifier | None
-) -> None:
-    """Keep a benchmark's items, and the hashes of what its results rest on."""
-    if work.is_done(work.plan.items[name]):
-        return
-    template, tokenizer = work.template.fingerprint(), work.template.tokenizer
-    basis = basis_of(items, template, tokenizer_fingerprint(tokenizer), judge.note if judge else "")
-    with work.writing(work.plan.items[name]) as folder:
-        write_items(folder / ITEMS, {name: items})
-        write_basis(folder, basis)
+@dataclass(frozen=True, eq=False)
+class Evaluate(Stage[list[Outcome]]):
+    """One model's outcomes on one benchmark.
 
+    The model is an adapter of ``steering`` on the fine-tuned ``base``, or a base alone.
+    """
 
-def _evaluate_on(
-    work: Workspace,
-    which: Literal["raw", "shared"],
-    models: Sequence[Model],
-    name: str,
-    items: Sequence[Item],
-    judge: Classifier | None,
-    progress: Progress,
-) -> None:
-    """Evaluate models that stand on one base, side by side, and store their outcomes."""
-    if not models:
-        return
-    started = time.monotonic()
-    base = work.raw_base if which == "raw" else work.base
-    budget = token_budget(work.config.evaluate.tokens_per_batch, base, len(models))
-    outcomes = work.with_adapters(
-        base,
-        models,
-        lambda: answer_items(base, models, catalog.benchmark(name), items, judge, budget, progress),
-    )
-    share = (time.monotonic() - started) / len(models)
-    for model, own in zip(models, outcomes, strict=True):
-        with work.writing(work.plan.evaluation[name, model], seconds=share) as folder:
-            write_outcomes(folder / OUTCOMES, own)
-            if judge is not None:
-                write_json(folder / JUDGE, judge.note)
-
-
-def _samples(work: Workspace) -> tuple[Sample, ...]:
-    """Answers of all models, with the first seed's arms, to the first held-out prompts."""
-    turns = work.prompts("test")[: work.config.evaluate.sample_prompts]
-    if not turns:
-        return ()
-    seed = work.config.seeds[0]
-    arms = [arm for arm in work.config.arm_seeds() if arm.seed == seed]
-    models = [Model(FINETUNED), *(Model(arm.name, arm.seed) for arm in arms)]
-    ids = [work.template.prompt_ids(own) for own in turns]
-
-    def answer(base: SharedBase, count: int) -> list[list[list[int]]]:
-        flat = generate(base, ids, count, work.sampling, generator(seed, "samples"))
-        return [flat[start : start + len(ids)] for start in range(0, len(flat), len(ids))]
-
-    answers = dict(zip((BASE,), answer(work.raw_base, 1), strict=True))
-    steered = work.with_adapters(work.base, models, lambda: answer(work.base, len(models)))
-    answers |= {model.name: own for model, own in zip(models, steered, strict=True)}
-    judges = work.plan.judges(seed)
-    rewards = load_rewards(work.base, [work.path(step) for step in judges.values()])
-    texts = [work.template.prompt_text(own) if len(own) > 1 else own[0][1] for own in turns]
-    prompts = list(zip(texts, ids, strict=True))
-    return judge_samples(work.base, rewards, list(judges), prompts, answers, work.sampling)
-
-
-def benchmark_items(work: Workspace, name: str) -> list[Item]:
-    """Return the items of one benchmark of the study."""
-    return load_items(catalog.benchmark(name), work.config.benchmarks[name], work.origin)
-
-
-def stored_outcomes(work: Workspace, name: str, model: Model) -> list[Outcome]:
-    """Return one model's outcomes on one benchmark."""
-    return read_outcomes(work.path(work.plan.evaluation[name, model]) / OUTCOMES)
-
-
-def stored_items(work: Workspace) -> dict[str, list[Item]]:
-    """Return the items of every benchmark, as they were answered."""
-    return {
-        name: own
-        for step in work.plan.items.values()
-        for name, own in read_items(work.path(step) / ITEMS).items()
+    kind: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 3
+    left_out: ClassVar = {
+        "tokens_per_batch": "says how much runs at once; log-likelihoods do not depend on it"
     }
 
+    model: Model
+    items: Items
+    base: RawBase | Finetune
+    steering: Steer | None
+    select: Select | None
+    tokens_per_batch: int | None
 
-def stored_basis(work: Workspace, name: str) -> Basis:
-    """Return what one benchmark's results rest on."""
-    return read_basis(work.path(work.plan.items[name]))
+    @property
+    def name(self) -> str:
+        """The benchmark and the model."""
+        return f"{self.items.benchmark}-{self.model.label}"
 
+    def batch(self) -> Hashable:
+        """Models on one base answer a benchmark together."""
+        return self.items.fingerprint, type(self.base)
 
-def judge_note(work: Workspace, name: str) -> str:
-    """Say which classifier judged a benchmark's texts, and how good it is; "" where none did."""
-    if catalog.benchmark(name).judged is None:
-        return ""
-    note: str = work.read_json(work.plan.evaluation[name, work.plan.models[0]], JUDGE)
-    return note
+    @classmethod
+    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
+        """Answer a benchmark with models on one base, and store their outcomes."""
+        from ethosteer.evaluation.answering import answer_items, token_budget
 
-
-def all_outcomes(work: Workspace) -> list[Outcome]:
-    """Return every outcome of the study."""
-    return [
-        outcome
-        for name, model in work.plan.evaluation
-        for outcome in stored_outcomes(work, name, model)
-    ]
-
-
-def stored_samples(work: Workspace) -> tuple[Sample, ...]:
-    """Return the side-by-side answers."""
-    return tuple(
-        Sample(sample["prompt"], tuple(SampleAnswer(**answer) for answer in sample["answers"]))
-        for sample in work.read_json(work.plan.samples, SAMPLES)
-    )
-
-
-def judge_samples(
-    base: SharedBase,
-    rewards: RewardModels,
-    arms: Sequence[str],
-    prompts: Sequence[tuple[str, Sequence[int]]],
-    answers: dict[str, list[list[int]]],
-    sampling: Sampling,
-) -> tuple[Sample, ...]:
-    """Score every model's answers with every reward model (normalised), prompt by prompt."""
-    eos = base.tokenizer.eos_token_id
-    rows = [
-        [*ids, *sampling.scored_part(response, eos)]
-        for own in answers.values()
-        for (_, ids), response in zip(prompts, own, strict=True)
-    ]
-    scores = torch.stack([rewards.score(base, judge, rows) for judge in range(len(arms))])
-    scores = scores.view(len(arms), len(answers), len(prompts))
-    return tuple(
-        Sample(
-            prompt=text,
-            answers=tuple(
-                SampleAnswer(
-                    model=model,
-                    text=decode(base.tokenizer, own[index]),
-                    rewards={
-                        arm: float(scores[judge, place, index]) for judge, arm in enumerate(arms)
-                    },
+        started = time.monotonic()
+        first = stages[0]
+        name = first.items.benchmark
+        alone = " (base)" if isinstance(first.base, RawBase) else ""
+        with workspace.terminal.stage(f"evaluate {name}{alone}") as progress:
+            items, classifier = first.items.read(), first.items.classifier()
+            base = workspace.base(first.base)
+            models = [stage.model for stage in stages]
+            budget = token_budget(first.tokens_per_batch, base, len(models))
+            folders = {stage.model.label: stage._adapter(workspace) for stage in stages}
+            with workspace.adapters(base, folders):
+                outcomes = answer_items(
+                    base, models, catalog.benchmark(name), items, classifier, budget, progress
                 )
-                for place, (model, own) in enumerate(answers.items())
-            ),
-        )
-        for index, (text, _) in enumerate(prompts)
-    )
+            seconds = (time.monotonic() - started) / len(models)
+            for stage, answered in zip(stages, outcomes, strict=True):
+                with workspace.store.write(stage, seconds) as folder:
+                    write_outcomes(folder / OUTCOMES, answered)
+                    write_json(folder / CLASSIFIER, classifier.note if classifier else "")
+
+    def _adapter(self, workspace: Workspace) -> Path | None:
+        if self.steering is None or self.select is None:
+            return None
+        return self.steering.checkpoint(workspace.store.path(self.steering), self.select)
+
+    def load(self, folder: Path) -> list[Outcome]:
+        """Read the outcomes."""
+        return read_outcomes(folder / OUTCOMES)
+
+    def classifier_note(self, folder: Path) -> str:
+        """Say which classifier classed the texts, and how good it is; "" where none did."""
+        note: str = json.loads((folder / CLASSIFIER).read_text("utf-8"))
+        return note

@@ -2,69 +2,94 @@
 
 from __future__ import annotations
 
-import re
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from ethosteer.data.sources import read_jsonl
+from ethosteer.data.conversations import read_conversations
 from ethosteer.errors import InputError
 from ethosteer.files import write_json
-from ethosteer.models.adapters import merge_into_base, save_adapter
-from ethosteer.models.base import SharedBase, resolve_model
-from ethosteer.models.finetuning import finetune
-from ethosteer.models.lora_bank import LoraBank
-from ethosteer.records import Turn
-from ethosteer.settings import BaseSettings
-from ethosteer.stages.workspace import MERGED, Workspace
+from ethosteer.settings import DataSettings, FinetuneSettings
+from ethosteer.stages.curate import BY_EDITION, READ_ELSEWHERE
+from ethosteer.stages.stage import PublishedFiles, RawBase, Stage
+
+if TYPE_CHECKING:
+    from ethosteer.stages.workspace import Workspace
 
 ADAPTER = "adapter"
+MERGED = "model"
 LOSSES = "losses.json"
-_HEADING = re.compile(r"###\s*(Human|Assistant):")
 
 
-def run(work: Workspace) -> None:
-    """Fine-tune the base, unless that is done."""
-    step = work.plan.finetuning
-    if work.is_done(step):
-        return
-    with work.terminal.stage("finetune") as progress, work.writing(step) as folder:
-        rows = [
-            work.template.conversation_ids(turns)
-            for turns in read_conversations(work.plan.conversations)
-        ]
-        most = work.config.data.max_tokens
-        fitting = [row for row in rows if len(row) <= most]
-        if not fitting:
-            raise InputError(f"data.max_tokens: no conversation has {most} tokens or fewer")
-        settings, base = work.config.finetune, work.raw_base
-        bank, losses = finetune(base, fitting, settings, work.scratch([step]), progress)
-        write_json(folder / LOSSES, losses)
-        write_finetuned(folder, base, bank, work.config.base)
+@dataclass(frozen=True, eq=False)
+class Finetune(Stage[list[float]]):
+    """The fine-tuned base that all arms share: an adapter, merged by stock PEFT."""
 
+    kind: ClassVar[str] = "finetune"
+    version: ClassVar[int] = 2
+    left_out: ClassVar = {
+        "data.origin": BY_EDITION,
+        "data.conversations": BY_EDITION,
+        "data.prompts": READ_ELSEWHERE,
+        "data.max_prompt_tokens": READ_ELSEWHERE,
+    }
 
-def read_conversations(path: Path) -> list[list[Turn]]:
-    """Read openassistant-guanaco's layout: ``### Human: ...### Assistant: ...`` in ``text``.
+    finetune: FinetuneSettings
+    data: DataSettings
+    base: RawBase
+    conversations: PublishedFiles
 
-    A last turn of the human is left out; a row without an answer is an InputError.
-    """
-    conversations = []
-    for row in read_jsonl(path, ["text"]):
-        _, *parts = _HEADING.split(row.text("text"))
-        turns: list[Turn] = [
-            ("human" if role == "Human" else "assistant", text.strip())
-            for role, text in zip(parts[::2], parts[1::2], strict=True)
-        ]
-        if turns and turns[-1][0] == "human":
-            turns.pop()
-        if not turns or turns[0][0] != "human":
-            raise row.fail("a conversation must have '### Human:' and then '### Assistant:'")
-        conversations.append(turns)
-    return conversations
+    @property
+    def name(self) -> str:
+        """There is one fine-tuned base."""
+        return "base"
 
+    @classmethod
+    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
+        """Train the adapter and merge it."""
+        from ethosteer.models.adapters import merge_into_base, save_adapter
+        from ethosteer.models.base import resolve_model
+        from ethosteer.models.finetuning import finetune
 
-def write_finetuned(folder: Path, base: SharedBase, bank: LoraBank, settings: BaseSettings) -> None:
-    """Write the adapter, and the base it was merged into: the base that all arms share."""
-    save_adapter(folder / ADAPTER, base, bank, arm=0)
-    merge_into_base(
-        resolve_model(settings.model), settings.revision, folder / ADAPTER, folder / MERGED
-    )
-    base.tokenizer.save_pretrained(folder / MERGED)
+        for stage in stages:
+            with (
+                workspace.terminal.stage("finetune") as progress,
+                workspace.store.checkpoints([stage]) as checkpoints,
+                workspace.store.write(stage) as folder,
+            ):
+                base = workspace.base(stage.base)
+                bank, losses = finetune(
+                    base, stage._rows(workspace), stage.finetune, checkpoints, progress
+                )
+                write_json(folder / LOSSES, losses)
+                save_adapter(folder / ADAPTER, base, bank, arm=0)
+                settings = stage.base.settings
+                merge_into_base(
+                    resolve_model(settings.model),
+                    settings.revision,
+                    folder / ADAPTER,
+                    stage.merged(folder),
+                )
+                base.tokenizer.save_pretrained(stage.merged(folder))
+
+    def _rows(self, workspace: Workspace) -> list[list[int]]:
+        """Return the conversations that are short enough, as token ids."""
+        template = workspace.template(self.base, self.data.template)
+        (path,) = self.conversations.paths()
+        limit = self.data.max_tokens
+        rows = [template.conversation_ids(turns) for turns in read_conversations(path)]
+        rows = [row for row in rows if len(row) <= limit]
+        if not rows:
+            raise InputError(f"data.max_tokens: no conversation has {limit} tokens or fewer")
+        return rows
+
+    def load(self, folder: Path) -> list[float]:
+        """Read the losses, step by step."""
+        losses: list[float] = json.loads((folder / LOSSES).read_text("utf-8"))
+        return losses
+
+    def merged(self, folder: Path) -> Path:
+        """Return the folder of the merged model within the artifact's."""
+        return folder / MERGED

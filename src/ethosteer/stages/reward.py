@@ -1,65 +1,102 @@
-"""Reward: one Bradley-Terry reward model per arm, trained beside each other on one base."""
+"""Reward: one Bradley-Terry reward model for each set of pairs, trained in parallel on one base."""
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import asdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from ethosteer.files import write_json
-from ethosteer.models.generation import generate
-from ethosteer.models.optimiser import (
-    generator,
-)
-from ethosteer.models.reward_models import save_reward
-from ethosteer.models.reward_training import RewardTraining
+from ethosteer.files import read_json, write_json
 from ethosteer.records import Arm
 from ethosteer.results import HeldOutPairs
-from ethosteer.stages.curate import encode, stored_set
-from ethosteer.stages.workspace import Workspace
+from ethosteer.settings import RewardSettings
+from ethosteer.stages.curate import Curate
+from ethosteer.stages.finetune import Finetune
+from ethosteer.stages.prompts import Prompts
+from ethosteer.stages.stage import SamplingSettings, Stage
+
+if TYPE_CHECKING:
+    from ethosteer.stages.workspace import Workspace
 
 HELD_OUT = "held_out.json"
+CUTS_PASSES = "says how much runs at once; masks and gradients do not depend on it"
 
 
-def run(work: Workspace, seed: int) -> None:
-    """Train the reward models of one seed's arms, beside each other, where they are missing."""
-    own = [Arm(name, seed) for name in work.config.data_arms()]
-    arms = work.missing_of(work.plan.rewards, own)
-    if not arms:
-        return
-    started = time.monotonic()
-    with work.terminal.stage(f"reward, seed {seed}") as progress:
-        sets = [stored_set(work, arm.name) for arm in arms]
-        training = RewardTraining(
-            work.base,
-            [encode(curated.train, work.template) for curated in sets],
-            work.config.reward,
-            seed,
-        )
-        training.train(work.scratch([work.plan.rewards[arm] for arm in arms]), progress)
-        samples = base_samples(work, seed)
-        share = (time.monotonic() - started) / len(arms)
-        for place, (arm, curated) in enumerate(zip(arms, sets, strict=True)):
-            held_out = training.held_out(place, encode(curated.test, work.template))
-            scale = training.normalisation(place, samples)
-            with work.writing(work.plan.rewards[arm], seconds=share) as folder:
-                save_reward(folder, work.base, training.bank, training.heads, place, scale)
-                write_json(folder / HELD_OUT, asdict(held_out))
+@dataclass(frozen=True, eq=False)
+class Reward(Stage[HeldOutPairs]):
+    """One reward model, of the arm that brings the pairs: an adapter with its head and scale."""
 
+    kind: ClassVar[str] = "reward"
+    version: ClassVar[int] = 3
+    left_out: ClassVar = {"reward.tokens_per_batch": CUTS_PASSES}
 
-def base_samples(work: Workspace, seed: int) -> list[list[int]]:
-    """Prompts with answers of the unsteered base, as rewards see them: for the normalisation."""
-    prompts = work.prompt_ids("train")
-    count = work.config.reward.normalisation_samples
-    chosen = [prompts[i % len(prompts)] for i in range(count)]
-    answers = generate(work.base, chosen, 1, work.sampling, generator(seed, "normalisation"))
-    return [
-        [*prompt, *work.sampling.scored_part(answer, work.base.tokenizer.eos_token_id)]
-        for prompt, answer in zip(chosen, answers, strict=True)
-    ]
+    arm: Arm
+    reward: RewardSettings
+    sampling: SamplingSettings
+    pairs: Curate
+    prompts: Prompts
+    finetuned: Finetune
 
+    @property
+    def name(self) -> str:
+        """The arm and its seed."""
+        return self.arm.label
 
-def read_held_out(folder: Path) -> HeldOutPairs:
-    """Read how a stored reward model did on held-out pairs."""
-    return HeldOutPairs(**json.loads((folder / HELD_OUT).read_text("utf-8")))
+    def batch(self) -> Hashable:
+        """Reward models of one seed are trained together."""
+        return self.kind, self.arm.seed
+
+    @classmethod
+    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
+        """Train the reward models of one seed, measure and normalise each."""
+        from ethosteer.models.pairs import encode
+        from ethosteer.models.reward_models import save_reward
+        from ethosteer.models.reward_training import RewardTraining
+
+        started = time.monotonic()
+        first = stages[0]
+        seed = first.arm.seed
+        template = workspace.template(first.finetuned.base, first.pairs.data.template)
+        base = workspace.base(first.finetuned)
+        sets = [workspace.store.load(stage.pairs) for stage in stages]
+        with (
+            workspace.terminal.stage(f"reward, seed {seed}") as progress,
+            workspace.store.checkpoints(stages) as checkpoints,
+        ):
+            training = RewardTraining(
+                base, [encode(pairs.train, template) for pairs in sets], first.reward, seed
+            )
+            training.train(checkpoints, progress)
+            samples = first.base_samples(workspace)
+            seconds = (time.monotonic() - started) / len(stages)
+            for index, (stage, pairs) in enumerate(zip(stages, sets, strict=True)):
+                held_out = training.held_out(index, encode(pairs.test, template))
+                scale = training.normalisation(index, samples)
+                with workspace.store.write(stage, seconds) as folder:
+                    save_reward(folder, base, training.bank, training.heads, index, scale)
+                    write_json(folder / HELD_OUT, held_out)
+
+    def base_samples(self, workspace: Workspace) -> list[list[int]]:
+        """Return prompts with the fine-tuned base's answers, as rewards see them.
+
+        They are what every reward model of the seed is normalised on.
+        """
+        from ethosteer.models.generation import generate
+        from ethosteer.models.optimiser import generator
+
+        base, sampling = workspace.base(self.finetuned), self.sampling.sampling()
+        prompts = self.prompts.ids("train", workspace)
+        count = self.reward.normalisation_samples
+        chosen = [prompts[i % len(prompts)] for i in range(count)]
+        noise = generator(self.arm.seed, "normalisation")
+        answers = generate(base, chosen, 1, sampling, noise)
+        return [
+            [*prompt, *sampling.scored_part(answer, base.tokenizer.eos_token_id)]
+            for prompt, answer in zip(chosen, answers, strict=True)
+        ]
+
+    def load(self, folder: Path) -> HeldOutPairs:
+        """Read how the reward model did on held-out pairs."""
+        return read_json(folder / HELD_OUT, HeldOutPairs)

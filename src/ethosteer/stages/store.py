@@ -1,6 +1,6 @@
-"""Artifacts on disk: named by fingerprint, written whole or not at all.
+"""Artifacts on disk: one folder for every finished stage, written whole or not at all.
 
-An artifact is a folder ``STAGE/NAME-FINGERPRINT``; it is filled under a temporary name, its
+An artifact is the folder ``KIND/NAME-FINGERPRINT``. It is filled under a temporary name, its
 manifest is written last, and then it is renamed. So whatever has its final name is complete, and an
 interrupted run leaves nothing that looks finished.
 """
@@ -10,19 +10,24 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from ethosteer.errors import InputError
-from ethosteer.files import write_json
-from ethosteer.records import Artifact
+from ethosteer.files import fingerprint, write_json
+from ethosteer.stages.stage import Stage
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
+
+AnyStage = Stage[Any]
+Result = TypeVar("Result")
+S = TypeVar("S", bound=AnyStage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,71 +36,69 @@ class Store:
 
     root: Path
 
-    def folder(self, stage: str, name: str, identity: str) -> Path:
-        """Return where an artifact stands, or will stand."""
-        return self.root / stage / f"{name}-{identity[:12]}"
+    def folder(self, stage: AnyStage) -> Path:
+        """Return where a stage's artifact is kept, or will be."""
+        return self.root / stage.kind / f"{stage.name}-{stage.fingerprint[:12]}"
 
-    def find(self, stage: str, name: str, identity: str) -> Artifact | None:
-        """Return the artifact if it is there and whole."""
-        path = self.folder(stage, name, identity)
-        if not (path / MANIFEST).is_file():
-            return None
-        return Artifact(stage, name, identity, path)
+    def has(self, stage: AnyStage) -> bool:
+        """Say whether the artifact is there and whole."""
+        return (self.folder(stage) / MANIFEST).is_file()
 
-    def get(self, stage: str, name: str, identity: str) -> Artifact:
-        """Return an artifact that must be there (a fault of ours if it is not)."""
-        artifact = self.find(stage, name, identity)
-        if artifact is None:
-            raise LookupError(f"{stage}/{name}-{identity[:12]} has not been made")
-        return artifact
+    def missing(self, stages: Iterable[S]) -> list[S]:
+        """Return the stages that are still to do."""
+        return [stage for stage in stages if not self.has(stage)]
 
-    def scratch(self, stage: str, name: str, identity: str) -> Path:
-        """Return a folder for the checkpoints of unfinished work; ``write`` removes it."""
-        path = self.root / stage / f".{name}-{identity[:12]}.checkpoint"
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+    def path(self, stage: AnyStage) -> Path:
+        """Return the folder of an artifact that must be there; LookupError if it is not."""
+        if not self.has(stage):
+            raise LookupError(f"{self.folder(stage).relative_to(self.root)} has not been made")
+        return self.folder(stage)
+
+    def load(self, stage: Stage[Result]) -> Result:
+        """Read the result of a finished stage."""
+        return stage.load(self.path(stage))
+
+    def seconds(self, stage: AnyStage) -> float:
+        """Return how long a finished stage took."""
+        return float(json.loads((self.path(stage) / MANIFEST).read_text("utf-8"))["seconds"])
 
     @contextmanager
-    def write(
-        self,
-        stage: str,
-        name: str,
-        identity: str,
-        facts: Mapping[str, object] | None = None,
-        seconds: float | None = None,
-    ) -> Iterator[Path]:
-        """Yield an empty folder to fill; on success it becomes the artifact.
+    def checkpoints(self, stages: Sequence[AnyStage]) -> Iterator[Path]:
+        """Yield the folder for checkpoints of work that makes ``stages`` together.
+
+        It stays where the work is interrupted, and is removed when the block is done.
+        """
+        identity = fingerprint([stage.fingerprint for stage in stages])
+        folder = self.root / stages[0].kind / f".{stages[0].name}-{identity[:12]}.checkpoint"
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def write(self, stage: AnyStage, seconds: float | None = None) -> Iterator[Path]:
+        """Yield an empty folder to fill; on success it becomes the stage's artifact.
 
         ``seconds`` is the time the work took where it was not done inside this block.
         """
-        final = self.folder(stage, name, identity)
-        part = final.with_name(f".{final.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        final = self.folder(stage)
+        unfinished = final.with_name(f".{final.name}.part")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
         started = time.monotonic()
         try:
-            yield part
+            yield unfinished
         except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
             raise
         manifest = {
-            "stage": stage,
-            "name": name,
-            "fingerprint": identity,
+            "stage": stage.kind,
+            "name": stage.name,
+            "fingerprint": stage.fingerprint,
             "seconds": round(time.monotonic() - started if seconds is None else seconds, 3),
-            "facts": dict(facts or {}),
         }
-        write_json(part / MANIFEST, manifest)
+        write_json(unfinished / MANIFEST, manifest)
         shutil.rmtree(final, ignore_errors=True)
-        part.rename(final)
-        shutil.rmtree(
-            final.with_name(f".{name}-{identity[:12]}.checkpoint"),
-            ignore_errors=True,
-        )
-
-    def seconds(self, artifact: Artifact) -> float:
-        """Return how long the artifact took to make."""
-        return float(json.loads((artifact.path / MANIFEST).read_text("utf-8"))["seconds"])
+        unfinished.rename(final)
 
     def is_locked(self) -> bool:
         """Say whether some process is running the study now."""

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ethosteer.records import Outcome
+from ethosteer.results import Better
 
 Floats = NDArray[np.float64]
-Better = Literal["higher", "lower", "half", "none"]
 
 
 @dataclass(frozen=True, slots=True)

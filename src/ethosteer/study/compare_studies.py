@@ -12,7 +12,7 @@ from ethosteer.errors import InputError
 from ethosteer.evaluation.comparable import ITEMS, read_items, what_differs
 from ethosteer.evaluation.comparison import Judge, judged
 from ethosteer.evaluation.outcomes import read_outcomes
-from ethosteer.files import write_atomic
+from ethosteer.files import read_json, to_json, write_atomic
 from ethosteer.records import CONTROLS, Item, Outcome
 from ethosteer.report import write_report_across
 from ethosteer.report.across import Across, Refusal
@@ -21,8 +21,6 @@ from ethosteer.results import (
     BenchmarkResult,
     Comparison,
     StudyResults,
-    results_from_json,
-    results_to_json,
 )
 from ethosteer.settings import CompareSettings
 
@@ -74,10 +72,7 @@ def read_run(folder: Path) -> Run:
     for name in (RESULTS, OUTCOMES, ITEMS):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: no such file; run the study to its end first")
-    try:
-        results = results_from_json((folder / RESULTS).read_text("utf-8"))
-    except InputError as fault:
-        raise InputError(f"{folder}/{fault}") from fault
+    results = read_json(folder / RESULTS, StudyResults)
     try:
         return Run(results, read_outcomes(folder / OUTCOMES), read_items(folder / ITEMS))
     except (OSError, ValueError, KeyError, TypeError) as fault:
@@ -133,7 +128,7 @@ def write_across(runs: Sequence[Run], folder: Path) -> None:
     """Compare studies and write the report, its tables and its numbers into ``folder``."""
     found = compare_runs(runs)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / RESULTS, results_to_json(found.results))
+    write_atomic(folder / RESULTS, to_json(found.results))
     write_report_across(found, folder)
 
 

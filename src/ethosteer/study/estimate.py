@@ -20,7 +20,9 @@ from rich.table import Table
 from ethosteer import catalog
 from ethosteer.algorithms.algorithm import Cost, Workload, measured_steps
 from ethosteer.benchmarks.base import sources_of
-from ethosteer.data.sources import CONVERSATIONS, SAMPLE_DIR, Origin, read_jsonl
+from ethosteer.data.conversations import CONVERSATIONS
+from ethosteer.data.readers import read_jsonl
+from ethosteer.data.sources import SAMPLE_DIR, Origin
 from ethosteer.data.splits import TEST_SHARE, split_of
 from ethosteer.models.base import read_shape
 from ethosteer.models.fast.budget import CPU_CACHE, CPU_TOKENS, activation_bytes

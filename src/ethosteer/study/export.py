@@ -13,10 +13,7 @@ from ethosteer.files import write_atomic, write_json
 from ethosteer.models.adapters import CONFIG, WEIGHTS
 from ethosteer.models.reward_models import NORMALISATION, read_scale
 from ethosteer.records import Arm
-from ethosteer.results import ArmResult, StudyResults, results_from_json
-from ethosteer.stages.compare import RESULTS
-from ethosteer.stages.curate import stored_set
-from ethosteer.stages.workspace import MERGED, Workspace
+from ethosteer.study.run import Study
 
 BASE_FOLDER = "base"
 CARD = """\
@@ -60,56 +57,54 @@ datasets, not to advise people.
 
 
 def export_arm(
-    work: Workspace, name: str, seed: int | None, folder: Path, *, reward: bool = False
+    study: Study, name: str, seed: int | None, folder: Path, *, reward: bool = False
 ) -> None:
     """Write one arm's policy, or its reward model, to ``folder`` with base and model card.
 
     Raises InputError for an unknown arm, an unfinished study, or a folder that is there already.
     """
-    arm = _find_arm(work, name, seed)
+    settings, plan, store = study.settings, study.plan, study.store
+    arm = Arm(name, settings.seeds[0] if seed is None else seed)
+    if arm not in plan.steering:
+        known = ", ".join(settings.arms)
+        seeds = ", ".join(map(str, settings.seeds))
+        raise InputError(f"no arm {name!r} with seed {arm.seed}; arms: {known}; seeds: {seeds}")
     if folder.exists():
         raise InputError(f"{folder}: is there already; name a new folder")
-    if work.missing([work.plan.comparison]):
-        raise InputError(f"study {work.config.name} is not finished; run it first")
-    source = work.path(work.plan.rewards[arm]) if reward else work.steered(arm)
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(work.path(work.plan.finetuning) / MERGED, part / BASE_FOLDER)
-    shutil.copy(source / WEIGHTS, part)
+    if not store.has(plan.comparison):
+        raise InputError(f"study {settings.name} is not finished; run it first")
+    steering = plan.steering[arm]
+    policy = steering.checkpoint(store.path(steering), settings.steer.select)
+    source = store.path(steering.reward) if reward else policy
+    unfinished = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(plan.finetuned.merged(store.path(plan.finetuned)), unfinished / BASE_FOLDER)
+    shutil.copy(source / WEIGHTS, unfinished)
     if reward:
-        shutil.copy(source / NORMALISATION, part)
+        shutil.copy(source / NORMALISATION, unfinished)
     stored = json.loads((source / CONFIG).read_text("utf-8"))
-    write_json(part / CONFIG, {**stored, "base_model_name_or_path": BASE_FOLDER})
-    write_atomic(part / "README.md", _card(work, arm, reward=reward))
-    part.rename(folder)
+    write_json(unfinished / CONFIG, {**stored, "base_model_name_or_path": BASE_FOLDER})
+    write_atomic(unfinished / "README.md", _card(study, arm, reward=reward))
+    unfinished.rename(folder)
 
 
-def _find_arm(work: Workspace, name: str, seed: int | None) -> Arm:
-    arm = Arm(name, work.config.seeds[0] if seed is None else seed)
-    if arm not in work.plan.rewards:
-        known = ", ".join(work.config.arms)
-        seeds = ", ".join(map(str, work.config.seeds))
-        raise InputError(f"no arm {name!r} with seed {arm.seed}; arms: {known}; seeds: {seeds}")
-    return arm
-
-
-def _card(work: Workspace, arm: Arm, *, reward: bool) -> str:
+def _card(study: Study, arm: Arm, *, reward: bool) -> str:
+    """Return the model card of an arm's policy or reward model, as Markdown."""
+    settings, store = study.settings, study.store
+    steering = study.plan.steering[arm]
+    arms = store.load(study.plan.comparison).arms
+    results = {(result.arm, result.seed): result for result in arms}
     template = Environment(autoescape=False, keep_trailing_newline=True).from_string(CARD)
-    results = results_from_json((work.path(work.plan.comparison) / RESULTS).read_text("utf-8"))
     return template.render(
         arm=arm,
         reward=reward,
-        study=work.config.name,
-        question=work.config.question,
-        base=work.config.base.model,
+        study=settings.name,
+        question=settings.question,
+        base=settings.base.model,
         folder=BASE_FOLDER,
-        card=stored_set(work, arm.name).card,
-        result=_result(results, arm),
-        scale=read_scale(work.path(work.plan.rewards[arm])),
-        template=work.config.data.template,
+        card=store.load(steering.reward.pairs).card,
+        result=results[arm.name, arm.seed],
+        scale=read_scale(store.path(steering.reward)),
+        template=settings.data.template,
         kind="AutoModelForSequenceClassification" if reward else "AutoModelForCausalLM",
     )
-
-
-def _result(results: StudyResults, arm: Arm) -> ArmResult:
-    return next(own for own in results.arms if (own.arm, own.seed) == (arm.name, arm.seed))

@@ -13,19 +13,20 @@ from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.comparable import ITEMS, write_items
 from ethosteer.evaluation.outcomes import write_outcomes
-from ethosteer.files import write_atomic, write_json
-from ethosteer.models.base import quiet_libraries
+from ethosteer.files import to_json, write_atomic, write_json
 from ethosteer.progress import Terminal
-from ethosteer.report import write_report
-from ethosteer.results import results_from_json, results_to_json
+from ethosteer.results import StageTime
 from ethosteer.settings import StudySettings
-from ethosteer.stages import compare, cross, curate, evaluate, finetune, reward, steer
-from ethosteer.stages.store import MANIFEST
+from ethosteer.stages.store import MANIFEST, Store
 from ethosteer.stages.workspace import Workspace
-from ethosteer.study import preregistered as declaration
+from ethosteer.study.check import check_inputs
+from ethosteer.study.plan import Plan
+from ethosteer.study.preregistered import changed_since, preregister
 
+RESULTS = "results.json"
+OUTCOMES = "outcomes.parquet"
 FILES = (
-    "study.toml", MANIFEST, "results.json", "outcomes.parquet", "items.parquet",
+    "study.toml", MANIFEST, RESULTS, OUTCOMES, ITEMS,
     "report.html", "report.md", "tables/benchmarks.csv",
 )  # fmt: skip
 
@@ -34,89 +35,98 @@ class Study:
     """A study file brought together with its folder and its data."""
 
     def __init__(
-        self, config: StudySettings, runs: Path, origin: Origin, terminal: Terminal | None = None
+        self, settings: StudySettings, runs: Path, origin: Origin, terminal: Terminal | None = None
     ) -> None:
-        quiet_libraries()
-        self.config = config
-        self.folder = runs / config.name
-        self.workspace = Workspace(config, self.folder, origin, terminal or Terminal())
+        self.settings = settings
+        self.folder = runs / settings.name
+        self.plan = Plan(settings, origin)
+        self.store = Store(self.folder / "artifacts")
+        self.workspace = Workspace(
+            self.store,
+            self.folder / "tracking",
+            settings.track.trackers,
+            terminal or Terminal(),
+        )
 
     def is_finished(self) -> bool:
-        """Say whether every step is done and the run's files stand."""
-        if self.workspace.missing(self.workspace.plan.steps()):
+        """Say whether every stage is done and the run's files are there."""
+        if self.store.missing(self.plan.stages):
             return False
         if not all((self.folder / name).is_file() for name in FILES):
             return False
         manifest = json.loads((self.folder / MANIFEST).read_text("utf-8"))
-        return bool(manifest["fingerprint"] == self.workspace.plan.comparison.fingerprint)
+        return bool(manifest["fingerprint"] == self.plan.comparison.fingerprint)
 
     def check_finished(self) -> None:
-        """Raise InputError, naming what is missing, unless every step is done."""
-        missing = self.workspace.missing(self.workspace.plan.steps())
+        """Raise InputError, naming what is missing, unless every stage is done."""
+        missing = self.store.missing(self.plan.stages)
         if missing:
             raise InputError(
-                f"study {self.config.name} in {self.folder} is not finished with these settings: "
-                f"{len(missing)} steps are missing, first {missing[0].stage} {missing[0].name}; "
+                f"study {self.settings.name} in {self.folder} is not finished with these settings: "
+                f"{len(missing)} steps are missing, first {missing[0].kind} {missing[0].name}; "
                 "run it first (with the same --set, --data-dir and --runs-dir)"
             )
 
     def run(self) -> bool:
         """Do what is missing; return False where there was nothing to do.
 
-        Raises InputError for bad input, before any model is trained.
+        Raises InputError for invalid input, before any model is trained.
         """
-        work = self.workspace
-        with work.store.lock():
+        from ethosteer.models.base import quiet_libraries
+
+        with self.store.lock():
             if self.is_finished():
                 return False
-            if work.missing(work.plan.steps()):
-                curate.check_inputs(work)
+            quiet_libraries()
+            missing = self.store.missing(self.plan.stages)
+            if missing:
+                check_inputs(self.plan)
             write_atomic(self.folder / "study.toml", self.as_toml())
-            declaration.declare(work)
-            curate.run(work)
-            finetune.run(work)
-            for seed in self.config.seeds:
-                reward.run(work, seed)
-                steer.run(work, seed)
-            for seed in self.config.seeds:
-                cross.run(work, seed)
-            evaluate.run(work)
-            compare.run(work)
+            known = any(self.store.has(stage) for stage in self.plan.evaluation.values())
+            preregister(self.settings.compare, self.store.root, outcomes_known=known)
+            for batch in self.plan.batches(missing):
+                type(batch[0]).run(batch, self.workspace)
             self.write_files()
         return True
 
     def write_files(self) -> None:
-        """Write the run's files anew from what is stored; InputError if the study is not done."""
-        work = self.workspace
-        stored = (work.path(work.plan.comparison) / compare.RESULTS).read_text("utf-8")
-        seconds = {f"{step.stage}/{step.name}": work.seconds(step) for step in work.plan.steps()}
+        """Write the run's files anew from what is stored; LookupError if a stage is not done."""
+        from ethosteer.report import write_report
+
+        store, plan = self.store, self.plan
+        seconds = {stage: store.seconds(stage) for stage in plan.stages}
+        by_kind: dict[str, float] = {}
+        for stage, spent in seconds.items():
+            by_kind[stage.kind] = by_kind.get(stage.kind, 0.0) + spent
+        made_with = provenance.describe()
         results = replace(
-            results_from_json(stored),
-            provenance=provenance.describe() | {"study file": self.as_toml()},
-            times=compare.stage_times(seconds),
-            undeclared=declaration.undeclared(work),
+            store.load(plan.comparison),
+            provenance=made_with | {"study file": self.as_toml()},
+            times=tuple(StageTime(kind, spent) for kind, spent in by_kind.items()),
+            deviations=changed_since(self.settings.compare, store.root),
         )
-        outcomes, items = evaluate.all_outcomes(work), evaluate.stored_items(work)
+        outcomes = [outcome for stage in plan.evaluation.values() for outcome in store.load(stage)]
+        items = {name: store.load(stage) for name, stage in plan.items.items()}
         write_items(self.folder / ITEMS, items)
-        write_outcomes(self.folder / "outcomes.parquet", outcomes)
-        write_atomic(self.folder / "results.json", results_to_json(results))
+        write_outcomes(self.folder / OUTCOMES, outcomes)
+        write_atomic(self.folder / RESULTS, to_json(results))
         write_report(results, outcomes, items, self.folder)
         write_json(
             self.folder / MANIFEST,
             {
-                "study": self.config.name,
-                "fingerprint": work.plan.comparison.fingerprint,
-                "made_with": provenance.describe(),
+                "study": self.settings.name,
+                "fingerprint": plan.comparison.fingerprint,
+                "made_with": made_with,
                 "steps": {
-                    f"{step.stage}/{step.name}": {
-                        "fingerprint": step.fingerprint,
-                        "seconds": seconds[f"{step.stage}/{step.name}"],
+                    f"{stage.kind}/{stage.name}": {
+                        "fingerprint": stage.fingerprint,
+                        "seconds": spent,
                     }
-                    for step in work.plan.steps()
+                    for stage, spent in seconds.items()
                 },
             },
         )
 
     def as_toml(self) -> str:
         """Return the study file with every setting written out."""
-        return tomli_w.dumps(self.config.model_dump(mode="json", exclude_none=True))
+        return tomli_w.dumps(self.settings.model_dump(mode="json", exclude_none=True))

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from ethosteer import catalog
-from ethosteer.algorithms.loop import steering as loop
-from ethosteer.algorithms.loop.curve import alarms
+from ethosteer.algorithms.loop.curve import alarms, measure
 from ethosteer.algorithms.loop.rollouts import Collector
 from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.algorithms.loop.task import Learned
@@ -59,12 +58,11 @@ class Scripted:
 @pytest.fixture(autouse=True)
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the points of a script stand for those measured on a rollout."""
-    measure = loop.measure
 
     def scripted(collector: Collector, step: int, rollout: Any, *rest: Any) -> Any:
         return rollout if isinstance(rollout, dict) else measure(collector, step, rollout, *rest)
 
-    monkeypatch.setattr(loop, "measure", scripted)
+    monkeypatch.setattr("ethosteer.algorithms.loop.steering.measure", scripted)
 
 
 def scripted(
@@ -320,14 +318,14 @@ def test_steps_that_measure_nothing_make_no_checkpoint(llama, tmp_path):
         ({"response_tokens": 4.9}, {}, ("length drift",)),
         ({"response_tokens": 20.0}, {}, ()),
         ({"response_tokens": 20.1}, {}, ("length drift",)),
-        ({"eos_share": 0.21}, {}, ()),
-        ({"eos_share": 0.19}, {}, ("EOS drift",)),
-        ({"eos_share": 0.81}, {}, ("EOS drift",)),
+        ({"eos_fraction": 0.21}, {}, ()),
+        ({"eos_fraction": 0.19}, {}, ("EOS drift",)),
+        ({"eos_fraction": 0.81}, {}, ("EOS drift",)),
         ({}, {"finite": False}, ("not finite", "stopped")),
         ({"reward": NAN}, {}, ("not finite", "stopped")),
         ({"kl": 21.0}, {}, ("stopped",)),
         (
-            {"kl": -1.0, "response_tokens": 1.0, "eos_share": 1.0},
+            {"kl": -1.0, "response_tokens": 1.0, "eos_fraction": 1.0},
             {"drift": 1.0, "finite": False},
             ("negative KL", "ratio drift", "length drift", "EOS drift", "not finite", "stopped"),
         ),
@@ -349,7 +347,10 @@ def test_alarms_by_hand(changes, learned, expected, llama):
 def test_drifts_are_measured_from_the_first_step(llama):
     run = scripted(
         llama,
-        [{0: {"response_tokens": n}, 1: {"eos_share": n / 100}} for n in (10.0, 18.0, 35.0, 45.0)],
+        [
+            {0: {"response_tokens": n}, 1: {"eos_fraction": n / 100}}
+            for n in (10.0, 18.0, 35.0, 45.0)
+        ],
         ignore_eos=False,
     )
     found = [run.step(step) for step in range(4)]
@@ -358,7 +359,7 @@ def test_drifts_are_measured_from_the_first_step(llama):
 
 
 def test_where_eos_is_ignored_its_share_may_drift(llama):
-    run = scripted(llama, [{0: {}, 1: {}}, {0: {"eos_share": 1.0}, 1: {}}], ignore_eos=True)
+    run = scripted(llama, [{0: {}, 1: {}}, {0: {"eos_fraction": 1.0}, 1: {}}], ignore_eos=True)
     assert [run.step(step)[0].alarms for step in (0, 1)] == [(), ()]
 
 

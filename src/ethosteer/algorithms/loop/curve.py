@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import isfinite, sqrt
-from typing import Any
 
 import torch
 
@@ -49,7 +48,7 @@ def measure(
             kl_k3=float(k3[rows].mean()),
             kl_coefficient=kl_coefficients[arm],
             response_tokens=float(mask[rows].sum(dim=1).float().mean()),
-            eos_share=float(collector.ended(rollout)[rows].float().mean()),
+            eos_fraction=float(collector.ended(rollout)[rows].float().mean()),
             entropy=float(masked_mean(rollout.entropy[rows], mask[rows])),
             rewards=rewards[position],
         )
@@ -100,15 +99,10 @@ def alarms(
         <= point.response_tokens
         <= 2 * first.response_tokens,
         "EOS drift": not task.sampling.ignore_eos
-        and abs(point.eos_share - first.eos_share) > EOS_DRIFT,
+        and abs(point.eos_fraction - first.eos_fraction) > EOS_DRIFT,
         "not finite": not learned.finite or not isfinite(point.reward + point.kl),
         f"reward up while that of {', '.join(fallen)} falls": bool(fallen)
         and point.reward > first.reward,
         "stopped": stopped,
     }
     return tuple(name for name, is_raised in raised.items() if is_raised)
-
-
-def point_from(fields: Mapping[str, Any]) -> CurvePoint:
-    """Read a point of a curve back from JSON."""
-    return CurvePoint(**{**fields, "alarms": tuple(fields["alarms"])})

@@ -110,7 +110,7 @@ class PolicyGradient:
         return Learned(
             loss=sums.loss / updates,
             value_loss=sums.value_loss / updates,
-            clip_share=sums.clipped / updates,
+            clip_fraction=sums.clipped / updates,
             drift=drift,
             finite=finite,
         )

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
-from ethosteer.algorithms.loop.curve import alarms, measure, point_from
+from ethosteer.algorithms.loop.curve import alarms, measure
 from ethosteer.algorithms.loop.rollouts import Collector, HeldOut, draw_prompts
 from ethosteer.algorithms.loop.task import Learned, Task
 from ethosteer.maths.ppo import adapted_coefficient
@@ -145,7 +146,7 @@ class Steering:
                 point,
                 loss=result.loss,
                 value_loss=result.value_loss,
-                clip_share=result.clip_share,
+                clip_fraction=result.clip_fraction,
                 alarms=alarms(
                     self.task,
                     arm,
@@ -244,7 +245,7 @@ class Steering:
         self.coefficients = list(facts["coefficients"])
         self.running = list(facts["running"])
         self.stopped = dict(facts["stopped"])
-        self.curves = [[point_from(point) for point in curve] for curve in facts["curves"]]
+        self.curves = TypeAdapter(list[list[CurvePoint]]).validate_python(facts["curves"])
         for name, by_arm in (("healthy", self.healthy), ("within", self.within_kl)):
             for arm, step in enumerate(facts["steps"][name]):
                 count = len(by_arm[arm].parameters)

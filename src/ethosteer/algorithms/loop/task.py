@@ -38,12 +38,12 @@ class Task:
 class Learned:
     """The updates of one arm in one step: mean losses, and what alarms are raised on.
 
-    ``clip_share`` is the share of tokens whose ratio was clipped, ``drift`` the largest
+    ``clip_fraction`` is the share of tokens whose ratio was clipped, ``drift`` the largest
     ``|ratio - 1|`` before the first update; ``finite`` is False if a gradient was not finite.
     """
 
     loss: float
     value_loss: float = 0.0
-    clip_share: float = 0.0
+    clip_fraction: float = 0.0
     drift: float = 0.0
     finite: bool = True

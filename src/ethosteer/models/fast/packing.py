@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from ethosteer.models.dropout import token_hashes
+
 ATTENTION = "ethosteer_packed"
 
 
@@ -37,13 +39,15 @@ class Packed:
 
     tokens, positions: ``[blocks, n]``; lengths: each block's rows', in order. masks: what a token
     of a block's row may attend to (0, and the dtype's lowest number elsewhere), the same in every
-    block; None for plain causal attention.
+    block; None for plain causal attention. prefixes ``[blocks, n]``: each token's hash for dropout
+    (see dropout.py); None where dropout is off.
     """
 
     tokens: Tensor
     positions: Tensor
     lengths: tuple[tuple[int, ...], ...]
     masks: tuple[Tensor | None, ...]
+    prefixes: Tensor | None = None
 
     def runs(self) -> tuple[Run, ...]:
         """Return the whole of all blocks, end to end, as runs of equal rows."""
@@ -65,10 +69,13 @@ class Packed:
         )
 
 
-def pack_rows(tokens: Tensor, lengths: Tensor, blocks: int = 1) -> tuple[Packed, Tensor]:
+def pack_rows(
+    tokens: Tensor, lengths: Tensor, blocks: int = 1, dropout: int | None = None
+) -> tuple[Packed, Tensor]:
     """Pack right-padded rows, in equal blocks: ``tokens [blocks * R, T], lengths [blocks * R]``.
 
-    Also returns, for every real token in row order, its place in the flattened streams.
+    ``dropout`` is the seed of dropout masks. Also returns, for every real token in row order, its
+    position in the flattened streams.
     """
     device, width = tokens.device, tokens.shape[1]
     sizes = lengths.view(blocks, -1)
@@ -81,22 +88,30 @@ def pack_rows(tokens: Tensor, lengths: Tensor, blocks: int = 1) -> tuple[Packed,
     stream = torch.zeros(2, blocks * longest, dtype=torch.long, device=device)
     stream[:, places] = torch.stack([tokens[real], at[real]])
     own = tuple(map(tuple, sizes.tolist()))
+    prefixes = None
+    if dropout is not None:
+        prefixes = torch.zeros_like(stream[0])
+        prefixes[places] = token_hashes(tokens, at, dropout).cumsum(dim=1)[real]
+        prefixes = prefixes.view(blocks, -1)
     packed = Packed(
-        stream[0].view(blocks, -1), stream[1].view(blocks, -1), own, (None,) * len(own[0])
+        stream[0].view(blocks, -1), stream[1].view(blocks, -1), own, (None,) * len(own[0]), prefixes
     )
     return packed, places
 
 
-def unpacked(packed: Packed) -> tuple[Tensor, Tensor]:
-    """Return the rows of a stream of plain rows right-padded, and where they are real."""
+def unpacked(packed: Packed, streams: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``streams [blocks, n]`` of plain rows as right-padded rows, and where they are real.
+
+    ``[blocks * R, T]`` each; ``streams`` are ``packed.tokens`` or what else belongs to its tokens.
+    """
     rows = [
         row
-        for stream, own in zip(packed.tokens, packed.lengths, strict=True)
-        for row in stream[: sum(own)].split(list(own))
+        for stream, lengths in zip(streams, packed.lengths, strict=True)
+        for row in stream[: sum(lengths)].split(list(lengths))
     ]
-    tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    lengths = torch.tensor([len(row) for row in rows], device=tokens.device)
-    return tokens, torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)
+    padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    sizes = torch.tensor([len(row) for row in rows], device=padded.device)
+    return padded, torch.arange(padded.shape[1], device=padded.device) < sizes.unsqueeze(1)
 
 
 def repacked(hidden: Tensor, real: Tensor, packed: Packed) -> Tensor:

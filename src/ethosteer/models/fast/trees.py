@@ -15,6 +15,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from ethosteer.models.dropout import token_hashes
 from ethosteer.models.fast.budget import passes
 from ethosteer.models.fast.packing import Packed
 
@@ -114,15 +115,29 @@ def places(trees: Sequence[Tree]) -> dict[Row, list[int]]:
     }
 
 
-def stack(trees: Sequence[Tree], device: torch.device, dtype: torch.dtype) -> Packed:
-    """Lay trees end to end, as one block."""
-    tokens = [token for tree in trees for token in tree.tokens]
-    positions = [depth for tree in trees for depth in tree.depths]
+def stack(
+    trees: Sequence[Tree], device: torch.device, dtype: torch.dtype, dropout: int | None = None
+) -> Packed:
+    """Lay trees end to end, as one block; ``dropout`` is the seed of dropout masks."""
+    tokens = torch.tensor([token for tree in trees for token in tree.tokens])
+    positions = torch.tensor([depth for tree in trees for depth in tree.depths])
+    lengths = tuple(len(tree.tokens) for tree in trees)
+    prefixes = None
+    if dropout is not None:
+        starts = accumulate(lengths, initial=0)
+        ends = [start + e for start, tree in zip(starts, trees, strict=False) for e in tree.ends]
+        # A node's subtree is the run from itself to its end. So a sum that runs along the stream,
+        # taking a node in at itself and off again at its end, is over each node's ancestors.
+        hashes = token_hashes(tokens, positions, dropout)
+        changes = torch.cat([hashes, hashes.new_zeros(1)])
+        changes = changes.index_add(0, torch.tensor(ends), -hashes)
+        prefixes = changes.cumsum(dim=0)[None, :-1].to(device)
     return Packed(
-        torch.tensor([tokens], device=device),
-        torch.tensor([positions], device=device),
-        (tuple(len(tree.tokens) for tree in trees),),
+        tokens[None].to(device),
+        positions[None].to(device),
+        (lengths,),
         tuple(None if tree.is_chain else _mask(tree, device, dtype) for tree in trees),
+        prefixes,
     )
 
 

@@ -1,0 +1,88 @@
+"""Prompts: what arms are steered on, and what all models answer when they are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from ethosteer.data.conversations import read_conversations
+from ethosteer.data.prompts import first_turns, steering_prompts
+from ethosteer.files import read_json, write_json
+from ethosteer.records import Split, Turn
+from ethosteer.settings import DataSettings
+from ethosteer.stages.curate import BY_EDITION, READ_ELSEWHERE, Curate
+from ethosteer.stages.stage import PublishedFiles, RawBase, Stage
+
+if TYPE_CHECKING:
+    from ethosteer.models.text import Template
+    from ethosteer.stages.workspace import Workspace
+
+PROMPTS = "prompts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """Prompts to steer on, and held-out prompts of the same kind; each is a list of turns."""
+
+    train: tuple[tuple[Turn, ...], ...]
+    test: tuple[tuple[Turn, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts(Stage[PromptSet]):
+    """The prompts of a study, the same for all arms.
+
+    They are a mixture of the arms' own prompts in equal parts, or the openings of conversations:
+    ``source`` are the curated pairs or the file.
+    """
+
+    kind: ClassVar[str] = "curate"
+    version: ClassVar[int] = 2
+    left_out: ClassVar = {"data.origin": BY_EDITION, "data.conversations": BY_EDITION,
+                          "data.max_tokens": READ_ELSEWHERE}  # fmt: skip
+
+    data: DataSettings
+    base: RawBase
+    source: tuple[Curate, ...] | PublishedFiles
+
+    @property
+    def name(self) -> str:
+        """There is one set of prompts."""
+        return "prompts"
+
+    @classmethod
+    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
+        """Gather the prompts."""
+        for stage in stages:
+            template = workspace.template(stage.base, stage.data.template)
+            with (
+                workspace.terminal.stage("curate prompts"),
+                workspace.store.write(stage) as folder,
+            ):
+                train, test = (
+                    tuple(map(tuple, stage._split(split, template, workspace)))
+                    for split in ("train", "test")
+                )
+                write_json(folder / PROMPTS, PromptSet(train, test))
+
+    def _split(
+        self, split: Split, template: Template, workspace: Workspace
+    ) -> Sequence[Sequence[Turn]]:
+        limit = self.data.max_prompt_tokens
+        if isinstance(self.source, PublishedFiles):
+            (path,) = self.source.paths()
+            return first_turns(read_conversations(path), split, template, limit)
+        sets = [workspace.store.load(pairs) for pairs in self.source]
+        return steering_prompts(sets, split, template, limit)
+
+    def load(self, folder: Path) -> PromptSet:
+        """Read the prompts."""
+        return read_json(folder / PROMPTS, PromptSet)
+
+    def ids(self, split: Split, workspace: Workspace) -> list[list[int]]:
+        """Return the prompts of a split as token ids."""
+        template = workspace.template(self.base, self.data.template)
+        prompts: PromptSet = workspace.store.load(self)
+        return [template.prompt_ids(turns) for turns in getattr(prompts, split)]

@@ -1,0 +1,158 @@
+"""A stage of a study: what it rests on, what it writes, how it runs, and how its result is read.
+
+A stage is a frozen dataclass. Its fields are everything that its work may read: tables of settings,
+published files, a seed, the stages before it. They are also its identity, so a setting that can
+change a result cannot be forgotten there. The few settings that are left out of the identity are
+named in ``left_out`` with the reason, and ``tests/stages/test_identity.py`` varies each of them and
+finds the same artifact.
+
+This module and those of the stages import torch only inside ``run``, so that a study can be planned
+and its status shown without it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar
+
+from pydantic import BaseModel
+
+from ethosteer.data.sources import Origin, Source
+from ethosteer.files import fingerprint
+from ethosteer.settings import BaseSettings, SteerSettings
+
+if TYPE_CHECKING:
+    from ethosteer.models.generation import Sampling
+    from ethosteer.stages.workspace import Workspace
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFiles:
+    """Published files, identified by their editions and not by where they are kept."""
+
+    origin: Origin
+    sources: tuple[Source, ...]
+
+    def identity(self) -> list[str]:
+        """Return the edition of every file: the hub's revision, or the file's hash."""
+        return [self.origin.revision(source) for source in self.sources]
+
+    def paths(self) -> list[Path]:
+        """Return where the files are on this machine, downloading them if need be."""
+        return [self.origin.locate(source) for source in self.sources]
+
+
+@dataclass(frozen=True)
+class RawBase:
+    """The base before fine-tuning, identified by its content and its precision."""
+
+    settings: BaseSettings
+
+    def identity(self) -> str:
+        """Return the base's fingerprint."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        from ethosteer.models.base import model_fingerprint
+
+        return model_fingerprint(self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSettings:
+    """How responses are drawn: the settings of [steer] that reward models are normalised with."""
+
+    min_new_tokens: int
+    max_new_tokens: int
+    ignore_eos: bool
+    temperature: float
+
+    @classmethod
+    def of(cls, steer: SteerSettings) -> SamplingSettings:
+        """Take them out of [steer]."""
+        return cls(**{field.name: getattr(steer, field.name) for field in fields(cls)})
+
+    def sampling(self) -> Sampling:
+        """Return them as generation takes them."""
+        from ethosteer.models.generation import Sampling
+
+        return Sampling(
+            self.min_new_tokens,
+            self.max_new_tokens,
+            ignore_eos=self.ignore_eos,
+            temperature=self.temperature,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Stage(ABC, Generic[Result]):
+    """One piece of work, and the artifact it leaves. Stages of one fingerprint are equal."""
+
+    kind: ClassVar[str]
+    """The folder its artifacts are kept in."""
+    version: ClassVar[int]
+    """Raised when a change of its code makes stored artifacts stale."""
+    left_out: ClassVar[Mapping[str, str]] = {}
+    """Fields and settings (``field.setting``) that are no part of the identity, with the reason."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Its name among the artifacts of its kind."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The identity: a hash over version, kind, name and every field."""
+        left_out = self.exclusions()
+        values = {
+            field.name: _identity(getattr(self, field.name), field.name, left_out)
+            for field in fields(self)
+            if field.name not in left_out
+        }
+        return fingerprint(self.version, self.kind, self.name, values)
+
+    def identity(self) -> str:
+        """Return the fingerprint, for the stages that rest on this one."""
+        return self.fingerprint
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stage) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def exclusions(self) -> Mapping[str, str]:
+        """Return ``left_out``, and what else this stage does not read of its settings."""
+        return self.left_out
+
+    def batch(self) -> Hashable:
+        """Stages that are equal here and follow each other run together, as arms of a seed do."""
+        return self.fingerprint
+
+    @classmethod
+    @abstractmethod
+    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
+        """Do the work of ``stages``, which are of one batch, and store every artifact."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> Result:
+        """Read the result back from the artifact's folder."""
+
+
+def _identity(value: object, name: str, left_out: Mapping[str, str]) -> object:
+    """Return what of a field's value enters a fingerprint, as JSON-able values."""
+    if isinstance(value, PublishedFiles | RawBase | Stage):
+        return value.identity()
+    if isinstance(value, BaseModel):
+        excluded = {key.removeprefix(f"{name}.") for key in left_out}
+        return value.model_dump(mode="json", exclude=excluded)
+    if isinstance(value, tuple):
+        return [_identity(entry, name, left_out) for entry in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value

@@ -1,0 +1,24 @@
+"""All input of a study read once, so that what is wrong ends it before any expensive work."""
+
+from __future__ import annotations
+
+from ethosteer import catalog
+from ethosteer.data.conversations import read_conversations
+from ethosteer.study.plan import Plan
+
+
+def check_inputs(plan: Plan) -> None:
+    """Read all published files and classifiers; InputError that names file and row."""
+    from ethosteer.algorithms.tracking import check_trackers
+
+    for stage in dict.fromkeys(plan.pairs.values()):
+        (path,) = stage.files.paths()
+        dataset = catalog.dataset(stage.dataset)
+        for _ in dataset.pairs(dataset.rows(path), stage.arms.pairs_per_group):
+            pass
+    for items in plan.items.values():
+        items.read()
+        items.classifier()
+    (path,) = plan.conversations.paths()
+    read_conversations(path)
+    check_trackers(plan.settings.track.trackers)
