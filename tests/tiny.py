@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.algorithms.loop.task import Task
 from ethosteer.algorithms.rloo import RLOOSettings
 from ethosteer.models.base import SharedBase, pad_right
-from ethosteer.models.generation import Sampling, generate
+from ethosteer.models.generation import Sampling
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.pairs import EncodedPair
@@ -315,25 +315,5 @@ def often(base: SharedBase, share: float = 0.12) -> SharedBase:
     return base
 
 
-def only_answered(base: SharedBase) -> list[int]:
-    """Return the two tokens that answers have most often and prompts never."""
-    drawn = generate(base, PROMPTS * 2, 1, Sampling(8, 8, ignore_eos=True), torch.Generator())
-    counts = torch.bincount(torch.tensor(drawn).flatten(), minlength=VOCABULARY)
-    counts[torch.tensor([token for prompt in PROMPTS for token in prompt])] = 0
-    found: list[int] = counts.argsort(descending=True)[:2].tolist()
-    return found
-
-
 def quiet(*_: object) -> None:
     """Report nothing."""
-
-
-def prefer(*tokens: int) -> Callable[..., torch.Tensor]:
-    """Return a score for RewardModels: how often each judge's own token is in the row."""
-
-    def score(
-        _self: RewardModels, _base: SharedBase, judge: int, rows: Sequence[Sequence[int]]
-    ) -> torch.Tensor:
-        return torch.tensor([float(list(row).count(tokens[judge])) for row in rows])
-
-    return score

@@ -7,8 +7,6 @@ from ethosteer.algorithms.best_of_n import BestOfN, BestOfNSettings
 from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.models.base import SharedBase
 from ethosteer.models.pairs import accumulate_nll
-from ethosteer.models.reward_models import RewardModels
-from ethosteer.settings import OptimiserSettings
 from tests import tiny
 
 Read = list[tuple[list[int], list[int]]]
@@ -93,28 +91,3 @@ def test_every_epoch_is_an_update_on_the_same_answers(llama, learnt):
     assert run.updates == 3
     assert learnt[0] == learnt[1] == learnt[2] and len(learnt) == 3
     assert run.optimisers[0].schedule.last_epoch == 3
-
-
-def test_each_arms_own_reward_rises(llama, tmp_path, monkeypatch):
-    def length(_self: object, _base: object, judge: int, rows: list[list[int]]) -> torch.Tensor:
-        return torch.tensor([float(len(row) if judge else -len(row)) for row in rows])
-
-    monkeypatch.setattr(RewardModels, "score", length)
-    run = tiny.steering(
-        "best_of_n",
-        tiny.often(llama),
-        steps=25,
-        batch=64,
-        min_new_tokens=8,
-        ignore_eos=False,
-        measure_every=24,
-        checkpoint_every=99,
-        best_of_n=BestOfNSettings(n=8, prompts=8),
-        optimiser=OptimiserSettings(learning_rate=1e-2, warmup=0.0, decay=False),
-    )
-    run.train(tmp_path, tiny.quiet)
-    shorter, longer = run.curves
-    for curve in run.curves:
-        assert curve[-1].reward > curve[0].reward + 0.4
-        assert 0.05 < curve[-1].kl < 10
-    assert shorter[-1].eos_fraction > shorter[0].eos_fraction > longer[-1].eos_fraction

@@ -12,22 +12,9 @@ from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.algorithms.ppo import PPOSettings, targets
 from ethosteer.algorithms.rloo import RLOOSettings
 from ethosteer.models.base import SharedBase, load_base
-from ethosteer.models.reward_models import RewardModels
 from ethosteer.records import Rollout
-from ethosteer.settings import BaseSettings, OptimiserSettings
+from ethosteer.settings import BaseSettings
 from tests import tiny
-
-LEARNING: dict[str, Any] = {
-    "steps": 20,
-    "batch": 32,
-    "min_new_tokens": 8,
-    "measure_every": 99,
-    "checkpoint_every": 99,
-    "kl_coefficient": 0.01,
-    "kl_target": None,
-    "optimiser": OptimiserSettings(learning_rate=2e-2, warmup=0.0, decay=False),
-}
-
 
 ON_POLICY = ("ppo", "rloo")
 
@@ -219,49 +206,3 @@ def test_an_ordinary_run_without_dropout_has_no_ratio_drift(llama, tmp_path: Pat
     run = make(llama)
     run.train(tmp_path, tiny.quiet)
     assert not any("ratio drift" in own.alarms for curve in run.curves for own in curve)
-
-
-# --- learning
-
-
-@pytest.fixture
-def tokens(llama) -> tuple[int, int]:
-    """Return two tokens that answers have and prompts do not."""
-    left, right = tiny.only_answered(llama)
-    return left, right
-
-
-def shares(run: Steering, token: int) -> list[float]:
-    """Return the share of one token in each of two arms' answers to the prompts."""
-    rows = run.held_out(tiny.PROMPTS * 2).responses
-    arms = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
-    return [sum(row.count(token) for row in own) / sum(map(len, own)) for own in arms]
-
-
-@pytest.mark.parametrize("algorithm", ON_POLICY)
-def test_each_arm_learns_what_its_own_reward_prefers(
-    algorithm, llama, tokens, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(RewardModels, "score", tiny.prefer(*tokens))
-    run = algorithm(tiny.task(llama, **LEARNING))
-    before = [shares(run, token) for token in tokens]
-    run.train(tmp_path, tiny.quiet)
-    after = [shares(run, token) for token in tokens]
-    for arm, curve in enumerate(run.curves):
-        assert before[arm][arm] < 0.1
-        assert after[arm][arm] > 0.4
-        assert after[arm][1 - arm] < 0.1, "the other arm's token is not this one's"
-        assert curve[-1].reward > curve[0].reward + 2
-        assert curve[-1].kl > 2
-        assert curve[-1].entropy < 0.7 * curve[0].entropy
-
-
-@pytest.mark.parametrize("algorithm", ON_POLICY)
-def test_kl_holds_an_arm_to_the_reference(algorithm, llama, tokens, tmp_path, monkeypatch):
-    monkeypatch.setattr(RewardModels, "score", tiny.prefer(tokens[0], tokens[0]))
-    slower = OptimiserSettings(learning_rate=1e-2, warmup=0.0, decay=False)
-    run = algorithm(tiny.task(llama, **{**LEARNING, "steps": 15, "optimiser": slower}))
-    run.coefficients = [0.01, 1.0]
-    run.train(tmp_path, tiny.quiet)
-    free, tied = run.curves
-    assert 0 < tied[-1].kl < 0.5 * free[-1].kl
