@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast.trees import LARGEST_TREE, Row, Tree, batches, pack, places, stack
+from ethosteer.models.fast.trees import LARGEST_TREE, Row, Tree, batches, pack, row_positions, stack
 from ethosteer.records import Item
 
 POSITIONS_AT_ONCE = 256
@@ -150,7 +150,7 @@ def _score(
     requests: list[Request] = []
     parts: list[int] = []
     starts: list[int] = []
-    for row, path in places(batch).items():
+    for row, path in row_positions(batch).items():
         for request in rows[row]:
             requests.append(request)
             starts.append(len(parts))

@@ -13,7 +13,7 @@ from torch import Tensor
 from ethosteer.models.adapters import load_bank, read_adapter, save_adapter
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import training_tokens
-from ethosteer.models.fast.trees import LARGEST_TREE, Tree, batches, pack, places, stack
+from ethosteer.models.fast.trees import LARGEST_TREE, Tree, batches, pack, row_positions, stack
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 
@@ -66,7 +66,7 @@ def _scores_of_trees(
     rows: Sequence[tuple[int, ...]],
     dropout: int | None = None,
 ) -> Tensor:
-    where = places(trees)
+    where = row_positions(trees)
     last = torch.tensor([where[row][-1] for row in rows], device=base.device)
     packed = stack(trees, base.device, base.model.dtype, dropout)
     with bank.applied([arm]):
