@@ -18,7 +18,8 @@ from typing import Any
 
 from ethosteer.bench.measure import random_adapters
 from ethosteer.models.adapters import save_adapter
-from ethosteer.models.base import load_base, resolve_model
+from ethosteer.models.identity import resolve_model
+from ethosteer.models.loading import load_base
 from ethosteer.settings import BaseSettings
 
 PEER_NAMES = {"crows_pairs": "crows_pairs_english"}

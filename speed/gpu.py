@@ -13,7 +13,9 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from ethosteer.bench.measure import PPOEpisodes, measure_ppo
-from ethosteer.models.base import POCKET, SharedBase, share
+from ethosteer.models.base import SharedBase
+from ethosteer.models.identity import POCKET
+from ethosteer.models.loading import share
 
 GEOMETRY = LlamaConfig(
     vocab_size=32_000,

@@ -16,8 +16,8 @@ from ethosteer import catalog
 from ethosteer.bench.measure import measure_evaluation
 from ethosteer.data.sources import Origin
 from ethosteer.evaluation.answering import load_items
-from ethosteer.models.base import load_base
 from ethosteer.models.generation import Sampling, generate
+from ethosteer.models.loading import load_base
 from ethosteer.models.log_likelihood import fit
 from ethosteer.settings import BaseSettings, BenchmarkSettings
 

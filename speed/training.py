@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ethosteer.models.base import resolve_model
+from ethosteer.models.identity import resolve_model
 
 UNIT = {"ppo": "episodes", "reward": "pairs"}
 COUNTS = {

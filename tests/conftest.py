@@ -67,7 +67,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    from ethosteer.models.base import POCKET
+    from ethosteer.models.identity import POCKET
 
     folder = tmp_path_factory.mktemp("tiny-base")
     tokenizer = AutoTokenizer.from_pretrained(POCKET)
@@ -98,7 +98,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def tiny_bases(tiny_models: dict[str, Path]) -> dict[str, SharedBase]:
     """Load the tiny models, to be shared by all tests: adapters come and go, weights stay."""
-    from ethosteer.models.base import load_base
+    from ethosteer.models.loading import load_base
     from ethosteer.settings import BaseSettings
 
     return {

@@ -11,7 +11,8 @@ import torch
 from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.algorithms.ppo import PPOSettings, targets
 from ethosteer.algorithms.rloo import RLOOSettings
-from ethosteer.models.base import SharedBase, load_base
+from ethosteer.models.base import SharedBase
+from ethosteer.models.loading import load_base
 from ethosteer.records import Rollout
 from ethosteer.settings import BaseSettings
 from tests import tiny

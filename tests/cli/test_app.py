@@ -163,7 +163,7 @@ def test_a_tracker_that_cannot_be_had_is_told_before_any_model_is_loaded(
     def load(*_: object) -> None:
         pytest.fail("a model was loaded")
 
-    monkeypatch.setattr("ethosteer.stages.workspace.load_base", load)
+    monkeypatch.setattr("ethosteer.models.loading.load_base", load)
     changes = (f"base.model={tiny_base}", *OVERRIDES, f"track.trackers={trackers}")
     settings = [part for change in changes for part in ("--set", change)]
     status, out, err = call("run", "demo", "--runs-dir", str(tmp_path), *settings)

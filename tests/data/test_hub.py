@@ -10,7 +10,7 @@ import pytest
 
 from ethosteer.data.sources import Origin, Source
 from ethosteer.errors import InputError
-from ethosteer.models.base import load_base
+from ethosteer.models.loading import load_base
 from ethosteer.settings import BaseSettings
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

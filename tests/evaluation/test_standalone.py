@@ -119,7 +119,7 @@ def test_an_adapter_beside_the_base_gives_what_it_gives_merged(
 
 def test_without_packing_the_results_are_the_same(tiny_models, adapters, monkeypatch):
     packed = evaluated(tiny_models["llama"], adapters["llama"])
-    monkeypatch.setattr("ethosteer.models.base._runs_packed", lambda base: False)
+    monkeypatch.setattr("ethosteer.models.loading.runs_packed", lambda base: False)
     plain = evaluated(tiny_models["llama"], adapters["llama"])
     for model in packed:
         alike(packed[model], plain[model])

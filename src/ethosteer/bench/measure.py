@@ -18,9 +18,10 @@ from ethosteer.data.readers import Row
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.answering import load_items, token_budget
-from ethosteer.models.base import SharedBase, load_base
+from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import Sampling
 from ethosteer.models.heads import ScalarHeads
+from ethosteer.models.loading import load_base
 from ethosteer.models.log_likelihood import Plan, log_likelihoods, pack_requests, plan_requests
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.optimiser import generator

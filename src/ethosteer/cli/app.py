@@ -181,7 +181,7 @@ def evaluate(
         results_table,
     )
     from ethosteer.files import write_atomic
-    from ethosteer.models.base import quiet_libraries
+    from ethosteer.models.loading import quiet_libraries
     from ethosteer.progress import Terminal
 
     quiet_libraries()

@@ -78,7 +78,7 @@ def bench_ppo(
         base_settings(model, None, dtype.value, device),
     )
     from ethosteer.bench.measure import PPOEpisodes, hh_prompts, measure_ppo
-    from ethosteer.models.base import load_base
+    from ethosteer.models.loading import load_base
 
     episodes = PPOEpisodes(batch, prompt_tokens, new_tokens, epochs, minibatches, steps)
 
@@ -103,7 +103,7 @@ def bench_reward(
     """Measure the speed of reward modelling: pairs a second, FLOP/s, peak memory."""
     origin, settings = folder_origin(data_dir), base_settings(model, None, dtype.value, device)
     from ethosteer.bench.measure import hh_pairs, measure_reward
-    from ethosteer.models.base import load_base
+    from ethosteer.models.loading import load_base
 
     def work() -> dict[str, Any]:
         base = load_base(settings)
@@ -115,7 +115,7 @@ def bench_reward(
 def _measured(work: Callable[[], dict[str, Any]], json_file: Path | None) -> None:
     """Do a measurement, print it, and keep it if a file is named."""
     from ethosteer.files import write_json
-    from ethosteer.models.base import quiet_libraries
+    from ethosteer.models.loading import quiet_libraries
 
     quiet_libraries()
     found = work()

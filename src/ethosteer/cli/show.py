@@ -39,7 +39,7 @@ def print_card(
     console: Console, name: str, origin: Origin, pairs_per_group: int, show: int
 ) -> None:
     """Curate one dataset with the pocket base's tokenizer; print its card and first pairs."""
-    from ethosteer.models.base import load_tokenizer
+    from ethosteer.models.loading import load_tokenizer
     from ethosteer.models.text import Template
 
     template = Template("guanaco", load_tokenizer(BaseSettings()))

@@ -20,8 +20,9 @@ from ethosteer.errors import InputError
 from ethosteer.evaluation.answering import answer_items, load_items, load_judge, token_budget
 from ethosteer.evaluation.comparison import Judge
 from ethosteer.models.adapters import find_adapter, load_bank
-from ethosteer.models.base import SharedBase, load_base, load_tokenizer
+from ethosteer.models.base import SharedBase
 from ethosteer.models.classifiers import Classifier
+from ethosteer.models.loading import load_base, load_tokenizer
 from ethosteer.progress import Terminal
 from ethosteer.records import BASE, Item, Model, Outcome
 from ethosteer.report.numbers import interval, number

@@ -1,1 +1,1 @@
-"""The only place that knows transformers and peft."""
+"""The frozen base, adapters of many arms on it, and training, sampling and scoring with them."""

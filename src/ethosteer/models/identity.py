@@ -1,16 +1,36 @@
-"""What a base is identified by."""
+"""Which model a base is, and its shape: what can be known without loading torch or transformers."""
 
 from __future__ import annotations
 
+import json
 import os
 from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+from ethosteer.errors import InputError
+from ethosteer.settings import BaseSettings, ModelShape
+
+POCKET = Path(str(files("ethosteer"))) / "assets" / "pocket"
 EDGE_BYTES = 1 << 20
+WHOLE_BYTES = 64 << 20
+SIZES = {
+    "hidden": ("hidden_size", "n_embd", "d_model"),
+    "layers": ("num_hidden_layers", "n_layer", "num_layers"),
+    "vocabulary": ("vocab_size",),
+}
+"""A size's keys in config.json: architectures differ in what they call it."""
+INNER_SIZES = ("intermediate_size", "n_inner", "ffn_dim")
+
+
+def resolve_model(model: str) -> str:
+    """Return the folder or hub id behind a study's ``base.model``."""
+    return str(POCKET) if model == "pocket" else model
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """Identify a model folder by its small files' bytes and its large files' size and edges."""
+    """Hash a model folder: small files whole, large ones by their size, first and last MiB."""
     digest = sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix not in {".json", ".safetensors", ".model", ".jinja", ".txt"}:
@@ -18,10 +38,52 @@ def folder_fingerprint(folder: Path) -> str:
         size = path.stat().st_size
         digest.update(f"{path.name}:{size}:".encode())
         with path.open("rb") as file:
-            if size <= 64 * EDGE_BYTES:
+            if size <= WHOLE_BYTES:
                 digest.update(file.read())
             else:
                 digest.update(file.read(EDGE_BYTES))
                 file.seek(-EDGE_BYTES, os.SEEK_END)
                 digest.update(file.read())
     return digest.hexdigest()
+
+
+def model_fingerprint(settings: BaseSettings) -> str:
+    """Identify a base: a folder by its content, a hub model by its id and revision."""
+    name = resolve_model(settings.model)
+    content = (
+        folder_fingerprint(Path(name)) if Path(name).is_dir() else f"{name}@{settings.revision}"
+    )
+    return ":".join([content, settings.dtype, *(["autocast"] if settings.autocast else [])])
+
+
+def read_shape(settings: BaseSettings) -> ModelShape:
+    """Read a base's shape from its config.json; InputError where that cannot be read."""
+    try:
+        config = _read_config(resolve_model(settings.model), settings.revision or "main")
+        sizes = {
+            field: next(int(config[key]) for key in keys if config.get(key))
+            for field, keys in SIZES.items()
+        }
+    except (OSError, ValueError, TypeError, StopIteration) as fault:
+        raise InputError(
+            f"model {settings.model}: its config.json cannot be read; give the model's shape in "
+            "[base.shape] (hidden, layers, intermediate, vocabulary)"
+        ) from fault
+    inner = next((int(config[key]) for key in INNER_SIZES if config.get(key)), None)
+    return ModelShape(
+        **sizes,
+        intermediate=inner or 4 * sizes["hidden"],
+        tied=bool(config.get("tie_word_embeddings", True)),  # transformers' default is not written
+    )
+
+
+def _read_config(name: str, revision: str) -> dict[str, Any]:
+    """Return the config.json of a folder or a hub model; of a multimodal one its text model's."""
+    if Path(name).is_dir():
+        path = Path(name) / "config.json"
+    else:
+        from huggingface_hub import hf_hub_download
+
+        path = Path(hf_hub_download(name, "config.json", revision=revision))
+    config = json.loads(path.read_text("utf-8"))
+    return {**config, **(config.get("text_config") or {})}

@@ -1,4 +1,4 @@
-"""Training of Bradley-Terry reward models, those of several arms beside each other on one base."""
+"""Training of Bradley-Terry reward models, several arms together on one base."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHECKPOINT_EVERY = 100
 
 
 class RewardTraining:
-    """Trains the reward models of several arms beside each other, each on its own pairs."""
+    """Trains the reward models of several arms together, each on its own pairs."""
 
     def __init__(
         self,
@@ -50,12 +50,12 @@ class RewardTraining:
         ).to(base.device)
         self.plans = [
             schedule(
-                len(own),
+                len(arm_pairs),
                 settings.batch,
                 settings.epochs,
                 lambda epoch: generator(seed, "reward order", epoch),
             )
-            for own in pairs
+            for arm_pairs in pairs
         ]
         self.token_budget = training_tokens(base, settings.tokens_per_batch)
         self.optimisers = [
@@ -70,25 +70,29 @@ class RewardTraining:
 
     def train(self, checkpoints: Path, progress: Callable[[int, int, str], None]) -> None:
         """Run every arm's plan; ``progress(done, steps, note)`` after every step."""
-        steps = max(map(len, self.plans))
-        for step in range(self._resume(checkpoints), steps):
+        done, steps = 0, max(map(len, self.plans))
+        if checkpoint := load_checkpoint(checkpoints, self.optimisers, "done"):
+            self.losses = checkpoint.facts["losses"]  # type: ignore[assignment]
+            done = int(str(checkpoint.facts["done"]))
+        for step in range(done, steps):
             self.step(step)
             if (step + 1) % CHECKPOINT_EVERY == 0:
                 save_checkpoint(
                     checkpoints, self.optimisers, {"done": step + 1, "losses": self.losses}
                 )
-            progress(step + 1, steps, f"loss {np.mean([own[-1] for own in self.losses]):.3f}")
+            latest = np.mean([losses[-1] for losses in self.losses])
+            progress(step + 1, steps, f"loss {latest:.3f}")
 
     def step(self, step: int) -> None:
-        """One step of every arm that still has a batch, one arm after another."""
+        """Take one step with every arm that still has a batch, one arm after another."""
+        dropout = derived_seed(self.seed, "reward dropout", step)
         for arm, plan in enumerate(self.plans):
             if step < len(plan):
-                self._learn(step, arm, [self.pairs[arm][i] for i in plan[step]])
+                self._learn(arm, [self.pairs[arm][index] for index in plan[step]], dropout)
 
-    def _learn(self, step: int, arm: int, batch: Sequence[EncodedPair]) -> None:
-        """One optimiser step of one arm, its gradient summed over passes that fit in memory."""
+    def _learn(self, arm: int, batch: Sequence[EncodedPair], dropout: int) -> None:
+        """Take one optimiser step with one arm, its gradient summed over passes that fit."""
         total = 0.0
-        dropout = derived_seed(self.seed, "reward dropout", step)
         for pairs in pair_passes(batch, self.token_budget):
             rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
             scores = raw_scores(self.base, self.bank, self.heads, arm, rows, dropout).view(-1, 2)
@@ -97,13 +101,6 @@ class RewardTraining:
             total += float(loss.detach())
         self.losses[arm].append(total)
         self.optimisers[arm].step()
-
-    def _resume(self, folder: Path) -> int:
-        found = load_checkpoint(folder, self.optimisers, "done")
-        if found is None:
-            return 0
-        self.losses = found.facts["losses"]  # type: ignore[assignment]
-        return int(str(found.facts["done"]))
 
     def held_out(self, arm: int, pairs: Sequence[EncodedPair]) -> HeldOutPairs:
         """Score held-out pairs with one arm's reward model."""

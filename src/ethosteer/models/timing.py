@@ -1,8 +1,8 @@
-"""Where the seconds of a run go."""
+"""The seconds that parts of a run take, and the memory that it needed."""
 
 from __future__ import annotations
 
-import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Stopwatch:
-    """Seconds by part of the work; a device is waited for at the end of each part."""
+    """Seconds by part of the work; a GPU is waited for at the end of each part."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -28,7 +28,14 @@ class Stopwatch:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes that this process has held: on the GPU if it runs there, else resident."""
+    """Return the most bytes that this process has held: on its GPU, else resident."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # which Windows does not have
+
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -50,8 +50,8 @@ class Finetune(Stage[list[float]]):
     def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
         """Train the adapter and merge it."""
         from ethosteer.models.adapters import merge_into_base, save_adapter
-        from ethosteer.models.base import resolve_model
         from ethosteer.models.finetuning import finetune
+        from ethosteer.models.identity import resolve_model
 
         for stage in stages:
             with (

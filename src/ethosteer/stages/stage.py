@@ -60,7 +60,7 @@ class RawBase:
 
     @cached_property
     def _fingerprint(self) -> str:
-        from ethosteer.models.base import model_fingerprint
+        from ethosteer.models.identity import model_fingerprint
 
         return model_fingerprint(self.settings)
 

@@ -42,7 +42,7 @@ class Workspace:
         return self._loaded(model.fingerprint, settings)
 
     def _loaded(self, identity: str, settings: BaseSettings) -> SharedBase:
-        from ethosteer.models.base import load_base
+        from ethosteer.models.loading import load_base
 
         if identity not in self._bases:
             self._bases[identity] = load_base(settings)
@@ -50,7 +50,7 @@ class Workspace:
 
     def template(self, base: RawBase, name: str) -> Template:
         """Return how dialogues are written for a base."""
-        from ethosteer.models.base import load_tokenizer
+        from ethosteer.models.loading import load_tokenizer
         from ethosteer.models.text import Template
 
         return Template(name, load_tokenizer(base.settings))  # type: ignore[arg-type]

@@ -24,8 +24,8 @@ from ethosteer.data.conversations import CONVERSATIONS
 from ethosteer.data.readers import read_jsonl
 from ethosteer.data.sources import SAMPLE_DIR, Origin
 from ethosteer.data.splits import TEST_SHARE, split_of
-from ethosteer.models.base import read_shape
 from ethosteer.models.fast.budget import CPU_CACHE, CPU_TOKENS, activation_bytes
+from ethosteer.models.identity import read_shape
 from ethosteer.records import PreferencePair
 from ethosteer.settings import LoraSettings, ModelShape, StudySettings
 

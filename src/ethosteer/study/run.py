@@ -72,7 +72,7 @@ class Study:
 
         Raises InputError for invalid input, before any model is trained.
         """
-        from ethosteer.models.base import quiet_libraries
+        from ethosteer.models.loading import quiet_libraries
 
         with self.store.lock():
             if self.is_finished():

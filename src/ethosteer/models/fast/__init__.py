@@ -1,1 +1,1 @@
-"""TODO."""
+"""Only faster: without these modules every result is the same, up to rounding."""

@@ -1,0 +1,105 @@
+"""Loading a base, so that it is frozen and its linear layers can carry adapters."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import replace
+
+import torch
+import transformers
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.pytorch_utils import Conv1D
+
+from ethosteer.errors import InputError
+from ethosteer.models.base import SharedBase
+from ethosteer.models.checks import makes_its_logits, runs_packed
+from ethosteer.models.fast.budget import keep_freed_memory
+from ethosteer.models.identity import resolve_model
+from ethosteer.models.lora_bank import ArmLinear
+from ethosteer.settings import BaseSettings
+
+
+def load_base(settings: BaseSettings) -> SharedBase:
+    """Load a base from safetensors and share it; InputError where it cannot be loaded."""
+    tokenizer = load_tokenizer(settings)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            resolve_model(settings.model),
+            revision=settings.revision or "main",
+            dtype=getattr(torch, settings.dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError) as fault:
+        raise InputError(f"model {settings.model}: cannot be loaded: {fault}") from fault
+    keep_freed_memory()
+    model.to(choose_device(settings.device))  # type: ignore[arg-type]  # misread by the stubs
+    return replace(share(model, tokenizer), autocast=settings.autocast)
+
+
+def load_tokenizer(settings: BaseSettings) -> PreTrainedTokenizerBase:
+    """Load a base's tokenizer; InputError where there is none."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            resolve_model(settings.model),
+            revision=settings.revision or "main",
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError) as fault:
+        raise InputError(f"model {settings.model}: no usable tokenizer: {fault}") from fault
+    known = set(tokenizer("A word.", add_special_tokens=False).input_ids)
+    if not known - {tokenizer.unk_token_id}:
+        # transformers makes an empty tokenizer where a folder has a config but no tokenizer files
+        raise InputError(f"model {settings.model}: no usable tokenizer: its files are missing")
+    return tokenizer
+
+
+def choose_device(device: str) -> torch.device:
+    """Turn 'auto' into CUDA where it is available, else the processor."""
+    if device != "auto":
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedBase:
+    """Freeze ``model`` and wrap the linear layers of its decoder (not its output embedding).
+
+    Raises InputError for an architecture whose logits are not made from its last hidden state in a
+    way known here.
+    """
+    model.eval().requires_grad_(False)
+    head = model.get_output_embeddings()
+    linear = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
+    ]
+    layers = {}
+    for name, module in linear:
+        parent, _, last = name.rpartition(".")
+        layers[name] = ArmLinear(module)
+        setattr(model.get_submodule(parent), last, layers[name])
+    base = SharedBase(model, tokenizer, layers)
+    if not makes_its_logits(base):
+        raise InputError(
+            f"model {model.name_or_path}: ethosteer does not know how {model.config.model_type} "
+            "models make their logits; use a base of another architecture"
+        )
+    return replace(base, runs_packed=runs_packed(base))
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' progress bars and advice off the user's terminal."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings(  # raised by peft itself whenever it loads an adapter
+        "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+    )
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()

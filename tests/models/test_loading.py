@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+from ethosteer.errors import InputError
+from ethosteer.models.loading import choose_device, load_base, load_tokenizer, quiet_libraries
+from ethosteer.models.lora_bank import LoraBank
+from ethosteer.settings import BaseSettings
+from tests import tiny
+
+
+def test_a_base_that_cannot_be_loaded_is_the_users_error(tmp_path, tiny_models):
+    with pytest.raises(InputError, match=r"model .*empty: no usable tokenizer"):
+        load_tokenizer(BaseSettings(model=str(tmp_path / "empty")))
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in tiny_models["llama"].iterdir():
+        if path.suffix != ".safetensors":
+            (broken / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match=r"model .*broken: cannot be loaded"):
+        load_base(BaseSettings(model=str(broken), device="cpu"))
+
+
+@torch.no_grad()
+def test_a_bfloat16_base_carries_fp32_adapters(tiny_models):
+    base = load_base(BaseSettings(model=str(tiny_models["llama"]), dtype="bfloat16", device="cpu"))
+    bank = tiny.fill(LoraBank(base.layers, 2, tiny.lora(), seed=0))
+    assert {p.dtype for p in bank.parameters()} == {torch.float32}
+    with bank.applied():
+        assert base.hidden(torch.tensor(tiny.ragged(2, 5, 5))).dtype == torch.bfloat16
+
+
+def test_devices_are_chosen_or_named():
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_pefts_own_deprecated_call_stays_off_the_users_terminal(recwarn):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        quiet_libraries()
+        warnings.warn(
+            "`is_gradient_checkpointing` is deprecated and ...", FutureWarning, stacklevel=1
+        )
+        warnings.warn("something else is deprecated", FutureWarning, stacklevel=1)
+    assert [str(w.message) for w in recwarn] == ["something else is deprecated"]
