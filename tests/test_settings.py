@@ -333,9 +333,9 @@ def test_names_that_nobody_knows(study: Path, old: str, new: str, problem: str):
 
 
 def test_a_study_needs_arms_and_benchmarks(study: Path):
-    study.write_text('name = "a"\nquestion = "?"\n[arms]\n[benchmarks.toxigen]\n')
+    study.write_text('name = "a"\nquestion = "?"\n[arms]\n[benchmarks.toxigen]\n', encoding="utf-8")
     assert "arms: Dictionary should have at least 1 item" in fault_of(study)
-    study.write_text('name = "a"\nquestion = "?"\n[arms.virtue]\n[benchmarks]\n')
+    study.write_text('name = "a"\nquestion = "?"\n[arms.virtue]\n[benchmarks]\n', encoding="utf-8")
     assert "benchmarks: Dictionary should have at least 1 item" in fault_of(study)
 
 

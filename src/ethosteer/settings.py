@@ -119,6 +119,10 @@ class RewardSettings(Settings):
 
     epochs: float = Field(1.0, gt=0)
     batch: int = Field(8, ge=1, description="pairs per step and arm")
+    validations: int = Field(
+        5, ge=0, description="checks on validation pairs; the weights with the lowest loss are kept"
+    )
+    validation_pairs: int = Field(128, ge=8, description="maximum number scored at each check")
     normalisation_samples: int = Field(
         256, ge=16, description="answers of the base on which the reward has mean 0 and SD 1"
     )

@@ -23,10 +23,10 @@ from ethosteer.benchmarks.base import sources_of
 from ethosteer.data.conversations import CONVERSATIONS
 from ethosteer.data.readers import read_jsonl
 from ethosteer.data.sources import SAMPLE_DIR, Origin
-from ethosteer.data.splits import TEST_SHARE, split_of
+from ethosteer.data.splits import TEST_FRACTION, VALIDATION_FRACTION, split_of
 from ethosteer.models.fast.budget import CPU_CACHE, CPU_TOKENS, activation_bytes
 from ethosteer.models.identity import read_shape
-from ethosteer.records import PreferencePair
+from ethosteer.records import SPLITS, PreferencePair
 from ethosteer.settings import LoraSettings, ModelShape, StudySettings
 
 EFFICIENCY = 0.35
@@ -67,12 +67,13 @@ class StudyEstimate:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """A dataset's pairs: training and test pairs, and the mean tokens of a pair.
+    """A dataset's pairs by split, and the mean tokens of a pair.
 
     The prompt that both responses share is counted once, as it is read.
     """
 
     train: int
+    validation: int
     test: int
     tokens: float
 
@@ -127,13 +128,16 @@ def stage_costs(settings: StudySettings, texts: Texts) -> dict[str, Cost]:
 
 def reward_cost(settings: StudySettings, texts: Texts) -> Cost:
     """Return the tokens of one seed's reward models: one for each set of pairs."""
-    samples = settings.reward.normalisation_samples * mean_row(settings)
-    return Cost(
-        sampled_tokens=samples,
-        forward_tokens=sum(pairs.test * pairs.tokens + samples for pairs in texts.pairs.values()),
-        trained_tokens=settings.reward.epochs
-        * sum(pairs.train * pairs.tokens for pairs in texts.pairs.values()),
-    )
+    reward = settings.reward
+    samples = reward.normalisation_samples * mean_row(settings)
+    cost = Cost(sampled_tokens=samples)
+    for pairs in texts.pairs.values():
+        validated = reward.validations * min(reward.validation_pairs, pairs.validation)
+        cost += Cost(
+            forward_tokens=(validated + pairs.test) * pairs.tokens + samples,
+            trained_tokens=reward.epochs * pairs.train * pairs.tokens,
+        )
+    return cost
 
 
 def steering_cost(settings: StudySettings, texts: Texts) -> Cost:
@@ -240,11 +244,11 @@ def matrix_product_rate(settings: StudySettings) -> tuple[str, float]:
     if device != "cpu":
         import torch  # only here, so that a study is planned without it
 
-        from ethosteer.bench import measure
+        from ethosteer.bench import machine
 
         if torch.cuda.is_available() or not device.startswith("cuda"):
             dtype = getattr(torch, settings.base.dtype)
-            return device, measure.matrix_product_rate(torch.device(device), dtype)
+            return device, machine.matrix_product_rate(torch.device(device), dtype)
     size = 1536
     a = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
     best = 0.0
@@ -276,8 +280,11 @@ def _pairs(settings: StudySettings, origin: Origin, arm: str, notes: list[str]) 
     path = _local_file(origin, dataset.source.path)
     if path is None:
         notes.append(f"pairs not on this machine: {ASSUMED_PAIR_TOKENS} tokens each assumed")
-        test = round(TEST_SHARE * ASSUMED_PAIRS)
-        sizes = {"train": ASSUMED_PAIRS, "test": test}
+        sizes = {
+            "train": ASSUMED_PAIRS,
+            "validation": round(VALIDATION_FRACTION * ASSUMED_PAIRS),
+            "test": round(TEST_FRACTION * ASSUMED_PAIRS),
+        }
         tokens = float(ASSUMED_PAIR_TOKENS)
     else:
         entries = dataset.pairs(dataset.rows(path), settings.arms[arm].pairs_per_group)
@@ -285,8 +292,8 @@ def _pairs(settings: StudySettings, origin: Origin, arm: str, notes: list[str]) 
         sizes = Counter(split_of(pair.group) for pair in pairs)
         characters = sum(len(pair.prompt + pair.chosen + pair.rejected) for pair in pairs)
         tokens = characters / CHARACTERS_PER_TOKEN / max(1, len(pairs))
-    train, test = (min(sizes[split], limit or sizes[split]) for split in ("train", "test"))
-    return Pairs(train, test, tokens)
+    train, validation, test = (min(sizes[split], limit or sizes[split]) for split in SPLITS)
+    return Pairs(train, validation, test, tokens)
 
 
 def _item_tokens(settings: StudySettings, origin: Origin, name: str, notes: list[str]) -> float:
