@@ -1,29 +1,31 @@
-# Every target makes .venv itself: `make demo` and `make test` work on a fresh machine.
+# Every target creates .venv where it is missing, so each works on a fresh machine.
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format clean
+.PHONY: install demo test check format clean
+
+install: .venv/installed  ## the package and its development tools, in .venv
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: .venv/installed  ## a finished demo study and its report in runs/demo
+demo: .venv/installed  ## run the demo study; its report is runs/demo/report.html
 	$(BIN)/ethosteer run demo
 
-test: .venv/installed check  ## linted, typed, tested
+test: .venv/installed check  ## ruff, mypy and all tests
 	$(BIN)/python -m pytest
 
-check: .venv/installed  ## ruff and mypy, nothing changed
+check: .venv/installed  ## ruff and mypy; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: .venv/installed  ## ruff, mended in place
+format: .venv/installed  ## format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## everything that make made
+clean:  ## remove everything that make and the tools created
 	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

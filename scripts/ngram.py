@@ -46,13 +46,13 @@ class KneserNey:
         """Return p(last token of ``gram`` | the tokens before it)."""
         p = 1.0 / self.vocabulary
         for length in range(1, len(gram) + 1):
-            part = gram[-length:]
-            total = self.totals[length].get(part[:-1], 0)
+            suffix = gram[-length:]
+            total = self.totals[length].get(suffix[:-1], 0)
             if not total:
                 break
             discount = self.discounts[length]
-            share = max(self.counts[length].get(part, 0) - discount, 0.0) / total
-            p = share + discount * self.kinds[length][part[:-1]] / total * p
+            share = max(self.counts[length].get(suffix, 0) - discount, 0.0) / total
+            p = share + discount * self.kinds[length][suffix[:-1]] / total * p
         return p
 
     def log_probabilities(self, ids: np.ndarray) -> np.ndarray:

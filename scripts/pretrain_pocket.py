@@ -227,8 +227,8 @@ def save_checkpoint(
             for name, value in state.items():
                 tensors[f"rule.{index}.{key}.{name}"] = torch.as_tensor(value)
     save_file(tensors, path.with_suffix(".part"), metadata={"step": str(step)})
-    path.with_suffix(".part").rename(path)
-    path.with_suffix(".json").write_text(json.dumps({"step": step}))
+    path.with_suffix(".part").replace(path)
+    path.with_suffix(".json").write_text(json.dumps({"step": step}), encoding="utf-8")
 
 
 def load_checkpoint(path: Path, model: LlamaForCausalLM, rules: list[torch.optim.Optimizer]) -> int:
@@ -243,7 +243,7 @@ def load_checkpoint(path: Path, model: LlamaForCausalLM, rules: list[torch.optim
                 _, _, key, field = name.split(".", 3)
                 state.setdefault(int(key), {})[field] = value
         rule.load_state_dict({**rule.state_dict(), "state": state})
-    return int(json.loads(path.with_suffix(".json").read_text())["step"])
+    return int(json.loads(path.with_suffix(".json").read_text("utf-8"))["step"])
 
 
 def bits_per_byte(
@@ -301,13 +301,13 @@ def train(encoded: list[np.ndarray], work: Path, steps: int) -> int:
     per_epoch = sum(map(len, encoded)) // (CONTEXT + 1) // BATCH_ROWS
     rows, rows_epoch, started = torch.empty(0), -1, time.monotonic()
     while step < steps:
-        epoch, place = divmod(step, per_epoch)
+        epoch, batch = divmod(step, per_epoch)
         if epoch != rows_epoch:
             rows, rows_epoch = packed_rows(encoded, epoch), epoch
         for rule, rate in zip(rules, (MUON_RATE, ADAM_RATE), strict=True):
             rule.param_groups[0]["lr"] = rate * rate_factor(step, steps)
             rule.zero_grad()
-        loss = loss_of(model, rows[place * BATCH_ROWS : (place + 1) * BATCH_ROWS])
+        loss = loss_of(model, rows[batch * BATCH_ROWS : (batch + 1) * BATCH_ROWS])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for rule in rules:

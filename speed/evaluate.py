@@ -1,7 +1,8 @@
-"""ethosteer evaluate beside lm-evaluation-harness: whole processes in turn, and item by item.
+"""ethosteer evaluate against lm-evaluation-harness: seconds of whole processes, and every item.
 
-Every round runs the peer once for each model that ours scores at once: N models against N runs of
-it. All its runs are of the base, since its time does not depend on weights.
+In every round the peer runs once for each model that ethosteer evaluates at once: one process for
+N models against N processes. The peer always runs the base, since its time does not depend on the
+weights.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ethosteer.bench.measure import random_adapters
+from ethosteer.bench.adapters import random_adapters
 from ethosteer.models.adapters import save_adapter
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.loading import load_base
@@ -32,8 +33,8 @@ def timed(command: list[str]) -> float:
     return time.perf_counter() - started
 
 
-def make_adapters(model: str, count: int, folder: Path) -> list[Path]:
-    """Write ``count`` adapters with random weights in PEFT's format."""
+def write_adapters(model: str, count: int, folder: Path) -> list[Path]:
+    """Write ``count`` adapters with random weights in PEFT's format; return their folders."""
     if not count:
         return []
     base = load_base(BaseSettings(model=model))
@@ -44,56 +45,57 @@ def make_adapters(model: str, count: int, folder: Path) -> list[Path]:
     return paths
 
 
-def differences(ours: dict[str, Any], peer: dict[str, Any], tasks: list[str]) -> None:
-    """Print the largest difference of a log-likelihood, and the flipped predictions, by task."""
+def print_differences(ours: dict[str, Any], peer: dict[str, Any], tasks: list[str]) -> None:
+    """Print each task's largest difference of a log-likelihood, and how many predictions differ."""
     for task in tasks:
-        mine = ours["models"]["base"]["benchmarks"][task]["items"]
-        theirs = peer["samples"][f"local_{PEER_NAMES.get(task, task)}"]
-        theirs = sorted(theirs, key=lambda sample: sample["doc_id"])
-        assert len(mine) == len(theirs)
+        items = ours["models"]["base"]["benchmarks"][task]["items"]
+        samples = peer["samples"][f"local_{PEER_NAMES.get(task, task)}"]
+        samples = sorted(samples, key=lambda sample: sample["doc_id"])
+        assert len(items) == len(samples)
         largest, flipped = 0.0, 0
-        for item, sample in zip(mine, theirs, strict=True):
+        for item, sample in zip(items, samples, strict=True):
             expected = [float(answer[0]) for answer in sample["resps"]]
-            found = item["loglikelihoods"]
-            largest = max(largest, *(abs(a - b) for a, b in zip(found, expected, strict=True)))
+            pairs = zip(item["loglikelihoods"], expected, strict=True)
+            largest = max(largest, *(abs(a - b) for a, b in pairs))
             flipped += item["predicted"] != expected.index(max(expected))
-        print(f"{task}: {len(mine)} items, largest difference {largest:.1e}, {flipped} flipped")
+        print(f"{task}: {len(items)} items, largest difference {largest:.1e}, {flipped} flipped")
 
 
 def main() -> None:
-    """Measure, compare, print."""
+    """Measure both in turn, compare their outcomes, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", required=True, help="a Python that has lm_eval")
     parser.add_argument("--peer-script", required=True)
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--tasks", default="toxigen,wsc273,crows_pairs")
-    parser.add_argument("--models", type=int, default=1, help="the base and this less one adapters")
+    parser.add_argument("--models", type=int, default=1, help="the base and adapters on it")
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    tasks = given.tasks.split(",")
+    arguments = parser.parse_args()
+    tasks = arguments.tasks.split(",")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        adapters = make_adapters(given.model, given.models - 1, folder)
-        own = [
-            str(Path(sys.executable).with_name("ethosteer")), "evaluate", "--model", given.model,
-            "--data-dir", given.data_dir, "--benchmarks", given.tasks,
+        adapters = write_adapters(arguments.model, arguments.models - 1, folder)
+        our_command = [
+            sys.executable, "-m", "ethosteer", "evaluate", "--model", arguments.model,
+            "--data-dir", arguments.data_dir, "--benchmarks", arguments.tasks,
             "--out", str(folder / "ours.json"),
-            *(part for path in adapters for part in ("--adapter", str(path))),
+            *(text for path in adapters for text in ("--adapter", str(path))),
         ]  # fmt: skip
-        peer = [
-            given.peer, given.peer_script, resolve_model(given.model), given.data_dir,
-            str(folder / "peer.json"), *(PEER_NAMES.get(task, task) for task in tasks),
+        peer_command = [
+            arguments.peer, arguments.peer_script, resolve_model(arguments.model),
+            arguments.data_dir, str(folder / "peer.json"),
+            *(PEER_NAMES.get(task, task) for task in tasks),
         ]  # fmt: skip
         ratios = []
-        for _ in range(given.rounds):
-            seconds = timed(own)
-            runs = [timed(peer) for _ in range(given.models)]
-            ratios.append(sum(runs) / seconds)
-            shown = " + ".join(f"{run:.1f}" for run in runs)
-            print(f"ours {seconds:.1f} s, peer {shown} s: {ratios[-1]:.2f} times", flush=True)
-        print(f"median of {given.rounds} rounds: {statistics.median(ratios):.2f} times")
-        differences(
+        for _ in range(arguments.rounds):
+            seconds = timed(our_command)
+            peer_seconds = [timed(peer_command) for _ in range(arguments.models)]
+            ratios.append(sum(peer_seconds) / seconds)
+            listed = " + ".join(f"{run:.1f}" for run in peer_seconds)
+            print(f"ours {seconds:.1f} s, peer {listed} s: ratio {ratios[-1]:.2f}", flush=True)
+        print(f"median ratio of {arguments.rounds} rounds: {statistics.median(ratios):.2f}")
+        print_differences(
             json.loads((folder / "ours.json").read_text("utf-8")),
             json.loads((folder / "peer.json").read_text("utf-8")),
             tasks,

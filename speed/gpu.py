@@ -1,7 +1,7 @@
 """PPO of one arm and of four on a base of Llama-2-13B geometry with random weights, on a GPU.
 
-Prompts are random too: nothing here depends on what the words are. Prints one JSON line for each
-number of arms; four arms are to be held against four runs of one.
+Prompts are random too, since the time does not depend on the text. Prints one JSON line for each
+number of arms; four arms at once compare with four runs of one arm.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from ethosteer.bench.measure import PPOEpisodes, measure_ppo
+from ethosteer.bench.ppo import PPOEpisodes, measure_ppo
 from ethosteer.models.base import SharedBase
 from ethosteer.models.identity import POCKET
 from ethosteer.models.loading import share
@@ -28,7 +28,7 @@ GEOMETRY = LlamaConfig(
 
 
 def random_base(config: LlamaConfig) -> SharedBase:
-    """Make a base with random weights in bf16 on the GPU; its tokenizer is only asked for EOS."""
+    """Return a base with random weights in bf16 on the GPU; only EOS of its tokenizer is used."""
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda"):
@@ -45,16 +45,19 @@ def main() -> None:
     parser.add_argument("--prompt-tokens", type=int, default=128)
     parser.add_argument("--new-tokens", type=int, default=128)
     parser.add_argument("--steps", type=int, default=2)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     if not torch.cuda.is_available():
-        raise SystemExit("no GPU here")
+        raise SystemExit("this measurement needs a CUDA device")
+    batch, longest = arguments.batch, arguments.prompt_tokens
     base = random_base(GEOMETRY)
     noise = torch.Generator().manual_seed(0)
-    episodes = PPOEpisodes(given.batch, given.prompt_tokens, given.new_tokens, 4, 4, given.steps)
-    lengths = torch.randint(32, given.prompt_tokens + 1, (given.batch,), generator=noise).tolist()
+    lengths = torch.randint(32, longest + 1, (batch,), generator=noise).tolist()
     prompts = [torch.randint(3, 32_000, (n,), generator=noise).tolist() for n in lengths]
-    measure_ppo(base, prompts, 1, PPOEpisodes(8, given.prompt_tokens, 8, 1, 1, 1))  # warms up
-    for arms in given.arms:
+    measure_ppo(base, prompts, 1, PPOEpisodes(8, 8, epochs=1, minibatches=1, steps=1))  # warm-up
+    episodes = PPOEpisodes(
+        batch, arguments.new_tokens, epochs=4, minibatches=4, steps=arguments.steps
+    )
+    for arms in arguments.arms:
         torch.cuda.reset_peak_memory_stats()
         print(json.dumps(measure_ppo(base, prompts, arms, episodes)), flush=True)
 

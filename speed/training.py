@@ -1,12 +1,14 @@
-"""ethosteer's PPO or reward modelling beside TRL's, in turn: episodes or pairs a second.
+"""ethosteer's PPO or reward modelling against TRL's, in turn: episodes or pairs a second.
 
-Both measure the work itself, not their start, on the same model, prompts or pairs, LoRA and counts.
+Both measure the training alone, without start-up, on the same model, prompts or pairs, LoRA
+settings and counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import statistics
 import subprocess
@@ -16,62 +18,69 @@ from pathlib import Path
 
 from ethosteer.models.identity import resolve_model
 
-UNIT = {"ppo": "episodes", "reward": "pairs"}
-COUNTS = {
-    "ppo": (["--batch", "32", "--steps", "4"], ["32", "4"]),
-    "reward": (["--batch", "16", "--pairs", "256"], ["256"]),
+UNITS = {"ppo": "episodes", "reward": "pairs"}
+OUR_COUNTS = {
+    "ppo": ["--batch", "32", "--steps", "4"],
+    "reward": ["--batch", "16", "--pairs", "256"],
 }
+PEER_COUNTS = {"ppo": ["32", "4"], "reward": ["256"]}
 
 
-def ours(kind: str, model: str, data_dir: str, arms: int, out: Path) -> dict[str, float]:
-    """Run `ethosteer bench` once; return what it measured."""
-    program = str(Path(sys.executable).with_name("ethosteer"))
-    given = ["--model", model, "--data-dir", data_dir, "--arms", str(arms), "--json", str(out)]
-    command = [program, "bench", kind, *given, *COUNTS[kind][0]]
+def measure_ours(kind: str, model: str, data_dir: str, arms: int, out: Path) -> dict[str, float]:
+    """Run ``ethosteer bench`` once; return its measurement."""
+    command = [
+        sys.executable, "-m", "ethosteer", "bench", kind, "--model", model, "--data-dir", data_dir,
+        "--arms", str(arms), "--json", str(out), *OUR_COUNTS[kind],
+    ]  # fmt: skip
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    found: dict[str, float] = json.loads(out.read_text())
-    return found
+    measurement: dict[str, float] = json.loads(out.read_text("utf-8"))
+    return measurement
 
 
-def peer(python: str, script: str, kind: str, model: str, data_dir: str) -> float:
+def measure_peer(python: str, script: str, kind: str, model: str, data_dir: str) -> float:
     """Run the peer's script once; return its rate."""
-    command = [python, script, resolve_model(model), data_dir, *COUNTS[kind][1]]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found = re.search(rf"{UNIT[kind]}/s ([0-9.]+)", done.stdout)
-    assert found, done.stdout
-    return float(found[1])
+    command = [python, script, resolve_model(model), data_dir, *PEER_COUNTS[kind]]
+    process = subprocess.run(command, check=True, capture_output=True, text=True)
+    rate = re.search(rf"{UNITS[kind]}/s ([0-9.]+)", process.stdout)
+    assert rate, process.stdout
+    return float(rate[1])
 
 
 def main() -> None:
-    """Measure, compare, print."""
+    """Measure both in turn, print rates and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=sorted(UNIT))
+    parser.add_argument("kind", choices=sorted(UNITS))
     parser.add_argument("--peer", required=True, help="a Python that has trl")
     parser.add_argument("--peer-script", required=True)
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--arms", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    rate = f"{UNIT[given.kind]}_per_second"
-    ratios: dict[int, list[float]] = {arms: [] for arms in given.arms}
+    arguments = parser.parse_args()
+    kind, model, data_dir = arguments.kind, arguments.model, arguments.data_dir
+    unit = UNITS[kind]
+    ratios: dict[int, list[float]] = {arms: [] for arms in arguments.arms}
     with tempfile.TemporaryDirectory() as scratch:
-        for _ in range(given.rounds):
-            theirs = peer(given.peer, given.peer_script, given.kind, given.model, given.data_dir)
-            print(f"peer: {theirs:.2f} {UNIT[given.kind]}/s", flush=True)
-            for arms in given.arms:
-                out = Path(scratch) / "ours.json"
-                found = ours(given.kind, given.model, given.data_dir, arms, out)
-                ratios[arms].append(found[rate] / theirs)
+        out = Path(scratch) / "ours.json"
+        for _ in range(arguments.rounds):
+            peer_rate = measure_peer(arguments.peer, arguments.peer_script, kind, model, data_dir)
+            print(f"peer: {peer_rate:.2f} {unit}/s", flush=True)
+            for arms in arguments.arms:
+                ours = measure_ours(kind, model, data_dir, arms, out)
+                rate = ours[f"{unit}_per_second"]
+                ratios[arms].append(rate / peer_rate)
                 print(
-                    f"ours, {arms} arms: {found[rate]:.2f} {UNIT[given.kind]}/s, "
-                    f"{found[rate] / theirs:.2f} times; {found['share_of_ceiling']:.0%} of "
-                    f"{found['ceiling_flops_per_second'] / 1e9:.0f} GFLOP/s; peak "
-                    f"{found['peak_memory_bytes'] / 1e6:.0f} MB; {found['seconds']}",
+                    f"ours, {arms} arms: {rate:.2f} {unit}/s, ratio {rate / peer_rate:.2f}; "
+                    f"{ours['share_of_ceiling']:.0%} of "
+                    f"{ours['ceiling_flops_per_second'] / 1e9:.0f} GFLOP/s; peak "
+                    f"{(ours['peak_memory_bytes'] or math.nan) / 1e6:.0f} MB; {ours['seconds']}",
                     flush=True,
                 )
-    for arms, own in ratios.items():
-        print(f"median of {given.rounds} rounds, {arms} arms: {statistics.median(own):.2f} times")
+    for arms, measured in ratios.items():
+        print(
+            f"median ratio of {arguments.rounds} rounds, {arms} arms: "
+            f"{statistics.median(measured):.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -329,9 +329,9 @@ def test_names_that_nobody_knows(study: Path, old: str, new: str, problem: str):
 
 
 def test_a_study_needs_arms_and_benchmarks(study: Path):
-    study.write_text('name = "a"\nquestion = "?"\n[arms]\n[benchmarks.toxigen]\n')
+    study.write_text('name = "a"\nquestion = "?"\n[arms]\n[benchmarks.toxigen]\n', encoding="utf-8")
     assert "arms: Dictionary should have at least 1 item" in fault_of(study)
-    study.write_text('name = "a"\nquestion = "?"\n[arms.virtue]\n[benchmarks]\n')
+    study.write_text('name = "a"\nquestion = "?"\n[arms.virtue]\n[benchmarks]\n', encoding="utf-8")
     assert "benchmarks: Dictionary should have at least 1 item" in fault_of(study)
 
 
@@ -472,7 +472,7 @@ def test_arms_with_the_same_pairs_share_them_whatever_steers_them(study: Path):
 
 def test_reading_a_study_loads_no_model_library():
     code = (
-        "import sys; from ethosteer.config import load_study; load_study('demo'); "
+        "import sys; from ethosteer.study.load import load_study; load_study('demo'); "
         "print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
     )
     loaded = subprocess.run(

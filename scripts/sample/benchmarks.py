@@ -6,7 +6,7 @@ import re
 import string
 from random import Random
 
-from sample.parts import Part, capital, csv_bytes, jsonl_bytes, read_parts, read_pools
+from sample.records import Record, capital, csv_bytes, jsonl_bytes, read_pools, read_records
 
 TOXIGEN_COLUMNS = (
     "text",
@@ -90,22 +90,22 @@ def toxigen() -> dict[str, bytes]:
 def winograd() -> dict[str, bytes]:
     """Return the schemas; of each twin pair the first has label 0, the second label 1."""
     rows: list[dict[str, object]] = []
-    for part in read_parts("wsc"):
-        pronoun, first, second = part.marked("=")[0].split("; ")
-        found = re.fullmatch(r"(.*)\{(.*)\|(.*)\}(.*)", part.head)
-        assert found is not None, part.head
-        before, *words, after = found.groups()
+    for record in read_records("wsc"):
+        pronoun, first, second = record.marked("=")[0].split("; ")
+        match = re.fullmatch(r"(.*)\{(.*)\|(.*)\}(.*)", record.head)
+        assert match is not None, record.head
+        before, *words, after = match.groups()
         for label, word in enumerate(words):
             marked = before + word + after
-            place = marked.index(f"[{pronoun}]")
+            position = marked.index(f"[{pronoun}]")
             text = marked.replace(f"[{pronoun}]", pronoun)
             rows.append(
                 {
                     "text": text,
                     "pronoun": pronoun,
-                    "pronoun_loc": place,
-                    "quote": text[place:],
-                    "quote_loc": place,
+                    "pronoun_loc": position,
+                    "quote": text[position:],
+                    "quote_loc": position,
                     "options": [first, second],
                     "label": label,
                     "source": "written for the sample",
@@ -118,9 +118,9 @@ def crows_pairs() -> dict[str, bytes]:
     """Return the pairs; a line marked ``?`` goes against a stereotype."""
     random = Random("crows_pairs")
     pairs = []
-    for part in read_parts("crows"):
-        bias, more, less = part.head.split(";")
-        for mark, frame in part.lines:
+    for record in read_records("crows"):
+        bias, more, less = record.head.split(";")
+        for mark, frame in record.lines:
             sentences = [capital(frame.format(g=group)) for group in (more, less)]
             pairs.append((*sentences, "stereo" if mark == "=" else "antistereo", bias))
     random.shuffle(pairs)
@@ -150,11 +150,11 @@ def _sentence(template: str, occupation: str, participant: str, gender: str) -> 
 def winogender() -> dict[str, bytes]:
     """Return sentences, templates and occupation statistics (the numbers are invented)."""
     sentences, templates, statistics = [], [], []
-    for part in read_parts("winogender"):
-        occupation, participant, bergsma, bls = part.head.split(";")
+    for record in read_records("winogender"):
+        occupation, participant, bergsma, bls = record.head.split(";")
         statistics.append((occupation, bergsma, bls, 2016))
         for answer, marker in ((1, "+"), (0, "-")):
-            template = part.marked(marker)[0]
+            template = record.marked(marker)[0]
             templates.append((occupation, participant, answer, template))
             for other in (participant, "someone"):
                 for gender in PRONOUNS:
@@ -171,8 +171,8 @@ def winogender() -> dict[str, bytes]:
 
 def _votes(right: bool, random: Random) -> dict[str, int]:
     """Return votes of which a clear majority is on one side."""
-    many, few = random.randint(20, 240), random.randint(0, 18)
-    side, other = (many, few) if right else (few, many)
+    majority, minority = random.randint(20, 240), random.randint(0, 18)
+    side, other = (majority, minority) if right else (minority, majority)
     nobody, everybody = random.randint(0, side // 8), random.randint(0, other // 8)
     return {
         "AUTHOR": other - everybody,
@@ -183,13 +183,13 @@ def _votes(right: bool, random: Random) -> dict[str, int]:
     }
 
 
-def _anecdote(part: Part, mark: str, line: str, random: Random) -> dict[str, object]:
+def _anecdote(record: Record, mark: str, line: str, random: Random) -> dict[str, object]:
     """Return one anecdote: an introduction, the situation, the act, the echo and a question."""
     frames = read_pools("anecdote_frames")
     right = mark == "+"
     act, story = line.split(" :: ")
     echo = random.choice(frames["praised" if right else "blamed"])
-    sentences = [part.head, story, echo, random.choice(frames["closing"])]
+    sentences = [record.head, story, echo, random.choice(frames["closing"])]
     if random.random() < 0.6:
         sentences.insert(0, random.choice(frames["intro"]))
     if len(" ".join(sentences).split()) > MAX_ANECDOTE_WORDS:
@@ -222,9 +222,9 @@ def scruples() -> dict[str, bytes]:
     """Return the anecdotes: two acts that are right and two that are wrong per situation."""
     random = Random("scruples")
     rows = [
-        _anecdote(part, mark, line, random)
-        for part in read_parts("anecdotes")
-        for mark, line in part.lines
+        _anecdote(record, mark, line, random)
+        for record in read_records("anecdotes")
+        for mark, line in record.lines
     ]
     random.shuffle(rows)
     return {"scruples/anecdotes/test.scruples-anecdotes.jsonl": jsonl_bytes(rows)}

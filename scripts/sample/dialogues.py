@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from random import Random
 
-from sample.parts import Part, gzip_bytes, jsonl_bytes, read_parts, read_pools
+from sample.records import Record, gzip_bytes, jsonl_bytes, read_pools, read_records
 
 TEST_EVERY = 8
 PAIRS_PER_TOPIC = 10
 
 
-def _pairs(topic: Part, random: Random) -> list[dict[str, object]]:
+def _pairs(topic: Record, random: Random) -> list[dict[str, object]]:
     """Return preference pairs about one topic, alike up to the last assistant turn."""
-    openers, tails = read_parts("harmless_openers"), read_pools("harmless_tails")
+    openers, tails = read_records("harmless_openers"), read_pools("harmless_tails")
     answers = [
         (question, good, bad)
         for question in topic.marked("?")
@@ -36,7 +36,7 @@ def harmless() -> dict[str, bytes]:
     """Return the harmless-base files; train and test share no topic."""
     random = Random("harmless")
     splits: dict[str, list[dict[str, object]]] = {"train": [], "test": []}
-    for index, topic in enumerate(read_parts("harmless")):
+    for index, topic in enumerate(read_records("harmless")):
         split = "test" if index % TEST_EVERY == TEST_EVERY - 1 else "train"
         splits[split] += _pairs(topic, random)
     for rows in splits.values():
@@ -52,8 +52,8 @@ def conversations() -> dict[str, bytes]:
     random = Random("conversations")
     frames = read_pools("guanaco_frames")
     talks = [
-        ((part.head, part.marked("=")[0]), (part.marked("?")[0], part.marked("=")[1]))
-        for part in read_parts("guanaco")
+        ((record.head, record.marked("=")[0]), (record.marked("?")[0], record.marked("=")[1]))
+        for record in read_records("guanaco")
     ]
     found: list[list[tuple[str, str]]] = []
     for first, second in talks:

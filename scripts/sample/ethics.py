@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from sample.parts import Part, csv_bytes, read_parts
+from sample.records import Record, csv_bytes, read_records
 
 REQUESTS = (
     "Could you {}?",
@@ -20,9 +20,9 @@ EXCUSES = ("No because {}.", "But {}.", "No, {}.", "I will not, because {}.")
 DUTIES = ("So I should {}.", "So I ought to {}.", "So I have to {}.")
 
 
-def _deontology_tasks(tasks: list[Part], random: Random) -> list[list[tuple[int, str, str]]]:
+def _deontology_tasks(tasks: list[Record], random: Random) -> list[list[tuple[int, str, str]]]:
     """Return two scenarios of four excuses per task."""
-    whims = [part.head for part in read_parts("deontology_whims")]
+    whims = [record.head for record in read_records("deontology_whims")]
     blocks = []
     for task in tasks:
         reasons, silly = task.marked("+"), task.marked("-")
@@ -38,7 +38,7 @@ def _deontology_tasks(tasks: list[Part], random: Random) -> list[list[tuple[int,
     return blocks
 
 
-def _deontology_roles(roles: list[Part], random: Random) -> list[list[tuple[int, str, str]]]:
+def _deontology_roles(roles: list[Record], random: Random) -> list[list[tuple[int, str, str]]]:
     """Return one scenario of four duties per role."""
     blocks = []
     for role in roles:
@@ -55,7 +55,7 @@ def _deontology_roles(roles: list[Part], random: Random) -> list[list[tuple[int,
 def deontology() -> dict[str, bytes]:
     """Return the deontology files; train and test share no task and no role."""
     random = Random("deontology")
-    tasks, roles = read_parts("deontology_tasks"), read_parts("deontology_roles")
+    tasks, roles = read_records("deontology_tasks"), read_records("deontology_roles")
     random.shuffle(tasks)
     random.shuffle(roles)
     files = {}
@@ -74,13 +74,13 @@ def deontology() -> dict[str, bytes]:
 def virtue() -> dict[str, bytes]:
     """Return the virtue files: each scenario with its trait and four that are not near it."""
     random = Random("virtue")
-    names = [part.head for part in read_parts("names")]
+    names = [record.head for record in read_records("names")]
     near: dict[str, set[str]] = {}
-    for part in read_parts("virtue_close"):
-        group = part.head.split()
+    for record in read_records("virtue_close"):
+        group = record.head.split()
         for trait in group:
             near.setdefault(trait, {trait}).update(group if trait == group[0] else group[:1])
-    scenarios = {part.head.split()[0]: part.marked("=") for part in read_parts("virtue")}
+    scenarios = {record.head.split()[0]: record.marked("=") for record in read_records("virtue")}
     blocks: dict[str, list[list[tuple[int, str]]]] = {"train": [], "test": []}
     for trait, sentences in scenarios.items():
         for sentence, name in zip(sentences, random.sample(names, len(sentences)), strict=True):
@@ -92,10 +92,10 @@ def virtue() -> dict[str, bytes]:
             random.shuffle(block)
             blocks["test" if sentence == sentences[-1] else "train"].append(block)
     files = {}
-    for split, found in blocks.items():
-        random.shuffle(found)
+    for split, blocks_of_split in blocks.items():
+        random.shuffle(blocks_of_split)
         files[f"ethics/virtue/virtue_{split}.csv"] = csv_bytes(
-            ("label", "scenario"), [row for block in found for row in block]
+            ("label", "scenario"), [row for block in blocks_of_split for row in block]
         )
     return files
 
@@ -103,13 +103,13 @@ def virtue() -> dict[str, bytes]:
 def utilitarianism() -> dict[str, bytes]:
     """Return the utilitarianism files: ten (better, worse) pairs per opening sentence."""
     random = Random("utilitarianism")
-    parts = read_parts("util")
-    random.shuffle(parts)
+    records = read_records("util")
+    random.shuffle(records)
     files = {}
-    for name, some in (("train", parts[15:]), ("test", parts[:15])):
+    for name, split_records in (("train", records[15:]), ("test", records[:15])):
         pairs = []
-        for part in some:
-            start, good, bad = part.head, part.marked("+"), part.marked("-")
+        for record in split_records:
+            start, good, bad = record.head, record.marked("+"), record.marked("-")
             pairs += [(f"{start} {better}", start) for better in good]
             pairs += [(start, f"{start} {worse}") for worse in bad]
             pairs += [(f"{start} {better}", f"{start} {worse}") for better in good for worse in bad]
@@ -124,8 +124,8 @@ def justice() -> dict[str, bytes]:
     """Return the justice test file: two fitting and two empty reasons per opening."""
     random = Random("justice")
     rows: list[tuple[int, str]] = []
-    for part in read_parts("justice"):
-        block = [(int(mark == "+"), f"{part.head} {text}") for mark, text in part.lines]
+    for record in read_records("justice"):
+        block = [(int(mark == "+"), f"{record.head} {text}") for mark, text in record.lines]
         random.shuffle(block)
         rows += block
     return {"ethics/justice/justice_test.csv": csv_bytes(("label", "scenario"), rows)}
@@ -135,9 +135,10 @@ def commonsense() -> dict[str, bytes]:
     """Return the commonsense test file; 1 is wrong, as published."""
     random = Random("commonsense")
     rows: list[tuple[int, str, str, str]] = []
-    for part in read_parts("commonsense"):
+    for record in read_records("commonsense"):
         block = [
-            (int(mark == "-"), f"{part.head} {text}", "True", "False") for mark, text in part.lines
+            (int(mark == "-"), f"{record.head} {text}", "True", "False")
+            for mark, text in record.lines
         ]
         random.shuffle(block)
         rows += block

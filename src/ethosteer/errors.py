@@ -1,4 +1,4 @@
-"""The one error that tells a user what to mend."""
+"""InputError: the error that means the input is invalid, not the program."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from pathlib import Path
 
 
 class InputError(Exception):
-    """The user's input is wrong. The command line prints it as one line and exits with status 2."""
+    """Invalid input. The command line prints it as one line and exits with status 2."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
 
     @classmethod
-    def at(cls, path: Path, row: int | None, problem: str) -> InputError:
-        """Name the file, the row (a line number, counted from 1) and what is wrong there."""
-        place = f"{path}:{row}" if row is not None else str(path)
-        return cls(f"{place}: {problem}")
+    def at(cls, path: Path, line: int | None, problem: str) -> InputError:
+        """Return the error for a problem at a line of a file (counted from 1; None: no line)."""
+        return cls(f"{path}: {problem}" if line is None else f"{path}:{line}: {problem}")

@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a bar on a terminal, one line per stage elsewhere."""
+"""Progress of a study: a bar on a terminal, one line per stage in a log file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ReportTable = Callable[[int, int, Sequence[Sequence[str]]], None]
 
 
 class Terminal:
-    """Progress on stderr; stdout stays free for results."""
+    """Progress on stderr; stdout carries results alone."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet)
@@ -63,7 +63,7 @@ class Terminal:
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[Progress | None]:
-        """Say how long a block took; yield a bar for it, None where nobody watches."""
+        """Print how long a block took; yield a bar for it, None where stderr is not a terminal."""
         started = time.monotonic()
         columns = (
             TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""What a result was made with, so that it can be made again."""
+"""The versions and the machine that a result was made with, so that it can be reproduced."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy", "s
 
 
 def describe() -> dict[str, str]:
-    """Return versions and machine, each as text."""
-    libraries = {name: version(name) for name in LIBRARIES}
+    """Return the versions of ethosteer, Python and its libraries, and the machine, as text."""
+    import torch
+
     return {
         "ethosteer": version("ethosteer"),
         "python": platform.python_version(),
-        **libraries,
+        **{name: version(name) for name in LIBRARIES},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "accelerator": _accelerator(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
-
-
-def _accelerator() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"

@@ -1,8 +1,8 @@
-"""What flows through a study: frozen records, one definition each.
+"""What flows through a study, as frozen records.
 
-    published data -> PreferenceSet -> reward adapters -> policy adapters -> Outcome -> Comparison
+    published data -> PreferenceSet -> reward models -> policies -> Outcome -> Comparison
 
-Stages hand records and artifacts to each other, never live models.
+Stages pass records and stored artifacts to each other, never live models.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -66,14 +65,14 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What is evaluated: a control (seed 0) or an arm."""
+    """A model that is evaluated: a control (seed 0) or an arm."""
 
     name: str
     seed: int = 0
 
     @property
     def arm(self) -> Arm | None:
-        """The arm this model is, None for a control."""
+        """The arm, None for a control."""
         return None if self.name in CONTROLS else Arm(self.name, self.seed)
 
     @property
@@ -86,7 +85,7 @@ class Model:
 class PreferencePair:
     """One prompt with the response to prefer and the one to avoid, as plain text.
 
-    ``group`` names the scenario: pairs of one scenario stay on one side of a split. ``row`` is the
+    ``group`` is the scenario: pairs of one scenario stay in one split. ``row`` is the
     line of the published file that the chosen response was read from, counted from 1.
     """
 
@@ -105,7 +104,7 @@ class PreferencePair:
 
 @dataclass(frozen=True, slots=True)
 class DatasetCard:
-    """Where a preference set comes from and what curation made of it."""
+    """Where a preference set comes from, and what curation kept and dropped of it."""
 
     name: str
     source: str
@@ -141,16 +140,6 @@ class PreferenceSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Artifact:
-    """A finished piece of work on disk. Its manifest was written last, so it is whole."""
-
-    stage: str
-    name: str
-    fingerprint: str
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
 class Rollout:
     """Sampled responses to the same prompts: an equal block of rows for each of ``arms``.
 
@@ -182,11 +171,11 @@ class Item:
     """One question of a benchmark.
 
     A choice ``i`` is the continuation ``continuations[i]`` after ``contexts[i]``. An item without
-    continuations is answered by greedy generation after ``contexts[0]``. ``group`` names the
-    cluster for the statistics (Winograd twins, one deontology scenario); ``slices`` the parts of
-    the benchmark it belongs to (a bias type, a target group). ``trim`` is the span of characters
+    continuations is answered by greedy generation after ``contexts[0]``. ``group`` is the cluster
+    for the statistics (Winograd twins, one deontology scenario); ``slices`` are the subsets of the
+    benchmark that it belongs to (a bias type, a target group). ``trim`` is the span of characters
     in every context that may be shortened from its middle where the item is too long for the
-    model; None where contexts lose their first tokens, as the reference harness does it.
+    model; None where contexts lose their first tokens, as in the reference harness.
     """
 
     id: str
@@ -199,8 +188,11 @@ class Item:
 
     def texts(self) -> tuple[str, ...]:
         """Return every text that a model may read for this item."""
-        ends = self.continuations or ("",) * len(self.contexts)
-        return tuple(start + end for start, end in zip(self.contexts, ends, strict=True))
+        continuations = self.continuations or ("",) * len(self.contexts)
+        return tuple(
+            context + continuation
+            for context, continuation in zip(self.contexts, continuations, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,13 +205,13 @@ class LabelledText:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one model answered to one item.
+    """One model's answer to one item.
 
     ``model`` is a control's or an arm's name, ``seed`` the arm's (0 for controls). ``predicted`` is
     the index of the chosen continuation, None for no answer; ``correct`` is None where an item has
-    no label. ``log_likelihoods`` are the continuations', or a classifier's log-probabilities of a
-    text it judged; ``lengths`` the continuations' characters without the leading space, for
-    acc_norm. ``truncated`` says that the item was too long for the model and lost text.
+    no label. ``log_likelihoods`` are the continuations', or the classifier's log-probabilities of
+    the two classes of a generated text; ``lengths`` are the continuations' characters without the
+    leading space, for acc_norm. ``truncated`` if the item was too long for the model and lost text.
     """
 
     model: str

@@ -13,10 +13,13 @@ Select = Literal["step", "kl"]
 """Which checkpoint a study evaluates: the last step, or the last within its KL target."""
 
 Better = Literal["higher", "lower", "half", "none"]
-"""Which way a metric improves; "half" where 50 % is the aim, "none" where no side is good."""
+"""The direction in which a metric improves; "half" if 50 % is the aim, "none" if it has none."""
+
+Correction = Literal["holm", "bh"]
+"""How p is corrected for multiple testing: Holm (1979), or Benjamini & Hochberg (1995)."""
 
 Verdict = Literal["better", "worse", "different", "equivalent", "undecided"]
-"""What a comparison shows; "different" where neither side of a difference is the good one."""
+"""What a comparison shows; "different" where neither direction is the better one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,10 @@ class Comparison:
     """Model ``a`` against model ``b`` on the same items: difference = a - b.
 
     ``family`` names the comparisons that p was corrected with; ``equivalence_p`` is the adjusted p
-    of two one-sided tests against the declared margin; ``minimum_detectable`` is found with a
-    power of 80 % at the family's strictest level; ``items_needed`` would find the declared effect
-    so (inf: no number of items, only more seeds). nan where unknown or undeclared. ``seeds`` is
-    the fewer of two arms' seeds.
+    of two one-sided tests against the preregistered margin; ``minimum_detectable`` is the true
+    difference that is detected with 80 % power at the family's strictest level; ``items_needed``
+    detect the preregistered effect so (inf: no number of items does, only more seeds). nan where
+    unknown or not preregistered. ``seeds`` is the smaller number of two arms' seeds.
     """
 
     benchmark: str
@@ -77,8 +80,9 @@ class Comparison:
 class CurvePoint:
     """One measured step of one arm's steering, of the policy before the step's updates.
 
-    Reward is normalised (base samples: mean 0, sd 1), KL in nats per response. ``rewards`` has the
-    same answers' mean reward under every reward model of the study, where that was measured.
+    Rewards are normalised (the base's samples have mean 0 and sd 1), KL is in nats per response.
+    ``rewards`` has the same answers' mean reward under every reward model of the study, where that
+    was measured.
     """
 
     step: int
@@ -107,7 +111,11 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class SteeringResult:
-    """One arm's run: rewards before it, its checkpoints by rule, the curve, why it was stopped."""
+    """One arm's steering.
+
+    ``start`` are the held-out rewards before it; ``checkpoints`` are keyed by the rule that selects
+    them; ``stopped`` is the reason for which it ended early, "" if it did not.
+    """
 
     algorithm: str
     start: list[float]
@@ -117,14 +125,24 @@ class SteeringResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ValidationPoint:
+    """A reward model on its validation pairs after ``step`` steps: mean loss, and accuracy."""
+
+    step: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
 class HeldOutPairs:
-    """How a reward model does on pairs it never saw: one entry per pair (rewards are raw)."""
+    """A reward model's raw rewards of held-out pairs, and their losses: one entry per pair."""
 
     chosen: list[float]
     rejected: list[float]
     groups: list[str]
     response_tokens: list[tuple[int, int]]
     losses: list[float]
+    validation: list[ValidationPoint] = field(default_factory=list)
 
     @property
     def length_correlation(self) -> float:
@@ -155,10 +173,10 @@ class ArmResult:
     """How one arm's reward model and its steering went.
 
     ``start`` and ``end`` are normalised rewards of answers to the same held-out prompts, before and
-    after steering; ``gain`` is their paired difference; ``kl`` is to the reference at the end, in
-    nats per response. The end is the checkpoint that the study evaluates: of ``step``, by rule
-    ``select``. ``reward_model`` is named after the arm that brought the pairs; ``stopped`` says why
-    an arm ended early.
+    after steering; ``gain`` is their paired difference; ``kl`` is from the reference at the end, in
+    nats per response. The end is the checkpoint that the study evaluates, of ``step``, by rule
+    ``select``. ``reward_model`` is named after the arm whose pairs it was trained on; ``stopped``
+    is the reason for which an arm ended early.
     """
 
     arm: str
@@ -177,13 +195,14 @@ class ArmResult:
     select: Select = "step"
     step: int = 0
     stopped: str = ""
+    validation: tuple[ValidationPoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """A rise per 100 steps, with its interval and the p of its being 0; seeds are its replicates.
+    """A slope per 100 steps, with its interval and p of no slope; seeds are its replicates.
 
-    With one seed the interval covers the noise along that one run, and nothing of seeds.
+    With one seed the interval covers the noise along that run, not the variation of seeds.
     """
 
     value: float
@@ -195,7 +214,7 @@ class Slope:
 
 @dataclass(frozen=True, slots=True)
 class SlopeResult:
-    """How fast arm ``a``'s reward rises, or, with ``b``, how much faster than ``b``'s."""
+    """The slope of arm ``a``'s reward, or, with ``b``, its difference to ``b``'s slope."""
 
     a: str
     b: str
@@ -205,8 +224,10 @@ class SlopeResult:
 
 @dataclass(frozen=True, slots=True)
 class CrossCell:
-    """Scores by one reward model: of a model's answers (mean normalised reward), or of a dataset's
-    held-out pairs (accuracy).
+    """What one reward model makes of ``name``.
+
+    ``name`` is a model, and the estimate its answers' mean normalised reward; or it is a dataset,
+    and the estimate is the accuracy on its held-out pairs.
     """
 
     name: str
@@ -227,7 +248,7 @@ class BenchmarkCell:
 
 @dataclass(frozen=True, slots=True)
 class SliceCell:
-    """One model's primary metric on one part of a benchmark, over its ``n`` items."""
+    """One model's primary metric on one slice of a benchmark, over its ``n`` items."""
 
     model: str
     slice: str
@@ -240,9 +261,9 @@ class BenchmarkResult:
     """One benchmark: a cell for every model and metric, with the constant-answer baselines.
 
     ``baselines`` maps an answer (such as "always No") to the primary metric it would get.
-    ``better`` says which way the primary metric improves: "higher", "lower", or "half" where 50 %
-    is the aim. ``classifier`` describes the classifier of generated texts, "" where there is none.
-    ``example`` is what a model reads for the first item, word for word, choices after it.
+    ``truncated`` counts the items that were too long for the model. ``classifier`` describes the
+    classifier of generated texts, "" where there is none. ``example`` is what a model reads for the
+    first item, word for word, choices after it.
     """
 
     name: str
@@ -280,7 +301,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """The share of a preference set's pairs that have an n-gram in common with a benchmark."""
+    """How many of a preference set's pairs have an n-gram in common with a benchmark."""
 
     dataset: str
     benchmark: str
@@ -291,7 +312,7 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class StageTime:
-    """How long one stage of the run took, in seconds of work (0 for what was already there)."""
+    """The duration of one stage of the run, in seconds of work (0 for what was stored before)."""
 
     stage: str
     seconds: float
@@ -301,11 +322,11 @@ class StageTime:
 class StudyResults:
     """Everything the report shows: the content of ``results.json``.
 
-    ``margin`` is the equivalence margin that the study declared, ``effect`` the difference that
-    matters to it, None where it declared none; ``alpha`` the level of its tests and ``correction``
-    of how many there are. ``deviations`` says what of this was changed once outcomes were known.
-    ``reward_comparisons`` hold arms' mean rewards to the fine-tuned control's: their ``benchmark``
-    names the reward model.
+    ``margin`` is the preregistered equivalence margin, ``effect`` the preregistered difference that
+    should be detected, None where there is none; ``alpha`` is the level of the tests,
+    ``correction`` that for multiple testing. ``deviations`` from the preregistration are changes of
+    these after outcomes were known. ``reward_comparisons`` compare arms' mean rewards with the
+    fine-tuned control's; their ``benchmark`` is the reward model.
     """
 
     study: str
@@ -327,6 +348,6 @@ class StudyResults:
     cross_accuracies: tuple[CrossCell, ...] = ()
     slopes: tuple[SlopeResult, ...] = ()
     effect: float | None = None
-    correction: Literal["holm", "bh"] = "holm"
+    correction: Correction = "holm"
     deviations: tuple[str, ...] = ()
     reward_comparisons: tuple[Comparison, ...] = ()

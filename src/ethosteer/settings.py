@@ -113,6 +113,10 @@ class RewardSettings(Settings):
 
     epochs: float = Field(1.0, gt=0)
     batch: int = Field(8, ge=1, description="pairs per step and arm")
+    validations: int = Field(
+        5, ge=0, description="checks on validation pairs; the weights with the lowest loss are kept"
+    )
+    validation_pairs: int = Field(128, ge=8, description="maximum number scored at each check")
     normalisation_samples: int = Field(
         256, ge=16, description="base answers on which the reward's mean 0 and sd 1 are fitted"
     )
@@ -277,6 +281,11 @@ class CompareSettings(Settings):
         None,
         gt=0,
         description="the difference that matters; the report says how many items it needs",
+    )
+    published: str | None = Field(
+        None,
+        description="a published study's counts to show beside this one's: 'published-2024' or a "
+        "TOML file",
     )
     overlap_ngram: int = Field(8, ge=3, description="words, for overlap of data and benchmarks")
 

@@ -30,7 +30,7 @@ def test_the_examples_give_whole_items(name, files):
         assert item.group
         assert len(item.contexts) == max(1, len(item.continuations))
         choices = len(item.continuations) or len(benchmark.answers)
-        assert choices == 2 or benchmark.judged
+        assert choices == 2 or benchmark.classification
         assert item.label is None or item.label in range(choices)
         assert all(item.continuations)
         if item.trim:
@@ -41,7 +41,7 @@ def test_the_examples_give_whole_items(name, files):
 def test_generated_answers_have_a_length_and_a_parser(name, files):
     benchmark = catalog.benchmark(name)
     generated = {not item.continuations for item in benchmark.items(files)}
-    read = (benchmark.parse is not None) + (benchmark.judged is not None)
+    read = (benchmark.parse is not None) + (benchmark.classification is not None)
     assert generated == {benchmark.new_tokens > 0} == {read == 1}
     assert read <= 1
 

@@ -336,9 +336,9 @@ def test_toxigen_generation_metrics():
 
 def test_toxigen_generation_trains_and_measures_its_judge_on_different_rows(publish):
     benchmark = catalog.benchmark("toxigen_generation")
-    assert benchmark.judged is not None
+    assert benchmark.classification is not None
     paths = [publish(path, text) for path, text in benchmark.examples.items()]
-    train, held_out = benchmark.judged.texts(paths)
+    train, held_out = benchmark.classification.labelled_texts(paths)
     assert [(row.text, row.positive) for row in train] == [
         ("the bakery closes at noon", False),
         ("they never deserve a seat among us", True),
@@ -350,4 +350,4 @@ def test_toxigen_generation_trains_and_measures_its_judge_on_different_rows(publ
         benchmark.examples["toxigen/annotated_train.csv"].replace("4.5", "1"),
     )
     with pytest.raises(InputError, match=r"annotated_train\.csv: needs hateful and benign rows"):
-        benchmark.judged.texts(paths)
+        benchmark.classification.labelled_texts(paths)

@@ -1,25 +1,15 @@
-"""What results rest on: hashes that tell, items that come back, and the gate between studies."""
+"""Results of two studies are comparable where hashes of what they rest on agree."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
-from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from ethosteer.evaluation.comparable import (
-    ITEMS,
-    comparability_of,
-    example_of,
-    read_comparability,
-    read_items,
-    what_differs,
-    write_comparability,
-    write_items,
-)
+from ethosteer.evaluation.comparable import comparability_of, what_differs
 from ethosteer.models.text import Template, tokenizer_fingerprint
 from ethosteer.records import Item
 from ethosteer.results import BenchmarkResult, Comparability
@@ -105,40 +95,7 @@ def test_a_template_is_known_by_what_it_writes():
     assert len({*chats, *written.values()}) == 4
 
 
-# --- on disk
-
-
-def test_items_come_back_from_parquet_as_they_were(tmp_path: Path):
-    path = tmp_path / ITEMS
-    write_items(path, {"a": [ONE, TWO], "b": [OPEN]})
-    found = read_items(path)
-    assert found == {"a": [ONE, TWO], "b": [OPEN]}
-    assert list(found) == ["a", "b"]
-    assert [each.name for each in tmp_path.iterdir()] == [ITEMS], "nothing half-written stays"
-    assert comparability(found["a"]) == comparability([ONE, TWO])
-
-
-def test_what_may_be_shortened_is_not_kept(tmp_path: Path):
-    write_items(tmp_path / ITEMS, {"a": [replace(OPEN, trim=(2, 5))]})
-    assert read_items(tmp_path / ITEMS) == {"a": [OPEN]}
-
-
-def test_a_basis_comes_back_from_disk(tmp_path: Path):
-    own = comparability([ONE])
-    write_comparability(tmp_path, own)
-    assert read_comparability(tmp_path) == own
-
-
-# --- an example
-
-
-def test_an_example_is_what_a_model_reads():
-    assert example_of(OPEN) == "Tell me\n\nall:"
-    assert example_of(ONE) == "Is it so? → « No» | « Yes»"
-    assert example_of(TWO) == "The «cat» sat« up.»\nThe dog sät« up.»"
-
-
-# --- the gate
+# --- what differs
 
 
 @pytest.fixture
@@ -150,7 +107,7 @@ def result() -> Callable[..., BenchmarkResult]:
     return make
 
 
-def test_results_on_the_same_basis_may_be_compared(result):
+def test_results_that_share_all_of_it_are_comparable(result):
     assert what_differs(result(), result()) == ()
 
 
@@ -183,6 +140,6 @@ def test_all_differences_are_named_with_the_numbers_of_items_first(result):
 
 
 @pytest.mark.parametrize("sides", [(0,), (1,), (0, 1)])
-def test_results_on_an_unknown_basis_are_not_compared(result, sides):
+def test_results_without_hashes_are_not_comparable(result, sides):
     pair = [result(comparability=None) if side in sides else result() for side in (0, 1)]
-    assert what_differs(*pair) == ("what one of them rests on is not known: run it again",)
+    assert what_differs(*pair) == ("one of them has no hashes to compare: run it again",)

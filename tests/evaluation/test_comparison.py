@@ -1,4 +1,4 @@
-"""What is made of a benchmark's outcomes: values, warnings, families, verdicts."""
+"""What is compared on a benchmark: families, seeds, items needed, directions, verdicts."""
 
 from __future__ import annotations
 
@@ -8,73 +8,32 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import matthews_corrcoef
 from statsmodels.stats.multitest import multipletests
 
-from ethosteer.benchmarks.base import Benchmark
-from ethosteer.data.sources import Source
-from ethosteer.evaluation.comparison import Judge, baselines, clustered, flags, judged, slice_cells
+from ethosteer.evaluation.comparison import compare_models, compared_metric
+from ethosteer.evaluation.summary import clustered
 from ethosteer.records import Outcome
-from ethosteer.results import Comparison, SliceCell
+from ethosteer.results import Comparison
 from ethosteer.settings import CompareSettings
 from ethosteer.statistics.metrics import (
     ACCURACY,
     BALANCED_ACCURACY,
     MCC,
-    Metric,
     mean_metric,
-    share_metric,
+    proportion_metric,
+)
+from tests.evaluation.small import (
+    CONTROLS,
+    SHARES,
+    Outcomes,
+    answering,
+    benchmark,
+    outcome,
+    outcomes,
 )
 
-STEREOTYPE = share_metric("pct", lambda outcome: outcome.predicted == 0, "half")
+STEREOTYPE = proportion_metric("pct", lambda outcome: outcome.predicted == 0, "half")
 FIRST = mean_metric("first", lambda outcome: outcome.log_likelihoods[0], "none")
-CONTROLS = ("base", "fine-tuned")
-Outcomes = dict[str, dict[int, list[Outcome]]]
-
-
-def benchmark(*metrics: Metric, answers: tuple[str, ...] = ()) -> Benchmark:
-    source = Source(path="b/b.csv", home="https://example.org/b", licence="MIT")
-    return Benchmark("b", "B", (source,), lambda _: [], metrics, {}, answers=answers)
-
-
-def outcome(
-    item: int,
-    label: int | None,
-    predicted: int | None,
-    *,
-    group: str = "",
-    slices: tuple[str, ...] = (),
-    value: float = 0.0,
-    cut: bool = False,
-) -> Outcome:
-    correct = None if label is None else predicted == label
-    name = f"i{item}"
-    return Outcome(
-        "m", 0, "b", name, group or name, slices, label, predicted, correct,
-        (value, 0.0), (1, 1), truncated=cut,
-    )  # fmt: skip
-
-
-def outcomes(labels: Sequence[int | None], predicted: Sequence[int | None]) -> list[Outcome]:
-    return [outcome(i, *pair) for i, pair in enumerate(zip(labels, predicted, strict=True))]
-
-
-def answering(shares: Mapping[str, float], seeds: int = 1, items: int = 80) -> Outcomes:
-    """Models that are right on a share of items, each seed of an arm on others."""
-    draw = np.random.default_rng(4)
-    labels = [int(x) for x in draw.integers(0, 2, items)]
-    found: Outcomes = {}
-    for model, share in shares.items():
-        own = (0,) if model in CONTROLS else range(seeds)
-        found[model] = {}
-        for seed in own:
-            right = draw.random(items) < share
-            predicted = [x if ok else 1 - x for x, ok in zip(labels, right, strict=True)]
-            found[model][seed] = outcomes(labels, predicted)
-    return found
-
-
-SHARES = {"base": 0.5, "fine-tuned": 0.55, "duty": 0.6, "care": 0.75, "virtue": 0.95}
 
 
 def by_family(found: Sequence[Comparison]) -> dict[str, list[Comparison]]:
@@ -88,8 +47,10 @@ def by_family(found: Sequence[Comparison]) -> dict[str, list[Comparison]]:
 
 
 def test_every_metric_has_a_family_against_the_control_and_one_of_arms_with_each_other():
-    found = Judge(CompareSettings(resamples=200)).comparisons(
-        benchmark(MCC, ACCURACY, BALANCED_ACCURACY), answering(SHARES)
+    found = compare_models(
+        benchmark(MCC, ACCURACY, BALANCED_ACCURACY),
+        answering(SHARES),
+        CompareSettings(resamples=200),
     )
     families = by_family(found)
     assert list(families) == [
@@ -109,8 +70,8 @@ def test_every_metric_has_a_family_against_the_control_and_one_of_arms_with_each
 
 
 def test_the_control_may_be_the_base():
-    judge = Judge(CompareSettings(resamples=200, control="base"))
-    families = by_family(judge.comparisons(benchmark(ACCURACY), answering(SHARES)))
+    settings = CompareSettings(resamples=200, control="base")
+    families = by_family(compare_models(benchmark(ACCURACY), answering(SHARES), settings))
     first, second = families
     assert first == "B, acc: arms against base"
     assert {each.b for each in families[first]} == {"base"}
@@ -120,7 +81,7 @@ def test_the_control_may_be_the_base():
 @pytest.mark.parametrize(("correction", "theirs"), [("holm", "holm"), ("bh", "fdr_bh")])
 def test_p_is_corrected_within_a_family_and_not_beyond(correction, theirs):
     settings = CompareSettings(resamples=200, correction=correction, margin=0.3)
-    found = Judge(settings).comparisons(benchmark(ACCURACY, MCC), answering(SHARES))
+    found = compare_models(benchmark(ACCURACY, MCC), answering(SHARES), settings)
     families = by_family(found).values()
     assert len(families) == 4
     for family in families:
@@ -131,7 +92,7 @@ def test_p_is_corrected_within_a_family_and_not_beyond(correction, theirs):
 
 def test_one_arm_alone_is_held_to_the_control_only():
     shares = {"base": 0.5, "fine-tuned": 0.5, "duty": 0.9}
-    (only,) = Judge(CompareSettings()).comparisons(benchmark(ACCURACY), answering(shares))
+    (only,) = compare_models(benchmark(ACCURACY), answering(shares), CompareSettings())
     assert (only.a, only.b, only.verdict) == ("duty", "fine-tuned", "better")
     assert only.adjusted_p == only.p
 
@@ -144,7 +105,7 @@ def test_a_comparison_by_hand():
         "duty": {0: outcomes(labels, [1] * 9 + [0])},
     }
     settings = CompareSettings(effect=0.2)
-    (only,) = Judge(settings).comparisons(benchmark(ACCURACY), given)
+    (only,) = compare_models(benchmark(ACCURACY), given, settings)
     assert only.difference.value == pytest.approx(0.3)
     # with one imagined item on either side: (5 - 2) / 12, variance (7 / 12 - 1 / 16) / 11
     half = stats.t.ppf(0.975, 11) * math.sqrt((7 / 12 - 1 / 16) / 11)
@@ -161,7 +122,7 @@ def test_a_comparison_by_hand():
 def test_seeds_are_the_fewer_of_two_arms_and_controls_have_none_to_be_short_of():
     given = answering(SHARES, seeds=3)
     del given["care"][2]
-    found = Judge(CompareSettings()).comparisons(benchmark(ACCURACY), given)
+    found = compare_models(benchmark(ACCURACY), given, CompareSettings())
     assert {(own.a, own.b): own.seeds for own in found} == {
         ("duty", "fine-tuned"): 3,
         ("care", "fine-tuned"): 2,
@@ -190,9 +151,9 @@ def paired(shares: Mapping[str, float], items: int = 80) -> Outcomes:
 
 def test_items_needed_are_the_clusters_needed_at_the_benchmarks_items_per_cluster():
     shares = {"base": 0.5, "fine-tuned": 0.6, "duty": 0.7}
-    judge = Judge(CompareSettings(effect=0.1))
-    (single,) = judge.comparisons(benchmark(ACCURACY), answering(shares))
-    (twins,) = judge.comparisons(benchmark(ACCURACY), paired(shares))
+    settings = CompareSettings(effect=0.1)
+    (single,) = compare_models(benchmark(ACCURACY), answering(shares), settings)
+    (twins,) = compare_models(benchmark(ACCURACY), paired(shares), settings)
     assert (twins.items, twins.clusters) == (160, 80)
     assert twins.items_needed == 2 * single.items_needed
     # the test is at 0.05 in a family of one; disagreements of sd s need about (1.96 + 0.84)^2 s^2
@@ -211,10 +172,10 @@ def test_items_needed_are_whole_where_clusters_have_no_whole_number_of_items():
         model: {0: [own[0][0], *[each for each in own[0] if each.group != own[0][0].group]]}
         for model, own in paired(shares, 40).items()
     }
-    (found,) = Judge(CompareSettings(effect=0.1)).comparisons(benchmark(ACCURACY), given)
+    (found,) = compare_models(benchmark(ACCURACY), given, CompareSettings(effect=0.1))
     assert (found.items, found.clusters) == (79, 40)
     assert found.items_needed == int(found.items_needed)
-    (twice,) = Judge(CompareSettings(effect=0.05)).comparisons(benchmark(ACCURACY), given)
+    (twice,) = compare_models(benchmark(ACCURACY), given, CompareSettings(effect=0.05))
     assert twice.items_needed == pytest.approx(4 * found.items_needed, rel=0.05)
 
 
@@ -224,9 +185,9 @@ def test_where_seeds_differ_too_much_no_number_of_items_is_enough():
         "fine-tuned": {0: outcomes(labels, [1, 0] * 20)},
         "duty": {0: outcomes(labels, [1] * 38 + [0] * 2), 1: outcomes(labels, [1] + [0] * 39)},
     }
-    (found,) = Judge(CompareSettings(effect=0.1)).comparisons(benchmark(ACCURACY), given)
+    (found,) = compare_models(benchmark(ACCURACY), given, CompareSettings(effect=0.1))
     assert found.items_needed == math.inf
-    (undeclared,) = Judge(CompareSettings()).comparisons(benchmark(ACCURACY), given)
+    (undeclared,) = compare_models(benchmark(ACCURACY), given, CompareSettings())
     assert math.isnan(undeclared.items_needed)
 
 
@@ -243,7 +204,7 @@ def directed(better: str, shift: float) -> str:
             0: [outcome(i, None, 0, value=x + shift) for i, x in enumerate(values + 0.1 * values)]
         },
     }
-    (found,) = Judge(CompareSettings(resamples=200)).comparisons(benchmark(metric), given)
+    (found,) = compare_models(benchmark(metric), given, CompareSettings(resamples=200))
     return found.verdict
 
 
@@ -262,8 +223,8 @@ def test_where_half_is_best_models_are_held_to_their_distance_from_it():
         "below": {0: model(60)},
         "near": {0: model(110)},
     }
-    judge = Judge(CompareSettings(resamples=400))
-    found = {own.a: own for own in judge.comparisons(benchmark(STEREOTYPE), given)[:2]}
+    settings = CompareSettings(resamples=400)
+    found = {own.a: own for own in compare_models(benchmark(STEREOTYPE), given, settings)[:2]}
     assert {own.metric for own in found.values()} == {"pct, distance from 50 %"}
     # 80 % is 30 points away, 30 % is 20, 55 % is 5
     assert found["below"].difference.value == pytest.approx(-0.10)
@@ -278,111 +239,22 @@ def test_the_distance_from_half_is_of_each_seed_and_not_of_their_mean():
         seed: outcomes([None] * 10, [0] * count + [1] * (10 - count))
         for seed, count in enumerate((3, 7))
     }
-    own = clustered(judged(STEREOTYPE), by_seed)
+    own = clustered(compared_metric(STEREOTYPE), by_seed)
     assert own.by_seed == pytest.approx([0.2, 0.2])
     assert own.value == pytest.approx(0.2)
     assert clustered(STEREOTYPE, by_seed).value == pytest.approx(0.5)
-    assert (judged(STEREOTYPE).better, judged(STEREOTYPE).quantity.share) == ("lower", False)
+    assert (
+        compared_metric(STEREOTYPE).better,
+        compared_metric(STEREOTYPE).quantity.is_proportion,
+    ) == ("lower", False)
 
 
 def test_a_metric_with_a_direction_is_judged_as_it_is():
-    assert judged(ACCURACY) is ACCURACY
-    assert judged(FIRST) is FIRST
-
-
-# --- the summary
-
-
-def test_a_summary_has_a_cell_for_every_model_and_metric():
-    given = answering(SHARES, seeds=2)
-    own = benchmark(MCC, ACCURACY, answers=("No", "Yes"))
-    found = Judge(CompareSettings()).summary(own, 80, given, "judged by x")
-    assert (found.name, found.title, found.primary, found.better) == ("b", "B", "mcc", "higher")
-    assert (found.items, found.truncated, found.classifier) == (80, 0, "judged by x")
-    assert (found.source, found.licence) == ("https://example.org/b", "MIT")
-    assert [(cell.model, cell.metric) for cell in found.cells] == [
-        (model, metric) for model in SHARES for metric in ("mcc", "acc")
-    ]
-    for cell in found.cells:
-        seeds = given[cell.model]
-        assert list(cell.by_seed) == list(seeds)
-        for seed, value in cell.by_seed.items():
-            labels = [each.label for each in seeds[seed]]
-            predicted = [each.predicted for each in seeds[seed]]
-            expected = (
-                matthews_corrcoef(labels, predicted)
-                if cell.metric == "mcc"
-                else np.mean(np.array(labels) == np.array(predicted))
-            )
-            assert value == pytest.approx(expected)
-        assert cell.estimate.value == pytest.approx(np.mean(list(cell.by_seed.values())))
-        assert cell.estimate.n == 80
-        assert cell.estimate.low < cell.estimate.value < cell.estimate.high
-
-
-def test_items_that_lost_text_are_counted_once():
-    own = [outcome(i, 1, 1, cut=i < 3) for i in range(5)]
-    given = {"base": {0: own}, "duty": {0: own, 1: own}}
-    assert Judge(CompareSettings()).summary(benchmark(ACCURACY), 5, given).truncated == 3
-
-
-def test_slices_take_all_seeds_together_and_count_items_once():
-    first = [
-        outcome(0, 1, 1, slices=("x",)),
-        outcome(1, 1, 0, slices=("x", "y")),
-        outcome(2, 1, 1),
-    ]
-    second = [outcome(i, 1, 1, slices=each.slices) for i, each in enumerate(first)]
-    cells = list(slice_cells(ACCURACY, {"m": {0: first, 1: second}}))
-    assert cells == [SliceCell("m", "x", 0.75, 2), SliceCell("m", "y", 0.5, 1)]
-
-
-# --- baselines and warnings
-
-
-def test_baselines_are_what_one_answer_to_all_would_score():
-    labels = [0, 0, 0, 1]
-    own = benchmark(ACCURACY, MCC, answers=("No", "Yes"))
-    found = baselines(own, outcomes(labels, [1, 0, 1, 0]))
-    assert found == {"always No": 0.75, "always Yes": 0.25}
-    correlated = benchmark(MCC, answers=("No", "Yes"))
-    assert set(baselines(correlated, outcomes(labels, labels)).values()) == {0.0}
-    assert baselines(benchmark(ACCURACY), outcomes(labels, labels)) == {}
-
-
-LABELS = [0] * 60 + [1] * 40
-
-
-@pytest.mark.parametrize(
-    ("predicted", "expected"),
-    [
-        ([0] * 60 + [1] * 40, ()),
-        ([0] * 100, ("answers 'No' to 100% of items",)),
-        ([1] * 96 + [0] * 4, ("answers 'Yes' to 96% of items",)),
-        ([1] * 95 + [0] * 5, ()),
-        ([None] * 98 + [0, 1], ("gives no answer to 98% of items",)),
-        # 60 right by another way than to answer No always: 30 of the first 60, 30 of the others
-        ([0] * 30 + [1] * 30 + [1] * 30 + [0] * 10, ("equals the class rate of 'always No'",)),
-    ],
-    ids=["all right", "always No", "nearly always Yes", "often Yes", "no answer", "class rate"],
-)
-def test_degenerate_results_are_flagged(predicted, expected):
-    own = benchmark(ACCURACY, answers=("No", "Yes"))
-    assert flags(own, {0: outcomes(LABELS, predicted)}) == expected
-
-
-def test_flags_are_of_all_seeds_together_but_class_rates_of_any_one():
-    own = benchmark(ACCURACY, answers=("No", "Yes"))
-    always, fair = outcomes(LABELS, [0] * 100), outcomes(LABELS, LABELS)
-    assert flags(own, {0: always, 1: always}) == ("answers 'No' to 100% of items",)
-    assert flags(own, {0: fair, 1: always}) == ("equals the class rate of 'always No'",)
-
-
-def test_without_fixed_answers_nothing_is_flagged():
-    assert flags(benchmark(ACCURACY), {0: outcomes(LABELS, [0] * 100)}) == ()
+    assert compared_metric(ACCURACY) is ACCURACY
+    assert compared_metric(FIRST) is FIRST
 
 
 def test_the_same_outcomes_are_judged_the_same_every_time():
-    judge = Judge(CompareSettings(resamples=200))
-    once, again = (judge.comparisons(benchmark(MCC), answering(SHARES)) for _ in range(2))
+    settings = CompareSettings(resamples=200)
+    once, again = (compare_models(benchmark(MCC), answering(SHARES), settings) for _ in range(2))
     assert repr(once) == repr(again)

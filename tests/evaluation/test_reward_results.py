@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ethosteer.evaluation.comparison import Judge
 from ethosteer.evaluation.reward_results import (
     arm_result,
     cross_accuracies,
@@ -29,7 +28,7 @@ from ethosteer.results import (
 )
 from ethosteer.settings import CompareSettings
 
-JUDGE = Judge(CompareSettings(resamples=400))
+SETTINGS = CompareSettings(resamples=400)
 
 
 # --- under every reward model
@@ -143,7 +142,7 @@ def test_rewards_are_compared_with_the_fine_tuned_controls_in_a_family_per_rewar
         )
         for seed in range(2)
     }
-    found = list(reward_comparisons(JUDGE, seeds))
+    found = list(reward_comparisons(seeds, SETTINGS))
     assert [(own.benchmark, own.a, own.b) for own in found] == [
         ("duty", "duty", "fine-tuned"),
         ("duty", "care", "fine-tuned"),
@@ -182,7 +181,7 @@ def test_a_higher_reward_is_better_and_the_base_is_no_arm():
         {},
         {},
     )
-    found = list(reward_comparisons(JUDGE, {0: only}))
+    found = list(reward_comparisons({0: only}, SETTINGS))
     assert [(own.a, own.verdict, own.seeds) for own in found] == [
         ("up", "better", 1), ("down", "worse", 1),
     ]  # fmt: skip
@@ -192,7 +191,7 @@ def test_without_the_fine_tuned_control_or_arms_no_rewards_are_compared():
     arms = CrossResult({"base": {"j": [1.0, 2.0]}, "duty": {"j": [1.0, 3.0]}}, {}, {})
     controls = CrossResult({"base": {"j": [1.0]}, "fine-tuned": {"j": [1.0]}}, {}, {})
     for own in (arms, controls):
-        assert list(reward_comparisons(JUDGE, {0: own})) == []
+        assert list(reward_comparisons({0: own}, SETTINGS)) == []
 
 
 # --- steering
@@ -258,7 +257,7 @@ def test_slopes_of_arms_and_of_their_differences_by_hand():
         for name, own in rises.items()
         for seed, rise in enumerate(own)
     }
-    found = list(slopes(JUDGE, rises, results))
+    found = list(slopes(rises, results, SETTINGS.correction))
     assert [(own.a, own.b) for own in found] == [
         ("duty", ""), ("care", ""), ("pairs", ""), ("duty", "care"),
     ]  # fmt: skip
@@ -283,7 +282,7 @@ def test_differences_in_slope_are_corrected_as_one_family():
         Arm(name, 0): steered([rises[name] * step + own for step, own in enumerate(noise[name])])
         for name in "abc"
     }
-    differing = [own for own in slopes(JUDGE, "abc", results) if own.b]
+    differing = [own for own in slopes("abc", results, SETTINGS.correction) if own.b]
     assert [(own.a, own.b) for own in differing] == [("a", "b"), ("a", "c"), ("b", "c")]
     by_p = sorted(differing, key=lambda own: own.slope.p)
     holm: list[float] = []
@@ -299,7 +298,9 @@ def test_arms_are_compared_at_the_steps_that_both_were_measured_at():
         Arm("b", 0): steered([0.0, 0.0, 0.0, 0.0], steps=(0, 2, 4, 6)),
         Arm("short", 0): steered([0.0, 0.0, 5.0], steps=(0, 1, 2)),
     }
-    found = {(own.a, own.b): own for own in slopes(JUDGE, ("a", "b", "short"), results)}
+    found = {
+        (own.a, own.b): own for own in slopes(("a", "b", "short"), results, SETTINGS.correction)
+    }
     assert found["a", "b"].slope.value == pytest.approx(10), "0, 0.2, 0.4, 0.6 at 0, 2, 4, 6"
     unknown: SlopeResult = found["a", "short"]
     assert math.isnan(unknown.slope.value)

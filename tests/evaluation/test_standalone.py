@@ -60,7 +60,7 @@ def evaluated(
     chosen = {name: BenchmarkSettings(limit=LIMIT) for name in BENCHMARKS}
     tasks = read_tasks(chosen, Origin("sample"))
     if shuffle is not None:
-        tasks = [type(t)(t.benchmark, shuffled(t.items, shuffle), t.judge) for t in tasks]
+        tasks = [type(t)(t.benchmark, shuffled(t.items, shuffle), t.classifier) for t in tasks]
     settings = BaseSettings(model=str(model), device="cpu")
     found = evaluate_models(settings, adapters, tasks, tokens_per_batch, Terminal(quiet=True))
     models: dict[str, Any] = json.loads(as_json(found))["models"]
@@ -181,7 +181,7 @@ def test_generated_texts_are_judged_and_the_judges_quality_is_told(
             if item["predicted"] is not None:
                 assert np.exp(item["loglikelihoods"]).sum() == pytest.approx(1)
                 assert item["predicted"] == np.argmax(item["loglikelihoods"])
-    assert "judged by logistic regression" in shown
+    assert "classified by logistic regression" in shown
 
 
 def test_bench_measures_what_it_ran(call, tiny_models, tmp_path):

@@ -46,8 +46,8 @@ def test_quality_is_that_of_the_rows():
 
 def test_on_real_rows_it_beats_the_majority_class(real_data):
     benchmark = catalog.benchmark("toxigen_generation")
-    assert benchmark.judged is not None
-    train, held_out = benchmark.judged.texts(
+    assert benchmark.classification is not None
+    train, held_out = benchmark.classification.labelled_texts(
         [real_data / source.path for source in benchmark.sources]
     )
     judge = train_classifier(train, held_out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +11,10 @@ import pytest
 from scipy import stats
 
 from ethosteer.errors import InputError
-from ethosteer.published.analysis import ALPHA, counts_result
+from ethosteer.published.analysis import ALPHA, analyse
 from ethosteer.published.counts import bundled_counts, counts_path, read_counts
-from ethosteer.published.document import counts_document
-from ethosteer.report import write_counts_report
-from ethosteer.report.blocks import Document
+from ethosteer.published.document import counts_document, write_counts_report
+from ethosteer.report.blocks import Bullets, Document, Text
 from ethosteer.report.markdown import markdown_page
 
 SMALL = """\
@@ -40,7 +40,7 @@ def small(tmp_path: Path, text: str = SMALL) -> Path:
 
 def page(path: Path) -> Document:
     counts = read_counts(path)
-    return counts_document(counts, counts_result(counts))
+    return counts_document(counts, analyse(counts))
 
 
 def test_the_2024_counts_are_bundled_and_give_its_published_shares() -> None:
@@ -68,40 +68,56 @@ def test_its_report_says_what_could_have_been_shown() -> None:
     assert path is not None
     text = markdown_page(page(path))
     for said in (
-        "Of 15 comparisons with fine-tuned on the same items, none shows a difference for certain; "
-        "4 (on CrowS-Pairs) could, if the two models parted on few items (2.3\u202f% at the very "
-        "most); 11 cannot",
-        "largest difference that was published is 0.022",
-        "have to lie 0.056 apart or more",
-        "without an answer differs from fine-tuned's for all 5 models, the share of right among "
-        "the answers given for none",
+        "Of 15 comparisons with fine-tuned on the same items, none is certain to be significant, "
+        "4 could be, if few items are discordant (at most 2.3\u202f% on CrowS-Pairs), and 11 "
+        "cannot",
+        "largest published difference is 0.022",
+        "minimum detectable difference of separate samples of these sizes is 0.056 at "
+        "80\u202f% power",
+        "refusal rate differs significantly from fine-tuned's for all 5 models, accuracy among the "
+        "answers given for none",
         "base (−6), deontology (−1), harmless (0), utilitarianism (−1) and virtue (0) cannot",
-        "had all 6 items gone one way and the two models agreed on all others, p would be 0.031, "
-        "and 0.156 after correction",
-        "virtue (−13) on at most 29 with 21 of them one way",
+        "base's, with all 6 discordant items one way: p\u202f=\u202f0.031, adjusted "
+        "p\u202f=\u202f0.156",
+        "at most 29 for virtue (−13), 21 of them one way",
         "acc\\_norm is 0.4319 for all 6 models",
         "No model's acc reaches it (0.4298 at most)",
-        "41.0\u202f% to 95.6\u202f% were left without an answer",
-        "nearest comes base (+0.196 \\[0.045, 0.329\\], adjusted p 0.064)",
-        "virtue: Matthews correlation +0.145 \\[−0.149, 0.438\\] on 48 answers is not shown",
-        "“No dataset beat the others significantly.” It cannot be told on CrowS-Pairs: deontology "
-        "and harmless, deontology and utilitarianism and deontology and virtue could",
-        "It stands on WSC273 and ToxiGen",
+        "41.0\u202f% to 95.6\u202f% of 100 to 500 items were refused; the refusal rate differs",
+        "the lowest p is that of base (+0.196 \\[0.045, 0.329\\], adjusted p\u202f=\u202f0.064)",
+        "virtue: the Matthews correlation of answers and labels, +0.145 \\[−0.149, 0.438\\] on 48 "
+        "answers, does not differ",
+        "“No dataset beat the others significantly.” Undetermined on CrowS-Pairs: with few "
+        "discordant items, differences could be significant (deontology vs harmless, deontology vs "
+        "utilitarianism and deontology vs virtue)",
+        "It holds on WSC273 and ToxiGen",
         "“The harmless dataset raised its reward fastest.” None of the published counts",
-        "base's −0.0220, needs 5,527 items of each model as separate samples, or 1,207",
+        "base's −0.0220, requires 5,527 items per model as separate samples, or 1,207",
     ):
         assert said in text, said
+
+
+def test_sentences_are_well_spaced(tmp_path: Path) -> None:
+    path = counts_path("published-2024")
+    assert path is not None
+    for document in (page(path), page(small(tmp_path))):
+        blocks = [block for section in document.sections for block in section.blocks]
+        texts = [block.text for block in blocks if isinstance(block, Text)]
+        texts += [item for block in blocks if isinstance(block, Bullets) for item in block.items]
+        assert len(texts) > 8
+        for text in texts:
+            assert not re.search(r"  |\n| [.,;:)]|\( |\.\.|, \.", text), text
+            assert text.endswith("."), text
 
 
 def test_its_numbers_are_those_of_other_computations() -> None:
     path = counts_path("published-2024")
     assert path is not None
-    result = counts_result(read_counts(path))
+    result = analyse(read_counts(path))
     wsc, crows, _ = result.shares
     base = wsc.against[0]
     # Holm: the least of five is multiplied by five
     assert base.best_p == pytest.approx(5 * 2 / 2**6)
-    assert (base.lead, base.can) == (-6, "never")
+    assert (base.lead, base.verdict) == (-6, "cannot differ")
     # 2^-14 (15 one way), 2^-12, 2^-11 and 2^-10: five, four, three and two are left at each
     expected = {"base": 5 * 2**-14, "virtue": 4 * 2**-12, "harmless": 3 * 2**-11,
                 "utilitarianism": 2 * 2**-10, "deontology": 1.0}  # fmt: skip
@@ -113,20 +129,33 @@ def test_its_numbers_are_those_of_other_computations() -> None:
     assert refused["harmless"] == pytest.approx(
         2 * stats.hypergeom(1000, 839, 500).sf(477), rel=1e-6
     )
-    assert all(pair.shown for pair in result.answers[0].refused_against)
-    assert not any(pair.shown for pair in result.answers[0].right_against)
+    assert all(pair.verdict == "differs" for pair in result.answers[0].refused_against)
+    assert not any(pair.verdict == "differs" for pair in result.answers[0].right_against)
 
 
-def test_counts_that_part_for_certain_say_so(tmp_path: Path) -> None:
+def test_counts_that_differ_for_certain_say_so(tmp_path: Path) -> None:
     text = markdown_page(page(small(tmp_path, SMALL.replace("duty = 60", "duty = 100"))))
-    assert "1 shows a difference for certain; 1 cannot" in text
-    assert "duty (+50) differs whichever items these were" in text
+    assert "1 is certain to be significant, and 1 cannot" in text
+    assert "duty (+50) differs significantly, whichever items each model had right" in text
 
 
 def test_statements_fall_where_arms_differ(tmp_path: Path) -> None:
-    statement = '[[statements]]\nsaid = "None beat another."\nabout = "arms"\n'
+    statement = '[[statements]]\nquote = "None beat another."\nabout = "arms"\n'
     apart = SMALL.replace("duty = 60", "duty = 99").replace("care = 51", "care = 10") + statement
-    assert "It does not stand on Quiz: duty and care differ." in markdown_page(
+    answers = """
+[[answers]]
+benchmark = "free"
+title = "Open"
+correct = { base = 5, duty = 50, care = 1 }
+wrong = { base = 5, duty = 1, care = 50 }
+refused = { base = 5, duty = 5, care = 5 }
+"""
+    text = markdown_page(page(small(tmp_path, apart + answers)))
+    assert (
+        "Contradicted on Open: significant differences in accuracy among the answers given (duty "
+        "vs care)."
+    ) in text
+    assert "Contradicted on Quiz: significant differences (duty vs care)." in markdown_page(
         page(small(tmp_path, apart))
     )
 
@@ -168,7 +197,7 @@ def test_a_lead_that_counts_says_on_how_few_items_and_one_that_does_not_says_nev
     text = markdown_page(page(small(tmp_path)))
     # 11 to 1 of 12: 2 (1 + 12) / 4096 = .0063; 12 to 2 of 14: .013; 13 to 3 of 16: .021;
     # 14 to 4 of 18: .031, above .05 / 2
-    assert "duty (+10) on at most 16 with 13 of them one way; care (+1) cannot" in text
+    assert "at most 16 for duty (+10), 13 of them one way. care (+1) cannot" in text
     assert "Free answers" not in text
 
 
@@ -249,7 +278,7 @@ def test_from_the_command_line(tmp_path: Path, call: Callable[..., tuple[int, st
 
 def test_names_from_a_file_are_text(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
-    text = SMALL + f'[[statements]]\nsaid = "{evil}"\nabout = "nothing"\n'
+    text = SMALL + f'[[statements]]\nquote = "{evil}"\nabout = "nothing"\n'
     text = text.replace("Quiz", evil).replace("Which?", evil).replace("Somebody", evil)
     text = text.replace('"duty"', f'"{evil}"').replace("duty = 60", f'"{evil}" = 60')
     write_counts_report(read_counts(small(tmp_path, text)), tmp_path / "out")

@@ -33,15 +33,15 @@ def _text(view: View) -> str:
 
 def test_no_difference_names_no_best() -> None:
     said = headline(_with_verdicts({}))
-    assert "names no best dataset" in said
-    assert "is better" not in said
+    assert "identifies no best dataset" in said
+    assert "was better" not in said
 
 
 def test_better_than_the_control_alone_is_not_best() -> None:
     view = _with_verdicts({("wsc273", "virtue", "fine-tuned"): "better"})
     said = headline(view)
-    assert "virtue is better on WSC273" in said
-    assert "No dataset is better than every other one" in said
+    assert "virtue was better on WSC273" in said
+    assert "On no benchmark was an arm shown to be better than every other arm" in said
 
 
 def test_best_needs_every_other_arm_beaten_whichever_way_it_was_stored() -> None:
@@ -51,15 +51,17 @@ def test_best_needs_every_other_arm_beaten_whichever_way_it_was_stored() -> None
         ("wsc273", "harmless", "utilitarianism"): "better",
         ("wsc273", "harmless", "virtue"): "better",
     }
-    assert "harmless on WSC273" in headline(_with_verdicts(verdicts))
+    assert "every other arm: harmless on WSC273." in headline(_with_verdicts(verdicts))
     del verdicts["wsc273", "deontology", "harmless"]
-    assert "No dataset is better than every other one" in headline(_with_verdicts(verdicts))
+    assert "On no benchmark was an arm shown to be better than every other arm" in headline(
+        _with_verdicts(verdicts)
+    )
 
 
 def test_flagged_numbers_are_no_finding() -> None:
     view = _with_verdicts({("toxigen", "virtue", "fine-tuned"): "better"})
-    assert "names no best dataset" in headline(view)
-    assert "the numbers of every model are flagged as degenerate" in _text(view)
+    assert "identifies no best dataset" in headline(view)
+    assert "the scores of every model are flagged as degenerate" in _text(view)
 
 
 def test_a_flagged_control_takes_the_verdict_with_it() -> None:
@@ -73,48 +75,53 @@ def test_a_flagged_control_takes_the_verdict_with_it() -> None:
     benchmarks = tuple(flagged if each is wsc else each for each in results.benchmarks)
     results = replace(results, benchmarks=benchmarks)
     view = _with_verdicts({("wsc273", "virtue", "fine-tuned"): "better"}, results)
-    assert "names no best dataset" in headline(view)
+    assert "identifies no best dataset" in headline(view)
 
 
 def test_a_loss_is_told_as_the_price() -> None:
     view = _with_verdicts({("crows_pairs", "virtue", "fine-tuned"): "worse"})
-    assert "virtue is worse on CrowS-Pairs" in headline(view)
+    assert "virtue was worse on CrowS-Pairs" in headline(view)
     price = next(line for line in _text(view).splitlines() if line.startswith("virtue: "))
     assert price.endswith("; worse on CrowS-Pairs.")
 
 
 def test_one_seed_is_one_seed() -> None:
     one = _text(View(example_results(seeds=(0,))))
-    assert "One seed is one seed" in one
-    assert "rests on one seed per arm" in one
+    assert "a single seed (0), so inference is conditional on that training run" in one
+    assert "With a single seed per arm, inference is conditional on these training runs." in one
     two = _text(View(example_results()))
-    assert "One seed is one seed" not in two
-    assert "2 seeds (0 and 1). That is few" in two
+    assert "conditional" not in two
+    assert "2 seeds (0 and 1). With so few seeds" in two
     many = _text(View(example_results(seeds=(0, 1, 2, 3, 4))))
-    assert "That is few" not in many
-    assert "they speak of training on such data once more" in many
+    assert "so few seeds" not in many
+    assert "inference extends to new training runs on such data" in many
 
 
 def test_what_is_not_corrected_is_told() -> None:
-    assert "not corrected across the 6 benchmarks" in _text(View(example_results()))
+    assert "not adjusted across the 6 benchmarks" in _text(View(example_results()))
 
 
 def test_distance_from_the_aim_is_what_is_judged() -> None:
     said = _text(View(example_results()))
-    assert "CrowS-Pairs (pct_stereotype, distance from 50 %): harmless is better (−0.030" in said
+    judged = "CrowS-Pairs (pct_stereotype, distance from 50 %)"
+    assert f"{judged}: harmless was better than the control (−0.030" in said
 
 
 def test_numbers_in_the_sentences_are_the_results() -> None:
     said = _text(View(example_results()))
-    assert "virtue is better (+0.068 [0.061, 0.075], adjusted p\u202f<\u202f0.001)" in said
-    assert "harmless: its own reward rose by +1.88 [1.77, 1.99] and +1.98 [1.87, 2.09]" in said
     assert (
-        "under the reward of deontology and virtue its answers fell below fine-tuned's; alarms in "
-        "training: own reward up, another down at 38 points and length drift at 5 points." in said
+        "virtue was better than the control (+0.068, 95 % CI [0.061, 0.075], "
+        "Holm-adjusted p\u202f<\u202f0.001)" in said
+    )
+    assert "harmless: its own reward rose (+1.88 [1.77, 1.99] and +1.98 [1.87, 2.09] sd" in said
+    assert (
+        "its answers scored below those of fine-tuned under the reward models of deontology and "
+        "virtue; alarms during training: another reward falls at 38 points and "
+        "length drift at 5 points." in said
     )
     assert (
-        "stopped early (seed 1: KL 230 nats at step 207, above max_kl 200); alarms in training: "
-        "negative KL at 1 point." in said
+        "stopped early (seed 1: KL 230 nats at step 207, above max_kl 200); alarms during "
+        "training: negative KL at 1 point." in said
     )
     assert "deontology with ETHICS deontology (5.3\u202f% of pairs)" in said
     assert "±0.020" in said
@@ -125,12 +132,12 @@ def test_a_gain_that_is_not_shown_is_not_called_a_rise() -> None:
     arms = tuple(replace(each, gain=replace(each.gain, low=-0.1)) for each in results.arms)
     said = _text(View(replace(results, arms=arms)))
     assert "rose" not in said
-    assert "did not clearly change" in said
+    assert "did not change significantly" in said
 
 
 def test_without_a_margin_nothing_is_equivalent() -> None:
     said = _text(View(replace(example_results(), margin=None)))
-    assert "declared no margin" in said
+    assert "No equivalence margin was set" in said
 
 
 @pytest.mark.parametrize("empty", ["benchmarks", "comparisons", "arms", "overlaps"])
@@ -142,7 +149,7 @@ def test_a_study_that_could_detect_nothing_says_no_nan() -> None:
     results = example_results()
     bare = tuple(replace(each, minimum_detectable=math.nan) for each in results.comparisons)
     said = _text(View(replace(results, comparisons=bare)))
-    assert "what is judged are undecided." in said
+    assert "comparisons on the primary metrics are undecided." in said
     assert "n/a" not in said
 
 
@@ -154,13 +161,13 @@ def test_no_find_says_what_would_have_been_found_and_on_what_it_rests() -> None:
         for each in results.comparisons
     )
     said = headline(_with_verdicts({}, replace(results, comparisons=changed)))
-    assert "differences of 0.050 (on the surest comparison) to 0.080 (on the least sure)" in said
-    assert said.endswith("All of this rests on one seed per arm.")
+    assert "was 0.050 (most precise comparison) to 0.080 (least precise)" in said
+    assert said.endswith("inference is conditional on these training runs.")
 
 
 def test_equivalence_is_part_of_no_find() -> None:
     said = headline(_with_verdicts({("wsc273", "virtue", "fine-tuned"): "equivalent"}))
-    assert "within the declared margin: virtue on WSC273." in said
+    assert "within the equivalence margin: virtue on WSC273." in said
 
 
 def test_what_was_changed_after_outcomes_were_known_is_told() -> None:
@@ -178,8 +185,8 @@ def test_a_declared_effect_is_held_against_the_items_at_hand() -> None:
         for each in results.comparisons
     )
     said = _text(View(replace(results, comparisons=changed, effect=0.05)))
-    assert "10 of 60 comparisons had the items to find one of that size" in said
-    assert "In 10 no number of items would do" in said
+    assert "10 of 60 comparisons had enough items to detect it" in said
+    assert "In 10 no number of items would suffice" in said
 
 
 def test_mirrored_twice_is_the_same() -> None:

@@ -11,8 +11,9 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from ethosteer.published.counts import counts_path, read_counts
+from ethosteer.published.document import write_counts_report
 from ethosteer.records import Item, Outcome
-from ethosteer.report import write_counts_report, write_report
+from ethosteer.report import write_report
 from ethosteer.results import Sample, SampleAnswer
 from tests.report.example import example_items, example_outcomes, example_results
 
@@ -66,7 +67,7 @@ def open_page(
     width: int = 1280,
     scheme: str = "light",
     place: str = "",
-    there: str = "#flip-view .count:not(:empty)",
+    there: str = "#item-browser .count:not(:empty)",
 ) -> tuple[Page, Watch]:
     page = browser.new_page(
         viewport={"width": width, "height": 900},
@@ -122,21 +123,21 @@ def test_items_are_filtered_by_benchmark_models_state_group_and_words(
     browser: Browser, report: Path
 ) -> None:
     page, watch = open_page(browser, report)
-    count, items = page.locator("#flip-view .count"), page.locator("#flip-view ol > li")
+    count, items = page.locator("#item-browser .count"), page.locator("#item-browser ol > li")
     page.select_option("[name=benchmark]", label="Scruples (2024 protocol)")
     page.select_option("[name=a]", label="virtue, seed 1")
     page.select_option("[name=b]", label="fine-tuned")
     page.select_option("[name=state]", "all")
     assert count.inner_text() == "20 of 20 items: all items"
     assert items.count() == 10, "the rest is shown on demand"
-    page.click("#flip-view .more")
+    page.click("#item-browser .more")
     assert items.count() == 20
     page.select_option("[name=state]", "gain")
     assert count.inner_text() == "0 of 20 items: A right, B wrong", "both answered alike"
     # of items 0 to 19: labels are item % 2, every fifth has no answer, every third is answered 1
     page.select_option("[name=state]", "right")
     assert count.inner_text() == "7 of 20 items: both right"
-    page.select_option("[name=part]", label="odd")
+    page.select_option("[name=slice]", label="odd")
     assert count.inner_text() == "2 of 20 items: both right"
     assert items.locator("strong").all_inner_texts() == ["i3", "i9"]
     page.fill("[name=search]", "statement 9")
@@ -172,7 +173,7 @@ def test_a_table_is_sorted_by_numbers_and_back_with_its_summary_at_the_end(
 
 def test_a_verdict_leads_to_the_items_behind_it(browser: Browser, report: Path) -> None:
     page, watch = open_page(browser, report)
-    page.locator('#benchmarks a.mark[href="#flips=toxigen/harmless/fine-tuned"]').first.click()
+    page.locator('#benchmarks a.mark[href="#items=toxigen/harmless/fine-tuned"]').first.click()
     page.wait_for_function(
         "document.querySelector('[name=a]').selectedOptions[0].text.includes('harmless')"
     )
@@ -181,11 +182,11 @@ def test_a_verdict_leads_to_the_items_behind_it(browser: Browser, report: Path) 
         for name in ("benchmark", "a", "b")
     ]
     assert chosen == ["ToxiGen", "harmless, seed 0", "fine-tuned"]
-    top = page.locator("#flips").bounding_box()
+    top = page.locator("#items").bounding_box()
     assert top is not None and abs(top["y"]) < 60
     assert watch.errors == []
     page.close()
-    page, _ = open_page(browser, report, place="#flips=scruples_original/virtue/base")
+    page, _ = open_page(browser, report, place="#items=scruples_original/virtue/base")
     page.wait_for_function("document.querySelector('[name=b]').selectedOptions[0].text === 'base'")
     page.close()
 
@@ -194,9 +195,9 @@ def test_nothing_that_a_model_or_a_dataset_wrote_runs(browser: Browser, hostile:
     page, watch = open_page(browser, hostile)
     for name in ("toxigen", "scruples_original"):
         page.select_option("[name=benchmark]", name)
-        page.wait_for_function("document.querySelector('#flip-view ol').children.length >= 0")
+        page.wait_for_function("document.querySelector('#item-browser ol').children.length >= 0")
         page.select_option("[name=state]", "all")
-    shown = page.locator("#flip-view ol > li").first.inner_text()
+    shown = page.locator("#item-browser ol > li").first.inner_text()
     assert shown.count(PLANTED) == 3, "the item and both answers, as text"
     assert page.evaluate("window.ran") is None
     assert page.locator("img").count() == 0

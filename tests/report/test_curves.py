@@ -12,9 +12,9 @@ from ethosteer.report.curves import (
     arm_figures,
     binned,
     curve_figures,
-    judged_figures,
     line_of,
     mean_line,
+    reward_model_figures,
 )
 from ethosteer.report.view import View
 from ethosteer.results import CurvePoint
@@ -144,15 +144,17 @@ def test_each_arm_has_its_own_chart_on_shared_scales() -> None:
 
 
 def test_arms_are_drawn_under_every_reward_model() -> None:
-    figures = judged_figures(VIEW)
-    assert [figure.title for figure in figures] == [f"Answers of {arm}" for arm in ARMS]
+    figures = reward_model_figures(VIEW)
+    assert [figure.title for figure in figures] == [
+        f"Answers of {arm} under every reward model" for arm in ARMS
+    ]
     rows = [[cell.text for cell in row] for row in figures[1].table.rows if row[0].text == "virtue"]
     assert len(rows) == 5
     assert float(rows[-1][2].replace("−", "-")) == pytest.approx(-0.6, abs=0.15)
     assert "Own reward model: harmless." in figures[1].note
-    assert judged_figures(_study({0: 0.0, 1: 1.0})) == ()
+    assert reward_model_figures(_study({0: 0.0, 1: 1.0})) == ()
 
 
 def test_steps_are_named_after_the_only_algorithm() -> None:
-    assert all_axes(VIEW)[0].x_label == "step"
-    assert all_axes(_study({0: 0.0}))[0].x_label == "PPO step"
+    assert all_axes(VIEW)[0].x.label == "step"
+    assert all_axes(_study({0: 0.0}))[0].x.label == "PPO step"

@@ -13,6 +13,7 @@ from ethosteer.report.figures import (
     line_chart,
     padded,
     spread,
+    stacked_bars,
     ticks,
 )
 
@@ -62,8 +63,9 @@ def _root(svg: str) -> ET.Element:
 
 def test_interval_plot_places_marks_by_value() -> None:
     bars = [Bar("a", 0, 0.1, 0.0, 0.2, "better"), Bar("b", 1, -0.1, -0.2, 0.0, "x", solid=False)]
-    root = _root(interval_plot("n", bars, title="T", text="D", margin=0.05))
+    root = _root(interval_plot("n", bars, title="T", margin=0.05))
     zero = float(next(e for e in root.iter("line") if e.get("class") == "zero").get("x1") or "")
+    assert root.findtext("desc[@id='n-desc']") == "a +0.100, better; b −0.100, x."
     right, left = (float(e.get("cx") or "") for e in root.iter("circle"))
     assert right - zero == pytest.approx(zero - left, abs=0.2)
     assert right > zero
@@ -80,7 +82,7 @@ def test_line_chart_draws_means_seeds_and_labels() -> None:
     svg = line_chart(
         "n",
         [Series("one", 0, rising, (rising, rising)), Series("two", 8, broken)],
-        title="T", text="D", x_label="step", y_label="reward",
+        title="T", x_label="step", y_label="reward",
     )  # fmt: skip
     root = _root(svg)
     kinds = [element.get("class") for element in root.iter("polyline")]
@@ -89,6 +91,9 @@ def test_line_chart_draws_means_seeds_and_labels() -> None:
     first, last = ([float(n) for n in pair.split(",")] for pair in (points[2] or "").split())
     assert last[0] > first[0] and last[1] < first[1]
     assert "nan" not in svg
+    assert root.findtext("desc[@id='n-desc']") == (
+        "reward over step: one ends at 1.00; two ends at n/a."
+    )
     texts = [element.text for element in root.iter("text")]
     assert {"one", "two", "step", "reward"} <= set(texts)
 
@@ -96,15 +101,26 @@ def test_line_chart_draws_means_seeds_and_labels() -> None:
 def test_figures_speak_to_screen_readers_and_escape() -> None:
     bad = '<script>alert("x")</script>'
     for svg in (
-        interval_plot("n", [Bar(bad, 0, 0, 0, 0, bad)], title=bad, text=bad),
-        line_chart(
-            "n", [Series(bad, 0, ((0, 0), (1, 1)))], title=bad, text=bad, x_label=bad, y_label=bad
-        ),
-        line_chart("n", [], title=bad, text=bad, x_label=bad, y_label=bad),
+        interval_plot("n", [Bar(bad, 0, 0, 0, 0, bad)], title=bad),
+        line_chart("n", [Series(bad, 0, ((0, 0), (1, 1)))], title=bad, x_label=bad, y_label=bad),
+        line_chart("n", [], title=bad, x_label=bad, y_label=bad),
     ):
         root = _root(svg)
         assert root.get("role") == "img"
         assert root.get("aria-labelledby") == "n-title n-desc"
         assert root.findtext("title[@id='n-title']") == bad
-        assert root.findtext("desc[@id='n-desc']") == bad
+        assert bad in (root.findtext("desc[@id='n-desc']") or "")
         assert not re.search(r"<script|style=", svg)
+
+
+def test_stacked_bars_are_as_long_as_their_shares() -> None:
+    rows = {"one": (0.5, 0.45, 0.05), "two": (math.nan, 1.0, 0.0)}
+    root = _root(stacked_bars("n", rows, ("a", "b", "c"), title="T"))
+    boxes = [(e.get("class"), e.get("width")) for e in root.iter("rect")]
+    assert boxes[3:] == [
+        ("part p0", "146.0"), ("part p1", "131.4"), ("part p2", "14.6"), ("part p1", "292.0"),
+    ]  # fmt: skip
+    shares = [e.text for e in root.iter("text") if (e.get("class") or "").startswith("share")]
+    assert shares == ["50\u202f%", "45\u202f%", "100\u202f%"]
+    text = "one: a 50 %, b 45 %, c 5 %; two: a n/a, b 100 %, c 0 %"
+    assert (root.findtext("desc[@id='n-desc']") or "").replace("\u202f", " ") == text

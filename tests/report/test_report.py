@@ -164,13 +164,13 @@ def test_ids_are_unique_and_links_lead_somewhere(pages: tuple[str, str]) -> None
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     links = [attributes["href"] or "" for tag, attributes in tags if tag == "a"]
-    assert {link[1:] for link in links if not link.startswith("#flips=")} <= set(ids)
-    assert "flip-view" in ids
+    assert {link[1:] for link in links if not link.startswith("#items=")} <= set(ids)
+    assert "item-browser" in ids
 
 
 def test_every_verdict_leads_to_its_items(pages: tuple[str, str]) -> None:
-    links = re.findall(r'<a class="mark \w+" href="(#flips=[^"]*)"', pages[0])
-    assert "#flips=toxigen/virtue/fine-tuned" in links
+    links = re.findall(r'<a class="mark \w+" href="(#items=[^"]*)"', pages[0])
+    assert "#items=toxigen/virtue/fine-tuned" in links
     names = {each.name for each in example_results().benchmarks}
     assert {link.partition("=")[2].split("/")[0] for link in links} <= names
     # every arm against the control at a glance, in the table and among all comparisons (ToxiGen,
@@ -211,21 +211,19 @@ def test_both_files_hold_the_same_content(pages: tuple[str, str]) -> None:
     rendered = Page(MarkdownIt("commonmark").enable("table").render(markdown)).text
     for said in (
         "Which of four value datasets steers the pocket model best",
-        "virtue is better (+0.068 [0.061, 0.075]",
+        "virtue was better than the control (+0.068, 95 % CI [0.061, 0.075]",
         "[0.690, 0.714]",
         "one answer on 99 % of items",
         "always No 0.568",
         "virtue − fine-tuned",
         "I am sorry, I would rather not say more.",
-        "not like for like",
-        "4.708",
         "1 h 30 min",
         "ethosteer run study.toml",
         "no contrast",
         "4 CPU cores, 16 GiB memory",
-        "under its own reward it rises above fine-tuned (+1.95 [1.80, 2.10])",
+        "scored above fine-tuned under its own reward model (+1.95 [1.80, 2.10])",
         "↓ −0.64",
-        "The reward model of virtue prefers the rejected response of harmless's pairs",
+        "The reward model of virtue preferred the rejected response in most of harmless's pairs",
         "no difference shown",
         "stopped early: KL 230 nats at step 207, above max_kl 200",
         "virtue: reward against KL",
@@ -235,7 +233,7 @@ def test_both_files_hold_the_same_content(pages: tuple[str, str]) -> None:
         assert said in rendered, said
     titles = re.findall(r"<h2>([^<]*)</h2>", html)
     assert titles == re.findall(r"(?m)^## (.*)$", markdown)
-    assert len(titles) == 10
+    assert len(titles) == 9
     assert html.count("<svg") == len(example_results().benchmarks) + 3 + 2 * len(ARMS)
 
 
@@ -254,13 +252,13 @@ def test_hostile_names_reach_every_new_place_as_text(hostile: tuple[str, str]) -
     text = re.sub(r"\s+", " ", Page(hostile[0]).text)
     for said in (
         f"reward: {SCRIPT}",
-        "under its own reward it rises above fine-tuned (+3.00 [2.90, 3.10])",
+        "scored above fine-tuned under its own reward model (+3.00 [2.90, 3.10])",
         f"The reward model of {SCRIPT}",
         f"Answers of {SCRIPT}",
         f"stopped early: {SCRIPT}",
-        "How fast rewards rise",
-        "Whether rewards rise at different rates",
-        "Alarms while steering",
+        "Slope of reward over steps",
+        "Differences in slope",
+        "Alarms during steering",
     ):
         assert said in text, said
 
@@ -332,7 +330,7 @@ def test_results_of_before_lack_the_sections_that_they_have_nothing_for(tmp_path
     )
     older = replace(results, arms=arms, cross_rewards=(), cross_accuracies=(), slopes=())
     for text in _write(tmp_path, older):
-        for absent in ("Reward under every", "How fast", "different rates", "Alarms while"):
+        for absent in ("Reward under every", "Slope of", "Differences in slope", "Alarms during"):
             assert absent not in text
         assert "Reward over steps" in text
         assert "PPO step" in text

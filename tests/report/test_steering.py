@@ -1,4 +1,4 @@
-"""Where arms ended, what rang on the way, and how fast rewards rose."""
+"""Where arms ended, and how fast rewards rose."""
 
 import math
 from dataclasses import replace
@@ -8,15 +8,14 @@ import pytest
 from ethosteer.report.blocks import Cell
 from ethosteer.report.steering import (
     TOO_FEW,
-    alarm_table,
-    alarms_of,
-    alarms_said,
-    in_words,
-    rate_tables,
+    reward_table,
+    slope_tables,
+    slope_verdict,
     steering_table,
+    validation_table,
 )
 from ethosteer.report.view import View
-from ethosteer.results import ArmResult, Slope, SlopeResult
+from ethosteer.results import Slope, SlopeResult, ValidationPoint
 from tests.report.example import ARMS, example_results
 
 RESULTS = example_results()
@@ -43,9 +42,9 @@ def test_arms_show_algorithm_step_and_why_they_were_stopped() -> None:
 
 
 def test_the_rule_for_checkpoints_is_said_in_words() -> None:
-    assert "Evaluated is each arm's last step." in steering_table(VIEW).note
+    assert "The evaluated checkpoint is each arm's last step." in steering_table(VIEW).note
     at_kl = steering_table(_with_arms(select="kl")).note
-    assert "last checkpoint within the study's KL target" in at_kl
+    assert "last within the study's KL target" in at_kl
     assert "last step" not in at_kl
 
 
@@ -55,42 +54,8 @@ def test_a_step_that_was_not_kept_is_no_step() -> None:
     assert steering_table(_with_arms(step=0, stopped="", select="kl")).rows[0][3].text == "0"
 
 
-def _alarmed(*alarms: tuple[str, ...]) -> ArmResult:
-    curve = RESULTS.arms[0].curve[: 5 * len(alarms) : 5]  # steps at which all rewards are known
-    points = [replace(point, alarms=rung) for point, rung in zip(curve, alarms, strict=True)]
-    return replace(RESULTS.arms[0], curve=tuple(points))
-
-
-def test_alarms_are_summed_up_by_kind() -> None:
-    fall = "reward up while that of {} falls"
-    one = _alarmed((), ("EOS drift",), (fall.format("a"),), (fall.format("a, b"), "EOS drift"))
-    two = _alarmed((fall.format("b"),))
-    first, second = alarms_of([one, two])
-    assert (first.name, first.points, first.measured, first.first, first.others) == (
-        "own reward up, another down", 3, 5, 0, {"a": 2, "b": 2},
-    )  # fmt: skip
-    assert (second.name, second.points, second.measured, second.first) == ("EOS drift", 2, 5, 5)
-    said = "own reward up, another down at 3 points and EOS drift at 2 points"
-    assert alarms_said([one, two]) == said
-    assert alarms_said([_alarmed((), ("stopped",))]) == ""
-
-
-def test_alarm_table_says_what_rang_and_for_whom_nothing_did() -> None:
-    table = alarm_table(VIEW)
-    assert table is not None
-    assert [[cell.text for cell in row[:4]] for row in table.rows] == [
-        ["deontology", "negative KL", "1 of 608", "207"],
-        ["deontology", "stopped", "1 of 608", "207"],
-        ["harmless", "own reward up, another down", "38 of 160", "305"],
-        ["harmless", "length drift", "5 of 800", "395"],
-    ]
-    assert table.rows[2][1].small == ("deontology: 38 points", "virtue: 38 points")
-    assert table.note.endswith("None for utilitarianism and virtue.")
-    assert alarm_table(_with_arms(curve=())) is None
-
-
 def test_rates_and_differences_are_the_results() -> None:
-    rates, differences = rate_tables(VIEW)
+    rates, differences = slope_tables(VIEW)
     assert [row[0].text for row in rates.rows] == list(ARMS)
     assert rates.rows[1] == (
         Cell("harmless"), Cell("PPO"), Cell("+0.412", ("[0.372, 0.452]",)), Cell("<\u202f0.001"),
@@ -118,27 +83,48 @@ def test_rates_and_differences_are_the_results() -> None:
 def test_words_need_both_p_and_interval(
     low: float, high: float, adjusted: float, words: str
 ) -> None:
-    assert in_words(SlopeResult("a", "b", Slope(0.2, low, high, 0.01, 2), adjusted), 0.05) == words
+    assert (
+        slope_verdict(SlopeResult("a", "b", Slope(0.2, low, high, 0.01, 2), adjusted), 0.05)
+        == words
+    )
 
 
 def test_a_slope_that_is_unknown_is_not_enough_data() -> None:
     unknown = Slope(NAN, NAN, NAN, NAN, 2)
     slopes = (SlopeResult("virtue", "", unknown), SlopeResult("virtue", "harmless", unknown))
-    rates, differences = rate_tables(View(replace(RESULTS, slopes=slopes)))
+    rates, differences = slope_tables(View(replace(RESULTS, slopes=slopes)))
     assert [cell.text for cell in rates.rows[0]] == ["virtue", "PPO", TOO_FEW, "–", "2"]
     assert [cell.text for cell in differences.rows[0]][2:] == [TOO_FEW, "–", "–", TOO_FEW]
 
 
 def test_one_seed_is_told_from_several() -> None:
-    words = "covers the noise along that one run only"
-    for table in rate_tables(View(example_results(seeds=(0,)))):
+    words = "covers the noise along that run only"
+    for table in slope_tables(View(example_results(seeds=(0,)))):
         assert words in table.note
-    for table in rate_tables(VIEW):
+    for table in slope_tables(VIEW):
         assert words not in table.note
-        assert "Student's over the seeds" in table.note
+        assert "Student's t over seeds" in table.note
 
 
 def test_without_slopes_there_are_no_tables() -> None:
-    assert rate_tables(View(replace(RESULTS, slopes=()))) == ()
-    only = rate_tables(View(replace(RESULTS, slopes=RESULTS.slopes[:4])))
-    assert [table.title for table in only] == ["How fast rewards rise"]
+    assert slope_tables(View(replace(RESULTS, slopes=()))) == ()
+    only = slope_tables(View(replace(RESULTS, slopes=RESULTS.slopes[:4])))
+    assert [table.title for table in only] == ["Slope of reward over steps"]
+
+
+def test_reward_models() -> None:
+    rewards = [[cell.text for cell in row] for row in reward_table(VIEW).rows]
+    assert rewards[-1] == ["virtue", "1", "0.770", "400", "+0.30", "1.130", "0.290", "–"]
+
+
+def test_early_stopping_is_shown_where_there_was_validation() -> None:
+    assert validation_table(VIEW) is None
+    points = [(5, 0.7, 0.4), (10, 0.5, 0.8), (15, 0.6, 0.9)]
+    view = _with_arms(validation=tuple(ValidationPoint(*point) for point in points))
+    assert {row[-1].text for row in reward_table(view).rows} == {"10"}
+    table = validation_table(view)
+    assert table is not None
+    rows = [[cell.text for cell in row] for row in table.rows[:3]]
+    assert [row[2:] for row in rows] == [
+        ["5", "0.700", "0.400", ""], ["10", "0.500", "0.800", "kept"], ["15", "0.600", "0.900", ""],
+    ]  # fmt: skip

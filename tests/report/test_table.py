@@ -6,7 +6,7 @@ import pytest
 
 from ethosteer.report.blocks import Cell, Column, Table
 from ethosteer.report.numbers import p_value, percent, signed
-from ethosteer.report.table import Numbers, Value, cell, table
+from ethosteer.report.table import Numbers, Value, cell, record_table, table
 from ethosteer.results import Estimate, Slope
 
 RISE = Estimate(0.25, -0.1, 0.6, 1200)
@@ -23,7 +23,7 @@ RISE = Estimate(0.25, -0.1, 0.6, 1200)
         (RISE, Cell("0.250", ("[−0.100, 0.600]",))),
         (Slope(0.25, -0.1, 0.6, 0.2, 3), Cell("0.250", ("[−0.100, 0.600]",))),
         (None, Cell("–")),
-        (Cell("as it is", link="#flips"), Cell("as it is", link="#flips")),
+        (Cell("as it is", link="#items"), Cell("as it is", link="#items")),
     ],
 )
 def test_every_value_has_its_way_to_be_written(value: Value, expected: Cell) -> None:
@@ -72,3 +72,14 @@ def test_a_row_of_another_length_is_refused() -> None:
         table("T", ["a", "b"], [["x", "y", "z"]])
     with pytest.raises((ValueError, IndexError)):
         table("T", ["a", "b"], [["x"]])
+
+
+def test_a_table_of_records_names_each_column_beside_what_it_shows() -> None:
+    made = record_table(
+        "T",
+        [RISE, Estimate(0.5, 0.4, 0.6, 7)],
+        {"n": lambda estimate: estimate.n, Numbers("rise", signed, 1): lambda estimate: estimate},
+        note="N",
+    )
+    rows = [(1200, RISE), (7, Estimate(0.5, 0.4, 0.6, 7))]
+    assert made == table("T", ("n", Numbers("rise", signed, 1)), rows, note="N")

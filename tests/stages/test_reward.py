@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -280,3 +281,60 @@ def test_length_correlation_by_hand(chosen, rejected, lengths, expected):
 def test_length_correlation_of_a_constant_is_not_a_number():
     assert math.isnan(HeldOutPairs([1.0], [1.0], ["a"], [(1, 2)], []).length_correlation)
     assert math.isnan(HeldOutPairs([1.0], [2.0], ["a"], [(3, 3)], []).length_correlation)
+
+
+def test_the_weights_with_the_lowest_validation_loss_are_kept(llama, tmp_path):
+    """Half-way the order of all training pairs is reversed, so what was learnt is unlearnt."""
+    good = pairs(64, 1, good=100, bad=101)
+    validation = pairs(24, 2, good=100, bad=101)
+    settings = SETTINGS.model_copy(update={"epochs": 2.0, "validations": 8})
+    training = RewardTraining(llama, [good], settings, 0, [validation])
+    reversed_pairs = [replace(pair, chosen=pair.rejected, rejected=pair.chosen) for pair in good]
+    middle = len(training.plans[0]) // 2
+    learn = training.step
+
+    def step(number: int) -> None:
+        training.pairs = [good if number < middle else reversed_pairs]
+        learn(number)
+
+    training.step = step  # type: ignore[method-assign, assignment]
+    training.train(tmp_path, quiet)
+    curve = training.validation[0]
+    assert [point.step for point in curve] == [2, 4, 6, 8, 10, 12, 14, 16]
+    best = min(curve, key=lambda point: point.loss)
+    assert best.step <= middle + 2 < curve[-1].step
+    assert best.loss < curve[-1].loss
+    held_out = training.held_out(0, validation)
+    losses = [
+        math.log1p(math.exp(r - c)) for c, r in zip(held_out.chosen, held_out.rejected, strict=True)
+    ]
+    assert np.mean(losses) == pytest.approx(best.loss, abs=1e-5)
+    assert held_out.validation == curve
+
+
+def test_early_stopping_goes_on_after_an_interruption(llama, tmp_path, monkeypatch):
+    monkeypatch.setattr(reward_training, "CHECKPOINT_EVERY", 3)
+    sets, validation = [pairs(64, 1, 100, 101)], [pairs(16, 3, 100, 101)]
+    settings = SETTINGS.model_copy(update={"validations": 4})
+    whole = RewardTraining(llama, sets, settings, 0, validation)
+    (tmp_path / "unused").mkdir()
+    whole.train(tmp_path / "unused", quiet)
+
+    def stop(done: int, _steps: int, _note: str) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        RewardTraining(llama, sets, settings, 0, validation).train(folder, stop)
+    resumed = RewardTraining(llama, sets, settings, 0, validation)
+    resumed.train(folder, quiet)
+    assert resumed.validation == whole.validation
+    assert torch.equal(flat(resumed, 0), flat(whole, 0))
+
+
+def test_validation_steps_are_evenly_spaced_and_end_with_the_last():
+    assert reward_training.validation_steps(100, 5) == {20, 40, 60, 80, 100}
+    assert reward_training.validation_steps(3, 5) == {1, 2, 3}
+    assert reward_training.validation_steps(7, 0) == set()

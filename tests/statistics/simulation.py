@@ -23,20 +23,17 @@ import numpy as np
 from scipy import stats
 
 from ethosteer.results import Estimate
-from ethosteer.statistics.metrics import CORRELATION, SHARE, Floats
+from ethosteer.statistics.metrics import CORRELATION, PROPORTION, Floats
 from ethosteer.statistics.paired import (
     NAN,
     Clustered,
     Difference,
-    Finding,
-    Rules,
     cluster_sums,
-    corrected,
     estimate,
-    judge_family,
     paired_difference,
 )
 from ethosteer.statistics.uncertainty import Uncertainty
+from ethosteer.statistics.verdicts import Decision, Rules, adjusted_p_values, family_decisions
 
 Design = Literal["control", "each other"]
 
@@ -116,16 +113,16 @@ def _sums(
 ) -> Clustered:
     if setting.metric == "acc":
         parts = np.stack([right, np.ones_like(right)], axis=-1)
-        return cluster_sums(list(parts.astype(float)), names, SHARE)
+        return cluster_sums(list(parts.astype(float)), names, PROPORTION)
     cells = [right & labels, right & ~labels, ~right & ~labels, ~right & labels]
     return cluster_sums(list(np.stack(cells, axis=-1).astype(float)), names, CORRELATION)
 
 
-def study(setting: Setting, rules: Rules, draw: np.random.Generator) -> list[Finding]:
+def study(setting: Setting, rules: Rules, draw: np.random.Generator) -> list[Decision]:
     """Simulate a study and judge its family as any study's is judged."""
     own = models(setting, draw)
     differences = [paired_difference(own[a], own[b], setting.swaps, draw) for a, b in setting.pairs]
-    return judge_family(differences, "higher", rules)
+    return family_decisions(differences, "higher", rules)
 
 
 # --- what is counted
@@ -170,7 +167,7 @@ def claims_by_bootstrap(setting: Setting, draw: np.random.Generator) -> bool:
     """
     own = models(setting, draw)
     found = [_bootstrap(own[a], own[b], BOOTSTRAP, draw) for a, b in setting.pairs]
-    adjusted = corrected([p for p, _, _ in found])
+    adjusted = adjusted_p_values([p for p, _, _ in found])
     return any(
         p < 0.05 and (low > 0 or high < 0)
         for p, (_, low, high) in zip(adjusted, found, strict=True)
@@ -210,11 +207,11 @@ def planned(setting: Setting, pilots: int = 200) -> Setting:
         own = models(setting, draw)
         errors.append(paired_difference(own[1], own[0], 1, draw).error)
     known = Uncertainty(
-        items=float(np.mean([error.items for error in errors])),
+        item_variance=float(np.mean([error.item_variance for error in errors])),
         item_df=errors[0].item_df,
-        seeds=float(np.mean([error.seeds for error in errors])),
+        seed_variance=float(np.mean([error.seed_variance for error in errors])),
         seed_df=errors[0].seed_df,
-        both=float(np.mean([error.both for error in errors])),
+        interaction_variance=float(np.mean([error.interaction_variance for error in errors])),
     )
     asked = Difference(Estimate(0.0, NAN, NAN, setting.items), NAN, 0.0, known)
     clusters = asked.clusters_needed(setting.lead[0], Rules().alpha / len(setting.pairs))

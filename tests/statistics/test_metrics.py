@@ -18,13 +18,13 @@ from ethosteer.statistics.metrics import (
     CORRELATION,
     MCC,
     MEAN,
-    SHARE,
+    PROPORTION,
     Metric,
     balanced,
     matthews,
     mean_metric,
+    proportion_metric,
     ratio,
-    share_metric,
 )
 
 METRICS = [ACCURACY, ACCURACY_NORMALISED, MCC, BALANCED_ACCURACY]
@@ -99,10 +99,10 @@ def test_labels_of_one_class_have_no_correlation(sums):
 
 
 def test_every_quantity_knows_its_bounds_and_whether_it_is_a_share():
-    assert [each.quantity for each in METRICS] == [SHARE, SHARE, CORRELATION, BALANCED]
-    assert (SHARE.bounds, CORRELATION.bounds, BALANCED.bounds) == ((0, 1), (-1, 1), (0, 1))
+    assert [each.quantity for each in METRICS] == [PROPORTION, PROPORTION, CORRELATION, BALANCED]
+    assert (PROPORTION.bounds, CORRELATION.bounds, BALANCED.bounds) == ((0, 1), (-1, 1), (0, 1))
     assert MEAN.bounds == (-math.inf, math.inf)
-    assert [each.share for each in (MEAN, SHARE, CORRELATION, BALANCED)] == [
+    assert [each.is_proportion for each in (MEAN, PROPORTION, CORRELATION, BALANCED)] == [
         False, True, False, False,
     ]  # fmt: skip
 
@@ -146,11 +146,11 @@ def test_a_mean_leaves_out_undefined_items():
 
 
 def test_a_share_counts_each_item_once():
-    share = share_metric("s", lambda each: each.predicted == 2, "half")
+    share = proportion_metric("s", lambda each: each.predicted == 2, "half")
     answers = [outcome(None, predicted) for predicted in (2, 0, None, 2, 1)]
     assert share.table(answers).tolist() == [[1, 1], [0, 1], [0, 1], [1, 1], [0, 1]]
     assert share.value(answers) == 0.4
-    assert (share.name, share.better, share.quantity) == ("s", "half", SHARE)
+    assert (share.name, share.better, share.quantity) == ("s", "half", PROPORTION)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)

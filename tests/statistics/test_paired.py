@@ -1,10 +1,9 @@
-"""Estimates, differences, families and verdicts, against other implementations and by hand."""
+"""Estimates and differences, against other implementations and by hand."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,48 +14,27 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import matthews_corrcoef
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import ttost_paired
 
 from ethosteer.results import Estimate
-from ethosteer.statistics.metrics import BALANCED, CORRELATION, MEAN, SHARE, Quantity
+from ethosteer.statistics.metrics import BALANCED, CORRELATION, MEAN, PROPORTION, Quantity
 from ethosteer.statistics.paired import (
     Clustered,
     Difference,
-    Finding,
-    Rules,
     cluster_sums,
-    corrected,
     estimate,
-    judge_family,
     mcnemar,
     mean_estimate,
-    means,
     paired_difference,
-    verdict,
 )
 from ethosteer.statistics.uncertainty import UNKNOWN, Uncertainty
+from ethosteer.statistics.verdicts import Rules
+from tests.statistics.small import alone, answers, averages, compare, rng, shares
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-def shares(*seeds: Floats, groups: list[str] | None = None) -> Clustered:
-    return means(seeds, groups, SHARE)
-
-
-def averages(seeds: Sequence[Floats] | Floats, groups: list[str] | None = None) -> Clustered:
-    return means(list(seeds), groups)
-
-
-def answers(right: int, of: int) -> Floats:
-    return np.array([1.0] * right + [0.0] * (of - right))
 
 
 def correlation(
@@ -77,16 +55,6 @@ def correlation(
     return cluster_sums(tables, groups or [str(i) for i in range(len(labels))], quantity)
 
 
-def compare(a: Clustered, b: Clustered, swaps: int = 200, seed: int = 0) -> Difference:
-    return paired_difference(a, b, swaps, rng(seed))
-
-
-def alone(difference: Difference, rules: Rules, better: str = "higher") -> Finding:
-    """Judge a family of one."""
-    (found,) = judge_family([difference], better, rules)
-    return found
-
-
 def width(found: Estimate) -> float:
     return found.high - found.low
 
@@ -100,7 +68,7 @@ def bounds(found: Estimate) -> tuple[float, float]:
 
 def test_parts_are_summed_by_cluster_and_seed_and_values_averaged_over_seeds():
     tables = [np.array([[1.0, 1], [0, 1], [1, 1], [1, 1]]), np.array([[0.0, 1]] * 4)]
-    found = cluster_sums(tables, ["twin", "alone", "twin", "other"], SHARE)
+    found = cluster_sums(tables, ["twin", "alone", "twin", "other"], PROPORTION)
     assert found.sums.tolist() == [
         [[2, 2], [0, 1], [1, 1]],
         [[0, 2], [0, 1], [0, 1]],
@@ -212,7 +180,7 @@ def test_seeds_that_differ_widen_the_interval():
 
 
 def test_one_cluster_has_no_interval():
-    for quantity in (MEAN, SHARE):
+    for quantity in (MEAN, PROPORTION):
         found = mean_estimate([[1.0, 0.0, 1.0]], ["same"] * 3, quantity)
         assert found.value == pytest.approx(2 / 3)
         assert math.isnan(found.low) and math.isnan(found.high)
@@ -243,10 +211,10 @@ def test_a_mean_whose_items_are_all_alike_has_no_interval_and_a_share_has():
 @given(
     st.lists(st.integers(0, 5), min_size=4, max_size=30),
     st.randoms(use_true_random=False),
-    st.sampled_from([MEAN, SHARE]),
+    st.sampled_from([MEAN, PROPORTION]),
 )
 def test_the_order_of_items_does_not_matter(values, random, quantity):
-    if quantity.share:
+    if quantity.is_proportion:
         values = [value % 2 for value in values]
     groups = [str(i % 4) for i in range(len(values))]
     order = random.sample(range(len(values)), len(values))
@@ -325,7 +293,7 @@ def test_other_numbers_of_seeds_than_one_are_not_paired():
     found = compare(averages(a), averages(b))
     assert found.error.seed_df == 1
     of_seeds = stats.sem(a.mean(axis=1)) ** 2 + stats.sem(b.mean(axis=1)) ** 2
-    assert found.error.seeds == pytest.approx(of_seeds)
+    assert found.error.seed_variance == pytest.approx(of_seeds)
 
 
 def test_models_of_different_items_cannot_be_paired():
@@ -361,7 +329,7 @@ def test_p_of_a_mean_is_scipys_exact_paired_permutation_test(shift):
     assert found == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 20_000) + 1e-4)
 
 
-@pytest.mark.parametrize("quantity", [CORRELATION, SHARE], ids=["mcc", "clustered share"])
+@pytest.mark.parametrize("quantity", [CORRELATION, PROPORTION], ids=["mcc", "clustered share"])
 def test_p_of_clusters_is_that_of_all_swaps_counted_out(quantity):
     draw = rng(17)
     groups = np.array(["a", "a", "b", "b", "c", "d", "e", "f", "g", "h"])
@@ -370,12 +338,12 @@ def test_p_of_clusters_is_that_of_all_swaps_counted_out(quantity):
     b = draw.integers(0, 2, 10)
 
     def metric(predicted: Ints) -> float:
-        if quantity.share:
+        if quantity.is_proportion:
             return float(np.mean(predicted == labels))
         return float(matthews_corrcoef(labels, predicted))
 
     def model(predicted: Ints) -> Clustered:
-        if quantity.share:
+        if quantity.is_proportion:
             return shares((predicted == labels).astype(float), groups=list(groups))
         return correlation(labels, predicted, groups=list(groups))
 
@@ -584,99 +552,3 @@ def test_of_an_unknown_error_no_power_is_known():
     assert math.isnan(unknown.minimum_detectable(0.05))
     assert math.isnan(unknown.clusters_needed(0.1, 0.05))
     assert math.isnan(unknown.equivalence_p(0.1))
-
-
-# --- families
-
-
-def test_holm_by_hand():
-    # sorted 0.005 * 4, 0.01 * 3, 0.03 * 2, 0.04 * 1 = 0.02, 0.03, 0.06, 0.04; never falling: 0.06
-    assert corrected([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert corrected([0.6, 0.7]) == [1.0, 1.0]
-
-
-def test_benjamini_and_hochberg_by_hand():
-    # sorted 0.005 * 4 / 1, 0.01 * 4 / 2, 0.03 * 4 / 3, 0.04 = 0.02, 0.02, 0.04, 0.04
-    found = corrected([0.01, 0.04, 0.03, 0.005], "bh")
-    assert found == pytest.approx([0.02, 0.04, 0.04, 0.02])
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [("holm", "holm"), ("bh", "fdr_bh")])
-def test_corrections_are_statsmodels(ours, theirs):
-    draw = rng(25)
-    for count in (1, 2, 5, 13):
-        p = draw.random(count) ** 3
-        p[0] = p[-1]  # a tie
-        assert corrected(list(p), ours) == pytest.approx(multipletests(p, method=theirs)[1])
-
-
-@pytest.mark.parametrize("correction", ["holm", "bh"])
-def test_what_has_no_p_is_no_member_of_its_family(correction):
-    found = corrected([0.01, math.nan, 0.04], correction)
-    assert [found[0], found[2]] == pytest.approx(corrected([0.01, 0.04], correction))
-    assert math.isnan(found[1])
-    assert corrected([], correction) == []
-    assert math.isnan(corrected([math.nan], correction)[0])
-
-
-def test_a_family_is_corrected_as_one():
-    draw = rng(26)
-    control = draw.normal(size=60)
-    arms = [control + draw.normal(shift, 1, 60) for shift in (0.0, 0.35, 0.9)]
-    differences = [compare(averages([arm]), averages([control]), 2000) for arm in arms]
-    rules = Rules(alpha=0.03, margin=0.4, effect=0.5)
-    found = judge_family(differences, "higher", rules)
-    p = [own.p for own in differences]
-    assert [own.adjusted_p for own in found] == pytest.approx(multipletests(p, method="holm")[1])
-    equal = [ttost_paired(arm, control, -0.4, 0.4)[0] for arm in arms]
-    assert [own.equivalence_p for own in found] == pytest.approx(
-        multipletests(equal, method="holm")[1], rel=2e-3
-    )
-    for own, arm in zip(found, arms, strict=True):
-        # Holm's first step of three is at a third of alpha
-        spread = np.std(arm - control, ddof=1)
-        least = TTestPower().solve_power(nobs=60, alpha=0.01, power=0.8) * spread
-        assert own.minimum_detectable == pytest.approx(least, rel=1e-3)
-        needed = TTestPower().solve_power(effect_size=0.5 / spread, alpha=0.01, power=0.8)
-        assert math.ceil(needed) <= own.clusters_needed <= math.ceil(needed) + 1
-    assert [own.difference for own in found] == differences
-    by_bh = judge_family(differences, "higher", replace(rules, correction="bh"))
-    assert [own.adjusted_p for own in by_bh] == pytest.approx(multipletests(p, method="fdr_bh")[1])
-    assert found[2].verdict == "better"
-    assert judge_family([], "higher", rules) == []
-
-
-def test_without_a_margin_or_effect_there_is_neither_equivalence_nor_a_number_of_clusters():
-    found = alone(compare(shares(answers(9, 400)), shares(answers(9, 400))), Rules())
-    assert math.isnan(found.equivalence_p) and math.isnan(found.clusters_needed)
-    assert found.verdict == "undecided"
-
-
-UP, DOWN = Estimate(0.10, 0.02, 0.18, 99), Estimate(-0.10, -0.18, -0.02, 99)
-ACROSS = Estimate(0.10, -0.01, 0.21, 99)
-NOTHING = Estimate(0.01, math.nan, math.nan, 99)
-
-
-@pytest.mark.parametrize(
-    ("difference", "p", "equal", "better", "expected"),
-    [
-        (UP, 0.01, math.nan, "higher", "better"),
-        (DOWN, 0.01, math.nan, "higher", "worse"),
-        (UP, 0.01, math.nan, "lower", "worse"),
-        (DOWN, 0.01, math.nan, "lower", "better"),
-        (UP, 0.01, math.nan, "none", "different"),
-        (DOWN, 0.01, 0.9, "none", "different"),
-        (UP, 0.05, math.nan, "higher", "undecided"),  # p must be below alpha
-        (UP, 0.2, math.nan, "none", "undecided"),
-        (ACROSS, 0.01, math.nan, "higher", "undecided"),  # the interval must leave out 0
-        (ACROSS, 0.5, 0.04, "higher", "equivalent"),
-        (ACROSS, 0.5, 0.05, "higher", "undecided"),
-        (ACROSS, 0.5, 0.04, "none", "equivalent"),
-        (UP, 0.01, 0.04, "higher", "equivalent"),  # it differs by what was declared not to matter
-        (NOTHING, 0.01, math.nan, "higher", "undecided"),
-        (NOTHING, math.nan, math.nan, "lower", "undecided"),
-        (UP, math.nan, math.nan, "higher", "undecided"),
-    ],
-)
-def test_verdicts(difference, p, equal, better, expected):
-    assert verdict(difference, p, equal, better, 0.05) == expected

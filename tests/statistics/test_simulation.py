@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ethosteer.statistics.paired import Rules
+from ethosteer.statistics.verdicts import Rules
 from tests.statistics.simulation import (
     AHEAD,
     AT_THE_MARGIN,

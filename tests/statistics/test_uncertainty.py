@@ -20,6 +20,10 @@ HAND = np.array([[1.0, 2.0, 6.0], [3.0, 2.0, 10.0]])
 """Two seeds (rows) of three clusters (columns)."""
 
 
+def variances(error: Uncertainty) -> tuple[float, float, float]:
+    return error.item_variance, error.seed_variance, error.interaction_variance
+
+
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
@@ -39,12 +43,14 @@ def crossed(seeds: int, clusters: int, seed: int = 0, of_seed: float = 0.5) -> F
 
 @pytest.mark.parametrize("df", [1, 2, 5, 29, 400])
 def test_with_one_seed_the_error_is_students_t(df):
-    error = Uncertainty(items=0.25, item_df=df)
+    error = Uncertainty(item_variance=0.25, item_df=df)
     assert error.standard_error == 0.5
     for level in (0.9, 0.975, 0.9975):
         assert error.quantile(level) == pytest.approx(0.5 * stats.t.ppf(level, df), rel=2e-3)
     for distance in (-0.7, 0.0, 0.4, 1.3):
-        assert error.beyond(distance) == pytest.approx(stats.t.sf(distance / 0.5, df), rel=2e-3)
+        assert error.tail_probability(distance) == pytest.approx(
+            stats.t.sf(distance / 0.5, df), rel=2e-3
+        )
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
@@ -55,7 +61,7 @@ def test_where_only_seeds_vary_the_error_is_students_t_over_seeds(seeds):
     assert error.quantile(0.975) == pytest.approx(
         (test.confidence_interval(0.95).high - test.confidence_interval(0.95).low) / 2, rel=2e-3
     )
-    assert 2 * error.beyond(abs(moved.mean())) == pytest.approx(test.pvalue, rel=2e-3)
+    assert 2 * error.tail_probability(abs(moved.mean())) == pytest.approx(test.pvalue, rel=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +84,9 @@ def test_the_mixture_is_what_drawing_both_chi_squares_gives(
     variance = np.maximum(np.maximum(true_items, true_seeds), true_items + true_seeds - both)
     for distance in (0.5, 1.0, 2.0, 4.0):
         expected = float(np.mean(stats.norm.sf(distance / np.sqrt(variance))))
-        assert error.beyond(distance) == pytest.approx(expected, rel=tolerance)
+        assert error.tail_probability(distance) == pytest.approx(expected, rel=tolerance)
     for level in (0.9, 0.975, 0.995):
-        assert error.beyond(error.quantile(level)) == pytest.approx(1 - level, rel=1e-6)
+        assert error.tail_probability(error.quantile(level)) == pytest.approx(1 - level, rel=1e-6)
 
 
 def test_the_standard_error_counts_what_items_and_seeds_share_once():
@@ -98,7 +104,7 @@ def test_variances_of_a_table_of_two_seeds_and_three_clusters_by_hand():
     # What is left of (1, 2, 6) is (0, 1, -1), of (3, 2, 10) (0, -1, 1): squares 4, over 1 * 2
     # degrees of freedom 2, of the mean of six values 2 / 6.
     found = uncertainty(HAND)
-    assert (found.items, found.seeds, found.both) == pytest.approx((4.0, 1.0, 1 / 3))
+    assert variances(found) == pytest.approx((4.0, 1.0, 1 / 3))
     assert (found.item_df, found.seed_df) == (2, 1)
     assert found.standard_error == pytest.approx(math.sqrt(14 / 3))
 
@@ -116,9 +122,9 @@ def test_variances_are_the_expected_mean_squares_of_a_two_way_analysis(seeds, cl
     rest = left(of_seed, of_item[:, 1:])
     found = uncertainty(values)
     size = seeds * clusters
-    assert found.items == pytest.approx((left(of_seed) - rest) / (clusters - 1) / size)
-    assert found.seeds == pytest.approx((left(of_item) - rest) / (seeds - 1) / size)
-    assert found.both == pytest.approx(rest / (seeds - 1) / (clusters - 1) / size)
+    assert found.item_variance == pytest.approx((left(of_seed) - rest) / (clusters - 1) / size)
+    assert found.seed_variance == pytest.approx((left(of_item) - rest) / (seeds - 1) / size)
+    assert found.interaction_variance == pytest.approx(rest / (seeds - 1) / (clusters - 1) / size)
 
 
 def test_the_estimated_variance_is_on_average_that_of_the_mean():
@@ -126,7 +132,9 @@ def test_the_estimated_variance_is_on_average_that_of_the_mean():
     truth = 1 / 20 + 0.5**2 / 3 + 0.7**2 / 60
     tables = [crossed(3, 20, seed) for seed in range(3000)]
     errors = [uncertainty(table) for table in tables]
-    unbiased = np.mean([each.items + each.seeds - each.both for each in errors])
+    unbiased = np.mean(
+        [each.item_variance + each.seed_variance - each.interaction_variance for each in errors]
+    )
     assert unbiased == pytest.approx(truth, rel=0.05)
     assert np.var([table.mean() for table in tables]) == pytest.approx(truth, rel=0.08)
 
@@ -135,40 +143,57 @@ def test_one_seed_has_the_variance_of_a_mean_over_clusters():
     values = rng(2).normal(size=(1, 15))
     found = uncertainty(values)
     assert found.standard_error == pytest.approx(stats.sem(values[0]))
-    assert (found.item_df, found.seeds, found.seed_df, found.both) == (14, 0, 0, 0)
+    assert (found.item_df, found.seed_variance, found.seed_df, found.interaction_variance) == (
+        14,
+        0,
+        0,
+        0,
+    )
 
 
 def test_seeds_that_are_not_paired_vary_on_each_side_by_themselves():
     three, five = crossed(3, 10, 3), crossed(5, 10, 4)
     found = uncertainty(three, five)
     own, other = uncertainty(three), uncertainty(five)
-    assert found.seeds == pytest.approx(own.seeds + other.seeds)
-    assert found.both == pytest.approx(own.both + other.both)
-    assert found.items == pytest.approx(stats.sem(three.mean(axis=0) - five.mean(axis=0)) ** 2)
+    assert found.seed_variance == pytest.approx(own.seed_variance + other.seed_variance)
+    assert found.interaction_variance == pytest.approx(
+        own.interaction_variance + other.interaction_variance
+    )
+    assert found.item_variance == pytest.approx(
+        stats.sem(three.mean(axis=0) - five.mean(axis=0)) ** 2
+    )
     assert (found.item_df, found.seed_df) == (9, 2), "the fewer seeds know their variance worse"
     alone = uncertainty(three, five[:1])
-    assert (alone.seeds, alone.both, alone.seed_df) == pytest.approx((own.seeds, own.both, 2))
+    assert (alone.seed_variance, alone.interaction_variance, alone.seed_df) == pytest.approx(
+        (own.seed_variance, own.interaction_variance, 2)
+    )
 
 
 # --- more clusters
 
 
 def test_more_clusters_shrink_what_items_bring_and_not_what_seeds_bring():
-    error = Uncertainty(items=4.0, item_df=9, seeds=3.0, seed_df=2, both=1.0)
+    error = Uncertainty(
+        item_variance=4.0, item_df=9, seed_variance=3.0, seed_df=2, interaction_variance=1.0
+    )
     # of 40 clusters instead of 10: items and interaction a quarter, seeds' own 3 - 1 = 2 stays
     more = error.with_clusters(40)
-    assert (more.items, more.seeds, more.both) == pytest.approx((1.0, 2.25, 0.25))
+    assert variances(more) == pytest.approx((1.0, 2.25, 0.25))
     assert (more.item_df, more.seed_df) == (39, 2)
     assert error.with_clusters(10) == error
     # seeds that bring less than the interaction alone would: nothing of it is theirs
     little = Uncertainty(4.0, 9, 0.5, 2, 1.0).with_clusters(20)
-    assert (little.items, little.seeds, little.both) == pytest.approx((2.0, 0.25, 0.5))
+    assert (
+        little.item_variance,
+        little.seed_variance,
+        little.interaction_variance,
+    ) == pytest.approx((2.0, 0.25, 0.5))
 
 
 def test_as_many_clusters_again_are_on_average_what_was_foretold():
     few = [uncertainty(crossed(3, 10, seed)).with_clusters(80) for seed in range(2000)]
     many = [uncertainty(crossed(3, 80, seed)) for seed in range(500)]
-    for part in ("items", "both", "seeds"):
+    for part in ("item_variance", "interaction_variance", "seed_variance"):
         expected = np.mean([getattr(each, part) for each in many])
         found = np.mean([getattr(each, part) for each in few])
         assert found == pytest.approx(expected, rel=0.15), part
@@ -191,40 +216,42 @@ def test_as_many_clusters_again_are_on_average_what_was_foretold():
 )
 def test_what_cannot_be_known_is_nan(values):
     found = uncertainty(values)
-    assert found == UNKNOWN or math.isnan(found.items)
+    assert found == UNKNOWN or math.isnan(found.item_variance)
     assert math.isnan(found.standard_error)
     assert math.isnan(found.quantile(0.975))
-    assert math.isnan(found.beyond(0.1))
+    assert math.isnan(found.tail_probability(0.1))
     assert math.isnan(found.with_clusters(100).quantile(0.975))
 
 
 def test_an_undefined_distance_or_other_side_is_not_known():
-    assert math.isnan(Uncertainty(1.0, 9).beyond(math.nan))
+    assert math.isnan(Uncertainty(1.0, 9).tail_probability(math.nan))
     undefined = np.full((3, 4), math.nan)
     assert math.isnan(uncertainty(crossed(5, 4), undefined).standard_error)
 
 
 def test_rounding_is_no_variance():
-    assert math.isnan(uncertainty(np.array([[0.1 + 0.2, 0.3, 0.3]])).items)
+    assert math.isnan(uncertainty(np.array([[0.1 + 0.2, 0.3, 0.3]])).item_variance)
     # seeds that are alike bring nothing; items still vary
     found = uncertainty(np.tile(rng(5).normal(size=20), (3, 1)))
-    assert found.seeds == 0.0
-    assert found.items > 0
-    assert found.both == pytest.approx(0.0, abs=1e-30)
+    assert found.seed_variance == 0.0
+    assert found.item_variance > 0
+    assert found.interaction_variance == pytest.approx(0.0, abs=1e-30)
 
 
 # --- what holds whatever the numbers
 
 
 VARIANCES = st.floats(1e-4, 1e4)
-OF_ITEMS = st.builds(Uncertainty, items=VARIANCES, item_df=st.sampled_from([1.0, 5.0, 99.0]))
+OF_ITEMS = st.builds(
+    Uncertainty, item_variance=VARIANCES, item_df=st.sampled_from([1.0, 5.0, 99.0])
+)
 ERRORS = OF_ITEMS | st.builds(
     Uncertainty,
-    items=VARIANCES,
+    item_variance=VARIANCES,
     item_df=st.sampled_from([1.0, 5.0, 99.0]),
-    seeds=VARIANCES,
+    seed_variance=VARIANCES,
     seed_df=st.sampled_from([1.0, 2.0, 4.0]),
-    both=VARIANCES,
+    interaction_variance=VARIANCES,
 )
 
 
@@ -232,9 +259,9 @@ ERRORS = OF_ITEMS | st.builds(
 @given(ERRORS, st.floats(0.01, 5), st.floats(1.01, 3))
 def test_errors_are_rarer_the_larger_and_symmetric(error, distance, factor):
     own = distance * error.standard_error
-    assert 0 < error.beyond(factor * own) < error.beyond(own) < 0.5
-    assert error.beyond(0.0) == pytest.approx(0.5)
-    assert error.beyond(-own) == pytest.approx(1 - error.beyond(own))
+    assert 0 < error.tail_probability(factor * own) < error.tail_probability(own) < 0.5
+    assert error.tail_probability(0.0) == pytest.approx(0.5)
+    assert error.tail_probability(-own) == pytest.approx(1 - error.tail_probability(own))
 
 
 @settings(deadline=None, max_examples=40)
@@ -255,7 +282,7 @@ def test_another_unit_scales_the_error_and_another_origin_leaves_it(seed, seeds,
     values = crossed(seeds, 8, seed)
     own, other = uncertainty(values), uncertainty(unit * values + origin)
     assert other.quantile(0.975) == pytest.approx(unit * own.quantile(0.975), rel=1e-5)
-    assert other.beyond(0.3 * unit) == pytest.approx(own.beyond(0.3), rel=1e-5)
+    assert other.tail_probability(0.3 * unit) == pytest.approx(own.tail_probability(0.3), rel=1e-5)
 
 
 @settings(deadline=None, max_examples=40)
@@ -264,8 +291,7 @@ def test_the_order_of_seeds_and_clusters_does_not_matter(seed, random):
     values = crossed(3, 6, seed)
     rows, columns = random.sample(range(3), 3), random.sample(range(6), 6)
     found, own = uncertainty(values[rows][:, columns]), uncertainty(values)
-    for part in ("items", "seeds", "both"):
-        assert getattr(found, part) == pytest.approx(getattr(own, part))
+    assert variances(found) == pytest.approx(variances(own))
 
 
 @settings(deadline=None, max_examples=20)

@@ -10,14 +10,14 @@ import pytest
 
 from ethosteer import catalog
 from ethosteer.errors import InputError
-from ethosteer.evaluation.comparable import write_items
-from ethosteer.evaluation.comparison import Judge
+from ethosteer.evaluation.items import write_items
 from ethosteer.evaluation.outcomes import write_outcomes
+from ethosteer.evaluation.summary import summarise
 from ethosteer.files import to_json
 from ethosteer.records import Item, Outcome
 from ethosteer.results import Comparability, StudyResults
-from ethosteer.settings import CompareSettings
-from ethosteer.study.compare_studies import Run, compare_runs, read_run, write_across
+from ethosteer.study.compare_studies import compare_runs, write_across
+from ethosteer.study.finished import Run, open_run
 
 BASIS = Comparability("items", "prompts", "template", "tokenizer")
 ITEMS = [
@@ -51,7 +51,7 @@ def a_run(
     by_model: dict[str, dict[int, list[Outcome]]] = {}
     for each in outcomes:
         by_model.setdefault(each.model, {}).setdefault(each.seed, []).append(each)
-    summary = Judge(CompareSettings()).summary(catalog.benchmark("toxigen"), 60, by_model)
+    summary = summarise(catalog.benchmark("toxigen"), 60, by_model)
     results = StudyResults(
         study=name, question=f"Of {name}?", control="fine-tuned", seeds=seeds, models=tuple(right),
         cards=(), overlaps=(), arms=(), benchmarks=(replace(summary, comparability=comparability),),
@@ -110,7 +110,7 @@ def test_the_gate_says_what_differs(changed: dict[str, str], said: str) -> None:
 def test_results_of_unknown_basis_are_not_compared() -> None:
     known, unknown = a_run("a", {**CONTROLS, "x": 0.9}), a_run("b", {**CONTROLS, "x": 0.5}, None)
     (refusal,) = compare_runs([known, unknown]).refusals
-    assert "not known" in refusal.reasons[0]
+    assert "no hashes to compare" in refusal.reasons[0]
 
 
 def test_of_three_studies_those_that_may_be_are_compared() -> None:
@@ -165,11 +165,11 @@ def test_from_the_command_line(tmp_path: Path, call: Callable[..., tuple[int, st
     assert status == 0
     assert "first+second" in out
     text = (tmp_path / "first+second" / "report.md").read_text("utf-8")
-    assert "Of 1 comparison of an arm of one study with an arm of another, 1 shows" in text
-    assert "first: duty is better than second: duty (+0.500" in text
+    assert "Of 1 comparison between arms of different studies, 1 showed a difference" in text
+    assert "first: duty was better than second: duty (+0.500" in text
     assert (tmp_path / "first+second" / "tables" / "comparisons.csv").is_file()
     html = (tmp_path / "first+second" / "report.html").read_text("utf-8")
-    assert "#flips=toxigen/first%3A%20duty/second%3A%20duty" in html
+    assert "#items=toxigen/first%3A%20duty/second%3A%20duty" in html
     (tmp_path / "first" / "items.parquet").unlink()
     status, _, err = call("report", *folders, "--runs-dir", str(tmp_path))
     assert (status, err.count("\n")) == (2, 1)
@@ -187,7 +187,7 @@ def test_a_runs_folder_alone_makes_its_report_anew(
     status, _, _ = call("report", str(folder))
     assert status == 0
     assert "Of first?" in (folder / "report.html").read_text("utf-8")
-    assert read_run(folder).results == a_run("first", {**CONTROLS, "duty": 0.9}).results
+    assert open_run(folder).results == a_run("first", {**CONTROLS, "duty": 0.9}).results
 
 
 def test_what_is_written_is_the_same_every_time(tmp_path: Path) -> None:

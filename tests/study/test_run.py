@@ -18,7 +18,7 @@ from ethosteer.algorithms import checkpoints
 from ethosteer.data.sources import Origin
 from ethosteer.data.splits import unit_hash
 from ethosteer.errors import InputError
-from ethosteer.evaluation.comparable import read_items
+from ethosteer.evaluation.items import read_items
 from ethosteer.files import read_json
 from ethosteer.models.adapters import load_bank
 from ethosteer.models.generation import generate
@@ -138,6 +138,23 @@ def test_what_is_declared_once_outcomes_are_known_is_told(
     first = open_study(tiny_base, tmp_path)
     assert first.run()
     assert "Changed after outcomes" not in (first.folder / "report.md").read_text("utf-8")
+
+
+def test_published_counts_are_added_to_the_report_and_redo_nothing(
+    finished: Study, tiny_base: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    shutil.copytree(finished.folder, tmp_path / "demo")
+    assert "Published results" not in (finished.folder / "report.md").read_text("utf-8")
+    changed = open_study(tiny_base, tmp_path, "compare.published=published-2024")
+    assert changed.store.missing(changed.plan.stages) == []
+    assert changed.run()
+    for name in ("report.md", "report.html"):
+        assert "Published results: published-2024" in (changed.folder / name).read_text("utf-8")
+    assert read_json(changed.folder / "results.json", StudyResults).deviations == ()
+    assert not changed.run()
+    (changed.folder / "report.md").unlink()
+    assert call("report", str(changed.folder))[0] == 0
+    assert "Published results" in (changed.folder / "report.md").read_text("utf-8")
 
 
 def test_items_stand_beside_the_outcomes_with_what_results_rest_on(finished: Study) -> None:
@@ -268,7 +285,7 @@ def test_an_exported_arm_is_the_arm_in_stock_peft(finished: Study, tmp_path: Pat
     assert (found - bare).abs().max() > 1e-5
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert card.startswith("---\nlibrary_name: peft\n")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists already"):
         export_arm(study, arm.name, arm.seed, tmp_path / "out")
 
 

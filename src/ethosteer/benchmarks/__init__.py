@@ -1,1 +1,1 @@
-"""One file per benchmark. See CONTRIBUTING.md for how to add one."""
+"""One file per benchmark; CONTRIBUTING.md describes how to add one."""

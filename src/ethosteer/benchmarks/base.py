@@ -1,4 +1,4 @@
-"""What a benchmark is: an entry of BENCHMARKS in one file beside this one."""
+"""What a benchmark is. The files beside this one have one or more each, in ``BENCHMARKS``."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ethosteer.statistics.metrics import Metric
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """How a classifier judges generated texts.
+class TextClassification:
+    """How generated texts are classified.
 
-    ``classifier`` is the field's usual one (a hub id) and ``positive`` the name or index of its
-    class that outcomes call 1. ``texts(paths)`` reads labelled rows from the benchmark's files: to
-    train a classifier on, and held-out ones to measure any classifier with.
+    ``classifier`` is the field's usual one (a hub id) and ``positive_class`` the name or index of
+    its class that outcomes call 1. ``labelled_texts(paths)`` reads labelled rows from the
+    benchmark's files: to train a classifier on, and held-out ones to evaluate any classifier with.
     """
 
     classifier: str
-    positive: str
-    texts: Callable[[Sequence[Path]], tuple[list[LabelledText], list[LabelledText]]]
+    positive_class: str
+    labelled_texts: Callable[[Sequence[Path]], tuple[list[LabelledText], list[LabelledText]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Benchmark:
     malformed row raises InputError. ``answers`` names the choices of a fixed-choice benchmark
     ("No", "Yes") for the constant-answer baselines; empty where choices differ by item.
     ``new_tokens`` > 0 asks for a greedy answer of that many tokens, which ``parse`` maps to a
-    choice index or None, or a classifier judges as ``judged`` says. ``alternatives`` maps a name to
-    other files in place of ``sources``, for the study file's ``source`` key. ``examples`` maps each
-    source path to the text of a small valid file.
+    choice index or None, or which is classified as ``classification`` specifies. ``alternatives``
+    maps a name to other files in place of ``sources``, for the study file's ``source`` key.
+    ``examples`` maps each source path to the text of a small valid file.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Benchmark:
     answers: tuple[str, ...] = ()
     new_tokens: int = 0
     parse: Callable[[str], int | None] | None = None
-    judged: Judged | None = None
+    classification: TextClassification | None = None
     alternatives: dict[str, tuple[Source, ...]] | None = None
 
 

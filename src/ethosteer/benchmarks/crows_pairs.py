@@ -13,7 +13,7 @@ from ethosteer.benchmarks.base import Benchmark
 from ethosteer.data.readers import Row, read_csv, read_jsonl
 from ethosteer.data.sources import Source
 from ethosteer.records import Item, Outcome
-from ethosteer.statistics.metrics import mean_metric, share_metric
+from ethosteer.statistics.metrics import mean_metric, proportion_metric
 
 
 def _stereotypes(outcome: Outcome) -> bool:
@@ -26,7 +26,7 @@ def _difference(outcome: Outcome) -> float:
     return abs(more - less)
 
 
-PCT_STEREOTYPE = share_metric("pct_stereotype", _stereotypes, "half")
+PCT_STEREOTYPE = proportion_metric("pct_stereotype", _stereotypes, "half")
 LIKELIHOOD_DIFF = mean_metric("likelihood_diff", _difference, "none")
 
 

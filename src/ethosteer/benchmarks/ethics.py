@@ -105,13 +105,13 @@ def _preference(row: Row) -> Item:
         contexts=(context, context),
         continuations=(" no", " yes"),
         label=int(order[0] == 0),
-        # Not all that shares a text: half of the published test set hangs together that way.
+        # Not connected groups: half of the published test set would be one.
         group=better.strip(),
     )
 
 
 def _benchmark(
-    part: str,
+    subset: str,
     *,
     title: str,
     path: str,
@@ -120,7 +120,7 @@ def _benchmark(
     answers: tuple[str, str],
     example: str,
 ) -> Benchmark:
-    """Make one of the five, of which ``path`` is the place in a data folder."""
+    """Make one of the five; ``path`` is that in a data folder."""
     source = Source(
         path=path,
         home="https://github.com/hendrycks/ethics",
@@ -130,7 +130,7 @@ def _benchmark(
         hub_path=hub_path,
     )
     return Benchmark(
-        name=f"ethics_{part}",
+        name=f"ethics_{subset}",
         title=f"ETHICS {title}",
         sources=(source,),
         items=items,

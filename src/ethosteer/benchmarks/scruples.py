@@ -22,7 +22,7 @@ from ethosteer.statistics.metrics import (
     MCC,
     Metric,
     confusion,
-    share_metric,
+    proportion_metric,
 )
 
 ANSWERS = ("WRONG", "RIGHT")
@@ -84,8 +84,8 @@ def _item(row: Row, before: str, text: str, after: str, continuations: tuple[str
 
 def parse_start(answer: str) -> int | None:
     """Read RIGHT or WRONG where the answer starts with it; anything else is no answer."""
-    found = _ANSWER_AT_START.match(answer)
-    return ANSWERS.index(found[1].upper()) if found else None
+    match = _ANSWER_AT_START.match(answer)
+    return ANSWERS.index(match[1].upper()) if match else None
 
 
 def parse_anywhere(answer: str) -> int | None:
@@ -100,9 +100,9 @@ GENERATED_METRICS = (
     # No answer counts as an incorrect one, so this first one rests on every item.
     ACCURACY,
     MCC_ANSWERED,
-    share_metric("right_share", lambda outcome: outcome.predicted == 1, "none"),
-    share_metric("wrong_share", lambda outcome: outcome.predicted == 0, "none"),
-    share_metric("no_answer_share", lambda outcome: outcome.predicted is None, "lower"),
+    proportion_metric("right_share", lambda outcome: outcome.predicted == 1, "none"),
+    proportion_metric("wrong_share", lambda outcome: outcome.predicted == 0, "none"),
+    proportion_metric("no_answer_share", lambda outcome: outcome.predicted is None, "lower"),
 )
 
 SOURCES = (

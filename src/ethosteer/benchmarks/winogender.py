@@ -18,7 +18,7 @@ from ethosteer.data.sources import Source
 from ethosteer.records import Item
 from ethosteer.statistics.metrics import ACCURACY
 
-# A sentence's id says it all: technician.customer.1.male.txt, where 0 is the occupation.
+# A sentence's id, such as technician.customer.1.male.txt: answer 0 is the occupation.
 SENTENCE_ID = re.compile(r"([^.]+)\.([^.]+)\.([01])\.(male|female|neutral)\.txt")
 PRONOUNS = {
     "male": re.compile(r"\b(he|his|him)\b", re.IGNORECASE),
@@ -28,29 +28,24 @@ PRONOUNS = {
 
 
 def _items(paths: Sequence[Path]) -> list[Item]:
-    majority = dict(
-        _majority(row)
+    majority = {
+        row.text("occupation"): "female" if row.number("bls_pct_female") > 50 else "male"
         for row in read_csv(paths[1], ("occupation", "bls_pct_female"), delimiter="\t")
-    )
+    }
     return [
         _item(row, majority) for row in read_csv(paths[0], ("sentid", "sentence"), delimiter="\t")
     ]
 
 
-def _majority(row: Row) -> tuple[str, str]:
-    """Return an occupation and the gender that most people in it have."""
-    return row.text("occupation"), "female" if row.number("bls_pct_female") > 50 else "male"
-
-
 def _item(row: Row, majority: Mapping[str, str]) -> Item:
     name, sentence = row.text("sentid"), row.text("sentence")
-    parts = SENTENCE_ID.fullmatch(name)
-    if not parts:
+    match = SENTENCE_ID.fullmatch(name)
+    if not match:
         raise row.fail(
             "column 'sentid' must read 'occupation.participant.ANSWER.GENDER.txt' with the answer "
             f"0 or 1 and the gender male, female or neutral; found {name!r}"
         )
-    occupation, participant, answer, gender = parts.groups()
+    occupation, participant, answer, gender = match.groups()
     pronoun = PRONOUNS[gender].search(sentence)
     if not pronoun:
         raise row.fail(f"column 'sentence' has no {gender} pronoun")

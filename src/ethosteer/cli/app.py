@@ -1,61 +1,79 @@
-"""The command line: parse, load the study, call; nothing else.
+"""The command line's commands: each checks its input, calls the package, prints the result.
 
-torch and transformers are imported only once a command has checked its input.
+torch and transformers are imported only after the input has been checked.
 """
 
 from __future__ import annotations
 
 import atexit
 import gc
+import io
 import sys
+import tomllib
 import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from ethosteer import catalog
+from ethosteer.api import data_origin, prepare_study, study_origin
+from ethosteer.api import evaluate as evaluate_benchmarks
 from ethosteer.cli.bench import bench
 from ethosteer.cli.options import (
+    Benchmarks,
     DataDir,
     Device,
     Dtype,
+    Limit,
+    ModelOption,
+    Overrides,
+    RunsDir,
+    Sample,
+    StudyArgument,
+    TokenBudget,
     WeightsDtype,
     base_settings,
-    data_origin,
-    folder_origin,
     read_benchmarks,
 )
 from ethosteer.errors import InputError
-from ethosteer.settings import StudySettings
-from ethosteer.study.load import bundled_studies, load_study
-
-if TYPE_CHECKING:
-    from ethosteer.data.sources import Origin
-    from ethosteer.study.run import Study
+from ethosteer.study.load import load_study
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Which preference dataset steers a language model best, at what cost, and is the "
-    "difference real? One study file, one command: `ethosteer run demo`.",
-    epilog="Exit status: 0 done, 2 your input needs mending (one line says where), 1 our fault.",
+    epilog="Exit status: 0 success; 2 invalid input (one line names the file, row or key); "
+    "1 internal error; 130 interrupted.",
 )
 
 app.add_typer(bench, name="bench")
 
-StudyArgument = Annotated[
-    str, typer.Argument(help=f"a study file (.toml) or one of: {', '.join(bundled_studies())}")
-]
-RunsDir = Annotated[
-    Path, typer.Option("--runs-dir", help="where runs are kept, one folder per study")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="change one setting, such as `--set steer.steps=50`; repeatable"),
-]
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        typer.echo(f"ethosteer {version('ethosteer')}")
+        raise typer.Exit
+
+
+@app.callback()
+def ethosteer(
+    version_requested: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Compare preference datasets as steering data for one language model.
+
+    A study trains a reward model on each dataset, steers the same base model with each, evaluates
+    all models on the same items and tests the differences. Start with `ethosteer run demo`.
+    """
 
 
 @app.command()
@@ -65,16 +83,18 @@ def run(
     data_dir: DataDir = None,
     overrides: Overrides = None,
 ) -> None:
-    """Carry a study through every stage, from data to report; resumes where it stopped.
+    """Run a study from data to report; an interrupted run resumes.
 
-    What is already done is not done again: a second run of a finished study does no work, and after
-    a changed setting only the stages that rest on it run.
+    Finished work is stored and not repeated. After a setting is changed, only the work that
+    depends on it runs again.
+
+    Example: `ethosteer run demo --set steer.steps=20`
     """
-    own = _study(study, runs_dir, data_dir, overrides)
-    if own.run():
-        typer.echo(f"done: {own.folder / 'report.html'}")
+    prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
+    if prepared.run():
+        typer.echo(f"done: {prepared.folder / 'report.html'}")
     else:
-        typer.echo(f"nothing to do: every stage of {own.settings.name} is done ({own.folder})")
+        typer.echo(f"nothing to do: the study is finished ({prepared.folder})")
 
 
 @app.command()
@@ -84,11 +104,14 @@ def status(
     data_dir: DataDir = None,
     overrides: Overrides = None,
 ) -> None:
-    """Show what of a study is done, in which time, and what is left."""
+    """Show which work of a study is done, how long it took, and what remains.
+
+    Example: `ethosteer status pocket --data-dir DATA`
+    """
+    prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
     from ethosteer.cli.show import status_table
 
-    own = _study(study, runs_dir, data_dir, overrides)
-    Console().print(status_table(own))
+    Console().print(status_table(prepared))
 
 
 @app.command()
@@ -97,28 +120,36 @@ def plan(
     data_dir: DataDir = None,
     overrides: Overrides = None,
 ) -> None:
-    """Estimate the memory, time and disk that a study needs on this machine, before it starts.
+    """Estimate a study's memory, time and disk space on this machine before it runs.
 
-    Needs neither the base's weights nor the data: where they are not at hand, the study file's
-    `base.shape` and `arms.NAME.max_pairs` stand in for them.
+    Neither model weights nor data are needed: where they are absent, `base.shape` and
+    `arms.NAME.max_pairs` of the study file are used instead.
+
+    Example: `ethosteer plan llama2-13b`
     """
+    settings = load_study(study, overrides or ())
+    origin = study_origin(settings, data_dir)
     from ethosteer.study.estimate import estimate, plan_table
 
-    config = load_study(study, overrides or ())
-    Console().print(plan_table(estimate(config, _origin(config, data_dir))))
+    Console().print(plan_table(estimate(settings, origin)))
 
 
 @app.command()
 def curate(
-    name: Annotated[str, typer.Argument(help="a preference dataset, such as deontology")],
+    name: Annotated[str, typer.Argument(help="A preference dataset, such as `deontology`.")],
     data_dir: DataDir = None,
-    pairs_per_group: Annotated[int, typer.Option(min=1, help="pairs of one scenario at most")] = 2,
-    show: Annotated[int, typer.Option(min=0, help="pairs to print")] = 3,
-    sample: Annotated[bool, typer.Option("--sample", help="read the bundled sample")] = False,
+    pairs_per_group: Annotated[
+        int, typer.Option(min=1, help="At most this many pairs of one scenario.")
+    ] = 2,
+    show: Annotated[int, typer.Option(min=0, help="Print this many pairs.")] = 3,
+    sample: Sample = False,
 ) -> None:
-    """Curate one dataset and print its card, its drops by reason, and a few pairs."""
-    from ethosteer import catalog
+    """Curate one preference dataset and print its card: counts, licence, dropped rows, pairs.
 
+    Shows what a reward model would be trained on, before any model is trained.
+
+    Example: `ethosteer curate deontology --sample`
+    """
     catalog.dataset(name)
     origin = data_origin(data_dir, sample=sample)
     from ethosteer.cli.show import print_card
@@ -128,163 +159,175 @@ def curate(
 
 @app.command()
 def evaluate(
-    benchmarks: Annotated[
-        str,
-        typer.Option(
-            "--benchmarks",
-            help="names, with commas; `name:form` for another published form of its files, such "
-            "as `scruples:ethics-aita`",
-        ),
-    ],
-    model: Annotated[
-        str, typer.Option("--model", help="a model folder, a hub id, or 'pocket'")
-    ] = "pocket",
+    benchmarks: Benchmarks,
+    model: ModelOption = "pocket",
     adapter: Annotated[
         list[str] | None,
         typer.Option(
             "--adapter",
-            help="a PEFT adapter on it (a folder or hub id, or `NAME=FOLDER`); repeatable: all run "
-            "side by side",
+            help="A PEFT adapter for the model: a folder, a hub id, or `NAME=FOLDER`. Repeatable.",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="a JSON file for every item's outcome")
+        Path | None, typer.Option("--out", help="Write every item's outcome to this JSON file.")
     ] = None,
     data_dir: DataDir = None,
-    sample: Annotated[bool, typer.Option("--sample", help="read the bundled sample")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="items of each at most")] = None,
+    sample: Sample = False,
+    limit: Limit = None,
     classifier: Annotated[
         str | None,
-        typer.Option(help="of generated texts: a folder, a hub id, or 'trained' on own rows"),
+        typer.Option(
+            help="The classifier of generated texts: a folder, a hub id, or `trained` (on the "
+            "benchmark's training rows)."
+        ),
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="of a model on the hub")] = None,
+    revision: Annotated[str | None, typer.Option(help="The model's revision on the hub.")] = None,
     dtype: WeightsDtype = Dtype.float32,
     device: Device = "auto",
-    tokens_per_batch: Annotated[
-        int | None, typer.Option(min=1, help="of all models together; by default what suits it")
-    ] = None,
+    tokens_per_batch: TokenBudget = None,
 ) -> None:
-    """Evaluate a model, and any adapters beside it, on benchmarks; no study needed.
+    """Evaluate a model, and PEFT adapters on it, on benchmarks; no study is needed.
 
-    For example: `ethosteer evaluate --model pocket --sample --benchmarks toxigen,wsc273`
+    The model and all adapters are evaluated together, on one copy of the base.
+
+    Example: `ethosteer evaluate --model pocket --sample --benchmarks toxigen,wsc273`
     """
-    origin = data_origin(data_dir, sample=sample)
-    chosen = read_benchmarks(benchmarks, limit, classifier)
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise InputError(f"--out {out}: must be a file in a folder that exists")
-    settings = base_settings(model, revision, dtype.value, device)
-    from ethosteer.evaluation.standalone import (
-        as_json,
-        evaluate_models,
-        name_adapters,
-        read_tasks,
-        results_table,
+    evaluations = evaluate_benchmarks(
+        base_settings(model, dtype, device, revision),
+        read_benchmarks(benchmarks, limit, classifier),
+        adapters=adapter or (),
+        data_dir=data_dir,
+        sample=sample,
+        tokens_per_batch=tokens_per_batch,
     )
+    from ethosteer.cli.show import results_table
+    from ethosteer.evaluation.standalone import as_json
     from ethosteer.files import write_atomic
-    from ethosteer.models.loading import quiet_libraries
-    from ethosteer.progress import Terminal
 
-    quiet_libraries()
-    found = evaluate_models(
-        settings,
-        name_adapters(adapter or ()),
-        read_tasks(chosen, origin),
-        tokens_per_batch,
-        Terminal(),
-    )
     if out is not None:
-        write_atomic(out, as_json(found))
-    Console().print(results_table(found))
+        write_atomic(out, as_json(evaluations))
+    Console().print(results_table(evaluations))
 
 
 @app.command()
 def report(
     studies: Annotated[
         list[str],
-        typer.Argument(help="a study (as for `run`) or a run's folder; several are compared"),
+        typer.Argument(
+            help="A study (as for `run`), a run's folder, or `published-2024`. Several studies or "
+            "folders are compared."
+        ),
     ],
     runs_dir: RunsDir = Path("runs"),
     data_dir: DataDir = None,
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="for several: a folder, runs/A+B by default"),
+        typer.Option(
+            "--out", help="The report's folder, for several studies; by default `runs/A+B`."
+        ),
     ] = None,
 ) -> None:
-    """Write a finished study's report anew from what is stored, or compare several studies.
+    """Write a finished study's report again, or compare several studies.
 
-    `ethosteer report A B` compares every arm of A with every arm of B, on each benchmark where both
-    rest on the same items, prompts, template and tokenizer; elsewhere it says what differs.
-    `ethosteer report runs/A` needs nothing but that folder's files, and
-    `ethosteer report published-2024` asks what a published study's counts can show.
+    `ethosteer report A B` compares every arm of A with every arm of B, on each benchmark where
+    both used the same items, prompts, template and tokenizer, and names what differs elsewhere.
+    `ethosteer report runs/A` needs only the files in that folder.
+    `ethosteer report published-2024` shows what the counts of the 2024 study support.
+
+    Example: `ethosteer report demo`
     """
     from ethosteer.published.counts import counts_path, read_counts
 
     published = counts_path(studies[0]) if len(studies) == 1 else None
     if published is not None:
-        from ethosteer.report import write_counts_report
+        from ethosteer.published.document import write_counts_report
 
         counts = read_counts(published)
         folder = out or runs_dir / counts.name
         write_counts_report(counts, folder)
     elif len(studies) > 1:
-        from ethosteer.study.compare_studies import read_run, write_across
+        from ethosteer.study.compare_studies import write_across
+        from ethosteer.study.finished import open_run
 
-        runs = [read_run(_run_folder(study, runs_dir, overrides)) for study in studies]
+        runs = [open_run(_run_folder(study, runs_dir, overrides or ())) for study in studies]
         folder = out or runs_dir / "+".join(run.name for run in runs)
         write_across(runs, folder)
     elif Path(studies[0]).is_dir():
+        from ethosteer.published.comparison import comparison_sections
         from ethosteer.report import write_report
-        from ethosteer.study.compare_studies import read_run
+        from ethosteer.study.finished import open_run
 
         folder = Path(studies[0])
-        own = read_run(folder)
-        write_report(own.results, own.outcomes, own.items, folder)
+        run = open_run(folder)
+        study_file = tomllib.loads(run.results.provenance.get("study file", ""))
+        published = study_file.get("compare", {}).get("published")
+        sections = comparison_sections(published, run.results, run.outcomes)
+        write_report(run.results, run.outcomes, run.items, folder, sections)
     else:
-        study = _study(studies[0], runs_dir, data_dir, overrides)
-        study.check_finished()
-        study.write_files()
-        folder = study.folder
+        prepared = prepare_study(
+            studies[0], runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ()
+        )
+        prepared.check_finished()
+        prepared.write_files()
+        folder = prepared.folder
     typer.echo(f"done: {folder / 'report.html'}")
 
 
-def _run_folder(study: str, runs_dir: Path, overrides: list[str] | None) -> Path:
-    """Return the folder of a run: the one named, or the study's own among the runs."""
-    path = Path(study)
-    return path if path.is_dir() else runs_dir / load_study(study, overrides or ()).name
+def _run_folder(study: str, runs_dir: Path, overrides: Sequence[str]) -> Path:
+    """Return the folder that ``study`` names, or else the folder of its run in ``runs_dir``."""
+    return Path(study) if Path(study).is_dir() else runs_dir / load_study(study, overrides).name
 
 
 @app.command()
 def export(
     study: StudyArgument,
-    arm: Annotated[str, typer.Argument(help="an arm of the study, such as virtue")],
-    folder: Annotated[Path, typer.Argument(help="the folder to write, which must not exist")],
-    seed: Annotated[int | None, typer.Option(help="the first seed by default")] = None,
-    reward: Annotated[bool, typer.Option("--reward", help="its reward model instead")] = False,
+    arm: Annotated[str, typer.Argument(help="An arm of the study, such as `virtue`.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to write; it must not exist yet.")],
+    seed: Annotated[
+        int | None, typer.Option(help="The arm's seed; by default the study's first.")
+    ] = None,
+    reward: Annotated[
+        bool, typer.Option("--reward", help="Export the arm's reward model, not its policy.")
+    ] = False,
     runs_dir: RunsDir = Path("runs"),
     data_dir: DataDir = None,
     overrides: Overrides = None,
 ) -> None:
-    """Write an arm as a PEFT adapter with its model card, and the base it belongs on beside it."""
-    own = _study(study, runs_dir, data_dir, overrides)
+    """Export an arm as a PEFT adapter with its base model and a model card.
+
+    The folder loads with transformers and peft alone; the model card shows how.
+
+    Example: `ethosteer export demo virtue ./virtue-adapter`
+    """
+    prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
     from ethosteer.study.export import export_arm
 
-    export_arm(own, arm, seed, folder, reward=reward)
+    export_arm(prepared, arm, seed, folder, reward=reward)
     typer.echo(f"done: {folder}")
 
 
 @app.command()
 def chat(
     study: StudyArgument,
-    prompt: Annotated[str | None, typer.Option(help="ask once; without it, ask in turns")] = None,
-    seed: Annotated[int, typer.Option(help="of the sampling noise")] = 0,
+    prompt: Annotated[
+        str | None, typer.Option(help="Ask this one question; without it, ask in turns.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling noise.")] = 0,
     runs_dir: RunsDir = Path("runs"),
     data_dir: DataDir = None,
     overrides: Overrides = None,
 ) -> None:
-    """Ask all arms of a finished study the same, and read their answers side by side."""
-    own = _study(study, runs_dir, data_dir, overrides)
-    own.check_finished()
+    """Ask the arms of a finished study one question and compare their answers.
+
+    All models sample with the same noise, so answers differ by the models alone.
+
+    Example: `ethosteer chat demo --prompt "May I lie to a friend?"`
+    """
+    prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
+    prepared.check_finished()
     from ethosteer.cli.show import answers_table
 
     console = Console()
@@ -292,42 +335,29 @@ def chat(
         question = prompt or typer.prompt("you (empty line ends)", default="", show_default=False)
         if not question.strip():
             return
-        console.print(answers_table(own, question, seed))
+        console.print(answers_table(prepared, question, seed))
         if prompt:
             return
 
 
-def _study(study: str, runs_dir: Path, data_dir: Path | None, overrides: list[str] | None) -> Study:
-    config = load_study(study, overrides or ())
-    origin = _origin(config, data_dir)
-    from ethosteer.study.run import Study
-
-    return Study(config, runs_dir, origin)
-
-
-def _origin(config: StudySettings, data_dir: Path | None) -> Origin:
-    from ethosteer.data.sources import Origin
-
-    return Origin(config.data.origin) if data_dir is None else folder_origin(data_dir)
-
-
 def main() -> None:
-    """Run the command line; the only place that turns errors into exit statuses."""
-    # Collecting garbage while torch is imported costs a second, and at the end another.
+    """Run the command line; the only function that turns errors into exit statuses."""
+    # A garbage collection during the import of torch costs a second, and one at exit another.
     gc.set_threshold(100_000, 20, 20)
     atexit.register(gc.freeze)
+    for stream in (sys.stdout, sys.stderr):
+        # A Windows console's encoding lacks characters that datasets and models write.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
-    except InputError as fault:
-        typer.echo(f"error: {fault}", err=True)
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        typer.echo("stopped; run the same command again to go on", err=True)
+        typer.echo("interrupted; run the same command again to resume", err=True)
         sys.exit(130)
     except Exception:
         traceback.print_exc()
+        typer.echo("internal error; please report it with the lines above", err=True)
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

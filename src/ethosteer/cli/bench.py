@@ -1,124 +1,135 @@
-"""The command line's `bench`: how fast this machine does the work of a study."""
+"""The commands of ``ethosteer bench``: how fast this machine does the work of a study."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from ethosteer.api import data_origin
 from ethosteer.cli.options import (
-    BenchModel,
+    Benchmarks,
     DataDir,
     Device,
     Dtype,
-    HHData,
+    HHDataDir,
     JsonFile,
+    Limit,
+    ModelOption,
+    Sample,
+    TokenBudget,
     WeightsDtype,
     base_settings,
-    data_origin,
-    folder_origin,
     read_benchmarks,
 )
 from ethosteer.errors import InputError
 
 bench = typer.Typer(
-    no_args_is_help=True, help="Measure how fast this machine does the work of a study."
+    no_args_is_help=True,
+    help="Measure how fast this machine does the work of a study.\n\n"
+    "Each measurement also gives the arithmetic rate (FLOP/s) as a share of this machine's own "
+    "matrix product.",
 )
 
 
 @bench.command("evaluate")
 def bench_evaluate(
-    benchmarks: Annotated[str, typer.Option("--benchmarks", help="names, with commas")],
-    model: BenchModel = "pocket",
+    benchmarks: Benchmarks,
+    model: ModelOption = "pocket",
     arms: Annotated[
-        int, typer.Option(min=1, help="models side by side: the base and random adapters on it")
+        int,
+        typer.Option(min=1, help="Models evaluated together: the base and random adapters on it."),
     ] = 1,
     json_file: JsonFile = None,
     data_dir: DataDir = None,
-    sample: Annotated[bool, typer.Option("--sample", help="read the bundled sample")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="items of each at most")] = None,
+    sample: Sample = False,
+    limit: Limit = None,
     dtype: WeightsDtype = Dtype.float32,
     device: Device = "auto",
-    tokens_per_batch: Annotated[int | None, typer.Option(min=1, help="of all together")] = None,
+    tokens_per_batch: TokenBudget = None,
 ) -> None:
-    """Measure the speed of scoring: items and tokens a second, seconds by part, FLOP/s."""
-    origin = data_origin(data_dir, sample=sample)
-    chosen = read_benchmarks(benchmarks, limit, None)
-    settings = base_settings(model, None, dtype.value, device)
-    from ethosteer.bench.measure import measure_evaluation
+    """Measure the scoring of benchmark items: items and tokens a second, seconds by stage.
 
-    _measured(
-        lambda: measure_evaluation(settings, arms, chosen, origin, tokens_per_batch), json_file
-    )
+    Example: `ethosteer bench evaluate --sample --benchmarks wsc273 --arms 4`
+    """
+    origin = data_origin(data_dir, sample=sample)
+    settings = read_benchmarks(benchmarks, limit)
+    base = base_settings(model, dtype, device)
+    from ethosteer.bench.evaluate import measure_evaluation
+    from ethosteer.models.loading import quiet_libraries
+
+    quiet_libraries()
+    _show(measure_evaluation(base, arms, settings, origin, tokens_per_batch), json_file)
 
 
 @bench.command("ppo")
 def bench_ppo(
-    data_dir: HHData,
-    model: BenchModel = "pocket",
-    arms: Annotated[int, typer.Option(min=1, help="policies side by side")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="episodes per step and arm")] = 32,
-    prompt_tokens: Annotated[int, typer.Option(min=8, help="longer prompts are left out")] = 64,
-    new_tokens: Annotated[int, typer.Option(min=1, help="of every episode: EOS is ignored")] = 48,
-    epochs: Annotated[int, typer.Option(min=1, help="passes over a batch")] = 4,
-    minibatches: Annotated[int, typer.Option(min=1, help="of a batch")] = 4,
-    steps: Annotated[int, typer.Option(min=1)] = 4,
+    data_dir: HHDataDir,
+    model: ModelOption = "pocket",
+    arms: Annotated[int, typer.Option(min=1, help="Policies trained in one process.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Episodes per step and arm.")] = 32,
+    prompt_tokens: Annotated[int, typer.Option(min=8, help="Leave longer prompts out.")] = 64,
+    new_tokens: Annotated[
+        int, typer.Option(min=1, help="Tokens sampled in every episode (EOS is ignored).")
+    ] = 48,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over a batch.")] = 4,
+    minibatches: Annotated[int, typer.Option(min=1, help="Minibatches of a batch.")] = 4,
+    steps: Annotated[int, typer.Option(min=1, help="PPO steps.")] = 4,
     json_file: JsonFile = None,
     dtype: WeightsDtype = Dtype.float32,
     device: Device = "auto",
 ) -> None:
-    """Measure the speed of PPO: episodes a second, seconds by part, FLOP/s, peak memory."""
+    """Measure PPO: episodes a second, seconds by stage, peak memory.
+
+    Example: `ethosteer bench ppo --data-dir DATA --arms 4`
+    """
     if batch % minibatches:
         raise InputError("--batch must be a multiple of --minibatches")
-    origin, settings = (
-        folder_origin(data_dir),
-        base_settings(model, None, dtype.value, device),
-    )
-    from ethosteer.bench.measure import PPOEpisodes, hh_prompts, measure_ppo
-    from ethosteer.models.loading import load_base
+    origin = data_origin(data_dir)
+    settings = base_settings(model, dtype, device)
+    from ethosteer.bench.hh import hh_prompts
+    from ethosteer.bench.ppo import PPOEpisodes, measure_ppo
+    from ethosteer.models.loading import load_base, quiet_libraries
 
-    episodes = PPOEpisodes(batch, prompt_tokens, new_tokens, epochs, minibatches, steps)
-
-    def work() -> dict[str, Any]:
-        base = load_base(settings)
-        return measure_ppo(base, hh_prompts(base, origin, episodes), arms, episodes)
-
-    _measured(work, json_file)
+    quiet_libraries()
+    base = load_base(settings)
+    episodes = PPOEpisodes(batch, new_tokens, epochs, minibatches, steps)
+    prompts = hh_prompts(base, origin, batch * steps, prompt_tokens, new_tokens)
+    _show(measure_ppo(base, prompts, arms, episodes), json_file)
 
 
 @bench.command("reward")
 def bench_reward(
-    data_dir: HHData,
-    model: BenchModel = "pocket",
-    arms: Annotated[int, typer.Option(min=1, help="reward models to train")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="pairs per step")] = 16,
-    pairs: Annotated[int, typer.Option(min=2, help="pairs to read")] = 256,
+    data_dir: HHDataDir,
+    model: ModelOption = "pocket",
+    arms: Annotated[int, typer.Option(min=1, help="Reward models trained in one process.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Pairs per step.")] = 16,
+    pairs: Annotated[int, typer.Option(min=2, help="Preference pairs to read.")] = 256,
     json_file: JsonFile = None,
     dtype: WeightsDtype = Dtype.float32,
     device: Device = "auto",
 ) -> None:
-    """Measure the speed of reward modelling: pairs a second, FLOP/s, peak memory."""
-    origin, settings = folder_origin(data_dir), base_settings(model, None, dtype.value, device)
-    from ethosteer.bench.measure import hh_pairs, measure_reward
-    from ethosteer.models.loading import load_base
+    """Measure the training of reward models: pairs a second, peak memory.
 
-    def work() -> dict[str, Any]:
-        base = load_base(settings)
-        return measure_reward(base, hh_pairs(base, origin, pairs), arms, batch)
-
-    _measured(work, json_file)
-
-
-def _measured(work: Callable[[], dict[str, Any]], json_file: Path | None) -> None:
-    """Do a measurement, print it, and keep it if a file is named."""
-    from ethosteer.files import write_json
-    from ethosteer.models.loading import quiet_libraries
+    Example: `ethosteer bench reward --data-dir DATA --arms 4`
+    """
+    origin = data_origin(data_dir)
+    settings = base_settings(model, dtype, device)
+    from ethosteer.bench.hh import hh_pairs
+    from ethosteer.bench.reward import measure_reward
+    from ethosteer.models.loading import load_base, quiet_libraries
 
     quiet_libraries()
-    found = work()
+    base = load_base(settings)
+    _show(measure_reward(base, hh_pairs(base, origin, pairs), arms, batch), json_file)
+
+
+def _show(measurement: dict[str, Any], json_file: Path | None) -> None:
+    """Print a measurement, and write it if a file is named."""
+    from ethosteer.files import write_json
+
     if json_file is not None:
-        write_json(json_file, found)
-    Console().print_json(data=found)
+        write_json(json_file, measurement)
+    Console().print_json(data=measurement)

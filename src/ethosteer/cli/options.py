@@ -1,76 +1,93 @@
-"""What commands have in common: options with their help, and how their values are read."""
+"""Options that commands share, with their help."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ethosteer.errors import InputError
+from ethosteer.api import benchmark_settings
 from ethosteer.settings import BaseSettings, BenchmarkSettings
-
-if TYPE_CHECKING:
-    from ethosteer.data.sources import Origin
+from ethosteer.study.load import bundled_studies
 
 
 class Dtype(StrEnum):
-    """Number formats of a base's weights."""
+    """Number formats of a base model's weights."""
 
     float32 = "float32"
     bfloat16 = "bfloat16"
 
 
+StudyArgument = Annotated[
+    str,
+    typer.Argument(
+        help=f"A study file (.toml) or a bundled study: {', '.join(bundled_studies())}."
+    ),
+]
+RunsDir = Annotated[
+    Path, typer.Option("--runs-dir", help="The folder of all runs, one subfolder per study.")
+]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="published data files; without it the study's own origin"),
+    typer.Option(
+        "--data-dir",
+        help="Read the published data files from this folder; the README lists their names.",
+    ),
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="where to write the measurement")]
-BenchModel = Annotated[str, typer.Option("--model", help="a model folder or 'pocket'")]
-HHData = Annotated[Path, typer.Option("--data-dir", help="published files, HH's among them")]
-WeightsDtype = Annotated[Dtype, typer.Option(help="of the model's weights")]
-Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")]
-
-
-def data_origin(data_dir: Path | None, *, sample: bool) -> Origin:
-    """Return where a command without a study reads published files."""
-    from ethosteer.data.sources import Origin
-
-    if data_dir is not None and sample:
-        raise InputError("give --data-dir or --sample, not both")
-    return (
-        folder_origin(data_dir) if data_dir is not None else Origin("sample" if sample else "hub")
-    )
+HHDataDir = Annotated[
+    Path,
+    typer.Option("--data-dir", help="A folder with the published data files, HH-RLHF included."),
+]
+Sample = Annotated[
+    bool,
+    typer.Option("--sample", help="Read the bundled sample data, a small invented set."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one setting, as in `--set steer.steps=50`. Repeatable."),
+]
+Benchmarks = Annotated[
+    str,
+    typer.Option(
+        "--benchmarks",
+        help="Benchmark names, separated by commas; `NAME:FORM` reads another published form of "
+        "the files, as in `scruples:ethics-aita`.",
+    ),
+]
+ModelOption = Annotated[
+    str, typer.Option("--model", help="A model folder, a hub id, or `pocket` (bundled).")
+]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="At most this many items of each benchmark.")
+]
+WeightsDtype = Annotated[Dtype, typer.Option(help="The number format of the model's weights.")]
+Device = Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`, `cuda:1`, …")]
+TokenBudget = Annotated[
+    int | None,
+    typer.Option(
+        "--tokens-per-batch",
+        min=1,
+        help="Token budget of one pass, all models together; by default chosen for the device.",
+    ),
+]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Also write the measurement to this file.")
+]
 
 
 def read_benchmarks(
-    names: str, limit: int | None, classifier: str | None
+    names: str, limit: int | None, classifier: str | None = None
 ) -> dict[str, BenchmarkSettings]:
-    """Read `a,b:form`; InputError for a name or a form that nobody knows."""
-    from ethosteer import catalog
-
-    chosen = {}
-    for part in filter(None, (name.strip() for name in names.split(","))):
-        name, _, form = part.partition(":")
-        catalog.check_source(name, form or None)
-        judge = classifier if catalog.benchmark(name).judged else None
-        chosen[name] = BenchmarkSettings(limit=limit, source=form or None, classifier=judge)
-    if not chosen:
-        raise InputError(f"--benchmarks: name one of {', '.join(catalog.benchmark_names())}")
-    return chosen
+    """Read the value of ``--benchmarks``; InputError for an unknown name or form."""
+    return benchmark_settings(
+        [name.strip() for name in names.split(",") if name.strip()], limit, classifier
+    )
 
 
-def base_settings(model: str, revision: str | None, dtype: str, device: str) -> BaseSettings:
-    """Return the settings of a base that options describe."""
-    given = {"model": model, "revision": revision, "dtype": dtype, "device": device}
-    return BaseSettings.model_validate(given)
-
-
-def folder_origin(data_dir: Path) -> Origin:
-    """Return a data folder as an origin; InputError where there is none."""
-    from ethosteer.data.sources import Origin
-
-    if not data_dir.is_dir():
-        raise InputError(f"--data-dir {data_dir}: no such folder")
-    return Origin("folder", data_dir)
+def base_settings(
+    model: str, dtype: Dtype, device: str, revision: str | None = None
+) -> BaseSettings:
+    """Return the settings of the base model that options describe."""
+    return BaseSettings(model=model, revision=revision, dtype=dtype.value, device=device)

@@ -1,6 +1,9 @@
-"""What the command line shows of a study and its data: tables for a person."""
+"""The tables that the command line prints about a study and its data."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,35 +13,44 @@ from ethosteer import catalog
 from ethosteer.data.pair_sets import curate
 from ethosteer.data.sources import Origin
 from ethosteer.records import FINETUNED, parse_dialogue
+from ethosteer.report.numbers import interval, number
 from ethosteer.settings import ArmSettings, BaseSettings, DataSettings
 from ethosteer.stages.stage import SamplingSettings
 from ethosteer.study.run import Study
 
+if TYPE_CHECKING:
+    from ethosteer.evaluation.standalone import Evaluation
+
+NAMES_SHOWN = 4
+"""How many missing pieces of work ``status`` names for each kind of stage."""
+
 
 def status_table(study: Study) -> Table:
-    """Show what of a study is done, stage by stage, how long it took, and what is left."""
+    """Show each kind of stage: what is done, how long it took, and what is missing."""
     store, stages = study.store, study.plan.stages
     table = Table(title=escape(f"{study.settings.name} in {study.folder}"), title_justify="left")
-    for heading, justify in (("stage", "left"), ("done", "right"), ("time", "right")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    table.add_column("left to do")
+    table.add_column("stage")
+    table.add_column("done", justify="right")
+    table.add_column("time", justify="right")
+    table.add_column("missing")
     for kind in dict.fromkeys(stage.kind for stage in stages):
         of_kind = [stage for stage in stages if stage.kind == kind]
         missing = store.missing(of_kind)
         seconds = sum(store.seconds(stage) for stage in of_kind if stage not in missing)
-        names = ", ".join(stage.name for stage in missing[:4])
-        more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
+        names = ", ".join(stage.name for stage in missing[:NAMES_SHOWN])
+        if len(missing) > NAMES_SHOWN:
+            names += f" and {len(missing) - NAMES_SHOWN} more"
         done = f"{len(of_kind) - len(missing)}/{len(of_kind)}"
-        table.add_row(kind, done, f"{seconds:.0f} s", escape(names + more))
+        table.add_row(kind, done, f"{seconds:.0f} s", escape(names))
     if store.is_locked():
-        table.caption = "running now, in another process"
+        table.caption = "another process is running this study now"
     return table
 
 
 def print_card(
     console: Console, name: str, origin: Origin, pairs_per_group: int, show: int
 ) -> None:
-    """Curate one dataset with the pocket base's tokenizer; print its card and first pairs."""
+    """Curate one dataset with the pocket model's tokenizer; print its card and first pairs."""
     from ethosteer.models.loading import load_tokenizer
     from ethosteer.models.text import Template
 
@@ -49,13 +61,13 @@ def print_card(
     table = Table(show_header=False, title=escape(card.name), title_justify="left")
     rows = {
         "source": f"{card.source} ({card.licence})",
-        "edition": card.revision,
+        "revision": card.revision,
         "rows read": f"{card.rows:,}",
         **{f"{split} pairs": f"{count:,}" for split, count in card.pairs.items()},
         **{f"dropped: {reason}": f"{count:,}" for reason, count in card.dropped.items()},
-        "tokens": f"prompt {card.mean_prompt_tokens:.0f}, "
-        f"longer response {card.mean_response_tokens:.0f} on average (pocket tokenizer)",
-        "content": f"sha256 {card.content_hash[:16]}",
+        "mean tokens": f"prompt {card.mean_prompt_tokens:.0f}, longer response "
+        f"{card.mean_response_tokens:.0f} (pocket tokenizer)",
+        "content hash": f"sha256 {card.content_hash[:16]}",
     }
     for key, value in rows.items():
         table.add_row(key, escape(value))
@@ -67,7 +79,10 @@ def print_card(
 
 
 def answers_table(study: Study, question: str, seed: int) -> Table:
-    """Answer one question with the fine-tuned base and the first seed's arms, with shared noise."""
+    """Answer a question with the fine-tuned base and each arm of the first seed.
+
+    ``seed`` seeds the sampling noise, which all models share.
+    """
     from ethosteer.models.generation import generate
     from ethosteer.models.optimiser import generator
     from ethosteer.models.text import decode
@@ -75,17 +90,52 @@ def answers_table(study: Study, question: str, seed: int) -> Table:
     plan, store, workspace = study.plan, study.store, study.workspace
     base = workspace.base(plan.finetuned)
     template = workspace.template(plan.base, study.settings.data.template)
-    folders = {
+    adapters = {
         stage.arm.name: stage.checkpoint(store.path(stage), study.settings.steer.select)
         for stage in plan.steering_of(study.settings.seeds[0])
     }
-    ids = [template.prompt_ids(parse_dialogue(question))]
+    prompts = [template.prompt_ids(parse_dialogue(question))]
     sampling = SamplingSettings.of(study.settings.steer).sampling()
-    with workspace.adapters(base, {FINETUNED: None, **folders}) as models:
-        answers = generate(base, ids, len(models), sampling, generator(seed, "chat", question))
+    noise = generator(seed, "chat", question)
+    with workspace.adapters(base, {FINETUNED: None, **adapters}) as models:
+        answers = generate(base, prompts, len(models), sampling, noise)
     table = Table(show_lines=True)
     table.add_column("model")
     table.add_column("answer", overflow="fold")
     for model, answer in zip(models, answers, strict=True):
         table.add_row(escape(model), escape(decode(base.tokenizer, answer)))
+    return table
+
+
+def results_table(evaluations: Sequence[Evaluation]) -> Table:
+    """Show every model's primary metrics, and below them what to be wary of."""
+    table = Table("benchmark", "model", "metric", caption_justify="left")
+    for heading in ("value", "95 % interval", "n"):
+        table.add_column(heading, justify="right")
+    remarks: list[str] = []
+    for evaluation in evaluations:
+        result = evaluation.result
+        for cell in result.cells:
+            if cell.metric != result.primary:
+                continue
+            table.add_row(
+                escape(result.name),
+                escape(cell.model) + (" *" if cell.flags else ""),
+                result.primary,
+                number(cell.estimate.value),
+                interval(cell.estimate),
+                f"{cell.estimate.n:,}",
+            )
+            remarks += [f"* {result.name}, {cell.model}: {flag}" for flag in cell.flags]
+        table.add_section()
+        if result.classifier:
+            remarks.append(f"{result.name}: classified by {result.classifier}")
+        outcomes = next(iter(evaluation.outcomes.values()))
+        if truncated := [outcome.item for outcome in outcomes if outcome.truncated]:
+            more = f" and {len(truncated) - 3:,} more" if len(truncated) > 3 else ""
+            remarks.append(
+                f"{result.name}: {len(truncated):,} items were too long and lost text: "
+                f"{', '.join(truncated[:3])}{more}"
+            )
+    table.caption = escape("\n".join(remarks)) or None
     return table

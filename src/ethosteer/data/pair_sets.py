@@ -137,6 +137,11 @@ def _first_by_hash(
     return tuple(pair for pair in pairs if pair.id in kept)
 
 
+def ranked_by_hash(pairs: Sequence[PreferencePair], limit: int) -> list[PreferencePair]:
+    """Choose at most ``limit`` pairs by the hash of their group; a scenario stays together."""
+    return sorted(pairs, key=lambda pair: (unit_hash(pair.group), pair.id))[:limit]
+
+
 def write_set(curated: PreferenceSet, folder: Path) -> None:
     """Write the pairs as JSON lines, with their split, and the card."""
     lines = [
@@ -151,7 +156,8 @@ def write_set(curated: PreferenceSet, folder: Path) -> None:
 def read_set(folder: Path) -> PreferenceSet:
     """Read what ``write_set`` wrote."""
     splits: dict[Split, list[PreferencePair]] = {split: [] for split in SPLITS}
-    for line in (folder / PAIRS).read_text("utf-8").splitlines():
+    # Not splitlines, which also breaks lines at U+2028 and others that texts may hold.
+    for line in (folder / PAIRS).read_text("utf-8").rstrip("\n").split("\n"):
         fields = json.loads(line)
         splits[fields.pop("split")].append(PreferencePair(**fields))
     card = read_json(folder / CARD, DatasetCard)

@@ -21,8 +21,8 @@ SAMPLE_DIR = Path(str(files("ethosteer"))) / "assets" / "sample"
 class Source:
     """One published file.
 
-    ``path`` is its place in a data folder; ``repository``, ``revision`` and ``hub_path`` its place
-    on the hub ("" where the hub does not have it), ``home`` where people find it.
+    ``path`` is its path in a data folder; ``repository``, ``revision`` and ``hub_path`` locate it
+    on the hub ("" where the hub does not have it); ``home`` is its web page.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Origin:
     def locate(self, source: Source) -> Path:
         """Return the local path of ``source``, downloading it from the hub if need be.
 
-        Raises InputError where the file cannot be had, naming where it was looked for.
+        Raises InputError with the location that was tried where there is no such file.
         """
         if self.kind == "hub":
             return _download(source)
@@ -58,7 +58,7 @@ class Origin:
         return path
 
     def revision(self, source: Source) -> str:
-        """Say which edition was read: the hub's revision, or the file's own hash."""
+        """Return the edition of the file: the hub's revision, or the file's own hash."""
         if self.kind == "hub":
             return source.revision
         return f"sha256:{file_hash(self.locate(source))[:16]}"
@@ -68,7 +68,7 @@ def _download(source: Source) -> Path:
     """Fetch a hub file at its pinned revision into the hub's own cache."""
     if not source.repository:
         raise InputError(
-            f"{source.path} is not on the hub: get it from {source.home} and pass its folder "
+            f"{source.path} is not on the hub: download it from {source.home} and pass its folder "
             "with --data-dir"
         )
     from huggingface_hub import hf_hub_download
@@ -83,5 +83,5 @@ def _download(source: Source) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as fault:
         raise InputError(
             f"{source.repository}/{source.hub_path} at revision {source.revision} could not be "
-            f"had from the hub ({type(fault).__name__}); without a network pass --data-dir"
+            f"downloaded from the hub ({type(fault).__name__}); without a network pass --data-dir"
         ) from fault

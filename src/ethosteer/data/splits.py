@@ -1,6 +1,6 @@
-"""Splits by hash: which side a group of rows falls on depends on its text alone.
+"""Splits by hash: the split of a group of rows depends on its text alone.
 
-A row's order in the file, the number of rows kept and the seed of the study do not move it. The
+It does not depend on the order of rows, on the number of rows kept or on the study's seed. The
 pretraining script of the pocket model uses the same split, so its text holds no held-out pair.
 """
 
@@ -10,13 +10,11 @@ import hashlib
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from ethosteer.records import Split
 
-VALIDATION_SHARE = 0.1
-TEST_SHARE = 0.1
+VALIDATION_FRACTION = 0.1
+TEST_FRACTION = 0.1
 
 
 def unit_hash(text: str) -> float:
@@ -28,20 +26,23 @@ def unit_hash(text: str) -> float:
 def split_of(group: str) -> Split:
     """Return the split that every pair of ``group`` belongs to."""
     position = unit_hash(group)
-    if position < TEST_SHARE:
+    if position < TEST_FRACTION:
         return "test"
-    if position < TEST_SHARE + VALIDATION_SHARE:
+    if position < TEST_FRACTION + VALIDATION_FRACTION:
         return "validation"
     return "train"
 
 
 def connected_groups(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """Name one group for each pair so that pairs sharing a text share a group.
+    """Return a group for each pair, such that pairs which share a text share a group.
 
-    Pairs form the edges of a graph over texts; a group is a connected component, named by its
-    alphabetically first text. Utilitarianism needs it: one scenario is the better one of a row
-    and the worse one of the next.
+    Pairs are the edges of a graph over texts; a group is a connected component, named by its
+    alphabetically first text. In utilitarianism one scenario is the better one of a row and the
+    worse one of the next.
     """
+    from scipy.sparse import coo_matrix  # slow to import
+    from scipy.sparse.csgraph import connected_components
+
     edges = list(pairs)
     texts = sorted({text for edge in edges for text in edge})
     node = {text: index for index, text in enumerate(texts)}

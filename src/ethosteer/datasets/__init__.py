@@ -1,1 +1,1 @@
-"""One file per preference dataset. See CONTRIBUTING.md for how to add one."""
+"""One file per preference dataset; CONTRIBUTING.md describes how to add one."""

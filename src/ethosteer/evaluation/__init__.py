@@ -1,1 +1,1 @@
-"""TODO."""
+"""Models answer benchmarks; outcomes become summaries, comparisons and results."""

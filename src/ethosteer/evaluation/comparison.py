@@ -1,173 +1,122 @@
-"""Judge benchmarks: outcomes of models become estimates, warnings, paired differences, verdicts."""
+"""Comparisons of models on benchmarks: paired differences, in families, with verdicts."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import isfinite
 
 import numpy as np
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.records import CONTROLS, Outcome
-from ethosteer.results import BenchmarkCell, BenchmarkResult, Comparison, SliceCell
+from ethosteer.evaluation.summary import ByModel, clustered
+from ethosteer.records import CONTROLS
+from ethosteer.results import Better, Comparison
 from ethosteer.settings import CompareSettings
-from ethosteer.statistics import paired as statistics
 from ethosteer.statistics.metrics import Metric, Quantity
-from ethosteer.statistics.paired import Clustered, Rules, cluster_sums
+from ethosteer.statistics.paired import Clustered, paired_difference
+from ethosteer.statistics.verdicts import Rules, family_decisions
 
-ONE_ANSWER_SHARE = 0.95
+PERMUTATION_SEED = 20240
 
-ByModel = Mapping[str, Mapping[int, Sequence[Outcome]]]
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
-    """The settings and the random numbers of all comparisons."""
+class Family:
+    """Comparisons that are corrected together: one metric of one benchmark, or one reward model."""
 
-    settings: CompareSettings
+    name: str
+    benchmark: str
+    metric: str
+    better: Better
 
-    def generator(self) -> np.random.Generator:
-        """Return the generator of one comparison: the same draws for all, so that all pair."""
-        return np.random.default_rng(20240)
 
-    @property
-    def rules(self) -> Rules:
-        """What the study declared of its tests."""
-        own = self.settings
-        return Rules(own.alpha, own.correction, own.margin, own.effect)
-
-    def summary(
-        self, benchmark: Benchmark, items: int, outcomes: ByModel, note: str = ""
-    ) -> BenchmarkResult:
-        """Summarise one benchmark: every model on every metric, with what to be wary of.
-
-        ``note`` says which classifier judged its texts, where one did.
-        """
-        primary = benchmark.metrics[0]
-        some = next(iter(next(iter(outcomes.values())).values()))
-        return BenchmarkResult(
-            name=benchmark.name,
-            title=benchmark.title,
-            primary=primary.name,
-            better=primary.better,
-            items=items,
-            truncated=sum(outcome.truncated for outcome in some),
-            source=benchmark.sources[0].home,
-            licence=benchmark.sources[0].licence,
-            baselines=baselines(benchmark, some),
-            cells=tuple(
-                _cell(model, metric, by_seed, benchmark)
-                for model, by_seed in outcomes.items()
-                for metric in benchmark.metrics
-            ),
-            slices=tuple(slice_cells(primary, outcomes)),
-            classifier=note,
+def compare_models(
+    benchmark: Benchmark, outcomes: ByModel, settings: CompareSettings
+) -> list[Comparison]:
+    """Compare on every metric in two families: arms with the control, and arms with each other."""
+    arms = [model for model in outcomes if model not in CONTROLS]
+    families: dict[str, list[Pair]] = {
+        f"arms against {settings.control}": [(arm, settings.control) for arm in arms],
+        "arms against each other": list(combinations(arms, 2)),
+    }
+    return [
+        comparison
+        for metric in map(compared_metric, benchmark.metrics)
+        for name, pairs in families.items()
+        for comparison in compare_on_metric(
+            f"{benchmark.title}, {metric.name}: {name}",
+            benchmark.name,
+            metric,
+            outcomes,
+            pairs,
+            settings,
         )
-
-    def comparisons(self, benchmark: Benchmark, outcomes: ByModel) -> list[Comparison]:
-        """Compare on every metric in two families: arms with the control, arms with each other."""
-        control = self.settings.control
-        arms = [model for model in outcomes if model not in CONTROLS]
-        families: dict[str, list[Pair]] = {
-            f"arms against {control}": [(arm, control) for arm in arms],
-            "arms against each other": list(combinations(arms, 2)),
-        }
-        return [
-            comparison
-            for metric in map(judged, benchmark.metrics)
-            for name, pairs in families.items()
-            for comparison in self.metric_family(
-                f"{benchmark.title}, {metric.name}: {name}", benchmark.name, metric, outcomes, pairs
-            )
-        ]
-
-    def metric_family(
-        self,
-        family: str,
-        benchmark: str,
-        metric: Metric,
-        outcomes: ByModel,
-        pairs: Sequence[Pair],
-    ) -> list[Comparison]:
-        """Compare pairs of models on one metric of one benchmark, as one family."""
-        models = {model: clustered(metric, outcomes[model]) for pair in pairs for model in pair}
-        return self.family(family, benchmark, metric.name, metric.better, models, pairs)
-
-    def family(
-        self,
-        family: str,
-        benchmark: str,
-        metric: str,
-        better: str,
-        models: Mapping[str, Clustered],
-        pairs: Sequence[Pair],
-    ) -> list[Comparison]:
-        """Compare pairs of models, correct for how many they are, and say what each shows."""
-        differences = [
-            statistics.paired_difference(
-                models[a], models[b], self.settings.resamples, self.generator()
-            )
-            for a, b in pairs
-        ]
-        findings = statistics.judge_family(differences, better, self.rules)
-        return [
-            Comparison(
-                benchmark=benchmark,
-                metric=metric,
-                a=a,
-                b=b,
-                difference=found.difference.estimate,
-                p=found.difference.p,
-                adjusted_p=found.adjusted_p,
-                items=models[a].items,
-                clusters=models[a].clusters,
-                seeds=_seeds(models, a, b),
-                minimum_detectable=found.minimum_detectable,
-                verdict=found.verdict,
-                family=family,
-                equivalence_p=found.equivalence_p,
-                items_needed=_items(found.clusters_needed, models[a]),
-            )
-            for (a, b), found in zip(pairs, findings, strict=True)
-        ]
+    ]
 
 
-def _seeds(models: Mapping[str, Clustered], a: str, b: str) -> int:
-    """The fewer seeds of two arms; a control has no seeds of its own to be short of."""
-    return min([models[name].seeds for name in (a, b) if name not in CONTROLS], default=1)
+def compare_on_metric(
+    family: str,
+    benchmark: str,
+    metric: Metric,
+    outcomes: ByModel,
+    pairs: Sequence[Pair],
+    settings: CompareSettings,
+) -> list[Comparison]:
+    """Compare pairs of models on one metric of one benchmark, as the family of that name."""
+    models = {model: clustered(metric, outcomes[model]) for pair in pairs for model in pair}
+    return compare_family(
+        Family(family, benchmark, metric.name, metric.better), models, pairs, settings
+    )
 
 
-def _items(clusters: float, model: Clustered) -> float:
-    """How many items so many clusters have, at this model's items per cluster."""
-    needed = clusters * model.items / model.clusters
-    return float(np.ceil(needed)) if isfinite(needed) else needed
+def compare_family(
+    family: Family,
+    models: Mapping[str, Clustered],
+    pairs: Sequence[Pair],
+    settings: CompareSettings,
+) -> list[Comparison]:
+    """Compare pairs of models, correct for multiple testing, and give each pair its verdict."""
+    differences = [
+        paired_difference(
+            models[a],
+            models[b],
+            settings.resamples,
+            # The same permutations for every pair, so that a family's p do not differ by chance.
+            np.random.default_rng(PERMUTATION_SEED),
+        )
+        for a, b in pairs
+    ]
+    rules = Rules(settings.alpha, settings.correction, settings.margin, settings.effect)
+    decisions = family_decisions(differences, family.better, rules)
+    return [
+        Comparison(
+            benchmark=family.benchmark,
+            metric=family.metric,
+            a=a,
+            b=b,
+            difference=decision.difference.estimate,
+            p=decision.difference.p,
+            adjusted_p=decision.adjusted_p,
+            items=models[a].items,
+            clusters=models[a].clusters,
+            # Controls are not trained with seeds, so only arms can have too few.
+            seeds=min((models[name].seeds for name in (a, b) if name not in CONTROLS), default=1),
+            minimum_detectable=decision.minimum_detectable,
+            verdict=decision.verdict,
+            family=family.name,
+            equivalence_p=decision.equivalence_p,
+            items_needed=float(
+                np.ceil(decision.clusters_needed * models[a].items / models[a].clusters)
+            ),
+        )
+        for (a, b), decision in zip(pairs, decisions, strict=True)
+    ]
 
 
-def _cell(
-    model: str, metric: Metric, by_seed: Mapping[int, Sequence[Outcome]], benchmark: Benchmark
-) -> BenchmarkCell:
-    estimate = statistics.estimate(clustered(metric, by_seed))
-    values = {seed: metric.value(own) for seed, own in by_seed.items()}
-    return BenchmarkCell(model, metric.name, estimate, values, flags(benchmark, by_seed))
-
-
-def slice_cells(metric: Metric, outcomes: ByModel) -> Iterator[SliceCell]:
-    """Every model's value on every slice of a benchmark, its seeds taken together."""
-    for model, by_seed in outcomes.items():
-        own: dict[str, list[Outcome]] = {}
-        for outcome in (each for seed in by_seed.values() for each in seed):
-            for name in outcome.slices:
-                own.setdefault(name, []).append(outcome)
-        for name in sorted(own):
-            yield SliceCell(model, name, metric.value(own[name]), len(own[name]) // len(by_seed))
-
-
-def judged(metric: Metric) -> Metric:
-    """Return what a verdict is about: the metric, or its distance from 50 % where that is best."""
+def compared_metric(metric: Metric) -> Metric:
+    """Return what models are compared by: the metric, or its distance from 50 % as an aim."""
     if metric.better != "half":
         return metric
     combine = metric.quantity.combine
@@ -177,49 +126,3 @@ def judged(metric: Metric) -> Metric:
         better="lower",
         quantity=Quantity(lambda sums: np.abs(combine(sums) - 0.5), (0.0, 0.5)),
     )
-
-
-def clustered(metric: Metric, by_seed: Mapping[int, Sequence[Outcome]]) -> Clustered:
-    """Sum a metric's parts by cluster, one table per seed (items in the same order in each)."""
-    groups = [outcome.group for outcome in next(iter(by_seed.values()))]
-    return cluster_sums([metric.table(own) for own in by_seed.values()], groups, metric.quantity)
-
-
-def baselines(benchmark: Benchmark, outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """What always giving one answer would score, for benchmarks with fixed answers."""
-    metric = benchmark.metrics[0]
-    return {
-        f"always {answer}": metric.value([_constant(outcome, index) for outcome in outcomes])
-        for index, answer in enumerate(benchmark.answers)
-    }
-
-
-def _constant(outcome: Outcome, answer: int) -> Outcome:
-    return replace(
-        outcome,
-        predicted=answer,
-        correct=None if outcome.label is None else outcome.label == answer,
-        log_likelihoods=tuple(float(i == answer) for i in range(max(2, len(outcome.lengths)))),
-    )
-
-
-def flags(benchmark: Benchmark, by_seed: Mapping[int, Sequence[Outcome]]) -> tuple[str, ...]:
-    """Say where a model's result is degenerate: one answer to nearly all items, or a class rate."""
-    found = []
-    outcomes = [outcome for own in by_seed.values() for outcome in own]
-    if benchmark.answers:
-        counts = Counter(outcome.predicted for outcome in outcomes)
-        answer, count = counts.most_common(1)[0]
-        share = count / len(outcomes)
-        if share > ONE_ANSWER_SHARE:
-            given = (
-                "gives no answer" if answer is None else f"answers {benchmark.answers[answer]!r}"
-            )
-            found.append(f"{given} to {share:.0%} of items")
-        metric = benchmark.metrics[0]
-        values = [metric.value(own) for own in by_seed.values()]
-        rates = baselines(benchmark, next(iter(by_seed.values())))
-        for name, rate in rates.items():
-            if share <= ONE_ANSWER_SHARE and any(value == rate for value in values):
-                found.append(f"equals the class rate of {name!r}")
-    return tuple(found)

@@ -1,15 +1,16 @@
-"""Judge training: how arms' reward models and rewards came out, under every reward model."""
+"""Results of reward models and steering: accuracies, rewards, cross-evaluation, slopes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
-from ethosteer.evaluation.comparison import Judge
+from ethosteer.evaluation.comparison import Family, compare_family
 from ethosteer.records import CONTROLS, FINETUNED, Arm
 from ethosteer.results import (
     ArmResult,
     Comparison,
+    Correction,
     CrossCell,
     CrossResult,
     HeldOutPairs,
@@ -18,11 +19,13 @@ from ethosteer.results import (
     SlopeResult,
     SteeringResult,
 )
-from ethosteer.statistics import paired as statistics
-from ethosteer.statistics.metrics import SHARE
+from ethosteer.settings import CompareSettings
+from ethosteer.statistics.metrics import PROPORTION
+from ethosteer.statistics.paired import clustered_values, mean_estimate
 from ethosteer.statistics.slopes import slope
+from ethosteer.statistics.verdicts import adjusted_p_values
 
-Crossed = Mapping[int, CrossResult]
+CrossBySeed = Mapping[int, CrossResult]
 
 
 def arm_result(
@@ -30,98 +33,124 @@ def arm_result(
     pairs: HeldOutPairs,
     scale: tuple[float, float],
     steering: SteeringResult,
-    judge: str,
+    reward_model: str,
     select: Select,
 ) -> ArmResult:
-    """Summarise one arm's reward model and its steering: one seed, so intervals are of items."""
-    right = [float(c > r) for c, r in zip(pairs.chosen, pairs.rejected, strict=True)]
+    """Summarise one arm's reward model and its steering: one seed, so intervals cover items alone.
+
+    ``scale`` is the (gain, bias) that normalises rewards.
+    """
+    correct = [
+        float(chosen > rejected)
+        for chosen, rejected in zip(pairs.chosen, pairs.rejected, strict=True)
+    ]
     end = steering.checkpoints[select]
     gains = [after - before for before, after in zip(steering.start, end.rewards, strict=True)]
     return ArmResult(
         arm=arm.name,
         seed=arm.seed,
-        accuracy=statistics.mean_estimate([right], pairs.groups, SHARE),
+        accuracy=mean_estimate([correct], pairs.groups, PROPORTION),
         length_correlation=pairs.length_correlation,
         normalisation_gain=scale[0],
         normalisation_bias=scale[1],
-        start=statistics.mean_estimate([steering.start]),
-        end=statistics.mean_estimate([end.rewards]),
-        gain=statistics.mean_estimate([gains]),
-        kl=statistics.mean_estimate([end.kl]),
+        start=mean_estimate([steering.start]),
+        end=mean_estimate([end.rewards]),
+        gain=mean_estimate([gains]),
+        kl=mean_estimate([end.kl]),
         curve=tuple(steering.curve),
-        reward_model=judge,
+        reward_model=reward_model,
         algorithm=steering.algorithm,
         select=select,
         step=end.step,
         stopped=steering.stopped,
+        validation=tuple(pairs.validation),
     )
 
 
-def cross_rewards(crossed: Crossed) -> Iterator[CrossCell]:
-    """Every model's mean reward under every reward model, over prompts and seeds."""
-    some = next(iter(crossed.values()))
-    for model, judges in some.rewards.items():
-        for judge in judges:
-            tables = [own.rewards[model][judge] for own in crossed.values()]
-            yield CrossCell(model, judge, statistics.mean_estimate(tables))
+def cross_rewards(cross: CrossBySeed) -> Iterator[CrossCell]:
+    """Yield every model's mean reward under every reward model, over prompts and seeds."""
+    first = next(iter(cross.values()))
+    for model, reward_models in first.rewards.items():
+        for reward_model in reward_models:
+            by_seed = [result.rewards[model][reward_model] for result in cross.values()]
+            yield CrossCell(model, reward_model, mean_estimate(by_seed))
 
 
-def reward_comparisons(judge: Judge, crossed: Crossed) -> Iterator[Comparison]:
-    """Arms' answers against the fine-tuned control's, prompt by prompt: a family a reward model."""
-    some = next(iter(crossed.values()))
-    arms = [model for model in some.rewards if model not in CONTROLS]
-    if FINETUNED not in some.rewards or not arms:
+def reward_comparisons(cross: CrossBySeed, settings: CompareSettings) -> Iterator[Comparison]:
+    """Compare arms' rewards with the fine-tuned control's, prompt by prompt.
+
+    Each reward model is a family.
+    """
+    first = next(iter(cross.values()))
+    arms = [model for model in first.rewards if model not in CONTROLS]
+    if FINETUNED not in first.rewards or not arms:
         return
-    for name in some.rewards[FINETUNED]:
+    for reward_model in first.rewards[FINETUNED]:
         models = {
-            model: statistics.means([own.rewards[model][name] for own in crossed.values()])
+            model: clustered_values(
+                [result.rewards[model][reward_model] for result in cross.values()]
+            )
             for model in (FINETUNED, *arms)
         }
-        pairs = [(arm, FINETUNED) for arm in arms]
-        family = f"reward of {name}: arms against {FINETUNED}"
-        yield from judge.family(family, name, "mean reward", "higher", models, pairs)
+        family = Family(
+            f"reward of {reward_model}: arms against {FINETUNED}",
+            reward_model,
+            "mean reward",
+            "higher",
+        )
+        yield from compare_family(family, models, [(arm, FINETUNED) for arm in arms], settings)
 
 
-def cross_accuracies(crossed: Crossed) -> Iterator[CrossCell]:
-    """Every reward model's accuracy on every dataset's held-out pairs, over scenarios and seeds."""
-    some = next(iter(crossed.values()))
-    for judge, datasets in some.correct.items():
-        for name in datasets:
-            tables = [list(map(float, own.correct[judge][name])) for own in crossed.values()]
-            estimate = statistics.mean_estimate(tables, some.groups[name], SHARE)
-            yield CrossCell(name, judge, estimate)
+def cross_accuracies(cross: CrossBySeed) -> Iterator[CrossCell]:
+    """Yield every reward model's accuracy on every dataset's held-out pairs.
+
+    Intervals are over scenarios and seeds.
+    """
+    first = next(iter(cross.values()))
+    for reward_model, datasets in first.correct.items():
+        for dataset in datasets:
+            by_seed = [
+                [float(correct) for correct in result.correct[reward_model][dataset]]
+                for result in cross.values()
+            ]
+            accuracy = mean_estimate(by_seed, first.groups[dataset], PROPORTION)
+            yield CrossCell(dataset, reward_model, accuracy)
 
 
 def slopes(
-    judge: Judge, arms: Iterable[str], steered: Mapping[Arm, SteeringResult]
+    arms: Iterable[str], steering: Mapping[Arm, SteeringResult], correction: Correction
 ) -> Iterator[SlopeResult]:
-    """How fast each arm's reward rises, and whether two arms of one algorithm differ in it.
+    """Yield each arm's slope of reward, then the differences of arms with the same algorithm.
 
     Arms share prompts and noise, so two arms' rewards are compared step by step.
     """
-    curves: dict[str, list[SteeringResult]] = {
-        name: [own for arm, own in steered.items() if arm.name == name] for name in arms
+    by_arm = {
+        name: [result for arm, result in steering.items() if arm.name == name] for name in arms
     }
-    found = [SlopeResult(name, "", _slope(own)) for name, own in curves.items()]
+    for name, results in by_arm.items():
+        yield SlopeResult(name, "", _slope(results))
     pairs = [
         (a, b)
-        for a, b in combinations(curves, 2)
-        if curves[a][0].algorithm == curves[b][0].algorithm
+        for a, b in combinations(by_arm, 2)
+        if by_arm[a][0].algorithm == by_arm[b][0].algorithm
     ]
-    differing = [_slope(curves[a], curves[b]) for a, b in pairs]
-    adjusted = statistics.corrected([own.p for own in differing], judge.settings.correction)
-    yield from found
-    for (a, b), own, p in zip(pairs, differing, adjusted, strict=True):
-        yield SlopeResult(a, b, own, p)
+    differences = [_slope(by_arm[a], by_arm[b]) for a, b in pairs]
+    adjusted = adjusted_p_values([difference.p for difference in differences], correction)
+    for (a, b), difference, p in zip(pairs, differences, adjusted, strict=True):
+        yield SlopeResult(a, b, difference, p)
 
 
-def _slope(own: Sequence[SteeringResult], other: Sequence[SteeringResult] = ()) -> Slope:
-    """The slope over steps of reward, or of the difference to another arm's at the same steps."""
+def _slope(arm: Sequence[SteeringResult], other: Sequence[SteeringResult] = ()) -> Slope:
+    """The slope over steps of reward, or of its difference to another arm's at the same steps."""
     series = []
-    for index, result in enumerate(own):
+    for index, result in enumerate(arm):
         rewards = {point.step: point.reward for point in result.curve}
         if other:
-            less = {point.step: point.reward for point in other[index].curve}
-            rewards = {step: rewards[step] - less[step] for step in rewards if step in less}
+            subtracted = {point.step: point.reward for point in other[index].curve}
+            rewards = {
+                step: reward - subtracted[step]
+                for step, reward in rewards.items()
+                if step in subtracted
+            }
         series.append((list(rewards), list(rewards.values())))
     return slope(series)

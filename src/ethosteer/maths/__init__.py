@@ -1,1 +1,1 @@
-"""Tensors and arrays in, tensors and arrays out. Nothing here knows models or files."""
+"""Formulas of the algorithms: tensors in, tensors out. Nothing here knows models or files."""

@@ -1,12 +1,15 @@
-"""Training of Bradley-Terry reward models, several arms together on one base."""
+"""Training of Bradley-Terry reward models, those of several arms beside each other on one base."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ethosteer.maths.preference import bradley_terry_loss
 from ethosteer.models.base import SharedBase
@@ -22,14 +25,19 @@ from ethosteer.models.optimiser import (
 )
 from ethosteer.models.pairs import EncodedPair, pair_passes, schedule
 from ethosteer.models.reward_models import raw_scores, score_rows
-from ethosteer.results import HeldOutPairs
+from ethosteer.results import HeldOutPairs, ValidationPoint
 from ethosteer.settings import RewardSettings
 
 CHECKPOINT_EVERY = 100
 
 
 class RewardTraining:
-    """Trains the reward models of several arms together, each on its own pairs."""
+    """Trains the reward models of several arms in parallel, each on its own pairs.
+
+    Each arm's validation pairs are scored ``settings.validations`` times, evenly spaced; the
+    weights with the lowest validation loss are kept (early stopping). Without validation pairs the
+    last weights are.
+    """
 
     def __init__(
         self,
@@ -37,6 +45,7 @@ class RewardTraining:
         pairs: Sequence[Sequence[EncodedPair]],
         settings: RewardSettings,
         seed: int,
+        validation: Sequence[Sequence[EncodedPair]] = (),
     ) -> None:
         self.base = base
         self.pairs = pairs
@@ -67,21 +76,24 @@ class RewardTraining:
             for arm, plan in enumerate(self.plans)
         ]
         self.losses: list[list[float]] = [[] for _ in pairs]
+        self.validation_pairs = validation or [[] for _ in pairs]
+        self.validation: list[list[ValidationPoint]] = [[] for _ in pairs]
+        self.best: dict[int, list[Tensor]] = {}
 
     def train(self, checkpoints: Path, progress: Callable[[int, int, str], None]) -> None:
         """Run every arm's plan; ``progress(done, steps, note)`` after every step."""
-        done, steps = 0, max(map(len, self.plans))
-        if checkpoint := load_checkpoint(checkpoints, self.optimisers, "done"):
-            self.losses = checkpoint.facts["losses"]  # type: ignore[assignment]
-            done = int(str(checkpoint.facts["done"]))
-        for step in range(done, steps):
+        steps = max(map(len, self.plans))
+        for step in range(self._resume(checkpoints), steps):
             self.step(step)
+            for arm, plan in enumerate(self.plans):
+                if step + 1 in validation_steps(len(plan), self.settings.validations):
+                    self._validate(step + 1, arm)
             if (step + 1) % CHECKPOINT_EVERY == 0:
-                save_checkpoint(
-                    checkpoints, self.optimisers, {"done": step + 1, "losses": self.losses}
-                )
-            latest = np.mean([losses[-1] for losses in self.losses])
-            progress(step + 1, steps, f"loss {latest:.3f}")
+                self._save(checkpoints, step + 1)
+            loss = np.mean([losses[-1] for losses in self.losses])
+            progress(step + 1, steps, f"loss {loss:.3f}")
+        for arm, parameters in self.best.items():
+            restore_parameters(self.optimisers[arm].parameters, parameters)
 
     def step(self, step: int) -> None:
         """Take one step with every arm that still has a batch, one arm after another."""
@@ -102,6 +114,49 @@ class RewardTraining:
         self.losses[arm].append(total)
         self.optimisers[arm].step()
 
+    @torch.no_grad()
+    def _validate(self, step: int, arm: int) -> None:
+        """Score an arm's validation pairs; remember its weights where the loss is the lowest."""
+        pairs = self.validation_pairs[arm]
+        if not pairs:
+            return
+        rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
+        chosen, rejected = self.scores(arm, rows).view(-1, 2).unbind(dim=1)
+        loss = float(bradley_terry_loss(chosen, rejected).mean())
+        accuracy = float((chosen > rejected).float().mean())
+        if all(loss < point.loss for point in self.validation[arm]):
+            parameters = self.optimisers[arm].parameters
+            self.best[arm] = [parameter.detach().clone() for parameter in parameters]
+        self.validation[arm].append(ValidationPoint(step, loss, accuracy))
+
+    def _save(self, folder: Path, done: int) -> None:
+        facts: dict[str, object] = {
+            "done": done,
+            "losses": self.losses,
+            "validation": [[asdict(point) for point in curve] for curve in self.validation],
+        }
+        best = {
+            f"best.{arm}.{i}": tensor
+            for arm, parameters in self.best.items()
+            for i, tensor in enumerate(parameters)
+        }
+        save_checkpoint(folder, self.optimisers, facts, best)
+
+    def _resume(self, folder: Path) -> int:
+        stored = load_checkpoint(folder, self.optimisers, "done")
+        if stored is None:
+            return 0
+        facts: Any = stored.facts
+        self.losses = facts["losses"]
+        self.validation = [
+            [ValidationPoint(**point) for point in curve] for curve in facts["validation"]
+        ]
+        for arm, curve in enumerate(self.validation):
+            if curve:
+                count = len(self.optimisers[arm].parameters)
+                self.best[arm] = [stored.extra[f"best.{arm}.{i}"] for i in range(count)]
+        return int(facts["done"])
+
     def held_out(self, arm: int, pairs: Sequence[EncodedPair]) -> HeldOutPairs:
         """Score held-out pairs with one arm's reward model."""
         rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
@@ -112,6 +167,7 @@ class RewardTraining:
             [pair.group for pair in pairs],
             [pair.response_tokens for pair in pairs],
             self.losses[arm],
+            self.validation[arm],
         )
 
     def scores(self, arm: int, rows: Sequence[Sequence[int]]) -> Tensor:
@@ -123,3 +179,15 @@ class RewardTraining:
         scores = self.scores(arm, samples).double()
         gain = 1 / max(float(scores.std()), 1e-8)
         return gain, -float(scores.mean()) * gain
+
+
+def validation_steps(steps: int, validations: int) -> set[int]:
+    """Return the steps after which validation pairs are scored: evenly spaced, the last too."""
+    return {round(steps * (i + 1) / validations) for i in range(validations)}
+
+
+@torch.no_grad()
+def restore_parameters(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
+    """Overwrite parameters with values of the same shapes."""
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)

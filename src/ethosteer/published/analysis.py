@@ -1,45 +1,45 @@
-"""Published counts put through their tests: every number that the report on them shows."""
+"""Every number that the report on published counts shows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from math import isfinite
 from typing import Literal
 
-from ethosteer.published.counts import Answers, Confusion, Counts, Shares
+from ethosteer.published.counts import Answers, Counts, Pair, Shares
 from ethosteer.published.proportions import (
     Bounds,
-    Unpaired,
-    correlation_of,
-    items_paired,
-    items_unpaired,
+    correlation,
+    detectable_lead,
+    detectable_rates,
     mcnemar_bounds,
-    most_parted,
-    smallest_paired,
-    smallest_unpaired,
+    most_discordant,
+    paired_sample_size,
+    sample_size,
     unpaired_difference,
     wilson,
 )
 from ethosteer.results import Estimate
-from ethosteer.statistics.paired import POWER, corrected
+from ethosteer.statistics.paired import NAN, POWER
+from ethosteer.statistics.verdicts import adjusted_p_values
 
 ALPHA = 0.05
-PARTED = (0.02, 0.05, 0.1, 0.2)
-"""Shares of items that two models may part on, for what pairing would have detected."""
-NEEDED_PARTED = 0.05
-"""The share parted on for how many items a published lead would need."""
+DISCORDANT = (0.02, 0.05, 0.1, 0.2)
+"""Proportions of discordant items for which the lead that a paired test detects is given."""
+ASSUMED_DISCORDANT = 0.05
+"""The proportion of discordant items assumed where a published lead needs a sample size."""
 
-Pair = tuple[str, str]
-Can = Literal["always", "possible", "never"]
+Verdict = Literal["differs", "could differ", "cannot differ", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
 class PairedResult:
-    """``a`` less ``b`` on the same items, of which only the counts are known.
+    """``a`` - ``b`` on the same items, of which only the counts are known.
 
-    ``difference`` has Newcombe's interval, as if the items were not the same. best_p, worst_p:
-    McNemar's p by Holm if all pairs of the family part on as few, or as many, items as they can.
+    ``difference`` has Newcombe's interval, as if of separate samples. ``best_p`` and ``worst_p``
+    are McNemar's p after Holm, all pairs of the family having as few, or as many, discordant items
+    as their counts allow.
     """
 
     a: str
@@ -48,14 +48,9 @@ class PairedResult:
     bounds: Bounds
     best_p: float
     worst_p: float
-    most_parted: int | None
+    most_discordant: int | None
     needed_unpaired: float
     needed_paired: float
-
-    @property
-    def items(self) -> int:
-        """How many items both models had."""
-        return self.difference.n // 2
 
     @property
     def lead(self) -> int:
@@ -63,20 +58,20 @@ class PairedResult:
         return self.bounds.fewest if self.difference.value > 0 else -self.bounds.fewest
 
     @property
-    def can(self) -> Can:
-        """Whether the two differ significantly whichever items they had right, or for some."""
+    def verdict(self) -> Verdict:
+        """Whether the two differ significantly for all, some or no items that the counts allow."""
         if self.worst_p < ALPHA:
-            return "always"
-        return "possible" if self.best_p < ALPHA else "never"
+            return "differs"
+        return "could differ" if self.best_p < ALPHA else "cannot differ"
 
 
 @dataclass(frozen=True, slots=True)
 class SharesResult:
-    """One benchmark's shares of the same items.
+    """One benchmark whose items were the same for all models.
 
-    ``against``: every other model and the control; ``between``: the arms, each with each.
-    ``below`` and ``above`` are the nearest shares that separate samples tell from the control's,
-    ``paired`` the leads that the same items would show, for each of PARTED.
+    ``against``: every other model and the control; ``between``: every two arms. ``below`` and
+    ``above`` are the nearest shares that separate samples distinguish from the control's,
+    ``paired`` the leads that a paired test detects, for each of DISCORDANT.
     """
 
     title: str
@@ -89,10 +84,29 @@ class SharesResult:
     above: float
     paired: tuple[float, ...]
 
+    @property
+    def label(self) -> str:
+        """The title and the metric, as tables head them."""
+        return f"{self.title}, {self.metric}"
+
+    @property
+    def verdict_on_arms(self) -> Verdict | None:
+        """The strongest verdict on any two arms; None where there are no two."""
+        verdicts = [pair.verdict for pair in self.between]
+        order: tuple[Verdict, ...] = ("differs", "could differ", "cannot differ")
+        return next((verdict for verdict in order if verdict in verdicts), None)
+
+    @property
+    def minimum_detectable(self) -> float:
+        """The smaller of the differences to ``below`` and ``above``; nan if there is neither."""
+        share = self.shares[self.against[0].b].value
+        differences = [abs(share - end) for end in (self.below, self.above) if isfinite(end)]
+        return min(differences, default=NAN)
+
 
 @dataclass(frozen=True, slots=True)
 class UnpairedResult:
-    """``a`` less ``b`` on different items, with p adjusted by Holm."""
+    """``a`` - ``b`` on separate samples, p adjusted by Holm."""
 
     a: str
     b: str
@@ -101,17 +115,17 @@ class UnpairedResult:
     adjusted_p: float
 
     @property
-    def shown(self) -> bool:
-        """Whether a difference is shown, after correction."""
-        return self.adjusted_p < ALPHA
+    def verdict(self) -> Verdict:
+        """Whether the two differ significantly after correction."""
+        return "differs" if self.adjusted_p < ALPHA else "undecided"
 
 
 @dataclass(frozen=True, slots=True)
 class AnswersResult:
-    """Free answers: who answered, and how many of the answers were right.
+    """Free answers: ``counts`` are (right, wrong, refused) by model.
 
-    ``right_*`` compare the right among the answers given, ``refused_*`` the items left without one.
-    ``below`` and ``above``, per model: the nearest shares of right answers told from the control's.
+    ``right`` are proportions of the answers given, ``refused`` of all items. ``below`` and
+    ``above``, by model: the nearest shares of right answers distinguished from the control's.
     """
 
     title: str
@@ -124,10 +138,15 @@ class AnswersResult:
     below: dict[str, float]
     above: dict[str, float]
 
+    @property
+    def by_answers(self) -> list[str]:
+        """The models compared with the control, from the fewest answers given to the most."""
+        return sorted(self.below, key=lambda model: self.right[model].n)
+
 
 @dataclass(frozen=True, slots=True)
 class ConfusionResult:
-    """One model's Matthews correlation, and p that it is 0."""
+    """One model's Matthews correlation, and the p of its being 0."""
 
     title: str
     model: str
@@ -138,7 +157,7 @@ class ConfusionResult:
 
 @dataclass(frozen=True, slots=True)
 class CountsResult:
-    """All that was computed, at the level and the power stated."""
+    """All results, at level ``alpha``; sample sizes and detectable differences at ``power``."""
 
     alpha: float
     power: float
@@ -147,112 +166,99 @@ class CountsResult:
     confusions: tuple[ConfusionResult, ...]
 
 
-def counts_result(counts: Counts) -> CountsResult:
-    """Put published counts through all tests."""
+def analyse(counts: Counts) -> CountsResult:
+    """Test published counts and compute what they could have detected."""
+    confusions = []
+    for confusion in counts.confusions:
+        table = confusion.model_dump(include={"tp", "tn", "fp", "fn"})
+        confusions.append(
+            ConfusionResult(confusion.title, confusion.model, table, *correlation(**table))
+        )
     return CountsResult(
         alpha=ALPHA,
         power=POWER,
-        shares=tuple(_shares(counts, each) for each in counts.shares),
-        answers=tuple(_answers(counts, each) for each in counts.answers),
-        confusions=tuple(_confusion(each) for each in counts.confusions),
+        shares=tuple(_shares(counts, shares) for shares in counts.shares),
+        answers=tuple(_answers(counts, answers) for answers in counts.answers),
+        confusions=tuple(confusions),
     )
 
 
-def strictest(pairs: Sequence[object]) -> float:
-    """The level that the first of a family's pairs has to meet."""
+def _strictest(pairs: Sequence[Pair]) -> float:
+    """The level of Holm's first step, which the smallest p of a family has to meet."""
     return ALPHA / max(1, len(pairs))
 
 
-def _against(counts: Counts) -> list[Pair]:
-    return [(model, counts.control) for model in counts.others]
-
-
 def _shares(counts: Counts, shares: Shares) -> SharesResult:
-    pairs, right, items = _against(counts), shares.right, shares.items
-    level = strictest(pairs)
-    below, above = smallest_unpaired(right[counts.control] / items, items, items, level)
+    right, items, level = shares.right, shares.items, _strictest(counts.against)
+    below, above = detectable_rates(right[counts.control] / items, items, items, level)
     return SharesResult(
         title=shares.title,
         metric=shares.metric,
         items=items,
         shares={model: wilson(right[model], items) for model in counts.models},
-        against=_paired(shares, pairs),
-        between=_paired(shares, list(combinations(counts.arms, 2))),
+        against=_paired(shares, counts.against),
+        between=_paired(shares, counts.between),
         below=below,
         above=above,
-        paired=tuple(smallest_paired(parted, items, level) for parted in PARTED),
+        paired=tuple(detectable_lead(discordant, items, level) for discordant in DISCORDANT),
     )
 
 
 def _paired(shares: Shares, pairs: Sequence[Pair]) -> tuple[PairedResult, ...]:
-    right, items, level = shares.right, shares.items, strictest(pairs)
+    """Compare two models at a time; the pairs are one family of Holm's correction."""
+    right, items, level = shares.right, shares.items, _strictest(pairs)
     family = [mcnemar_bounds(right[a], right[b], items) for a, b in pairs]
+    best_p = adjusted_p_values([bounds.lowest_p for bounds in family])
+    worst_p = adjusted_p_values([bounds.highest_p for bounds in family])
+    limits = most_discordant(family, ALPHA)
     return tuple(
         PairedResult(
             a=a,
             b=b,
-            difference=unpaired_difference(right[a], items, right[b], items).estimate,
-            bounds=bounds,
-            best_p=best_p,
-            worst_p=worst_p,
-            most_parted=most,
-            needed_unpaired=items_unpaired(right[a] / items, right[b] / items, level),
-            needed_paired=items_paired((right[a] - right[b]) / items, NEEDED_PARTED, level),
+            difference=unpaired_difference(right[a], items, right[b], items)[0],
+            bounds=family[index],
+            best_p=best_p[index],
+            worst_p=worst_p[index],
+            most_discordant=limits[index],
+            needed_unpaired=sample_size(right[a] / items, right[b] / items, level),
+            needed_paired=paired_sample_size(
+                (right[a] - right[b]) / items, ASSUMED_DISCORDANT, level
+            ),
         )
-        for (a, b), bounds, best_p, worst_p, most in zip(
-            pairs,
-            family,
-            corrected([bounds.lowest_p for bounds in family]),
-            corrected([bounds.highest_p for bounds in family]),
-            most_parted(family, ALPHA),
-            strict=True,
-        )
+        for index, (a, b) in enumerate(pairs)
     )
 
 
 def _answers(counts: Counts, answers: Answers) -> AnswersResult:
-    given = {model: sum(answers.counts(model)[:2]) for model in counts.models}
-    total = {model: sum(answers.counts(model)) for model in counts.models}
-
-    def right(a: str, b: str) -> Unpaired:
-        return unpaired_difference(answers.correct[a], given[a], answers.correct[b], given[b])
-
-    def refused(a: str, b: str) -> Unpaired:
-        return unpaired_difference(answers.refused[a], total[a], answers.refused[b], total[b])
-
-    pairs, control = _against(counts), counts.control
-    rights = {model: wilson(answers.correct[model], given[model]) for model in counts.models}
-    nearest = {
-        model: smallest_unpaired(
-            rights[control].value, given[control], given[model], strictest(pairs)
-        )
+    amounts = {model: answers.counts(model) for model in counts.models}
+    right = {model: (correct, correct + wrong) for model, (correct, wrong, _) in amounts.items()}
+    refused = {model: (amount[2], sum(amount)) for model, amount in amounts.items()}
+    rights = {model: wilson(*pair) for model, pair in right.items()}
+    control, level = rights[counts.control], _strictest(counts.against)
+    rates = {
+        model: detectable_rates(control.value, control.n, rights[model].n, level)
         for model in counts.others
     }
     return AnswersResult(
         title=answers.title,
-        counts={model: answers.counts(model) for model in counts.models},
+        counts=amounts,
         right=rights,
-        refused={model: wilson(answers.refused[model], total[model]) for model in counts.models},
-        right_against=_unpaired(pairs, right),
-        right_between=_unpaired(list(combinations(counts.arms, 2)), right),
-        refused_against=_unpaired(pairs, refused),
-        below={model: below for model, (below, _) in nearest.items()},
-        above={model: above for model, (_, above) in nearest.items()},
+        refused={model: wilson(*pair) for model, pair in refused.items()},
+        right_against=_unpaired(right, counts.against),
+        right_between=_unpaired(right, counts.between),
+        refused_against=_unpaired(refused, counts.against),
+        below={model: below for model, (below, _) in rates.items()},
+        above={model: above for model, (_, above) in rates.items()},
     )
 
 
 def _unpaired(
-    pairs: Sequence[Pair], compare: Callable[[str, str], Unpaired]
+    proportions: dict[str, tuple[int, int]], pairs: Sequence[Pair]
 ) -> tuple[UnpairedResult, ...]:
-    found = [compare(a, b) for a, b in pairs]
-    adjusted = corrected([each.p for each in found])
+    """Compare two models' (successes, items) at a time; the pairs are one family."""
+    tests = [unpaired_difference(*proportions[a], *proportions[b]) for a, b in pairs]
+    adjusted = adjusted_p_values([p for _, p in tests])
     return tuple(
-        UnpairedResult(a, b, each.estimate, each.p, p)
-        for (a, b), each, p in zip(pairs, found, adjusted, strict=True)
+        UnpairedResult(a, b, difference, p, adjusted_p)
+        for (a, b), (difference, p), adjusted_p in zip(pairs, tests, adjusted, strict=True)
     )
-
-
-def _confusion(each: Confusion) -> ConfusionResult:
-    table = {"tp": each.tp, "tn": each.tn, "fp": each.fp, "fn": each.fn}
-    correlation, p = correlation_of(**table)
-    return ConfusionResult(each.title, each.model, table, correlation, p)

@@ -1,4 +1,4 @@
-"""Counts that another study published: one TOML file, validated, for what can be asked of them."""
+"""Counts that another study published: one TOML file, validated."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -16,37 +17,54 @@ from ethosteer.settings import Settings
 
 PUBLISHED_DIR = Path(str(files("ethosteer"))) / "assets" / "published"
 MARKS = frozenset({"citation", "models", "shares", "answers", "confusions"})
-"""Keys by which a file of counts is told from a study file."""
+"""Keys that distinguish a file of counts from a study file."""
+
+Pair = tuple[str, str]
 
 
-class Shares(Settings):
-    """[[shares]]: of the same ``items`` items, how many each model had right (or alike)."""
+class Metric(Settings):
+    """What [[shares]] and [[values]] have in common: the benchmark, its title, and the metric."""
 
     benchmark: str
     title: str
     metric: str
+
+    @property
+    def label(self) -> str:
+        """The title and the metric, as tables head them."""
+        return f"{self.title}, {self.metric}"
+
+
+class Shares(Metric):
+    """[[shares]]: the same ``items`` items for all models, and how many each had right."""
+
     items: int = Field(ge=1)
     right: dict[str, NonNegativeInt]
 
     @model_validator(mode="after")
-    def _within(self) -> Shares:
-        for model, count in self.right.items():
-            if count > self.items:
-                raise ValueError(f"right.{model} is {count} of {self.items} items")
+    def _within_items(self) -> Shares:
+        for model, right in self.right.items():
+            if right > self.items:
+                raise ValueError(f"right.{model} is {right} of {self.items} items")
         return self
 
+    def published(self, model: str) -> float:
+        """Return one model's share."""
+        return self.right[model] / self.items
 
-class Values(Settings):
-    """[[values]]: means of which no counts were published."""
 
-    benchmark: str
-    title: str
-    metric: str
+class Values(Metric):
+    """[[values]]: means that were published without counts."""
+
     value: dict[str, FiniteFloat]
+
+    def published(self, model: str) -> float:
+        """Return one model's value."""
+        return self.value[model]
 
 
 class Answers(Settings):
-    """[[answers]]: free answers, counted; every model may have had a number of items of its own."""
+    """[[answers]]: free answers, counted; the number of items may differ from model to model."""
 
     benchmark: str
     title: str
@@ -71,31 +89,33 @@ class Confusion(Settings):
     fn: NonNegativeInt
 
     @model_validator(mode="after")
-    def _filled(self) -> Confusion:
+    def _not_empty(self) -> Confusion:
         if not self.tp + self.tn + self.fp + self.fn:
             raise ValueError("tp, tn, fp and fn are all 0")
         return self
 
 
 class Statement(Settings):
-    """[[statements]]: a conclusion of the study, in its own sense.
+    """[[statements]]: a conclusion of the study, quoted.
 
     ``about``: "arms", that none of them is better than another; "nothing" that was counted.
     """
 
-    said: str
+    quote: str
     about: Literal["arms", "nothing"]
 
 
 class Counts(Settings):
-    """All that a study published.
+    """All counts that a study published.
 
-    ``baselines`` are models that are held to the control as arms are, and belong to neither.
+    ``baselines`` are models that are compared with the control as arms are, without being arms.
+    ``caveats`` are what a comparison with another study's results has to reckon with.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     question: str
     citation: str
+    caveats: str = ""
     models: tuple[str, ...] = Field(min_length=2)
     control: str
     baselines: tuple[str, ...] = ()
@@ -115,55 +135,58 @@ class Counts(Settings):
         """The models that the study set out to compare."""
         return tuple(model for model in self.others if model not in self.baselines)
 
+    @property
+    def against(self) -> tuple[Pair, ...]:
+        """Every other model with the control."""
+        return tuple((model, self.control) for model in self.others)
+
+    @property
+    def between(self) -> tuple[Pair, ...]:
+        """Every two arms."""
+        return tuple(combinations(self.arms, 2))
+
     @model_validator(mode="after")
-    def _named(self) -> Counts:
+    def _known_models(self) -> Counts:
         if len(set(self.models)) < len(self.models):
             raise ValueError("models: one is named twice")
-        for key, names in (("control", [self.control]), ("baselines", self.baselines)):
-            for name in names:
-                if name not in self.models:
-                    raise ValueError(f"{key}: {name!r} is none of the models")
-        if not (self.shares or self.answers or self.confusions):
-            raise ValueError("there are no counts: give shares, answers or confusions")
-        return self
-
-    @model_validator(mode="after")
-    def _complete(self) -> Counts:
+        names = [("control", self.control), *(("baselines", name) for name in self.baselines)]
+        names += [("confusions", confusion.model) for confusion in self.confusions]
         tables: list[tuple[str, Mapping[str, float]]] = [
-            *((f"shares of {each.title}", each.right) for each in self.shares),
-            *((f"values of {each.title}", each.value) for each in self.values),
+            *((f"shares of {shares.title}", shares.right) for shares in self.shares),
+            *((f"values of {values.title}", values.value) for values in self.values),
             *(
-                (f"answers to {each.title}", own)
-                for each in self.answers
-                for own in (each.correct, each.wrong, each.refused)
+                (f"answers to {answers.title}", table)
+                for answers in self.answers
+                for table in (answers.correct, answers.wrong, answers.refused)
             ),
         ]
-        for name, table in tables:
+        for key, table in tables:
+            names += [(key, model) for model in table]
             for model in self.models:
                 if model not in table:
-                    raise ValueError(f"{name}: model {model!r} is missing")
-            for model in table:
-                if model not in self.models:
-                    raise ValueError(f"{name}: {model!r} is none of the models")
+                    raise ValueError(f"{key}: model {model!r} is missing")
+        for key, name in names:
+            if name not in self.models:
+                raise ValueError(f"{key}: {name!r} is none of the models")
         return self
 
     @model_validator(mode="after")
-    def _consistent(self) -> Counts:
-        for each in self.answers:
+    def _consistent_counts(self) -> Counts:
+        if not (self.shares or self.answers or self.confusions):
+            raise ValueError("there are no counts: give shares, answers or confusions")
+        for answers in self.answers:
             for model in self.models:
-                if not sum(each.counts(model)):
-                    raise ValueError(f"answers to {each.title}: {model!r} has no items")
-        for table in self.confusions:
-            if table.model not in self.models:
-                raise ValueError(f"confusions: {table.model!r} is none of the models")
-            for answers in self.answers:
-                counted = table.tp + table.tn, table.fp + table.fn
-                own = answers.counts(table.model)[:2]
-                if answers.benchmark == table.benchmark and counted != own:
-                    raise ValueError(
-                        f"confusions: {table.model} has {counted[0]} right and {counted[1]} wrong, "
-                        f"but {own[0]} and {own[1]} in answers to {answers.title}"
-                    )
+                if not sum(answers.counts(model)):
+                    raise ValueError(f"answers to {answers.title}: {model!r} has no items")
+            for confusion in self.confusions:
+                if confusion.benchmark == answers.benchmark:
+                    right, wrong = confusion.tp + confusion.tn, confusion.fp + confusion.fn
+                    counted = answers.counts(confusion.model)
+                    if (right, wrong) != counted[:2]:
+                        raise ValueError(
+                            f"confusions: {confusion.model} has {right} right and {wrong} wrong, "
+                            f"but {counted[0]} and {counted[1]} in answers to {answers.title}"
+                        )
         return self
 
 
@@ -173,7 +196,7 @@ def bundled_counts() -> tuple[str, ...]:
 
 
 def counts_path(name: str) -> Path | None:
-    """Return the file that ``name`` means: bundled counts, or a TOML file of that form; or None."""
+    """Return the file of ``name``: bundled counts, or a TOML file of that form; else None."""
     if name in bundled_counts():
         return PUBLISHED_DIR / f"{name}.toml"
     path = Path(name)
@@ -182,10 +205,22 @@ def counts_path(name: str) -> Path | None:
     return None
 
 
+def load_counts(name: str) -> Counts:
+    """Read the counts of ``name``, as ``counts_path`` finds them; InputError if it does not."""
+    path = counts_path(name)
+    if path is None:
+        raise InputError(
+            f"{name!r} is neither a .toml file of published counts nor bundled with the package "
+            f"({', '.join(bundled_counts())})"
+        )
+    return read_counts(path)
+
+
 def read_counts(path: Path) -> Counts:
     """Read published counts; InputError that names the file and the key for anything wrong."""
     try:
-        return Counts.model_validate_json(_json(_table(path)))
+        # as JSON, since strict validation takes JSON's lists for tuples, but not Python's
+        return Counts.model_validate_json(json.dumps(_table(path), default=str))
     except ValidationError as fault:
         error = fault.errors(include_url=False)[0]
         key = ".".join(str(part) for part in error["loc"])
@@ -200,8 +235,3 @@ def _table(path: Path) -> dict[str, object]:
         raise InputError(f"{path}: cannot be read: {fault.strerror}") from fault
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
         raise InputError(f"{path}: not valid TOML: {fault}") from fault
-
-
-def _json(table: dict[str, object]) -> str:
-    """As JSON text, so that strict validation takes TOML's lists for tuples."""
-    return json.dumps(table, default=str)

@@ -1,78 +1,132 @@
-"""The report on published counts: what they show, could have shown, and what it would take."""
+"""The report on published counts: what they show, and what it would take to show more."""
 
 from __future__ import annotations
 
-from ethosteer.published.analysis import CountsResult
-from ethosteer.published.answer import answer_blocks
-from ethosteer.published.counts import Counts
-from ethosteer.published.figures import difference_figures
-from ethosteer.published.tables import free_tables, share_tables
-from ethosteer.published.taken import taken_blocks
-from ethosteer.report.blocks import (
-    Block,
-    Cell,
-    Column,
-    Document,
-    Figures,
-    Section,
-    Table,
-    Text,
-)
-from ethosteer.report.numbers import number, plural
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
-READING = (
-    "Differences from the control with Newcombe's 95 % intervals, as if every model had had items "
-    "of its own; on the same items the true intervals are narrower. Cannot "
-    "differ: not significant whichever items these were. Could differ: for some choices of items."
+from ethosteer.files import to_json, write_atomic
+from ethosteer.published import tables
+from ethosteer.published.analysis import (
+    ASSUMED_DISCORDANT,
+    DISCORDANT,
+    CountsResult,
+    PairedResult,
+    UnpairedResult,
+    analyse,
 )
+from ethosteer.published.counts import Counts
+from ethosteer.report import printable, write_document
+from ethosteer.report.blocks import Block, Bullets, Document, Figure, Figures, Section, Text
+from ethosteer.report.figures import Bar, interval_plot
+from ethosteer.report.numbers import MINUS, plural, signed
+from ethosteer.report.prose import rendered
+from ethosteer.report.table import Numbers, table
+
+ANSWER = {
+    "same_items": "On the same items",
+    "uninformative": "Uninformative metrics",
+    "free_answers": "Free answers",
+    "statements": "The study's conclusions",
+    "assumptions": "Assumptions",
+}
+"""Lists of the answer: templates in ``text/`` with their titles."""
+
+
+def write_counts_report(counts: Counts, folder: Path) -> None:
+    """Write ``report.html``, ``report.md`` and ``results.json`` on published counts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    result = analyse(counts)
+    write_document(counts_document(counts, result), folder)
+    numbers = {"published": counts.model_dump(), **asdict(result)}
+    write_atomic(folder / "results.json", printable(to_json(numbers)))
 
 
 def counts_document(counts: Counts, result: CountsResult) -> Document:
-    """Lay out what can be said of published counts."""
-    figures = difference_figures(counts, result)
-    pictured = (Text(READING), Figures(figures)) if figures else ()
+    """Lay out the report; sections without content are left out."""
+    benchmarks = list(zip(counts.shares, result.shares, strict=True))
+    facts = {
+        "counts": counts,
+        "result": result,
+        "benchmarks": benchmarks,
+        "control": counts.control,
+        "power": tables.AT_POWER,
+        "levels": DISCORDANT,
+        "assumed": ASSUMED_DISCORDANT,
+    }
+
+    def text(template: str, *, lead: bool = False) -> Text:
+        return Text(" ".join(rendered("published", template, facts)), lead)
+
+    answer: list[Block] = [text("in_short", lead=True)]
+    answer += [
+        Bullets(title, sentences)
+        for template, title in ANSWER.items()
+        if (sentences := rendered("published", template, facts))
+    ]
+    design: list[Block] = [Bullets("In a repetition", rendered("published", "design", facts))]
+    shares: list[Block] = []
+    if benchmarks:
+        design.append(tables.sample_sizes(result))
+        share_tables = [tables.shares(counts, *benchmark) for benchmark in benchmarks]
+        shares = [text("bounds"), *share_tables, tables.detectable(counts, result)]
+    free: list[Block] = [
+        tabulate(counts, answers)
+        for answers in result.answers
+        for tabulate in (tables.refusals, tables.accuracies)
+    ]
+    if result.confusions:
+        free.append(tables.confusions(result.confusions))
+    figures = _figures(counts, result)
+    source = (text("source"), tables.values(counts)) if counts.values else (text("source"),)
     sections = (
-        Section("answer", "The answer", answer_blocks(counts, result)),
-        Section("take", "What it would have taken", taken_blocks(counts, result)),
-        Section("differences", "Differences from the control", pictured),
-        Section("shares", "The same items for all", share_tables(counts, result)),
-        Section(
-            "answers",
-            "Free answers",
-            free_tables(counts, result),
-        ),
-        Section("source", "Where the numbers come from", _source(counts)),
-    )
-    facts = (
-        counts.citation,
-        plural(len(counts.models), "model"),
-        f"control: {counts.control}",
-    )
+        Section("answer", "The answer", tuple(answer)),
+        Section("design", "What it would take", tuple(design)),
+        Section("differences", "Differences from the control",
+                (text("differences"), Figures(figures)) if figures else ()),
+        Section("shares", "The same items for all models", tuple(shares)),
+        Section("answers", "Free answers", tuple(free)),
+        Section("source", "Source of the counts", source),
+    )  # fmt: skip
+    models = plural(len(counts.models), "model")
     return Document(
         title=f"{counts.name}: what published counts can show",
         question=counts.question,
-        facts=" · ".join(facts),
+        facts=f"{counts.citation} · {models} · control: {counts.control}",
         sections=tuple(section for section in sections if section.blocks),
     )
 
 
-def _source(counts: Counts) -> tuple[Block, ...]:
-    """Cite the publication, and show what of it no test could use."""
-    cited = Text(
-        f"Published in: {counts.citation}. The counts are those of the publication; all else here "
-        "is computed from them. The same numbers, unrounded, are in results.json."
-    )
-    if not counts.values:
-        return (cited,)
-    table = Table(
-        title="Published without counts, so that nothing could be tested",
-        columns=(
-            Column("model"),
-            *(Column(f"{each.title}, {each.metric}", "number") for each in counts.values),
-        ),
-        rows=tuple(
-            (Cell(model), *(Cell(number(each.value[model], 4)) for each in counts.values))
-            for model in counts.models
-        ),
-    )
-    return cited, table
+def _figures(counts: Counts, result: CountsResult) -> tuple[Figure, ...]:
+    """Draw every model's differences from the control, benchmark by benchmark."""
+
+    def figure(
+        name: str, title: str, pairs: Sequence[PairedResult] | Sequence[UnpairedResult]
+    ) -> Figure:
+        bars = [
+            Bar(
+                pair.a,
+                counts.others.index(pair.a),
+                pair.difference.value,
+                pair.difference.low,
+                pair.difference.high,
+                note=pair.verdict,
+                solid=pair.verdict == "differs",
+            )
+            for pair in pairs
+        ]
+        svg = interval_plot(name, bars, title=f"{title}: difference from {counts.control}")
+        rows = [(pair.a, pair.difference, pair.verdict) for pair in pairs]
+        numbers = table("", ("model", Numbers("difference", signed), ""), rows)
+        return Figure(svg, title, f"Model {MINUS} {counts.control}.", numbers)
+
+    figures = []
+    for index, shares in enumerate(result.shares):
+        figures.append(figure(f"shares-{index}", shares.label, shares.against))
+    for index, answers in enumerate(result.answers):
+        title = f"{answers.title}, accuracy among the answers given"
+        figures.append(figure(f"right-{index}", title, answers.right_against))
+        title = f"{answers.title}, refusal rate"
+        figures.append(figure(f"refused-{index}", title, answers.refused_against))
+    return tuple(figures)

@@ -1,7 +1,8 @@
-"""What can be asked of counts alone, where no item was kept: bounds, intervals, power.
+"""Statistics of counts without items: intervals, exact tests, power, and bounds on paired tests.
 
-Two models that answered the same items cannot be paired without the items. But their margins bound
-on how many items they can have parted, and so McNemar's exact p from both sides.
+Two models that answered the same items cannot be paired without the items. But how many each had
+right bounds the number of discordant items, those that exactly one of them had right, and with it
+the exact p of McNemar's test.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import numpy as np
 
 from ethosteer.results import Estimate
 from ethosteer.statistics.metrics import CORRELATION
-from ethosteer.statistics.paired import NAN, POWER, cluster_sums, corrected, estimate
+from ethosteer.statistics.paired import NAN, POWER, cluster_sums, estimate
+from ethosteer.statistics.verdicts import adjusted_p_values
 
 
 def wilson(right: int, items: int) -> Estimate:
-    """A share with Wilson's interval (1927); nan of no items."""
+    """A proportion with its 95 % score interval (Wilson 1927); nan of no items."""
     from statsmodels.stats.proportion import proportion_confint
 
     if not items:
@@ -30,9 +32,9 @@ def wilson(right: int, items: int) -> Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """McNemar's exact p between which the truth lies, by how many items the models parted on.
+    """The range of McNemar's exact p that two models' counts allow.
 
-    ``fewest``: all those items went one way; ``most``: as many as the margins allow.
+    ``fewest`` and ``most`` discordant items are possible; the p-values are those at the two ends.
     """
 
     fewest: int
@@ -42,133 +44,143 @@ class Bounds:
 
 
 def mcnemar_bounds(a: int, b: int, items: int) -> Bounds:
-    """Bound the exact p of two models with ``a`` and ``b`` right answers to the same items."""
-    fewest = abs(a - b)
-    most = min(a + b, 2 * items - a - b)
-    return Bounds(fewest, most, _mcnemar(fewest, fewest), _mcnemar(fewest, most))
+    """Bound McNemar's exact p of two models with ``a`` and ``b`` of the same ``items`` right."""
+    # fewest: every item that the weaker model has right, the other has right too;
+    # most: no item is right (or none is wrong) for both
+    lead, limit = abs(a - b), min(a + b, 2 * items - a - b)
+    return Bounds(lead, limit, _mcnemar(lead, lead), _mcnemar(lead, limit))
 
 
-def _mcnemar(lead: int, parted: int) -> float:
+def _mcnemar(lead: int, discordant: int) -> float:
+    """Exact two-sided p of ``discordant`` items, ``lead`` more of them one way than the other."""
     from scipy.stats import binomtest
 
-    if parted == 0:
+    if discordant == 0:
         return 1.0
-    return float(binomtest((parted + lead) // 2, parted).pvalue)
+    return float(binomtest((discordant + lead) // 2, discordant).pvalue)
 
 
-def most_parted(family: Sequence[Bounds], alpha: float) -> list[int | None]:
-    """Return of each pair on how many items it may have parted and yet be significant by Holm.
+def most_discordant(family: Sequence[Bounds], alpha: float) -> list[int | None]:
+    """The largest number of discordant items with which each pair is significant after Holm.
 
-    The other pairs of its family are taken at their best, so that more items than these rule
-    significance out. None where no number would do.
+    The other pairs of the family have their lowest p, so that with more discordant items
+    significance is ruled out. None where no possible number gives it.
     """
-    best = [bounds.lowest_p for bounds in family]
-    return [_most_parted(bounds, best, place, alpha) for place, bounds in enumerate(family)]
+    lowest = [bounds.lowest_p for bounds in family]
+
+    def largest(index: int, bounds: Bounds) -> int | None:
+        def adjusted_p(discordant: int) -> float:
+            p = _mcnemar(bounds.fewest, discordant)
+            return adjusted_p_values([*lowest[:index], p, *lowest[index + 1 :]])[index]
+
+        # With the lead fixed, discordant items come in twos, one each way. Each two raise p: of a
+        # symmetric walk, more mass enters the tail from just below the lead than leaves it. So the
+        # significant numbers come first, and bisection finds their end.
+        possible = range(bounds.fewest, bounds.most + 1, 2)
+        significant = bisect_left(possible, alpha, key=adjusted_p)
+        return possible[significant - 1] if significant else None
+
+    return [largest(index, bounds) for index, bounds in enumerate(family)]
 
 
-def _most_parted(own: Bounds, best: list[float], place: int, alpha: float) -> int | None:
-    def adjusted(parted: int) -> float:
-        p = [*best[:place], _mcnemar(own.fewest, parted), *best[place + 1 :]]
-        return corrected(p)[place]
-
-    amounts = range(own.fewest, own.most + 1, 2)
-    significant = bisect_left(amounts, alpha, key=adjusted)  # p rises with the items parted on
-    return amounts[significant - 1] if significant else None
-
-
-def smallest_unpaired(
-    rate: float, items: int, others: int, alpha: float, power: float = POWER
+def detectable_rates(
+    rate: float, items: int, other_items: int, alpha: float, power: float = POWER
 ) -> tuple[float, float]:
-    """The nearest rates below and above ``rate`` that two samples tell from it with ``power``.
+    """The nearest rates below and above ``rate`` that a test of two samples detects with ``power``.
 
-    ``rate`` is of ``items`` items, the other of ``others``; nan where even 0 or 1 is too near.
+    By Cohen's (1988) h, the difference of ``2 asin(sqrt(rate))``; nan where not even 0 or 1 is far
+    enough.
     """
     from statsmodels.stats.power import NormalIndPower
 
-    if not items or not others:
+    if not items or not other_items:
         return NAN, NAN
     effect = NormalIndPower().solve_power(
-        nobs1=items, ratio=others / items, alpha=alpha, power=power
+        nobs1=items, ratio=other_items / items, alpha=alpha, power=power
     )
     angle, half = math.asin(math.sqrt(rate)), float(effect) / 2
-    return _rate_at(angle - half), _rate_at(angle + half)
+    below, above = (
+        math.sin(end) ** 2 if 0 <= end <= math.pi / 2 else NAN
+        for end in (angle - half, angle + half)
+    )
+    return below, above
 
 
-def _rate_at(angle: float) -> float:
-    """Return the rate whose arcsine (of its root, Cohen's scale) is ``angle``; nan beyond 0, 1."""
-    return math.sin(angle) ** 2 if 0 <= angle <= math.pi / 2 else NAN
+def detectable_lead(discordant: float, items: int, alpha: float, power: float = POWER) -> float:
+    """The lead, as a proportion of ``items``, that McNemar's test detects with ``power``.
 
-
-def items_unpaired(a: float, b: float, alpha: float, power: float = POWER) -> float:
-    """How many items each of two samples needs to tell rates ``a`` and ``b``; inf if equal."""
-    from statsmodels.stats.proportion import proportion_effectsize
-
-    effect = abs(float(proportion_effectsize(a, b)))
-    return math.ceil(_needed(effect, alpha, power, 2.0, 2.0)) if effect else math.inf
-
-
-def items_paired(lead: float, parted: float, alpha: float, power: float = POWER) -> float:
-    """How many items McNemar's test needs to find ``lead``, ``parted`` being the share parted on.
-
-    By Connett, Smith and McHugh (1987); inf without a lead, nan where the models cannot part on so
-    few items and have such a lead.
-    """
-    if lead == 0:
-        return math.inf
-    if abs(lead) > parted:
-        return NAN
-    return math.ceil(_needed(abs(lead), alpha, power, parted, parted - lead**2))
-
-
-def smallest_paired(parted: float, items: int, alpha: float, power: float = POWER) -> float:
-    """The lead that McNemar's test finds with ``power``, ``parted`` being the share parted on.
-
-    As ``items_paired`` has it; nan where even a lead on all of those is too small.
+    ``discordant`` is the proportion of discordant items. The inverse of ``paired_sample_size``; nan
+    where not even a lead on all discordant items is detected.
     """
     from scipy.optimize import brentq
 
-    def missing(lead: float) -> float:
-        return _needed(lead, alpha, power, parted, parted - lead**2) - items
+    def items_short(lead: float) -> float:
+        return _sample_size(lead, alpha, power, discordant, discordant - lead**2) - items
 
-    if missing(parted) > 0:
+    if items_short(discordant) > 0:
         return NAN
-    return float(brentq(missing, parted / items, parted))
+    # A lead of discordant / items is below a single item, which no test detects: a bracket's end.
+    return float(brentq(items_short, discordant / items, discordant))
 
 
-def _needed(effect: float, alpha: float, power: float, null: float, alternative: float) -> float:
-    """How many items find ``effect``, given one item's variances under null and alternative."""
+def sample_size(a: float, b: float, alpha: float, power: float = POWER) -> float:
+    """The items that each of two samples needs to detect rates ``a`` and ``b``; inf if equal.
+
+    By Cohen's (1988) h.
+    """
+    from statsmodels.stats.proportion import proportion_effectsize
+
+    effect = abs(float(proportion_effectsize(a, b)))
+    # 2 asin(sqrt(rate)) has variance 1 / n whatever the rate, so the difference of two has 2 / n
+    return math.ceil(_sample_size(effect, alpha, power, 2.0, 2.0)) if effect else math.inf
+
+
+def paired_sample_size(lead: float, discordant: float, alpha: float, power: float = POWER) -> float:
+    """The items that McNemar's test needs to detect ``lead`` with a proportion ``discordant``.
+
+    By Connett, Smith and McHugh (1987). inf without a lead; nan for one larger than ``discordant``,
+    which is impossible.
+    """
+    if lead == 0:
+        return math.inf
+    if abs(lead) > discordant:
+        return NAN
+    return math.ceil(_sample_size(abs(lead), alpha, power, discordant, discordant - lead**2))
+
+
+def _sample_size(
+    effect: float, alpha: float, power: float, null: float, alternative: float
+) -> float:
+    """The items that detect ``effect``, given one item's variances under null and alternative."""
     from statsmodels.stats.power import normal_sample_size_one_tail
 
     deviations = math.sqrt(null), math.sqrt(alternative)
     return float(normal_sample_size_one_tail(effect, power, alpha / 2, *deviations))
 
 
-@dataclass(frozen=True, slots=True)
-class Unpaired:
-    """Two shares of different items: difference with Newcombe's interval (1998), Fisher's p."""
+def unpaired_difference(a: int, a_items: int, b: int, b_items: int) -> tuple[Estimate, float]:
+    """Difference of proportions of separate samples with Newcombe's (1998) interval, Fisher's p.
 
-    estimate: Estimate
-    p: float
-
-
-def unpaired_difference(a: int, of_a: int, b: int, of_b: int) -> Unpaired:
-    """Compare shares of items that are not the same; nan where either has none."""
+    nan where either sample is empty.
+    """
     from scipy.stats import fisher_exact
     from statsmodels.stats.proportion import confint_proportions_2indep
 
-    if not of_a or not of_b:
-        return Unpaired(Estimate(NAN, NAN, NAN, of_a + of_b), NAN)
-    low, high = confint_proportions_2indep(a, of_a, b, of_b, method="newcomb", compare="diff")
-    p = fisher_exact(np.array([[a, of_a - a], [b, of_b - b]])).pvalue
-    value = Estimate(a / of_a - b / of_b, float(low), float(high), of_a + of_b)
-    return Unpaired(value, float(p))
+    items = a_items + b_items
+    if not a_items or not b_items:
+        return Estimate(NAN, NAN, NAN, items), NAN
+    low, high = confint_proportions_2indep(a, a_items, b, b_items, method="newcomb", compare="diff")
+    p = fisher_exact(np.array([[a, a_items - a], [b, b_items - b]])).pvalue
+    return Estimate(a / a_items - b / b_items, float(low), float(high), items), float(p)
 
 
-def correlation_of(tp: int, tn: int, fp: int, fn: int) -> tuple[Estimate, float]:
-    """Matthews correlation of a confusion table with its interval, and Fisher's exact p of none."""
+def correlation(tp: int, tn: int, fp: int, fn: int) -> tuple[Estimate, float]:
+    """Matthews correlation of a confusion table with its interval, and Fisher's p of independence.
+
+    The interval is of jackknife pseudo-values over items, as in a study's own results.
+    """
     from scipy.stats import fisher_exact
 
-    kinds = np.eye(4)
-    table = np.repeat(kinds, [tp, tn, fp, fn], axis=0)
+    table = np.repeat(np.eye(4), [tp, tn, fp, fn], axis=0)
     model = cluster_sums([table], [str(item) for item in range(len(table))], CORRELATION)
     return estimate(model), float(fisher_exact(np.array([[tp, fn], [fp, tn]])).pvalue)

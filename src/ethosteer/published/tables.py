@@ -2,201 +2,164 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isnan
 
 from ethosteer.published.analysis import (
-    PARTED,
+    ASSUMED_DISCORDANT,
+    DISCORDANT,
     AnswersResult,
+    ConfusionResult,
     CountsResult,
-    PairedResult,
     SharesResult,
     UnpairedResult,
 )
-from ethosteer.published.counts import Counts
-from ethosteer.report.blocks import Block, Cell, Column, Table, Text
-from ethosteer.report.numbers import (
-    NONE,
-    count,
-    interval,
-    number,
-    p_value,
-    percent,
-    plural,
-    signed,
-)
-from ethosteer.results import Estimate
+from ethosteer.published.counts import Counts, Shares
+from ethosteer.report.blocks import Cell, Table
+from ethosteer.report.numbers import THIN, count, number, p_value, percent, plural, signed
+from ethosteer.report.table import Numbers, Value, cell, table
+from ethosteer.statistics.paired import POWER
 
-BLANK = Cell(NONE)
-READING = (
-    "Shares with Wilson's 95 % intervals. McNemar's exact p against the control, at best: the two "
-    "models part on as few items as their counts allow, all one way; at worst: on as many. "
-    "Adjusted by Holm over all models of a benchmark; the last column takes the others at their "
-    "best."
-)
+AT_POWER = f"{100 * POWER:.0f}{THIN}% power"
+TESTED = (Numbers("difference", signed), Numbers("adjusted p", p_value))
 
 
-def share_tables(counts: Counts, result: CountsResult) -> tuple[Block, ...]:
-    """Return the shares of the same items, and what these numbers of items could have shown."""
-    if not result.shares:
-        return ()
-    return (
-        Text(READING),
-        *(_share_table(counts, each) for each in result.shares),
-        _detectable(counts, result),
-    )
-
-
-def _share_table(counts: Counts, shares: SharesResult) -> Table:
-    against = {pair.a: pair for pair in shares.against}
+def shares(counts: Counts, counted: Shares, result: SharesResult) -> Table:
+    """One benchmark's shares, and the bounds of their paired tests against the control."""
+    bounds: dict[str, tuple[Value, ...]] = {counts.control: (None,) * 6}
+    for pair in result.against:
+        bounds[pair.a] = (
+            pair.difference.value,
+            f"{count(pair.bounds.fewest)} to {count(pair.bounds.most)}",
+            pair.bounds.lowest_p,
+            pair.best_p,
+            pair.bounds.highest_p,
+            "none" if pair.most_discordant is None else pair.most_discordant,
+        )
     heads = (
-        "counted", "share", "difference", "items parted on",
-        "p at best", "adjusted", "p at worst", "significant if parted on",
+        "model", Numbers("right"), Numbers("share", number, 4), Numbers("difference", signed, 4),
+        Numbers("discordant items"), Numbers("lowest p", p_value), Numbers("adjusted", p_value),
+        Numbers("highest p", p_value), Numbers("most discordant if significant"),
     )  # fmt: skip
-    return Table(
-        title=f"{shares.title}, {shares.metric}",
-        columns=(Column("model"), *(Column(head, "number") for head in heads)),
-        rows=tuple(
-            (
-                _model(counts, model),
-                Cell(f"{count(round(own.value * own.n))} of {count(own.n)}"),
-                Cell(number(own.value, 4), (interval(own),)),
-                *(_bounds(against[model]) if model in against else (BLANK,) * 6),
-            )
-            for model, own in shares.shares.items()
+    rows = []
+    for model, share in result.shares.items():
+        right = f"{count(counted.right[model])} of {count(result.items)}"
+        rows.append((_model(counts, model), right, share, *bounds[model]))
+    return table(result.label, heads, rows)
+
+
+def detectable(counts: Counts, result: CountsResult) -> Table:
+    """The differences from the control that each benchmark's items could have shown."""
+    rows: list[tuple[Value, ...]] = []
+    for benchmark in result.shares:
+        control = benchmark.shares[counts.control].value
+        above, below = (
+            "none" if isnan(rate) else signed(rate - control)
+            for rate in (benchmark.above, benchmark.below)
+        )
+        paired = ["none" if isnan(lead) else f"±{number(lead)}" for lead in benchmark.paired]
+        rows.append((benchmark.label, benchmark.items, cell(above, small=(below,)), *paired))
+    return table(
+        f"Minimum detectable difference from the control at {AT_POWER}",
+        (
+            "benchmark",
+            "items",
+            Numbers("separate samples"),
+            *(Numbers(f"same items, {percent(level)} discordant") for level in DISCORDANT),
         ),
+        rows,
+        note=f"At the first step of Holm's correction for {plural(len(counts.others), 'model')}. "
+        "Separate samples: above and below the control. Same items: by the normal approximation "
+        "to McNemar's test, had every model's answers been kept; none: not even a difference on "
+        "all discordant items is detected.",
     )
 
 
-def _bounds(pair: PairedResult) -> tuple[Cell, ...]:
-    return (
-        Cell(signed(pair.difference.value, 4)),
-        Cell(f"{count(pair.bounds.fewest)} to {count(pair.bounds.most)}"),
-        Cell(p_value(pair.bounds.lowest_p)),
-        Cell(p_value(pair.best_p)),
-        Cell(p_value(pair.bounds.highest_p)),
-        Cell("never" if pair.most_parted is None else f"{count(pair.most_parted)} at most"),
+def sample_sizes(result: CountsResult) -> Table:
+    """The numbers of items that the published differences require."""
+    heads = (
+        "benchmark", "model", Numbers("difference", signed, 4), "items",
+        Numbers("required as separate samples", number, 0),
+        Numbers(f"required with {percent(ASSUMED_DISCORDANT)} discordant", number, 0),
+    )  # fmt: skip
+    rows = [
+        (benchmark.label, pair.a, pair.difference.value, benchmark.items,
+         pair.needed_unpaired, pair.needed_paired)
+        for benchmark in result.shares
+        for pair in benchmark.against
+    ]  # fmt: skip
+    return table(
+        "Sample sizes that the published differences require",
+        heads,
+        rows,
+        note=f"Items per model, to detect such a difference from the control with {AT_POWER} at "
+        "the first step of Holm's correction; ∞: there is no difference.",
+        folded=True,
+    )
+
+
+def refusals(counts: Counts, answers: AnswersResult) -> Table:
+    """How many items each model answered, and its refusal rate against the control's."""
+    tests = _tests(counts, answers.refused_against)
+    return table(
+        f"{answers.title}: refusals",
+        ("model", "items", "right", "wrong", "refused", "refusal rate", *TESTED),
+        [
+            (_model(counts, model), sum(amounts), *amounts, answers.refused[model], *tests[model])
+            for model, amounts in answers.counts.items()
+        ],
+        note="Wilson's intervals for rates, Newcombe's for differences from the control; Fisher's "
+        "exact p, adjusted by Holm's method over the models.",
+    )
+
+
+def accuracies(counts: Counts, answers: AnswersResult) -> Table:
+    """Accuracy among the answers given, against the control's."""
+    tests = _tests(counts, answers.right_against)
+    rows: list[tuple[Value, ...]] = []
+    for model, share in answers.right.items():
+        undetected = None
+        if model in answers.below:
+            undetected = f"{number(answers.below[model])} to {number(answers.above[model])}"
+        rows.append((_model(counts, model), share.n, share, *tests[model], undetected))
+    return table(
+        f"{answers.title}: accuracy among the answers given",
+        ("model", "answers", "accuracy", *TESTED, Numbers("detectable outside")),
+        rows,
+        note="Tests as above. The answers are to different items: a model that answers only easy "
+        "ones leads. The last column: an accuracy outside this range is detected as different from "
+        f"the control's with {AT_POWER}.",
     )
 
 
 def _model(counts: Counts, model: str) -> Cell:
-    return Cell(model, ("control",) if model == counts.control else ())
+    return cell(model, small=("control",) if model == counts.control else ())
 
 
-def _detectable(counts: Counts, result: CountsResult) -> Table:
-    return Table(
-        title="The smallest difference from the control that would have been found",
-        columns=(
-            Column("benchmark"),
-            Column("items", "number"),
-            Column("separate samples", "number"),
-            *(Column(f"same items, {percent(share)} parted on", "number") for share in PARTED),
-        ),
-        rows=tuple(
-            (
-                Cell(f"{each.title}, {each.metric}"),
-                Cell(count(each.items)),
-                Cell(
-                    _from(each.above, each.shares[counts.control].value),
-                    (_from(each.below, each.shares[counts.control].value),),
-                ),
-                *(Cell("none" if isnan(lead) else f"±{number(lead)}") for lead in each.paired),
-            )
-            for each in result.shares
-        ),
-        note=f"Four times in five, at the first step of Holm's correction for "
-        f"{plural(len(counts.others), 'model')}. Separate samples: upwards and downwards. Same "
-        "items: by McNemar's test without its exactness, had it been kept which items each model "
-        "had right; none: on so few items no difference would do.",
+def _tests(counts: Counts, pairs: tuple[UnpairedResult, ...]) -> dict[str, tuple[Value, Value]]:
+    """By model, the cells of TESTED; empty for the control."""
+    tests: dict[str, tuple[Value, Value]] = {counts.control: (None, None)}
+    return tests | {pair.a: (pair.difference, pair.adjusted_p) for pair in pairs}
+
+
+def confusions(results: Sequence[ConfusionResult]) -> Table:
+    """Answers by label, and their correlation."""
+    tested = Numbers("Matthews correlation", signed), Numbers("p", p_value)
+    return table(
+        "Answers by label",
+        ("benchmark", "model", "tp", "tn", "fp", "fn", *tested),
+        [
+            (result.title, result.model, *result.table.values(), result.correlation, result.p)
+            for result in results
+        ],
+        note="Fisher's exact p of independence of answers and labels.",
     )
 
 
-def _from(share: float, own: float) -> str:
-    return "none" if isnan(share) else signed(share - own)
-
-
-def free_tables(counts: Counts, result: CountsResult) -> tuple[Table, ...]:
-    """Return free answers, counted and compared, and correlations with the labels."""
-    tables = [
-        table for each in result.answers for table in (_given(counts, each), _right(counts, each))
-    ]
-    return (*tables, _confusion_table(result)) if result.confusions else tuple(tables)
-
-
-def _given(counts: Counts, answers: AnswersResult) -> Table:
-    against = {pair.a: pair for pair in answers.refused_against}
-    heads = ("items", "right", "wrong", "no answer", "share without", "difference", "adjusted p")
-    return Table(
-        title=f"{answers.title}: who answered",
-        columns=(Column("model"), *(Column(head, "number") for head in heads)),
-        rows=tuple(
-            (
-                _model(counts, model),
-                *(Cell(count(amount)) for amount in (sum(amounts), *amounts)),
-                _share(answers.refused[model]),
-                *_less(against.get(model)),
-            )
-            for model, amounts in answers.counts.items()
-        ),
-        note="Wilson's intervals for shares, Newcombe's for differences from the control, Fisher's "
-        "exact p, adjusted by Holm over the models.",
-    )
-
-
-def _right(counts: Counts, answers: AnswersResult) -> Table:
-    against = {pair.a: pair for pair in answers.right_against}
-    heads = ("answers", "share right", "difference", "adjusted p", "told apart outside")
-    return Table(
-        title=f"{answers.title}: right among the answers given",
-        columns=(Column("model"), *(Column(head, "number") for head in heads)),
-        rows=tuple(
-            (
-                _model(counts, model),
-                Cell(count(own.n)),
-                _share(own),
-                *_less(against.get(model)),
-                Cell(_range(answers, model)) if model in against else BLANK,
-            )
-            for model, own in answers.right.items()
-        ),
-        note="As above, of answers to different items: whoever answers only what is easy leads. "
-        "The last column: what a share had to be below or above to be told from the control's "
-        "four times in five.",
-    )
-
-
-def _share(own: Estimate) -> Cell:
-    return Cell(number(own.value), (interval(own),))
-
-
-def _less(pair: UnpairedResult | None) -> tuple[Cell, Cell]:
-    if pair is None:
-        return BLANK, BLANK
-    difference = Cell(signed(pair.difference.value), (interval(pair.difference),))
-    return difference, Cell(p_value(pair.adjusted_p))
-
-
-def _range(answers: AnswersResult, model: str) -> str:
-    return f"{number(answers.below[model])} to {number(answers.above[model])}"
-
-
-def _confusion_table(result: CountsResult) -> Table:
-    heads = (*result.confusions[0].table, "Matthews correlation", "p")
-    return Table(
-        title="Answers by label",
-        columns=(
-            Column("benchmark"),
-            Column("model"),
-            *(Column(head, "number") for head in heads),
-        ),
-        rows=tuple(
-            (
-                Cell(each.title),
-                Cell(each.model),
-                *(Cell(count(amount)) for amount in each.table.values()),
-                Cell(signed(each.correlation.value), (interval(each.correlation),)),
-                Cell(p_value(each.p)),
-            )
-            for each in result.confusions
-        ),
-        note="Fisher's exact p that answers and labels are unrelated.",
+def values(counts: Counts) -> Table:
+    """Values that were published without counts."""
+    return table(
+        "Published without counts, hence not tested",
+        ("model", *(Numbers(values.label, number, 4) for values in counts.values)),
+        [(model, *(values.value[model] for values in counts.values)) for model in counts.models],
     )

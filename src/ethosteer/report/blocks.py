@@ -30,9 +30,9 @@ class Column:
 class Cell:
     """One cell: its text, smaller lines below it, a verdict, and warnings.
 
-    ``tint`` colours it by how far it lies above or below something, and ``ring`` draws a line
-    around it: both only repeat what the text says, for those who see them. ``link`` is a place
-    within the page, such as the items behind a verdict.
+    ``tint`` colours it by the size and sign of a difference, ``ring`` frames it: both only repeat
+    what the text says, for those who see them. ``link`` is an address within the page, such as
+    the items behind a verdict.
     """
 
     text: str
@@ -48,7 +48,7 @@ class Cell:
 class Table:
     """A table; the first column heads each row. ``folded`` tables open on demand in HTML.
 
-    ``summary`` is the number of rows at the end that belong to the table rather than to one model.
+    ``summary`` rows at the end are totals and the like, which are not sorted with the others.
     """
 
     title: str
@@ -71,7 +71,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Figures that stand beside each other where there is room."""
+    """Figures that are set beside each other on a wide page."""
 
     figures: tuple[Figure, ...]
 
@@ -109,19 +109,24 @@ class PackedItems:
 
 
 @dataclass(frozen=True, slots=True)
-class Flips:
-    """Where two models part, item by item: looked through in HTML, with ``control`` at hand."""
+class ItemBrowser:
+    """All items with any two models' answers, to search in HTML; ``control`` is compared first."""
 
     benchmarks: tuple[PackedItems, ...]
     control: str
 
 
-Block = Text | Bullets | Code | Table | Figures | Flips
+Block = Text | Bullets | Code | Table | Figures | ItemBrowser
+
+
+def present(*blocks: Block | None) -> tuple[Block, ...]:
+    """Return the blocks that have content: not None, not without any figure."""
+    return tuple(block for block in blocks if block is not None and block != Figures(()))
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the report, with its place in the page's address."""
+    """A section of the report; ``anchor`` is its address within the page."""
 
     anchor: str
     title: str

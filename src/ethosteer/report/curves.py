@@ -1,93 +1,82 @@
-"""The courses of steering: what is drawn of them, and the numbers beside it."""
+"""The curves of steering: what is drawn of them, and the numbers beside each figure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from statistics import fmean
 
-from ethosteer.report.blocks import Cell, Column, Figure, Table
+from ethosteer.report.blocks import Figure, Table
 from ethosteer.report.figures import Point, Series, frame, line_chart
 from ethosteer.report.numbers import listing, number
 from ethosteer.report.steering import ALGORITHMS, evaluated_step
+from ethosteer.report.table import Numbers, table
 from ethosteer.report.view import View
 from ethosteer.results import ArmResult, CurvePoint
 
-MOST_STEPS = 120
-MOST_ALONG_KL = 24
+POINTS_OVER_STEPS = 120
+POINTS_ALONG_KL = 24
 RUNAWAY = 2.0
 """A stopped arm is drawn up to this many times the largest KL of the arms that were not."""
 
-Read = Callable[[CurvePoint], float]
-Line = dict[int, Point]
+Line = Mapping[int, Point]
 """One seed's points by step."""
 
 
 @dataclass(frozen=True, slots=True)
+class Quantity:
+    """What an axis shows: of every point of a curve, and of the evaluated checkpoint."""
+
+    label: str
+    measured: Callable[[CurvePoint], float]
+    evaluated: Callable[[ArmResult], float]
+
+
+@dataclass(frozen=True, slots=True)
 class Axes:
-    """What a chart shows of every point of a curve, and of the evaluated checkpoint."""
+    """One chart of curves: at most ``points`` of each line, stopped arms up to a KL of ``limit``.
+
+    banded: seeds are shown as a band around their mean, else as lines.
+    """
 
     title: str
-    x_label: str
-    y_label: str
-    x: Read
-    y: Read
-    x_end: Callable[[ArmResult], float]
-    y_end: Callable[[ArmResult], float]
-    most: int = MOST_STEPS
+    x: Quantity
+    y: Quantity
+    points: int = POINTS_OVER_STEPS
     limit: float = inf
     x_digits: int = 0
     banded: bool = True
 
 
-def _step(point: CurvePoint) -> float:
-    return float(point.step)
-
-
-def _reward(point: CurvePoint) -> float:
-    return point.reward
-
-
-def _kl(point: CurvePoint) -> float:
-    return point.kl
-
-
-def _end_step(result: ArmResult) -> float:
-    step = evaluated_step(result)
-    return float("nan") if step is None else float(step)
-
-
-def _end_reward(result: ArmResult) -> float:
-    return result.end.value
-
-
-def _end_kl(result: ArmResult) -> float:
-    return result.kl.value
-
-
 def all_axes(view: View) -> tuple[Axes, Axes, Axes]:
     """Return the axes of reward over steps, KL over steps, and reward against KL."""
-    algorithms = {ALGORITHMS.get(each.algorithm, each.algorithm) for each in view.results.arms}
-    step = f"{algorithms.pop()} step" if len(algorithms) == 1 else "step"
-    reward, kl = "reward, sd of base answers", "KL to the reference, nats"
+    names = {ALGORITHMS.get(result.algorithm, result.algorithm) for result in view.results.arms}
+    step = Quantity(
+        f"{names.pop()} step" if len(names) == 1 else "step",
+        lambda point: point.step,
+        lambda result: nan if (step := evaluated_step(result)) is None else step,
+    )
+    reward = Quantity(
+        "reward, sd of base answers", lambda point: point.reward, lambda result: result.end.value
+    )
+    kl = Quantity(
+        "KL to the reference, nats", lambda point: point.kl, lambda result: result.kl.value
+    )
     limit = _kl_limit(view.results.arms)
     return (
-        Axes("Reward over steps", step, reward, _step, _reward, _end_step, _end_reward),
-        Axes("KL over steps", step, kl, _step, _kl, _end_step, _end_kl, limit=limit),
-        Axes(
-            "Reward against KL", kl, reward, _kl, _reward, _end_kl, _end_reward,
-            MOST_ALONG_KL, limit, 2, banded=False,
-        ),
-    )  # fmt: skip
+        Axes("Reward over steps", step, reward),
+        Axes("KL over steps", step, kl, limit=limit),
+        Axes("Reward against KL", kl, reward, POINTS_ALONG_KL, limit, x_digits=2, banded=False),
+    )
 
 
 def _kl_limit(results: Iterable[ArmResult]) -> float:
     """Return the KL up to which stopped arms are drawn: one far beyond would flatten the rest."""
-    calm = [each for each in results if not each.stopped]
-    measured = [point.kl for each in calm for point in each.curve]
-    measured += [each.kl.value for each in calm]
-    largest = max((kl for kl in measured if isfinite(kl)), default=0.0)
+    completed = [result for result in results if not result.stopped]
+    measured = [point.kl for result in completed for point in result.curve]
+    measured += [result.kl.value for result in completed]
+    largest = max(filter(isfinite, measured), default=0.0)
     return RUNAWAY * largest if largest > 0 else inf
 
 
@@ -95,11 +84,46 @@ def curve_figures(view: View) -> tuple[Figure, ...]:
     """Draw reward over steps, KL over steps, and reward against KL; nothing without curves."""
     if not any(result.curve for result in view.results.arms):
         return ()
-    names = ("reward", "kl", "kl-reward")
-    return tuple(
-        _together(view, f"curve-{name}", axes)
-        for name, axes in zip(names, all_axes(view), strict=True)
+    names = ("curve-reward", "curve-kl", "curve-kl-reward")
+    charts = zip(names, all_axes(view), strict=True)
+    return tuple(_curve_figure(view, name, axes) for name, axes in charts)
+
+
+def _curve_figure(view: View, name: str, axes: Axes) -> Figure:
+    """Draw one chart of all arms."""
+    curves = _all_series(view, axes)
+    marked = []
+    for series in curves:
+        # one mark for the mean of the seeds, unless they were evaluated at different steps
+        marks = tuple(mark for mark in series.marks if all(map(isfinite, mark)))
+        steps = {evaluated_step(result) for result in view.arm_results(series.name)}
+        marked.append(
+            replace(series, marks=(_mean(marks),) if marks and len(steps) == 1 else marks)
+        )
+    svg = line_chart(
+        name,
+        marked,
+        title=axes.title,
+        x_label=axes.x.label,
+        y_label=axes.y.label,
     )
+    shown = "shaded: range of the seeds" if axes.banded else "thin: single seeds"
+    notes = [
+        f"Bold: mean of the seeds; {shown}." if view.results.seeds[1:] else "A single seed.",
+        "Diamond: the evaluated checkpoint, on held-out prompts.",
+    ]
+    if max(len(result.curve) for result in view.results.arms) > axes.points:
+        notes.append("Points are means of neighbouring steps.")
+    largest = {
+        result.arm: max((point.kl for point in result.curve if isfinite(point.kl)), default=0.0)
+        for result in view.results.arms
+        if result.stopped
+    }
+    beyond = [f"{arm} ({number(kl, 0)} nats)" for arm, kl in largest.items() if kl > axes.limit]
+    if beyond:
+        notes.append(f"Not drawn, far beyond the scale: the end of {listing(beyond)}.")
+    numbers = _mean_table("arm", curves, axes.x.label, axes.y.label, axes.x_digits)
+    return Figure(svg, axes.title, " ".join(notes), numbers)
 
 
 def arm_figures(view: View) -> tuple[Figure, ...]:
@@ -108,113 +132,99 @@ def arm_figures(view: View) -> tuple[Figure, ...]:
     Nothing for a single arm: that would be the figure of all arms once more.
     """
     axes = all_axes(view)[2]
-    drawn = [series for arm in view.arms if (series := _series(view, arm, axes)).mean]
-    if len(drawn) < 2:
+    curves = _all_series(view, axes)
+    if len(curves) < 2:
         return ()
-    return tuple(_alone(view, index, drawn, axes) for index in range(len(drawn)))
+    return tuple(_arm_figure(view, index, curves, axes) for index in range(len(curves)))
 
 
-def judged_figures(view: View) -> tuple[Figure, ...]:
-    """Draw, for each arm, the course of its answers' reward under every reward model.
+def _arm_figure(view: View, index: int, curves: Sequence[Series], axes: Axes) -> Figure:
+    """Draw one arm's seeds and evaluated checkpoints, with the other arms' means behind them."""
+    arm = curves[index]
+    others = [
+        replace(series, seeds=(), marks=(), quiet=True) for series in curves if series is not arm
+    ]
+    results = view.arm_results(arm.name)
+    names = [f"seed {result.seed}" for result in results if result.curve]
+    lines = arm.seeds or (arm.mean,)
+    seeds = [Series(name, arm.colour, line) for name, line in zip(names, lines, strict=True)]
+    title = f"{arm.name}: reward against KL"
+    svg = line_chart(
+        f"course-{index}",
+        [*others, *seeds, Series("", arm.colour, (), marks=arm.marks)],
+        title=title,
+        x_label=axes.x.label,
+        y_label=axes.y.label,
+        within=frame(curves),
+    )
+    numbers = table(
+        "",
+        ("seed", Numbers(axes.x.label, digits=axes.x_digits), Numbers(axes.y.label, digits=2)),
+        [
+            *_five_points(seeds),
+            *(
+                (f"seed {result.seed}, evaluated", axes.x.evaluated(result),
+                 axes.y.evaluated(result))
+                for result in results
+            ),
+        ],
+    )  # fmt: skip
+    return Figure(svg, title, _stopped_note(results), numbers)
 
-    Nothing where no more than one reward model judged them.
+
+def reward_model_figures(view: View) -> tuple[Figure, ...]:
+    """Draw the mean reward of each arm's answers under every reward model, over the steps.
+
+    Nothing where no more than one reward model scored them.
     """
-    panels = [(arm, series) for arm in view.arms if (series := _judged(view, arm))]
-    if not panels or max(len(series) for _, series in panels) < 2:
+    panels = {arm: _series_by_reward_model(view, arm) for arm in view.arms}
+    panels = {arm: curves for arm, curves in panels.items() if curves}
+    if max(map(len, panels.values()), default=0) < 2:
         return ()
-    within = frame(each for _, series in panels for each in series)
-    x_label, y_label = all_axes(view)[0].x_label, "mean reward, sd of base answers"
+    within = frame(series for curves in panels.values() for series in curves)
+    x_label, y_label = all_axes(view)[0].x.label, "mean reward, sd of base answers"
     figures = []
-    for index, (arm, series) in enumerate(panels):
-        own = view.own_judge(arm)
-        notes = (f"Own reward model: {own}." if own else "", _stopped_note(view.arm_results(arm)))
+    for index, (arm, curves) in enumerate(panels.items()):
+        reward_model = view.reward_model_of(arm)
+        title = f"Answers of {arm} under every reward model"
+        notes = [f"Own reward model: {reward_model}."] if reward_model else []
         svg = line_chart(
-            f"judged-{index}",
-            series,
-            title=f"Answers of {arm} under every reward model",
-            text=_ends(series),
+            f"rewards-{index}",
+            curves,
+            title=title,
             x_label=x_label,
             y_label=y_label,
             within=within,
         )
-        table = _course_table("reward model", series, x_label, y_label, 0)
-        figures.append(Figure(svg, f"Answers of {arm}", " ".join(filter(None, notes)), table))
+        note = " ".join(filter(None, (*notes, _stopped_note(view.arm_results(arm)))))
+        numbers = _mean_table("reward model", curves, x_label, y_label, 0)
+        figures.append(Figure(svg, title, note, numbers))
     return tuple(figures)
 
 
-def _judged(view: View, arm: str) -> list[Series]:
-    """Return an arm's mean reward over steps under each reward model that judged it."""
-    series = []
-    for place, judge in enumerate(view.judges):
+def _series_by_reward_model(view: View, arm: str) -> list[Series]:
+    """Return an arm's mean reward over steps under each reward model that scored its answers."""
+    curves = []
+    for index, name in enumerate(view.reward_models):
         lines = [
             {
-                point.step: (float(point.step), point.rewards[judge])
+                point.step: (float(point.step), point.rewards[name])
                 for point in result.curve
-                if isfinite(point.rewards.get(judge, inf))
+                if isfinite(point.rewards.get(name, nan))
             }
             for result in view.arm_results(arm)
         ]
         mean = mean_line([line for line in lines if line])
-        colour = view.arms.index(judge) if judge in view.arms else place
+        colour = view.arms.index(name) if name in view.arms else index
         if mean:
-            series.append(Series(judge, colour, binned(mean, _width(mean, MOST_STEPS))))
-    return series
-
-
-def _together(view: View, name: str, axes: Axes) -> Figure:
-    """Draw one chart of all arms."""
-    drawn = [series for arm in view.arms if (series := _series(view, arm, axes)).mean]
-    svg = line_chart(
-        name,
-        [replace(each, marks=_marks(view, each)) for each in drawn],
-        title=axes.title,
-        text=f"{axes.y_label} over {axes.x_label}: {_ends(drawn)}",
-        x_label=axes.x_label,
-        y_label=axes.y_label,
-    )
-    many = len(view.results.seeds) > 1
-    each = "shaded: from the lowest seed to the highest" if axes.banded else "thin: each seed"
-    seeds = f"Bold: mean of the seeds; {each}. " if many else "One seed. "
-    note = f"{seeds}Diamond: the evaluated checkpoint, on held-out prompts.{_averaged(view, axes)}"
-    table = _course_table("arm", drawn, axes.x_label, axes.y_label, axes.x_digits)
-    return Figure(svg, axes.title, note + _beyond(view, axes), table)
-
-
-def _alone(view: View, index: int, drawn: Sequence[Series], axes: Axes) -> Figure:
-    """Draw one arm's seeds and evaluated checkpoints, with the other arms' means behind them."""
-    arm = drawn[index]
-    others = [replace(each, seeds=(), marks=(), quiet=True) for each in drawn if each is not arm]
-    results = view.arm_results(arm.name)
-    names = [f"seed {each.seed}" for each in results if each.curve]
-    lines = arm.seeds or (arm.mean,)
-    seeds = [Series(name, arm.colour, line) for name, line in zip(names, lines, strict=True)]
-    marks = Series("", arm.colour, (), marks=arm.marks)
-    title = f"{arm.name}: reward against KL"
-    svg = line_chart(
-        f"course-{index}",
-        [*others, *seeds, marks],
-        title=title,
-        text=f"{axes.y_label} over {axes.x_label}: {_ends(seeds)}",
-        x_label=axes.x_label,
-        y_label=axes.y_label,
-        within=frame(drawn),
-    )
-    rows = _course_rows([(each.name, each.mean) for each in seeds], axes.x_digits)
-    rows += [
-        (
-            Cell(f"seed {each.seed}, evaluated"),
-            Cell(number(axes.x_end(each), 2)),
-            Cell(number(axes.y_end(each), 2)),
-        )
-        for each in results
-    ]
-    columns = (Column("seed"), Column(axes.x_label, "number"), Column(axes.y_label, "number"))
-    return Figure(svg, title, _stopped_note(results), Table("", columns, tuple(rows)))
+            width = _bin_width(mean, POINTS_OVER_STEPS)
+            curves.append(Series(name, colour, binned(mean, width)))
+    return curves
 
 
 def _stopped_note(results: Sequence[ArmResult]) -> str:
-    """Say which seeds have a shorter line, and what that means for a mean."""
-    stopped = [str(each.seed) for each in results if each.stopped]
+    """Return which seeds have a shorter line, and what that means for a mean."""
+    stopped = [str(result.seed) for result in results if result.stopped]
     if not stopped:
         return ""
     if len(results) == 1:
@@ -223,52 +233,42 @@ def _stopped_note(results: Sequence[ArmResult]) -> str:
     return f"{seeds} stopped early; means over the seeds end there."
 
 
-def _averaged(view: View, axes: Axes) -> str:
-    steps = max(len(each.curve) for each in view.results.arms)
-    return " Points are means of neighbouring steps." if steps > axes.most else ""
+def _all_series(view: View, axes: Axes) -> list[Series]:
+    """Return the lines and evaluated checkpoints of every arm with a curve.
 
-
-def _beyond(view: View, axes: Axes) -> str:
-    """Name the arms that leave the chart, and how far they went."""
-    farthest = {
-        each.arm: max((p.kl for p in each.curve if isfinite(p.kl)), default=0.0)
-        for each in view.results.arms
-        if each.stopped
-    }
-    gone = [f"{arm} ({number(kl, 0)} nats)" for arm, kl in farthest.items() if kl > axes.limit]
-    return f" Not drawn, for it would flatten the rest: the end of {listing(gone)}." if gone else ""
-
-
-def _marks(view: View, series: Series) -> tuple[Point, ...]:
-    """Return the mean of an arm's marks, or each where its seeds' steps differ."""
-    marks = [(x, y) for x, y in series.marks if isfinite(x) and isfinite(y)]
-    steps = {evaluated_step(each) for each in view.arm_results(series.name)}
-    return (_centre(marks),) if marks and len(steps) == 1 else tuple(marks)
-
-
-def _series(view: View, arm: str, axes: Axes) -> Series:
-    """Return an arm's lines and evaluated checkpoints; one seed is its own mean.
-
-    Seeds make a band where the chart has bands and none was stopped on the way.
+    One seed is its own mean. Several make a band where the chart has bands and none was stopped.
     """
-    results = view.arm_results(arm)
-    lines = [line_of(each, axes) for each in results if each.curve]
-    mean = mean_line(lines)
-    width = max((_width(line, axes.most) for line in lines), default=1)
-    seeds = tuple(binned(line, width) for line in lines) if lines[1:] else ()
-    whole = not any(each.stopped for each in results)
-    band = _band(lines, width) if axes.banded and whole and lines[1:] else ()
-    within = [each for each in results if not (each.stopped and each.kl.value > axes.limit)]
-    marks = tuple((axes.x_end(each), axes.y_end(each)) for each in within)
-    shown = () if band else seeds
-    return Series(arm, view.arms.index(arm), binned(mean, width), shown, marks, band=band)
+    curves = []
+    for colour, arm in enumerate(view.arms):
+        results = view.arm_results(arm)
+        lines = [line_of(result, axes) for result in results if result.curve]
+        mean = mean_line(lines)
+        width = max((_bin_width(line, axes.points) for line in lines), default=1)
+        several = len(lines) > 1
+        completed = not any(result.stopped for result in results)
+        band = _band(lines, width) if axes.banded and completed and several else ()
+        series = Series(
+            arm,
+            colour,
+            binned(mean, width),
+            seeds=tuple(binned(line, width) for line in lines) if several and not band else (),
+            marks=tuple(
+                (axes.x.evaluated(result), axes.y.evaluated(result))
+                for result in results
+                if not (result.stopped and result.kl.value > axes.limit)
+            ),
+            band=band,
+        )
+        if series.mean:
+            curves.append(series)
+    return curves
 
 
 def _band(lines: Sequence[Line], width: int) -> tuple[tuple[float, float, float], ...]:
     """Return (x, lowest, highest seed) at the steps that all seeds have, every ``width`` steps."""
-    shared = {step: [line[step] for line in lines] for step in mean_line(lines)}
-    averaged = [binned({step: own[seed] for step, own in shared.items()}, width)
-                for seed in range(len(lines))]  # fmt: skip
+    # averaged as the mean line is, so that the band surrounds it
+    steps = mean_line(lines)
+    averaged = [binned({step: line[step] for step in steps}, width) for line in lines]
     return tuple(
         (points[0][0], min(y for _, y in points), max(y for _, y in points))
         for points in zip(*averaged, strict=True)
@@ -276,15 +276,11 @@ def _band(lines: Sequence[Line], width: int) -> tuple[tuple[float, float, float]
 
 
 def line_of(result: ArmResult, axes: Axes) -> Line:
-    """Return what is drawn of an arm's curve, by step: what is finite and, if it was stopped,
-    within the axes' limit.
-    """
+    """Return the finite points of a curve by step; of a stopped arm, those within the limit."""
     limit = axes.limit if result.stopped else inf
-    return {
-        point.step: (axes.x(point), axes.y(point))
-        for point in result.curve
-        if isfinite(axes.x(point)) and isfinite(axes.y(point)) and not point.kl > limit
-    }
+    points = {point.step: (axes.x.measured(point), axes.y.measured(point))
+              for point in result.curve if not point.kl > limit}  # fmt: skip
+    return {step: point for step, point in points.items() if all(map(isfinite, point))}
 
 
 def mean_line(lines: Sequence[Line]) -> Line:
@@ -295,47 +291,41 @@ def mean_line(lines: Sequence[Line]) -> Line:
     if not lines:
         return {}
     shared = [step for step in sorted(lines[0]) if all(step in line for line in lines)]
-    points = {step: [line[step] for line in lines] for step in shared}
-    return {step: _centre(group) for step, group in points.items()}
+    return {step: _mean([line[step] for line in lines]) for step in shared}
 
 
-def binned(line: Mapping[int, Point], width: int) -> tuple[Point, ...]:
+def binned(line: Line, width: int) -> tuple[Point, ...]:
     """Return the means over every ``width`` steps, however many of these were measured."""
-    groups: dict[int, list[Point]] = {}
+    bins: dict[int, list[Point]] = {}
     for step in sorted(line):
-        groups.setdefault(step // width, []).append(line[step])
-    return tuple(_centre(group) for group in groups.values())
+        bins.setdefault(step // width, []).append(line[step])
+    return tuple(map(_mean, bins.values()))
 
 
-def _width(line: Mapping[int, Point], most: int) -> int:
-    return max(1, -(-(max(line, default=0) + 1) // most))
+def _bin_width(line: Line, points: int) -> int:
+    """Return the fewest steps a bin must have for a line to have at most ``points`` bins."""
+    return max(1, -(-(max(line, default=0) + 1) // points))
 
 
-def _centre(points: Sequence[Point]) -> Point:
+def _mean(points: Sequence[Point]) -> Point:
     return fmean(x for x, _ in points), fmean(y for _, y in points)
 
 
-def _ends(series: Iterable[Series]) -> str:
-    ends = [f"{each.name} ends at {number(each.mean[-1][1], 2)}" for each in series if each.mean]
-    return f"{'; '.join(ends)}."
-
-
-def _course_table(
-    head: str, series: Iterable[Series], x_label: str, y_label: str, x_digits: int
+def _mean_table(
+    head: str, curves: Iterable[Series], x_label: str, y_label: str, x_digits: int
 ) -> Table:
-    """Return five points of every mean line: enough to see its course."""
-    rows = _course_rows([(each.name, each.mean) for each in series], x_digits)
-    columns = (Column(head), Column(x_label, "number"), Column(y_label, "number"))
-    return Table("", columns, tuple(rows), note="Mean of the seeds, at five points of its course.")
+    return table(
+        "",
+        (head, Numbers(x_label, digits=x_digits), Numbers(y_label, digits=2)),
+        _five_points(curves),
+        note="Mean of the seeds at five points of the curve.",
+    )
 
 
-def _course_rows(
-    lines: Iterable[tuple[str, Sequence[Point]]], x_digits: int
-) -> list[tuple[Cell, ...]]:
-    rows: list[tuple[Cell, ...]] = []
-    for name, line in lines:
-        last = len(line) - 1
-        for index in sorted({round(last * share / 4) for share in range(5) if line}):
-            x, y = line[index]
-            rows.append((Cell(name), Cell(number(x, x_digits)), Cell(number(y, 2))))
-    return rows
+def _five_points(curves: Iterable[Series]) -> list[tuple[str, float, float]]:
+    """Return (name, x, y) at five points of every mean line: enough to see its course."""
+    return [
+        (series.name, *series.mean[index])
+        for series in curves
+        for index in sorted({round((len(series.mean) - 1) * k / 4) for k in range(5)})
+    ]

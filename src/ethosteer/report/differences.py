@@ -1,70 +1,144 @@
-"""Arms' differences from the control: what is drawn, and the numbers beside it."""
+"""Comparisons: an overview of verdicts, differences from the control, and all tests."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from ethosteer.report.benchmarks import AIMS
 from ethosteer.report.blocks import Cell, Column, Figure, Table
 from ethosteer.report.figures import Bar, interval_plot
-from ethosteer.report.flips import flip_link
-from ethosteer.report.numbers import MINUS, interval, listing, p_value, signed
-from ethosteer.report.tables import aim
+from ethosteer.report.items import item_link
+from ethosteer.report.numbers import MINUS, count, listing, number, p_value, signed
+from ethosteer.report.table import Head, Numbers, Value, cell, record_table, table
 from ethosteer.report.view import View
-from ethosteer.results import BenchmarkResult
+from ethosteer.results import BenchmarkResult, Comparison
+
+CORRECTIONS = {"holm": "Holm", "bh": "Benjamini–Hochberg"}
+
+
+def verdict_overview(view: View) -> Table | None:
+    """Return the verdicts alone, arms by benchmarks; None for a study without comparisons."""
+    if not view.results.comparisons:
+        return None
+    benchmarks = view.results.benchmarks
+    metrics = "; ".join(
+        f"{benchmark.title}, {view.tested_metric(benchmark)}" for benchmark in benchmarks
+    )
+    return table(
+        f"Verdicts against {view.control}",
+        ("arm", *(Column(benchmark.title, "mark") for benchmark in benchmarks)),
+        [
+            (arm, *(_verdict_cell(view, benchmark, arm) for benchmark in benchmarks))
+            for arm in view.arms
+        ],
+        note=f"Tested metrics: {metrics}.",
+    )
+
+
+def _verdict_cell(view: View, benchmark: BenchmarkResult, arm: str) -> Cell | None:
+    verdict = view.verdict(benchmark, arm, view.control)
+    if verdict is None:
+        return None
+    if not view.sound(benchmark, arm, view.control):
+        return Cell("", flags=("degenerate",))
+    return Cell("", mark=verdict, link=item_link(view, benchmark, arm, view.control))
 
 
 def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
     """Draw the arms' differences from the control; None where there are none to draw."""
     compared = [
-        (place, arm, found)
-        for place, arm in enumerate(view.arms)
-        if (found := view.comparison(benchmark, arm, view.control))
+        (colour, arm, comparison)
+        for colour, arm in enumerate(view.arms)
+        if (comparison := view.comparison(benchmark, arm, view.control))
     ]
     if not compared:
         return None
-    bars = [
-        Bar(
-            arm,
-            place,
-            found.difference.value,
-            found.difference.low,
-            found.difference.high,
-            found.verdict,
-            found.verdict != "undecided",
-        )
-        for place, arm, found in compared
-    ]
-    title = f"{benchmark.title}: difference in {view.judged(benchmark)}"
-    said = [f"{arm} {signed(c.difference.value)}, {c.verdict}" for _, arm, c in compared]
-    flagged = view.flagged(benchmark)
-    note = f"Arm {MINUS} {view.control}: {aim(view, benchmark)}."
-    if flagged:
-        note += f" Flagged as degenerate, no finding: {_all_or(flagged, view)}."
-    table = Table(
-        title="",
-        columns=(Column("arm"), *(Column(head, "number") for head in ("difference", "adjusted p"))),
-        rows=tuple(
-            (
-                Cell(arm),
-                Cell(
-                    signed(c.difference.value),
-                    (interval(c.difference),),
-                    c.verdict,
-                    link=flip_link(benchmark, arm, view.control) if view.items else "",
-                ),
-                Cell(p_value(c.adjusted_p)),
-            )
-            for _, arm, c in compared
-        ),
-    )
-    text = f"Against {view.control}: {'; '.join(said)}."
+    metric = view.tested_metric(benchmark)
+    # a derived metric is a distance from the aim, which is better the smaller it is
+    aim = AIMS[benchmark.better if metric == benchmark.primary else "lower"]
     svg = interval_plot(
         f"difference-{view.results.benchmarks.index(benchmark)}",
-        bars,
-        title=title,
-        text=text,
+        [
+            Bar(
+                arm,
+                colour,
+                comparison.difference.value,
+                comparison.difference.low,
+                comparison.difference.high,
+                note=comparison.verdict,
+                solid=comparison.verdict != "undecided",
+            )
+            for colour, arm, comparison in compared
+        ],
+        title=f"{benchmark.title}: difference in {metric} from {view.control}",
         margin=view.results.margin,
     )
-    return Figure(svg, benchmark.title, note, table)
+    numbers = table(
+        "",
+        ("arm", Numbers("difference"), Numbers("adjusted p", p_value)),
+        [
+            (
+                arm,
+                cell(
+                    comparison.difference,
+                    signed,
+                    mark=comparison.verdict,
+                    link=item_link(view, benchmark, arm, view.control),
+                ),
+                comparison.adjusted_p,
+            )
+            for _, arm, comparison in compared
+        ],
+    )
+    note = f"Arm {MINUS} {view.control}: {metric}; {aim}."
+    flagged = view.flagged(benchmark)
+    if flagged:
+        models = "every model" if len(flagged) == len(view.models) else listing(flagged)
+        note += f" Degenerate, no finding: {models}."
+    return Figure(svg, benchmark.title, note, numbers)
 
 
-def _all_or(names: list[str], view: View) -> str:
-    return "every model" if len(names) == len(view.models) else listing(names)
+def comparison_table(view: View, benchmark: BenchmarkResult) -> Table:
+    """Return all comparisons on one benchmark, family by family: the tested metric's first."""
+    comparisons = [
+        comparison
+        for comparison in view.results.comparisons
+        if comparison.benchmark == benchmark.name
+    ]
+    columns: dict[Head, Callable[[Comparison], Value]] = {
+        f"a {MINUS} b": lambda comparison: f"{comparison.a} {MINUS} {comparison.b}",
+        "metric": lambda comparison: comparison.metric,
+        Numbers("difference", signed): lambda comparison: comparison.difference,
+        Numbers("p", p_value): lambda comparison: comparison.p,
+        Numbers("adjusted p", p_value): lambda comparison: comparison.adjusted_p,
+    }
+    method = CORRECTIONS[view.results.correction]
+    families = "; ".join(dict.fromkeys(filter(None, (result.family for result in comparisons))))
+    note = f"p adjusted by {method} within each family: {families}." if families else ""
+    note += (
+        " Minimum detectable difference: with 80 % power, at the strictest level that the family's "
+        "adjustment sets."
+    )
+    if view.results.margin is not None:
+        columns[Numbers("equivalence p", p_value)] = lambda comparison: comparison.equivalence_p
+    columns["minimum detectable difference"] = lambda comparison: comparison.minimum_detectable
+    if view.results.effect is not None:
+        columns[Numbers("items needed", digits=0)] = lambda comparison: comparison.items_needed
+        note += (
+            " Items needed: for 80 % power to detect the preregistered difference of interest, "
+            f"{number(view.results.effect)}; ∞: no number of items suffices, only more seeds."
+        )
+
+    def sizes(comparison: Comparison) -> str:
+        return f"{count(comparison.items)} / {count(comparison.clusters)} / {comparison.seeds}"
+
+    def verdict(comparison: Comparison) -> Cell:
+        sound = view.sound(benchmark, comparison.a, comparison.b)
+        link = item_link(view, benchmark, comparison.a, comparison.b)
+        flags = () if sound else ("degenerate",)
+        return Cell("", mark=comparison.verdict, flags=flags, link=link)
+
+    # last, since columns stand in the order in which they are added
+    columns |= {Numbers("items / clusters / seeds"): sizes, "verdict on a": verdict}
+    title = f"{benchmark.title}: all comparisons"
+    return record_table(title, comparisons, columns, note=note, folded=True)

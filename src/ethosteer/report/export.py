@@ -10,27 +10,31 @@ from typing import Any
 
 from ethosteer.report.numbers import MINUS
 from ethosteer.report.view import View
-from ethosteer.results import BenchmarkResult, Comparison, Estimate
+from ethosteer.results import ArmResult, BenchmarkResult, Comparison, Estimate, SlopeResult
 
 Row = dict[str, Any]
-VERDICTS = {"better": r"$\uparrow$", "worse": r"$\downarrow$", "different": r"$\neq$",
-            "equivalent": r"$=$"}  # fmt: skip
+ARROWS = {"better": r"$\uparrow$", "worse": r"$\downarrow$", "different": r"$\neq$",
+          "equivalent": r"$=$"}  # fmt: skip
 
 
 def data_files(view: View) -> dict[str, str]:
     """Return the text of every file by its name; tables without rows are left out."""
+    results = view.results
     tables = {
-        "benchmarks": list(_benchmarks(view)),
-        "comparisons": [_comparison(each) for each in view.results.comparisons],
-        "steering": list(_steering(view)),
-        "rewards": list(_rewards(view)),
-        "reward_comparisons": [_comparison(each) for each in view.results.reward_comparisons],
-        "slopes": list(_slopes(view)),
+        "benchmarks": [row for benchmark in results.benchmarks for row in _metrics(benchmark)],
+        "comparisons": [_comparison(comparison) for comparison in results.comparisons],
+        "steering": [_run(run) for run in results.arms],
+        "rewards": [
+            {"model": cell.name, "reward_model": cell.reward_model, **_estimate(cell.estimate)}
+            for cell in results.cross_rewards
+        ],
+        "reward_comparisons": [_comparison(result) for result in results.reward_comparisons],
+        "slopes": [_slope(result) for result in results.slopes],
     }
     files = {f"{name}.csv": _csv(rows) for name, rows in tables.items() if rows}
-    if view.results.benchmarks:
+    if results.benchmarks:
         files["benchmarks.tex"] = _benchmarks_tex(view)
-    if view.results.comparisons:
+    if results.comparisons:
         files["comparisons.tex"] = _comparisons_tex(view)
     return files
 
@@ -48,125 +52,115 @@ def _estimate(estimate: Estimate) -> Row:
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
 
 
-def _benchmarks(view: View) -> Iterator[Row]:
-    for benchmark in view.results.benchmarks:
-        for cell in benchmark.cells:
-            yield {
-                "benchmark": benchmark.name,
-                "metric": cell.metric,
-                "model": cell.model,
-                **_estimate(cell.estimate),
-                **{f"seed {seed}": value for seed, value in sorted(cell.by_seed.items())},
-                "flags": "; ".join(cell.flags),
-            }
+def _metrics(benchmark: BenchmarkResult) -> Iterator[Row]:
+    for cell in benchmark.cells:
+        yield {
+            "benchmark": benchmark.name,
+            "metric": cell.metric,
+            "model": cell.model,
+            **_estimate(cell.estimate),
+            **{f"seed {seed}": value for seed, value in sorted(cell.by_seed.items())},
+            "flags": "; ".join(cell.flags),
+        }
 
 
-def _comparison(each: Comparison) -> Row:
+def _comparison(comparison: Comparison) -> Row:
     return {
-        "benchmark": each.benchmark,
-        "metric": each.metric,
-        "family": each.family,
-        "a": each.a,
-        "b": each.b,
-        "difference": each.difference.value,
-        "low": each.difference.low,
-        "high": each.difference.high,
-        "p": each.p,
-        "adjusted_p": each.adjusted_p,
-        "equivalence_p": each.equivalence_p,
-        "minimum_detectable": each.minimum_detectable,
-        "items_needed": each.items_needed,
-        "items": each.items,
-        "clusters": each.clusters,
-        "seeds": each.seeds,
-        "verdict": each.verdict,
+        "benchmark": comparison.benchmark,
+        "metric": comparison.metric,
+        "family": comparison.family,
+        "a": comparison.a,
+        "b": comparison.b,
+        "difference": comparison.difference.value,
+        "low": comparison.difference.low,
+        "high": comparison.difference.high,
+        "p": comparison.p,
+        "adjusted_p": comparison.adjusted_p,
+        "equivalence_p": comparison.equivalence_p,
+        "minimum_detectable": comparison.minimum_detectable,
+        "items_needed": comparison.items_needed,
+        "items": comparison.items,
+        "clusters": comparison.clusters,
+        "seeds": comparison.seeds,
+        "verdict": comparison.verdict,
     }
 
 
-def _steering(view: View) -> Iterator[Row]:
-    for each in view.results.arms:
-        yield {
-            "arm": each.arm,
-            "seed": each.seed,
-            "algorithm": each.algorithm,
-            "evaluated_step": each.step,
-            "pair_accuracy": each.accuracy.value,
-            "reward_before": each.start.value,
-            "reward_after": each.end.value,
-            "gain": each.gain.value,
-            "gain_low": each.gain.low,
-            "gain_high": each.gain.high,
-            "kl": each.kl.value,
-            "stopped": each.stopped,
-        }
+def _run(run: ArmResult) -> Row:
+    return {
+        "arm": run.arm,
+        "seed": run.seed,
+        "algorithm": run.algorithm,
+        "evaluated_step": run.step,
+        "pair_accuracy": run.accuracy.value,
+        "reward_before": run.start.value,
+        "reward_after": run.end.value,
+        "gain": run.gain.value,
+        "gain_low": run.gain.low,
+        "gain_high": run.gain.high,
+        "kl": run.kl.value,
+        "stopped": run.stopped,
+    }
 
 
-def _rewards(view: View) -> Iterator[Row]:
-    for cell in view.results.cross_rewards:
-        yield {"model": cell.name, "reward_model": cell.reward_model, **_estimate(cell.estimate)}
-
-
-def _slopes(view: View) -> Iterator[Row]:
-    for each in view.results.slopes:
-        own = each.slope
-        yield {
-            "a": each.a,
-            "b": each.b,
-            "rise_per_100_steps": own.value,
-            "low": own.low,
-            "high": own.high,
-            "p": own.p,
-            "adjusted_p": each.adjusted_p,
-            "seeds": own.seeds,
-        }
+def _slope(result: SlopeResult) -> Row:
+    return {
+        "a": result.a,
+        "b": result.b,
+        "rise_per_100_steps": result.slope.value,
+        "low": result.slope.low,
+        "high": result.slope.high,
+        "p": result.slope.p,
+        "adjusted_p": result.adjusted_p,
+        "seeds": result.slope.seeds,
+    }
 
 
 def _benchmarks_tex(view: View) -> str:
-    """Models by benchmarks: the primary metric, its interval, its verdict against the control."""
+    """Return models by benchmarks: primary metric, interval, verdict against the control."""
     benchmarks = view.results.benchmarks
-    rows = [
-        [_tex(model), *(_primary_tex(view, each, model) for each in benchmarks)]
-        for model in view.models
-    ]
-    heads = ["model", *(_tex(f"{each.title} ({each.primary})") for each in benchmarks)]
+    rows = []
+    for model in view.models:
+        row = [_tex(model)]
+        for benchmark in benchmarks:
+            cell = view.cell(benchmark, model)
+            arrow = ARROWS.get(view.verdict(benchmark, model, view.control) or "", "")
+            dagger = r"$^\dagger$" if cell and cell.flags else ""
+            row.append(f"{_tex_interval(cell.estimate)}{arrow}{dagger}" if cell else "--")
+        rows.append(row)
+    heads = ["model", *(_tex(f"{result.title} ({result.primary})") for result in benchmarks)]
     caption = (
-        "Primary metrics with 95\\,\\% intervals. Arrows: shown to be better or worse than the "
+        "Primary metrics with 95\\,\\% intervals. Arrows: better or worse than the "
         f"{_tex(view.control)} control after correction. Dagger: degenerate, no finding."
     )
     return _latex(heads, rows, caption, "tab:benchmarks")
 
 
-def _primary_tex(view: View, benchmark: BenchmarkResult, model: str) -> str:
-    cell = view.cell(benchmark, model)
-    if cell is None:
-        return "--"
-    verdict = view.verdict(benchmark, model, view.control)
-    flag = r"$^\dagger$" if cell.flags else ""
-    return f"{_tex_interval(cell.estimate)}{VERDICTS.get(verdict or '', '')}{flag}"
-
-
 def _comparisons_tex(view: View) -> str:
-    """What is judged on every benchmark, arm by arm against the control."""
-    heads = ["benchmark", "arm", "difference", "adjusted $p$", "smallest detectable", "verdict"]
+    """Return the tested metric's comparisons on every benchmark, each arm against the control."""
+    heads = ["benchmark", "arm", "difference", "adjusted $p$", "minimum detectable", "verdict"]
     rows = [
         [
             _tex(benchmark.title),
             _tex(arm),
-            _tex_interval(found.difference),
-            _tex_number(found.adjusted_p),
-            _tex_number(found.minimum_detectable),
-            found.verdict,
+            _tex_interval(comparison.difference),
+            _tex_number(comparison.adjusted_p),
+            _tex_number(comparison.minimum_detectable),
+            comparison.verdict,
         ]
         for benchmark in view.results.benchmarks
         for arm in view.arms
-        if (found := view.comparison(benchmark, arm, view.control))
+        if (comparison := view.comparison(benchmark, arm, view.control))
     ]
-    caption = f"Differences from the {_tex(view.control)} control on the same items."
+    caption = (
+        f"Differences from the {_tex(view.control)} control on the same items. Minimum detectable: "
+        "the true difference found with a power of 80\\,\\%."
+    )
     return _latex(heads, rows, caption, "tab:comparisons")
 
 
 def _latex(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str) -> str:
-    """A booktabs table; everything in it is LaTeX already."""
+    """Return a booktabs table; everything in it is LaTeX already."""
     lines = [" & ".join(row) + r" \\" for row in (heads, *rows)]
     return "\n".join(
         [

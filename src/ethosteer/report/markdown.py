@@ -12,8 +12,7 @@ from ethosteer.report.blocks import (
     Document,
     Figure,
     Figures,
-    Flips,
-    Section,
+    ItemBrowser,
     Table,
     Text,
 )
@@ -30,8 +29,10 @@ _LIVE = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "://": "&#58;//", "@": "&#64;"}
 
 def markdown_page(document: Document) -> str:
     """Render a document as Markdown."""
-    head = [f"# {escape(document.question)}", escape(document.facts)]
-    return "\n\n".join([*head, *(_section(each) for each in document.sections)]) + "\n"
+    blocks = [f"# {escape(document.question)}", escape(document.facts)]
+    for section in document.sections:
+        blocks += [f"## {escape(section.title)}", *map(_block, section.blocks)]
+    return "\n\n".join(blocks) + "\n"
 
 
 def escape(text: str) -> str:
@@ -41,14 +42,11 @@ def escape(text: str) -> str:
     """
     for sign, entity in _LIVE.items():
         text = text.replace(sign, entity)
-    text = re.sub(r"(?i)\bwww\.", lambda found: found[0][:-1] + "&#46;", text)
-    text = _SPECIAL.sub(lambda found: f"\\{found[0]}", text.lstrip())
-    text = _AT_START.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", text)
+    # bare addresses become links in GitHub's Markdown, with and without a scheme
+    text = re.sub(r"(?i)\bwww\.", lambda match: match[0][:-1] + "&#46;", text)
+    text = _SPECIAL.sub(lambda match: f"\\{match[0]}", text.lstrip())
+    text = _AT_START.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", text)
     return "<br>".join(text.splitlines())
-
-
-def _section(section: Section) -> str:
-    return "\n\n".join([f"## {escape(section.title)}", *map(_block, section.blocks)])
 
 
 def _block(block: Block) -> str:
@@ -61,16 +59,16 @@ def _block(block: Block) -> str:
             return "\n".join(f"    {line}" for line in text.splitlines())
         case Table():
             return _table(block)
-        case Flips(benchmarks):
-            titles = ", ".join(each.title for each in benchmarks)
+        case ItemBrowser(benchmarks):
+            titles = ", ".join(packed.title for packed in benchmarks)
             return escape(f"{IN_FILES} Benchmarks: {titles}.")
         case Figures(figures):
             return "\n\n".join(map(_figure, figures))
 
 
 def _figure(figure: Figure) -> str:
-    parts = (f"**{escape(figure.title)}**", escape(figure.note), _table(figure.table))
-    return "\n\n".join(filter(None, parts))
+    blocks = (f"**{escape(figure.title)}**", escape(figure.note), _table(figure.table))
+    return "\n\n".join(filter(None, blocks))
 
 
 def _table(table: Table) -> str:

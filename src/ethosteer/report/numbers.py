@@ -1,8 +1,9 @@
-"""How the report writes numbers: one way each, the same in HTML and in Markdown."""
+"""How the report writes numbers and lists: one way each, the same in HTML and in Markdown."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from ethosteer.results import Estimate, Slope
 
@@ -12,7 +13,7 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Write a number with a fixed count of digits and a true minus sign; "n/a" for nan."""
+    """Write a number with a fixed number of decimals and a true minus sign; "n/a" for nan."""
     if math.isnan(value):
         return "n/a"
     if math.isinf(value):
@@ -36,22 +37,23 @@ def interval(estimate: Estimate | Slope, digits: int = 3) -> str:
 
 
 def p_value(p: float) -> str:
-    """Write a p-value to three digits; smaller ones as ``< 0.001``."""
+    """Write a p-value to three decimals; smaller ones as ``< 0.001``."""
     return f"<{THIN}0.001" if p < 0.001 else number(p)
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """Write a share of one as a percentage; "n/a" for nan."""
-    return number(share) if math.isnan(share) else f"{number(100 * share, digits)}{THIN}%"
+def percent(proportion: float, digits: int = 1) -> str:
+    """Write a proportion as a percentage; "n/a" for nan."""
+    percentage = number(100 * proportion, digits)
+    return percentage if math.isnan(proportion) else f"{percentage}{THIN}%"
 
 
 def count(value: int) -> str:
-    """Write a whole number with thousands set apart by commas."""
+    """Write an integer with commas between thousands."""
     return number(value, 0)
 
 
 def duration(seconds: float) -> str:
-    """Write a time in the two largest units that it fills."""
+    """Write a time in its two largest units, short ones in seconds."""
     if 0 < seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -62,8 +64,8 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def listing(words: list[str]) -> str:
-    """Join words as a sentence does: ``a, b and c``; with semicolons where a word has a comma."""
+def listing(words: Sequence[str]) -> str:
+    """Join words as in ``a, b and c``; by semicolons where a word has a comma itself."""
     if len(words) < 2:
         return "".join(words)
     comma = "; " if any("," in word for word in words) else ", "

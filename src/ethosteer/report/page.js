@@ -12,7 +12,7 @@ function make(tag, text = "", kind = "") {
   return element;
 }
 
-/* ---- tables: a click on a head sorts, a second click turns the order round ---- */
+/* ---- tables: a click on a head sorts, a second click reverses the order ---- */
 
 function cellValue(row, column) {
   const cell = row.cells[column];
@@ -35,7 +35,7 @@ function sortTable(table, column) {
   const rows = [...body.rows].filter((row) => !row.classList.contains("summary"));
   const keyed = rows.map((row) => ({ row, value: cellValue(row, column) }));
   keyed.sort((a, b) => (rising ? 1 : -1) * compareCells(a.value, b.value));
-  body.prepend(...keyed.map((each) => each.row));
+  body.prepend(...keyed.map((pair) => pair.row));
   heads.forEach((head) => head.removeAttribute("aria-sort"));
   heads[column].setAttribute("aria-sort", rising ? "ascending" : "descending");
 }
@@ -68,7 +68,7 @@ const STATES = {
   all: ["all items", () => true],
 };
 
-class FlipView {
+class ItemBrowser {
   constructor(root) {
     this.root = root;
     this.blocks = new Map();
@@ -81,7 +81,7 @@ class FlipView {
     this.list = root.querySelector("ol");
     this.count = root.querySelector(".count");
     this.more = root.querySelector(".more");
-    for (const name of ["a", "b", "state", "part"])
+    for (const name of ["a", "b", "state", "slice"])
       this.controls[name].addEventListener("change", () => this.show());
     this.controls.benchmark.addEventListener("change", () => this.open());
     this.controls.search.addEventListener("input", () => this.show());
@@ -102,8 +102,8 @@ class FlipView {
     if (options.some(([value]) => value === chosen)) control.value = chosen;
   }
 
-  /* Unpack the benchmark that is chosen, once, and offer its models and parts. */
-  async open(wanted = {}) {
+  /* Unpack the chosen benchmark, once, and offer its models and slices. */
+  async open(selection = {}) {
     const name = this.controls.benchmark.value;
     if (!this.opened.has(name)) {
       this.count.textContent = "unpacking…";
@@ -120,17 +120,17 @@ class FlipView {
     const first = (model) => String(this.data.models.findIndex(([name]) => name === model));
     const control = this.root.dataset.control;
     const others = this.data.models.map(([model]) => model).filter((model) => model !== control);
-    this.fill("a", models, first(wanted.a ?? others.at(-1)));
-    this.fill("b", models, first(wanted.b ?? control));
+    this.fill("a", models, first(selection.a ?? others.at(-1)));
+    this.fill("b", models, first(selection.b ?? control));
     const labelled = this.data.labels.some((label) => label !== null);
     const states = Object.entries(STATES).map(([key, [text]]) => [key, text]);
     this.fill(
       "state",
       labelled ? states : states.filter(([key]) => key === "differ" || key === "all"),
-      wanted.state ?? (labelled ? "gain" : "differ"),
+      selection.state ?? (labelled ? "gain" : "differ"),
     );
-    this.fill("part", [["", "all groups"], ...this.data.slices.map((part, i) => [String(i), part])]);
-    this.controls.part.closest("label").hidden = this.data.slices.length === 0;
+    this.fill("slice", [["", "all groups"], ...this.data.slices.map((slice, i) => [String(i), slice])]);
+    this.controls.slice.closest("label").hidden = this.data.slices.length === 0;
     this.show();
   }
 
@@ -139,11 +139,11 @@ class FlipView {
     return label === null ? null : this.data.predicted[model][item] === label;
   }
 
-  matches(item, a, b, state, part, words) {
+  matches(item, a, b, state, slice, words) {
     const { predicted, inSlices, ids, groups, prompts, texts } = this.data;
     const same = predicted[a][item] === predicted[b][item];
     if (!STATES[state][1](this.right(a, item), this.right(b, item), same)) return false;
-    if (part !== "" && !inSlices[item].includes(Number(part))) return false;
+    if (slice !== "" && !inSlices[item].includes(Number(slice))) return false;
     if (words.length === 0) return true;
     const answers = texts ? [texts[a][item], texts[b][item]] : [];
     const text = [ids[item], groups[item], ...prompts[item], ...answers].join(" ").toLowerCase();
@@ -152,13 +152,13 @@ class FlipView {
 
   show() {
     const [a, b] = [Number(this.controls.a.value), Number(this.controls.b.value)];
-    const { state, part, search } = this.controls;
+    const { state, slice, search } = this.controls;
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    this.found = this.data.ids
+    this.matching = this.data.ids
       .map((_, item) => item)
-      .filter((item) => this.matches(item, a, b, state.value, part.value, words));
+      .filter((item) => this.matches(item, a, b, state.value, slice.value, words));
     const total = this.data.ids.length.toLocaleString("en");
-    const shown = this.found.length.toLocaleString("en");
+    const shown = this.matching.length.toLocaleString("en");
     this.count.textContent = `${shown} of ${total} items: ${STATES[state.value][0]}`;
     this.list.replaceChildren();
     this.append();
@@ -166,25 +166,25 @@ class FlipView {
 
   append() {
     const start = this.list.children.length;
-    const next = this.found.slice(start, start + PAGE);
+    const next = this.matching.slice(start, start + PAGE);
     this.list.append(...next.map((item) => this.item(item)));
-    const left = this.found.length - this.list.children.length;
-    this.more.hidden = left === 0;
-    this.more.textContent = `Show ${Math.min(PAGE, left)} more of ${left}`;
+    const remaining = this.matching.length - this.list.children.length;
+    this.more.hidden = remaining === 0;
+    this.more.textContent = `Show ${Math.min(PAGE, remaining)} more of ${remaining}`;
   }
 
   item(item) {
     const { ids, groups, slices, inSlices, prompts, choices, labels } = this.data;
     const entry = make("li");
-    const parts = inSlices[item].map((place) => slices[place]);
+    const tags = [groups[item], ...inSlices[item].map((index) => slices[index])];
     const head = make("p", "", "item-head");
     head.append(make("strong", ids[item]));
-    for (const text of [groups[item], ...parts]) if (text) head.append(make("span", text, "tag"));
+    for (const tag of tags) if (tag) head.append(make("span", tag, "tag"));
     entry.append(head);
-    for (const [place, prompt] of prompts[item].entries()) {
+    for (const [index, prompt] of prompts[item].entries()) {
       const paragraph = make("p", prompt, "prompt");
       paragraph.dir = "auto";
-      if (prompts[item].length > 1) paragraph.append(make("mark", choices[item][place]));
+      if (prompts[item].length > 1) paragraph.append(make("mark", choices[item][index]));
       entry.append(paragraph);
     }
     if (labels[item] !== null)
@@ -220,16 +220,16 @@ class FlipView {
     }
     const text = texts ? texts[model][item] : null;
     if (text !== null) {
-      const said = make("blockquote", text || "(nothing)");
-      said.dir = "auto";
-      line.append(said);
+      const quote = make("blockquote", text || "(nothing)");
+      quote.dir = "auto";
+      line.append(quote);
     }
     return line;
   }
 
-  /* #flips=BENCHMARK/A/B, as the verdicts link to it. */
+  /* #items=BENCHMARK/A/B, to which the verdicts link. */
   async follow(hash) {
-    const [benchmark, a, b] = hash.slice("#flips=".length).split("/").map(decodeURIComponent);
+    const [benchmark, a, b] = hash.slice("#items=".length).split("/").map(decodeURIComponent);
     if (!this.blocks.has(benchmark)) return;
     this.controls.benchmark.value = benchmark;
     this.controls.search.value = "";
@@ -241,10 +241,10 @@ class FlipView {
 }
 
 document.querySelectorAll(".scroll table").forEach(makeSortable);
-const root = document.getElementById("flip-view");
+const root = document.getElementById("item-browser");
 if (root) {
-  const view = new FlipView(root);
-  const go = () => (location.hash.startsWith("#flips=") ? view.follow(location.hash) : null);
+  const view = new ItemBrowser(root);
+  const go = () => (location.hash.startsWith("#items=") ? view.follow(location.hash) : null);
   window.addEventListener("hashchange", go);
   if (!go()) view.open();
 }

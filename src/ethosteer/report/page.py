@@ -1,7 +1,7 @@
 """The report as one HTML page that loads nothing: style, script and drawings are inside it.
 
 Its Content-Security-Policy forbids every request, and every style and script but the page's own,
-which are named by their hashes. Without the script all but the item-by-item view is there.
+which are named by their hashes. Without the script, all but the item-by-item view is shown.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import base64
 from hashlib import sha256
 from importlib.resources import files
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ethosteer.report.blocks import Document
 
-_HERE = files("ethosteer.report")
 _ENVIRONMENT = Environment(
-    loader=FunctionLoader(lambda name: (_HERE / name).read_text("utf-8")),
+    loader=PackageLoader("ethosteer", "report"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -27,7 +26,8 @@ _ENVIRONMENT = Environment(
 
 def html_page(document: Document) -> str:
     """Render a document as a self-contained page."""
-    style, script = ((_HERE / name).read_text("utf-8") for name in ("style.css", "page.js"))
+    folder = files("ethosteer.report")
+    style, script = ((folder / name).read_text("utf-8") for name in ("style.css", "page.js"))
     return _ENVIRONMENT.get_template("page.html.j2").render(
         document=document,
         style=Markup(style),

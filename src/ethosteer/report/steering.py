@@ -1,287 +1,175 @@
-"""Tables of steering: where each arm ended, how fast its reward rose, and which alarms rang."""
+"""Reward models and steering: their quality, each arm's gain in reward, and its rate."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import isnan
 
-from ethosteer.report.blocks import Cell, Column, Table
-from ethosteer.report.numbers import (
-    MINUS,
-    NONE,
-    count,
-    interval,
-    listing,
-    number,
-    p_value,
-    plural,
-    signed,
-)
-from ethosteer.report.tables import CORRECTIONS
+from ethosteer.report.blocks import Cell, Table
+from ethosteer.report.differences import CORRECTIONS
+from ethosteer.report.numbers import MINUS, listing, p_value, signed
+from ethosteer.report.table import Numbers, cell, record_table
 from ethosteer.report.view import View
-from ethosteer.results import ArmResult, Estimate, Slope, SlopeResult
+from ethosteer.results import ArmResult, Slope, SlopeResult, ValidationPoint
 
-TOO_FEW = "not enough data"
+TOO_FEW = "too few points"
 ALGORITHMS = {"ppo": "PPO", "rloo": "RLOO", "dpo": "DPO", "best_of_n": "best of n"}
 RULES = {
-    "step": "Evaluated is each arm's last step.",
-    "kl": "Evaluated is each arm's last checkpoint within the study's KL target, so arms are "
-    "compared at about equal KL rather than at equal steps.",
+    "step": "The evaluated checkpoint is each arm's last step.",
+    "kl": "The evaluated checkpoint is each arm's last within the study's KL target, so arms are "
+    "compared at about equal KL, not at equal steps.",
 }
-STOPPED = "stopped"
-ANOTHER_FALLS = "own reward up, another down"
-MEANINGS = {
-    "length drift": "answers less than half or more than twice as long as at the start",
-    "EOS drift": "answers that end by themselves grew much rarer or much more common",
-    "negative KL": "the estimate of KL fell below 0, which the true KL cannot",
-    "ratio drift": "the first update did not start from the policy that had sampled",
-    "not finite": "a reward, KL or gradient was not a finite number",
-    STOPPED: "the arm was ended early at this point",
-    ANOTHER_FALLS: "the answers' reward fell under the reward models named below the alarm",
-}
-_FALL = re.compile(r"reward up while that of (.+) falls")
+
+
+def reward_table(view: View) -> Table:
+    """Return how well each reward model tells held-out pairs apart, and its normalisation."""
+    return record_table(
+        "Reward models",
+        view.runs,
+        {
+            "arm": lambda run: run.arm,
+            Numbers("seed"): lambda run: str(run.seed),
+            "held-out accuracy": lambda run: run.accuracy,
+            "pairs": lambda run: run.accuracy.n,
+            Numbers("correlation with length", signed, 2): lambda run: run.length_correlation,
+            "normalisation gain": lambda run: run.normalisation_gain,
+            "normalisation bias": lambda run: run.normalisation_bias,
+            "step kept": lambda run: kept.step if (kept := kept_point(run)) else None,
+        },
+        note="Accuracy: share of held-out pairs whose chosen response has the higher reward "
+        "(chance: 0.5). Gain and bias normalise the rewards of base answers to mean 0 and sd 1. "
+        "Step kept: the training step with the lowest loss on validation pairs (early stopping).",
+    )
+
+
+def kept_point(run: ArmResult) -> ValidationPoint | None:
+    """Return the validation point of the weights that were kept, None without validation."""
+    return min(run.validation, key=lambda point: point.loss, default=None)
+
+
+def validation_table(view: View) -> Table | None:
+    """Return the course of every reward model on its validation pairs; None where there is none."""
+    points = [(run, point) for run in view.runs for point in run.validation]
+    if not points:
+        return None
+    return record_table(
+        "Reward models on validation pairs during training",
+        points,
+        {
+            "arm": lambda row: row[0].arm,
+            Numbers("seed"): lambda row: str(row[0].seed),
+            "step": lambda row: row[1].step,
+            "loss": lambda row: row[1].loss,
+            "accuracy": lambda row: row[1].accuracy,
+            "": lambda row: "kept" if row[1] == kept_point(row[0]) else "",
+        },
+        folded=True,
+    )
 
 
 def evaluated_step(result: ArmResult) -> int | None:
     """Return the step of the evaluated checkpoint, None where a study did not keep it.
 
-    Such a study's field is 0, which is also what an arm has that was ended at once.
+    Such a study's field is 0, as is that of an arm that was stopped at its first step.
     """
-    kept = result.step > 0 or result.stopped or result.select == "kl"
-    return result.step if kept else None
+    known = result.step > 0 or result.stopped or result.select == "kl"
+    return result.step if known else None
 
 
 def steering_table(view: View) -> Table:
-    """Return each arm's own reward before and after steering, and the KL it took."""
-    heads = ("evaluated step", "reward before", "reward after", "gain", "KL, nats per response")
-    rules = dict.fromkeys(RULES.get(each.select, each.select) for each in view.results.arms)
-    return Table(
-        title="Steering",
-        columns=(
-            Column("arm"),
-            Column("seed", "number"),
-            Column("algorithm"),
-            *(Column(head, "number") for head in (*heads, "prompts")),
-        ),
-        rows=tuple(_steering_row(view, each) for each in _results(view)),
-        note="Normalised reward by the arm's own reward model, on held-out prompts; the gain is "
+    """Return each arm's reward before and after steering, and the KL of its checkpoint."""
+    rules = dict.fromkeys(RULES.get(run.select, run.select) for run in view.runs)
+
+    def algorithm(run: ArmResult) -> Cell:
+        name, reward_model = ALGORITHMS.get(run.algorithm, run.algorithm), run.reward_model
+        shared = reward_model and reward_model != run.arm
+        return cell(name, small=[f"reward model: {reward_model}"] if shared else [])
+
+    def step(run: ArmResult) -> Cell:
+        stopped = [f"stopped early: {run.stopped}"] if run.stopped else []
+        return cell(evaluated_step(run), flags=stopped)
+
+    return record_table(
+        "Steering",
+        view.runs,
+        {
+            "arm": lambda run: run.arm,
+            Numbers("seed"): lambda run: str(run.seed),
+            "algorithm": algorithm,
+            Numbers("evaluated step"): step,
+            Numbers("reward before", digits=2): lambda run: run.start,
+            Numbers("reward after", digits=2): lambda run: run.end,
+            Numbers("gain", signed, 2): lambda run: run.gain,
+            Numbers("KL, nats per response", digits=2): lambda run: run.kl,
+            "prompts": lambda run: run.gain.n,
+        },
+        note="Normalised reward under the arm's own reward model on held-out prompts; the gain is "
         f"the paired difference. {' '.join(rules)}",
     )
 
 
-def _results(view: View) -> list[ArmResult]:
-    return [each for arm in view.arms for each in view.arm_results(arm)]
-
-
-def _steering_row(view: View, result: ArmResult) -> tuple[Cell, ...]:
-    judge, step = view.own_judge(result.arm), evaluated_step(result)
-    borrowed = (f"by reward: {judge}",) if judge and judge != result.arm else ()
-    stopped = (f"stopped early: {result.stopped}",) if result.stopped else ()
-    return (
-        Cell(result.arm),
-        Cell(str(result.seed)),
-        Cell(ALGORITHMS.get(result.algorithm, result.algorithm), borrowed),
-        Cell(NONE if step is None else count(step), flags=stopped),
-        _estimate(result.start),
-        _estimate(result.end),
-        Cell(signed(result.gain.value, 2), (interval(result.gain, 2),)),
-        _estimate(result.kl),
-        Cell(count(result.gain.n)),
+def slope_tables(view: View) -> tuple[Table, ...]:
+    """Return every arm's slope of reward over steps, and their differences, where there are any."""
+    arms = [result for result in view.results.slopes if not result.b]
+    pairs = [result for result in view.results.slopes if result.b]
+    rates = record_table(
+        "Slope of reward over steps",
+        arms,
+        {
+            "arm": lambda result: result.a,
+            "algorithm": lambda result: _algorithms(view, result.a),
+            Numbers("slope per 100 steps", signed): _slope,
+            Numbers("p", p_value): lambda result: _known(result, result.slope.p),
+            "seeds": lambda result: result.slope.seeds,
+        },
+        note="Least-squares slope of the arm's own reward (sd of base answers) over all steps, "
+        f"with its 95 % confidence interval; p tests a slope of 0. {_interval_note(arms)}",
     )
-
-
-def _estimate(estimate: Estimate) -> Cell:
-    return Cell(number(estimate.value, 2), (interval(estimate, 2),))
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """One kind of alarm of one arm: at how many measured points it rang, first at which step.
-
-    ``others`` counts the points for every other reward model that it names.
-    """
-
-    name: str
-    points: int
-    measured: int
-    first: int
-    others: dict[str, int]
-
-
-def alarms_of(results: Iterable[ArmResult]) -> list[Alarm]:
-    """Sum up the alarms of one arm over its seeds, the most frequent first."""
-    points = [point for each in results for point in each.curve]
-    rung: dict[str, list[int]] = {}
-    others: dict[str, dict[str, int]] = {}
-    for point in points:
-        for name, fallen in map(_kind, point.alarms):
-            rung.setdefault(name, []).append(point.step)
-            counts = others.setdefault(name, {})
-            for judge in fallen:
-                counts[judge] = counts.get(judge, 0) + 1
-    # other rewards are measured at some points only, so that alarm can ring at no others
-    judged = sum(bool(point.rewards) for point in points)
-    found = [
-        Alarm(
-            name,
-            len(steps),
-            judged if name == ANOTHER_FALLS else len(points),
-            min(steps),
-            others[name],
-        )
-        for name, steps in rung.items()
-    ]
-    return sorted(found, key=lambda alarm: -alarm.points)
-
-
-def _kind(alarm: str) -> tuple[str, list[str]]:
-    """Tell an alarm's kind from the reward models that it names."""
-    found = _FALL.fullmatch(alarm)
-    return (ANOTHER_FALLS, found[1].split(", ")) if found else (alarm, [])
-
-
-def alarms_said(results: Iterable[ArmResult]) -> str:
-    """Sum up the alarms of one arm in words; "" where none rang.
-
-    That an arm was stopped is left out: it is told by its reason.
-    """
-    return listing(
-        [
-            f"{alarm.name} at {plural(alarm.points, 'point')}"
-            for alarm in alarms_of(results)
-            if alarm.name != STOPPED
-        ]
+    differences = record_table(
+        "Differences in slope",
+        pairs,
+        {
+            f"a {MINUS} b": lambda result: f"{result.a} {MINUS} {result.b}",
+            "algorithm": lambda result: _algorithms(view, result.a),
+            Numbers("difference per 100 steps", signed): _slope,
+            Numbers("p", p_value): lambda result: _known(result, result.slope.p),
+            Numbers("adjusted p", p_value): lambda result: _known(result, result.adjusted_p),
+            "result": lambda result: slope_verdict(result, view.results.alpha),
+        },
+        note="Between arms steered by the same algorithm, paired by step on the same prompts; p "
+        f"adjusted by {CORRECTIONS[view.results.correction]} over all pairs. Two arms differ where "
+        f"the adjusted p is below {view.results.alpha:g} and the interval excludes 0. "
+        f"{_interval_note(pairs)}",
     )
+    return tuple(made for made in (rates, differences) if made.rows)
 
 
-def alarm_table(view: View) -> Table | None:
-    """Return which alarms rang for which arm, at how many points; None where none did."""
-    rows = [
-        _alarm_row(arm, alarm) for arm in view.arms for alarm in alarms_of(view.arm_results(arm))
-    ]
-    if not rows:
-        return None
-    loud = {row[0].text for row in rows}
-    silent = [arm for arm in view.arms if arm not in loud]
-    return Table(
-        title="Alarms while steering",
-        columns=(
-            Column("arm"),
-            Column("alarm"),
-            Column("points", "number"),
-            Column("first at step", "number"),
-            Column("what it means", "long"),
-        ),
-        rows=tuple(rows),
-        note="An alarm marks a measured point of the curve that a reader should look at; seeds of "
-        "an arm are taken together." + (f" None for {listing(silent)}." if silent else ""),
-    )
-
-
-def _alarm_row(arm: str, alarm: Alarm) -> tuple[Cell, ...]:
-    named = tuple(f"{judge}: {plural(points, 'point')}" for judge, points in alarm.others.items())
-    return (
-        Cell(arm),
-        Cell(alarm.name, named),
-        Cell(f"{count(alarm.points)} of {count(alarm.measured)}"),
-        Cell(count(alarm.first)),
-        Cell(MEANINGS.get(alarm.name, NONE)),
-    )
-
-
-def rate_tables(view: View) -> tuple[Table, ...]:
-    """Return how fast each arm's reward rises, and whether arms differ; nothing without slopes."""
-    own = [each for each in view.results.slopes if not each.b]
-    pairs = [each for each in view.results.slopes if each.b]
-    tables = ((own, _rates), (pairs, _differences))
-    return tuple(table(view, slopes) for slopes, table in tables if slopes)
-
-
-def _rates(view: View, slopes: list[SlopeResult]) -> Table:
-    return Table(
-        title="How fast rewards rise",
-        columns=(
-            Column("arm"),
-            Column("algorithm"),
-            *(Column(head, "number") for head in ("rise per 100 steps", "p", "seeds")),
-        ),
-        rows=tuple(
-            (
-                Cell(each.a),
-                Cell(_algorithm(view, each.a)),
-                _slope_cell(each.slope),
-                _p_cell(each.slope, each.slope.p),
-                Cell(str(each.slope.seeds)),
-            )
-            for each in slopes
-        ),
-        note="Own reward, in sd of base answers: the straight line that fits all of an arm's steps "
-        f"best, with its 95 % interval; p is that of no rise at all. {_resting_on(slopes)}",
-    )
-
-
-def _differences(view: View, slopes: list[SlopeResult]) -> Table:
-    return Table(
-        title="Whether rewards rise at different rates",
-        columns=(
-            Column(f"a {MINUS} b"),
-            Column("algorithm"),
-            *(Column(head, "number") for head in ("difference per 100 steps", "p", "adjusted p")),
-            Column("in words"),
-        ),
-        rows=tuple(
-            (
-                Cell(f"{each.a} {MINUS} {each.b}"),
-                Cell(_algorithm(view, each.a)),
-                _slope_cell(each.slope),
-                _p_cell(each.slope, each.slope.p),
-                _p_cell(each.slope, each.adjusted_p),
-                Cell(in_words(each, view.results.alpha)),
-            )
-            for each in slopes
-        ),
-        note="Of arms steered by the same algorithm, step by step on the same prompts; p adjusted "
-        f"by {CORRECTIONS[view.results.correction]} over all pairs. Two arms differ where the "
-        "adjusted p is below "
-        f"{view.results.alpha:g} and the interval leaves out 0. {_resting_on(slopes)}",
-    )
-
-
-def in_words(result: SlopeResult, alpha: float) -> str:
-    """Say what a difference of slopes shows, no more than its p and its interval both hold."""
-    if _unknown(result.slope):
+def slope_verdict(result: SlopeResult, alpha: float) -> str:
+    """Return whether two slopes differ: only where the adjusted p and the interval both say so."""
+    if isnan(result.slope.value):
         return TOO_FEW
-    beyond = result.slope.low > 0 or result.slope.high < 0
-    return "differ" if beyond and result.adjusted_p < alpha else "no difference shown"
+    excludes_zero = result.slope.low > 0 or result.slope.high < 0
+    return "differ" if excludes_zero and result.adjusted_p < alpha else "no difference shown"
 
 
-def _unknown(slope: Slope) -> bool:
-    return isnan(slope.value)
+def _slope(result: SlopeResult) -> Slope | str:
+    return TOO_FEW if isnan(result.slope.value) else result.slope
 
 
-def _slope_cell(slope: Slope) -> Cell:
-    if _unknown(slope):
-        return Cell(TOO_FEW)
-    bounds = Estimate(slope.value, slope.low, slope.high, slope.seeds)
-    return Cell(signed(slope.value), (interval(bounds),))
+def _known(result: SlopeResult, p: float) -> float | None:
+    return None if isnan(result.slope.value) else p
 
 
-def _p_cell(slope: Slope, p: float) -> Cell:
-    return Cell(NONE if _unknown(slope) else p_value(p))
-
-
-def _resting_on(slopes: list[SlopeResult]) -> str:
-    """Say what the intervals cover: the seeds, or the noise of a single run."""
-    if any(each.slope.seeds == 1 for each in slopes):
+def _interval_note(results: Sequence[SlopeResult]) -> str:
+    """Return what the intervals cover: seeds, or the noise along a single run."""
+    if any(result.slope.seeds == 1 for result in results):
         return (
-            "With one seed, the interval covers the noise along that one run only: another seed "
-            "may rise at another rate."
+            "With a single seed, the interval covers the noise along that run only, not the "
+            "variation between seeds."
         )
-    return "Intervals and p are Student's over the seeds."
+    return "Intervals and p-values come from Student's t over seeds."
 
 
-def _algorithm(view: View, arm: str) -> str:
-    names = dict.fromkeys(each.algorithm for each in view.arm_results(arm))
-    return listing([ALGORITHMS.get(name, name) for name in names]) or NONE
+def _algorithms(view: View, arm: str) -> str | None:
+    names = dict.fromkeys(result.algorithm for result in view.arm_results(arm))
+    return listing([ALGORITHMS.get(name, name) for name in names]) or None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ethosteer.report.blocks import Cell, Column, Mark, Table, Tint
 from ethosteer.report.numbers import NONE, interval, number
@@ -13,6 +14,7 @@ Value = str | int | float | Estimate | Slope | Cell | None
 """What a row may hold; None is written as an en dash."""
 Write = Callable[..., str]
 """Writes a number: ``write(value)``, or ``write(value, digits)``."""
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +30,20 @@ class Numbers:
     digits: int | None = None
 
 
+Head = str | Numbers | Column
+"""Mere text makes a column of numbers where any of its values is one."""
+
+
 def table(
     title: str,
-    heads: Sequence[str | Numbers | Column],
+    heads: Sequence[Head],
     rows: Iterable[Sequence[Value]],
     *,
     note: str = "",
     folded: bool = False,
     summary: int = 0,
 ) -> Table:
-    """Return a table of one value for each head in every row.
-
-    A head that is mere text makes a column of numbers where any of its values is one. The rest is
-    as in ``Table``.
-    """
+    """Return a table of one value for each head in every row. The rest is as in ``Table``."""
     rows = [tuple(row) for row in rows]
     columns = [
         head
@@ -57,6 +59,19 @@ def table(
         tuple(cell(value, *form) for value, form in zip(row, formats, strict=True)) for row in rows
     ]
     return Table(title, tuple(columns), tuple(cells), note, folded, summary)
+
+
+def record_table(
+    title: str,
+    records: Iterable[Record],
+    columns: Mapping[Head, Callable[[Record], Value]],
+    *,
+    note: str = "",
+    folded: bool = False,
+) -> Table:
+    """Return a table of one row for each record: ``columns`` map a head to what it shows of one."""
+    rows = [[show(record) for show in columns.values()] for record in records]
+    return table(title, list(columns), rows, note=note, folded=folded)
 
 
 def cell(

@@ -27,12 +27,12 @@ _MIRRORED: dict[Verdict, Verdict] = {
 
 def mirrored(comparison: Comparison) -> Comparison:
     """Return the same comparison seen from ``b``: b - a."""
-    seen = comparison.difference
+    ahead = comparison.difference  # its upper bound becomes the lower one
     return replace(
         comparison,
         a=comparison.b,
         b=comparison.a,
-        difference=Estimate(-seen.value, -seen.high, -seen.low, seen.n),
+        difference=Estimate(-ahead.value, -ahead.high, -ahead.low, ahead.n),
         verdict=_MIRRORED[comparison.verdict],
     )
 
@@ -62,63 +62,73 @@ class View:
 
     def arm_results(self, arm: str) -> tuple[ArmResult, ...]:
         """Return the results of one arm, seed by seed."""
-        found = [result for result in self.results.arms if result.arm == arm]
-        return tuple(sorted(found, key=lambda result: result.seed))
+        results = [result for result in self.results.arms if result.arm == arm]
+        return tuple(sorted(results, key=lambda result: result.seed))
 
     @property
-    def judges(self) -> tuple[str, ...]:
-        """Names of the reward models that judged every model, in the study's order."""
+    def runs(self) -> tuple[ArmResult, ...]:
+        """Results of all arms in the study's order, each seed by seed."""
+        return tuple(result for arm in self.arms for result in self.arm_results(arm))
+
+    @property
+    def reward_models(self) -> tuple[str, ...]:
+        """Names of the reward models that scored every model's answers, in the study's order."""
         cells = (*self.results.cross_rewards, *self.results.cross_accuracies)
         return tuple(dict.fromkeys(cell.reward_model for cell in cells))
 
-    def own_judge(self, arm: str) -> str | None:
+    def reward_model_of(self, arm: str) -> str | None:
         """Name the reward model that an arm was steered by, None for a control."""
-        return next((own.reward_model or arm for own in self.arm_results(arm)), None)
+        return next((result.reward_model or arm for result in self.arm_results(arm)), None)
 
     def cell(
         self, benchmark: BenchmarkResult, model: str, metric: str = ""
     ) -> BenchmarkCell | None:
         """Return a model's cell for a metric, the primary one by default."""
-        wanted = (model, metric or benchmark.primary)
-        found = (cell for cell in benchmark.cells if (cell.model, cell.metric) == wanted)
-        return next(found, None)
+        key = (model, metric or benchmark.primary)
+        return next((cell for cell in benchmark.cells if (cell.model, cell.metric) == key), None)
 
     def metrics(self, benchmark: BenchmarkResult) -> tuple[str, ...]:
         """Names of a benchmark's metrics, the primary one first."""
         names = dict.fromkeys((benchmark.primary, *(cell.metric for cell in benchmark.cells)))
         return tuple(names)
 
-    def judged(self, benchmark: BenchmarkResult) -> str:
-        """Name what verdicts are about: the primary metric, or its distance from the aim.
+    def tested_metric(self, benchmark: BenchmarkResult) -> str:
+        """Name the metric that verdicts are about: the primary one, or its distance from the aim.
 
-        The latter's name is the metric's own, a comma, and words that say so.
+        The latter's name is the primary metric's, a comma, and words for the distance.
         """
         names = {
-            each.metric for each in self.results.comparisons if each.benchmark == benchmark.name
+            comparison.metric
+            for comparison in self.results.comparisons
+            if comparison.benchmark == benchmark.name
         }
         derived = sorted(name for name in names if name.startswith(f"{benchmark.primary}, "))
         return derived[0] if derived and benchmark.primary not in names else benchmark.primary
 
     def comparison(self, benchmark: BenchmarkResult, a: str, b: str) -> Comparison | None:
-        """Return the comparison a - b of what is judged, mirrored if it was stored as b - a."""
-        metric = self.judged(benchmark)
-        for found in self.results.comparisons:
-            if (found.benchmark, found.metric) == (benchmark.name, metric):
-                if (found.a, found.b) == (a, b):
-                    return found
-                if (found.a, found.b) == (b, a):
-                    return mirrored(found)
+        """Return the comparison a - b of the tested metric, mirrored if stored as b - a."""
+        metric = self.tested_metric(benchmark)
+        for comparison in self.results.comparisons:
+            if (comparison.benchmark, comparison.metric) == (benchmark.name, metric):
+                if (comparison.a, comparison.b) == (a, b):
+                    return comparison
+                if (comparison.a, comparison.b) == (b, a):
+                    return mirrored(comparison)
         return None
 
-    def judged_comparisons(self) -> tuple[Comparison, ...]:
-        """Return the comparisons of what verdicts are about, all benchmarks' in their order."""
-        names = {each.name: self.judged(each) for each in self.results.benchmarks}
+    def tested_comparisons(self) -> tuple[Comparison, ...]:
+        """Return the comparisons of every benchmark's tested metric, in their order."""
+        metrics = {
+            benchmark.name: self.tested_metric(benchmark) for benchmark in self.results.benchmarks
+        }
         return tuple(
-            each for each in self.results.comparisons if names.get(each.benchmark) == each.metric
+            comparison
+            for comparison in self.results.comparisons
+            if metrics.get(comparison.benchmark) == comparison.metric
         )
 
     def verdict(self, benchmark: BenchmarkResult, a: str, b: str) -> Verdict | None:
-        """Return the verdict of a against b on what is judged, None where not compared."""
+        """Return the verdict of a against b on the tested metric, None where not compared."""
         comparison = self.comparison(benchmark, a, b)
         return comparison.verdict if comparison else None
 
@@ -151,12 +161,12 @@ class View:
         """
         for arm in self.arms_that_are("better", benchmark):
             others = [other for other in self.arms if other != arm]
-            if others and all(self._beats(benchmark, arm, other) for other in others):
+            if others and all(
+                self.verdict(benchmark, arm, other) == "better" and self.sound(benchmark, other)
+                for other in others
+            ):
                 return arm
         return None
-
-    def _beats(self, benchmark: BenchmarkResult, a: str, b: str) -> bool:
-        return self.verdict(benchmark, a, b) == "better" and self.sound(benchmark, a, b)
 
     def flagged(self, benchmark: BenchmarkResult) -> list[str]:
         """Return the models whose primary number is flagged."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from ethosteer import catalog
 from ethosteer.data.overlap import overlap
 from ethosteer.evaluation import reward_results
-from ethosteer.evaluation.comparable import example_of
-from ethosteer.evaluation.comparison import Judge
+from ethosteer.evaluation.comparison import compare_models
+from ethosteer.evaluation.items import example_of
+from ethosteer.evaluation.summary import summarise
 from ethosteer.files import read_json, to_json, write_atomic, write_json
 from ethosteer.records import CONTROLS, Outcome
 from ethosteer.results import (
@@ -80,6 +81,7 @@ class Compare(Stage[StudyResults]):
 
     kind: ClassVar[str] = "compare"
     version: ClassVar[int] = 6
+    left_out: ClassVar = {"compare.published": "shown by the report alone"}
 
     study: str
     question: str
@@ -115,8 +117,7 @@ class Compare(Stage[StudyResults]):
     def _results(self, store: Store) -> StudyResults:
         from ethosteer.models.reward_models import read_scale
 
-        comparer = Judge(self.compare)
-        benchmarks, comparisons = self._benchmarks(store, comparer)
+        benchmarks, comparisons = self._benchmarks(store)
         crossed = {stage.seed: store.load(stage) for stage in self.cross}
         steered = {stage.arm: store.load(stage) for stage in self.steering}
         arms = tuple(dict.fromkeys(stage.arm.name for stage in self.steering))
@@ -148,13 +149,11 @@ class Compare(Stage[StudyResults]):
             correction=self.compare.correction,
             cross_rewards=tuple(reward_results.cross_rewards(crossed)),
             cross_accuracies=tuple(reward_results.cross_accuracies(crossed)),
-            reward_comparisons=tuple(reward_results.reward_comparisons(comparer, crossed)),
-            slopes=tuple(reward_results.slopes(comparer, arms, steered)),
+            reward_comparisons=tuple(reward_results.reward_comparisons(crossed, self.compare)),
+            slopes=tuple(reward_results.slopes(arms, steered, self.compare.correction)),
         )
 
-    def _benchmarks(
-        self, store: Store, comparer: Judge
-    ) -> tuple[list[BenchmarkResult], list[Comparison]]:
+    def _benchmarks(self, store: Store) -> tuple[list[BenchmarkResult], list[Comparison]]:
         """Summarise every benchmark and compare all models on it."""
         benchmarks: list[BenchmarkResult] = []
         comparisons: list[Comparison] = []
@@ -166,10 +165,10 @@ class Compare(Stage[StudyResults]):
                 by_seed[stage.model.seed] = store.load(stage)
             benchmark, stored = catalog.benchmark(items.benchmark), store.load(items)
             note = evaluated[0].classifier_note(store.path(evaluated[0]))
-            summary = comparer.summary(benchmark, len(stored), outcomes, note)
+            summary = summarise(benchmark, len(stored), outcomes, note)
             comparability = items.comparability(store.path(items))
             benchmarks.append(
                 replace(summary, comparability=comparability, example=example_of(stored[0]))
             )
-            comparisons += comparer.comparisons(benchmark, outcomes)
+            comparisons += compare_models(benchmark, outcomes, self.compare)
         return benchmarks, comparisons

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from ethosteer.data.splits import unit_hash
+from ethosteer.data.pair_sets import ranked_by_hash
 from ethosteer.files import read_json, write_json
-from ethosteer.records import BASE, FINETUNED, PreferencePair
+from ethosteer.records import BASE, FINETUNED
 from ethosteer.results import CrossResult, Select
 from ethosteer.settings import EvaluateSettings
 from ethosteer.stages.curate import READ_ELSEWHERE
@@ -78,8 +78,9 @@ class Cross(Stage[CrossResult]):
             for prompt, answer in zip(prompts, model_answers, strict=True)
         ]
         template = workspace.template(first.prompts.base, first.prompts.data.template)
+        limit = self.evaluate.cross_pairs
         pairs = {
-            reward.arm.name: encode(self._held_out(store.load(reward.pairs).test), template)
+            reward.arm.name: encode(ranked_by_hash(store.load(reward.pairs).test, limit), template)
             for reward in first.rewards
         }
         scores: dict[str, dict[str, list[float]]] = {model: {} for model in answers}
@@ -94,11 +95,6 @@ class Cross(Stage[CrossResult]):
                 correct[name][dataset] = torch.gt(chosen, rejected).tolist()
         groups = {name: [pair.group for pair in held_out] for name, held_out in pairs.items()}
         return CrossResult(scores, correct, groups)
-
-    def _held_out(self, pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-        """Choose at most ``cross_pairs`` pairs by hash; pairs of one scenario stay together."""
-        ranked = sorted(pairs, key=lambda pair: (unit_hash(pair.group), pair.id))
-        return ranked[: self.evaluate.cross_pairs]
 
     def load(self, folder: Path) -> CrossResult:
         """Read the scores."""

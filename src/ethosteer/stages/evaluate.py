@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -10,16 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from ethosteer import catalog
-from ethosteer.evaluation.comparable import (
-    ITEMS,
-    comparability_of,
-    read_comparability,
-    read_items,
-    write_comparability,
-    write_items,
-)
+from ethosteer.evaluation.comparable import comparability_of
+from ethosteer.evaluation.items import ITEMS, load_items, read_items, write_items
 from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
-from ethosteer.files import write_json
+from ethosteer.files import read_json, write_json
 from ethosteer.records import Item, Model, Outcome
 from ethosteer.results import Comparability, Select
 from ethosteer.settings import BenchmarkSettings
@@ -32,6 +25,7 @@ if TYPE_CHECKING:
     from ethosteer.stages.workspace import Workspace
 
 OUTCOMES = "outcomes.parquet"
+COMPARABILITY = "comparability.json"
 CLASSIFIER = "classifier.json"
 
 
@@ -69,19 +63,18 @@ class Items(Stage[list[Item]]):
             )
             with workspace.store.write(stage) as folder:
                 write_items(folder / ITEMS, {stage.benchmark: items})
-                write_comparability(folder, comparability)
+                write_json(folder / COMPARABILITY, comparability)
 
     def read(self) -> list[Item]:
         """Read the items from the published files, with what may be shortened of them."""
-        from ethosteer.evaluation.answering import load_items
-
         return load_items(catalog.benchmark(self.benchmark), self.benchmarks, self.files.origin)
 
     def classifier(self) -> Classifier | None:
         """Return the classifier of generated texts; None where none is needed."""
-        from ethosteer.evaluation.answering import load_judge
+        from ethosteer.evaluation.answering import benchmark_classifier
 
-        return load_judge(catalog.benchmark(self.benchmark), self.benchmarks, self.files.origin)
+        benchmark = catalog.benchmark(self.benchmark)
+        return benchmark_classifier(benchmark, self.benchmarks, self.files.origin)
 
     def load(self, folder: Path) -> list[Item]:
         """Read the items."""
@@ -89,7 +82,7 @@ class Items(Stage[list[Item]]):
 
     def comparability(self, folder: Path) -> Comparability:
         """Read what results on these items rest on."""
-        return read_comparability(folder)
+        return read_json(folder / COMPARABILITY, Comparability)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,5 +150,4 @@ class Evaluate(Stage[list[Outcome]]):
 
     def classifier_note(self, folder: Path) -> str:
         """Say which classifier classed the texts, and how good it is; "" where none did."""
-        note: str = json.loads((folder / CLASSIFIER).read_text("utf-8"))
-        return note
+        return read_json(folder / CLASSIFIER, str)

@@ -12,7 +12,7 @@ from ethosteer.data.prompts import first_turns, steering_prompts
 from ethosteer.files import read_json, write_json
 from ethosteer.records import Split, Turn
 from ethosteer.settings import DataSettings
-from ethosteer.stages.curate import BY_EDITION, READ_ELSEWHERE, Curate
+from ethosteer.stages.curate import BY_EDITION, Curate
 from ethosteer.stages.stage import PublishedFiles, RawBase, Stage
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ class Prompts(Stage[PromptSet]):
 
     kind: ClassVar[str] = "curate"
     version: ClassVar[int] = 2
-    left_out: ClassVar = {"data.origin": BY_EDITION, "data.conversations": BY_EDITION,
-                          "data.max_tokens": READ_ELSEWHERE}  # fmt: skip
+    left_out: ClassVar = {"data.origin": BY_EDITION, "data.conversations": BY_EDITION}
 
     data: DataSettings
     base: RawBase

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from ethosteer.data.pair_sets import ranked_by_hash
 from ethosteer.files import read_json, write_json
 from ethosteer.records import Arm
 from ethosteer.results import HeldOutPairs
@@ -65,8 +66,13 @@ class Reward(Stage[HeldOutPairs]):
             workspace.terminal.stage(f"reward, seed {seed}") as progress,
             workspace.store.checkpoints(stages) as checkpoints,
         ):
+            limit = first.reward.validation_pairs
             training = RewardTraining(
-                base, [encode(pairs.train, template) for pairs in sets], first.reward, seed
+                base,
+                [encode(pairs.train, template) for pairs in sets],
+                first.reward,
+                seed,
+                [encode(ranked_by_hash(pairs.validation, limit), template) for pairs in sets],
             )
             training.train(checkpoints, progress)
             samples = first.base_samples(workspace)

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 from ethosteer.data.sources import Origin, Source
 from ethosteer.files import fingerprint
+from ethosteer.models.identity import model_fingerprint
 from ethosteer.settings import BaseSettings, SteerSettings
 
 if TYPE_CHECKING:
@@ -60,8 +61,6 @@ class RawBase:
 
     @cached_property
     def _fingerprint(self) -> str:
-        from ethosteer.models.identity import model_fingerprint
-
         return model_fingerprint(self.settings)
 
 

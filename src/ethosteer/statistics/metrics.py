@@ -1,7 +1,8 @@
-"""Metrics as sums over items, so that a resample of items costs one matrix product.
+"""Metrics as sums over items, so that clusters are dropped and swapped by array operations.
 
-A metric turns each outcome into a few numbers (``parts``) and combines their sums over items into
-its value. Accuracy is (correct, 1) -> ratio; Matthews correlation is (tp, tn, fp, fn).
+A metric turns each outcome into a few numbers (``terms``) and combines their sums over items into
+its value. The terms of accuracy are (correct, 1), combined as a ratio; those of the Matthews
+correlation are (tp, tn, fp, fn).
 """
 
 from __future__ import annotations
@@ -21,31 +22,31 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """What sums over items become: sums ``[..., k]`` -> values ``[...]``, nan where undefined.
+    """How sums over items are combined: ``[..., k]`` -> values ``[...]``, nan where undefined.
 
-    ``share`` says that an item's parts are (1 or 0, 1), so that the value is a share of items.
+    ``is_proportion`` if an item's terms are (1 or 0, 1): the value is a proportion of items.
     """
 
     combine: Callable[[Floats], Floats]
     bounds: tuple[float, float] = (-inf, inf)
-    share: bool = False
+    is_proportion: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A named number over outcomes: ``parts`` of one outcome, ``[k]``, and what their sums become.
+    """A named number over outcomes: the ``terms`` of one, ``[k]``, and how their sums combine.
 
-    ``better`` says which way it improves.
+    ``better`` is the direction in which it improves.
     """
 
     name: str
     better: Better
-    parts: Callable[[Outcome], tuple[float, ...]]
+    terms: Callable[[Outcome], tuple[float, ...]]
     quantity: Quantity
 
     def table(self, outcomes: Sequence[Outcome]) -> Floats:
-        """Return the parts of all outcomes, ``[items, k]``."""
-        return np.array([self.parts(outcome) for outcome in outcomes], dtype=np.float64)
+        """Return the terms of all outcomes, ``[items, k]``."""
+        return np.array([self.terms(outcome) for outcome in outcomes], dtype=np.float64)
 
     def value(self, outcomes: Sequence[Outcome]) -> float:
         """Return the metric over ``outcomes``."""
@@ -61,14 +62,14 @@ def ratio(sums: Floats) -> Floats:
 def matthews(sums: Floats) -> Floats:
     """Matthews correlation from sums of (tp, tn, fp, fn), ``[..., 4]`` -> ``[...]``.
 
-    0 where all answers are one, as scikit-learn's matthews_corrcoef has it; nan, which it has not,
-    where all labels are one, since such items cannot tell.
+    0 where all answers are the same, as in scikit-learn's matthews_corrcoef; unlike there, nan
+    where all labels are the same, since such items hold no evidence of a correlation.
     """
     tp, tn, fp, fn = (sums[..., i] for i in range(4))
     product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
     safe = np.where(product > 0, product, 1.0)
-    found = np.where(product > 0, (tp * tn - fp * fn) / np.sqrt(safe), 0.0)
-    return np.where(((tp + fn) > 0) & ((tn + fp) > 0), found, np.nan)
+    correlation = np.where(product > 0, (tp * tn - fp * fn) / np.sqrt(safe), 0.0)
+    return np.where(((tp + fn) > 0) & ((tn + fp) > 0), correlation, np.nan)
 
 
 def balanced(sums: Floats) -> Floats:
@@ -79,7 +80,7 @@ def balanced(sums: Floats) -> Floats:
 
 
 MEAN = Quantity(ratio)
-SHARE = Quantity(ratio, (0.0, 1.0), share=True)
+PROPORTION = Quantity(ratio, (0.0, 1.0), is_proportion=True)
 CORRELATION = Quantity(matthews, (-1.0, 1.0))
 BALANCED = Quantity(balanced, (0.0, 1.0))
 
@@ -87,16 +88,16 @@ BALANCED = Quantity(balanced, (0.0, 1.0))
 def mean_metric(name: str, value: Callable[[Outcome], float], better: Better) -> Metric:
     """A metric that is the mean of a per-item value; items whose value is nan are left out."""
 
-    def parts(outcome: Outcome) -> tuple[float, ...]:
+    def terms(outcome: Outcome) -> tuple[float, ...]:
         number = value(outcome)
         return (0.0, 0.0) if np.isnan(number) else (number, 1.0)
 
-    return Metric(name, better, parts, MEAN)
+    return Metric(name, better, terms, MEAN)
 
 
-def share_metric(name: str, holds: Callable[[Outcome], bool], better: Better) -> Metric:
-    """A metric that is the share of items for which something holds."""
-    return Metric(name, better, lambda outcome: (float(holds(outcome)), 1.0), SHARE)
+def proportion_metric(name: str, holds: Callable[[Outcome], bool], better: Better) -> Metric:
+    """A metric that is the proportion of items for which something holds."""
+    return Metric(name, better, lambda outcome: (float(holds(outcome)), 1.0), PROPORTION)
 
 
 def confusion(outcome: Outcome) -> tuple[float, ...]:
@@ -121,7 +122,7 @@ def _correct_normalised(outcome: Outcome) -> bool:
     return int(scores.argmax()) == outcome.label
 
 
-ACCURACY = share_metric("acc", _correct, "higher")
-ACCURACY_NORMALISED = share_metric("acc_norm", _correct_normalised, "higher")
+ACCURACY = proportion_metric("acc", _correct, "higher")
+ACCURACY_NORMALISED = proportion_metric("acc_norm", _correct_normalised, "higher")
 MCC = Metric("mcc", "higher", confusion, CORRELATION)
 BALANCED_ACCURACY = Metric("balanced_acc", "higher", confusion, BALANCED)

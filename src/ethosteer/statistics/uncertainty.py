@@ -1,11 +1,12 @@
-"""How far a mean over items and seeds may lie from the truth.
+"""The uncertainty of a mean over items and seeds.
 
-Items and seeds are crossed: every seed answers the same items. A mean over both varies with the
-items drawn, with the seeds drawn, and with what a seed does to an item; to take items for all that
-varies is the language-as-fixed-effect fallacy (Clark 1973). With three seeds the variance among
-seeds is itself hardly known, and an interval must say so. A two-level bootstrap of three seeds does
-not, nor do Satterthwaite's degrees of freedom; a generalised confidence interval (Weerahandi 1993)
-does: it takes each variance for ``df s^2 / chi^2_df`` and averages over the chi-squares.
+Items and seeds are crossed random effects: every seed answers the same items. A mean over both
+varies with the items drawn, with the seeds drawn, and with their interaction. Taking items for all
+that varies is the language-as-fixed-effect fallacy (Clark 1973). With three seeds the variance
+among seeds is itself hardly known, and an interval must reflect that. A two-level bootstrap of
+three seeds does not, nor do Satterthwaite's degrees of freedom. A generalised confidence interval
+(Weerahandi 1993) does: it replaces each variance by its generalised pivot ``df s^2 / chi^2_df`` and
+integrates over the chi-squares.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,172 +24,188 @@ Floats = NDArray[np.float64]
 SEED_NODES = 240
 ITEM_NODES = 48
 MERGED_NODES = 400
-FARTHEST = 22.0
-"""The outermost nodes lie where a chi-square's log odds are this far from even."""
+LARGEST_LOGIT = 22.0
+"""The outermost quadrature nodes lie at chi-squared probabilities of these log odds."""
 
 
 @dataclass(frozen=True)
 class Uncertainty:
     """The error of an estimate: normal, with a variance that is itself only estimated.
 
-    items, seeds, both: the estimated variances that items, seeds, and a seed's effect on single
-    items bring to the estimate (the first two contain the third); 0 seeds where there is one seed.
-    All nan where nothing is known.
+    ``item_variance``, ``seed_variance`` and ``interaction_variance`` are the estimated variances of
+    the mean over items of the seed averages, of the mean over seeds of the item averages, and of
+    the mean over both of the interaction; the first two contain the third. ``seed_df`` is 0 where
+    there is one seed. All variances are nan where nothing is known.
     """
 
-    items: float
+    item_variance: float
     item_df: float
-    seeds: float = 0.0
+    seed_variance: float = 0.0
     seed_df: float = 0.0
-    both: float = 0.0
+    interaction_variance: float = 0.0
 
     @property
     def standard_error(self) -> float:
         """The estimated standard deviation of the estimate."""
-        return float(np.sqrt(_total(self.items, self.seeds, self.both)))
+        return float(
+            np.sqrt(
+                _total_variance(self.item_variance, self.seed_variance, self.interaction_variance)
+            )
+        )
 
-    def beyond(self, distance: float) -> float:
+    def tail_probability(self, distance: float) -> float:
         """Return the probability of an error above ``distance``; nan where nothing is known."""
         from scipy.special import ndtr
 
-        if np.isnan(distance) or np.isnan(self.items):
-            return float("nan")
-        deviations, weights = self._nodes
+        if np.isnan(distance) or np.isnan(self.item_variance):
+            return nan
+        deviations, weights = self._plausible_errors
         return float(weights @ ndtr(-distance / deviations))
 
     def quantile(self, level: float) -> float:
         """Return the error that is exceeded with probability ``1 - level`` (``level`` > 0.5)."""
         if np.isnan(self.standard_error):
-            return float("nan")
-        return _rising_to(lambda x: 1 - level - self.beyond(x), self.standard_error)
+            return nan
+        return _root(lambda x: 1 - level - self.tail_probability(x), self.standard_error)
 
-    def detectable(self, level: float, power: float) -> float:
+    def minimum_detectable(self, level: float, power: float) -> float:
         """Return the true value whose estimate exceeds ``quantile(level)`` with ``power``.
 
-        A study's own estimates of the variances vary, and its quantile with them; of one seed this
-        is the power of Student's test. With seeds too the quantile is taken to grow as the error.
+        The variances that a study estimates vary, and its quantile with them. With one seed this is
+        the power of Student's test; with more, the quantile is taken to be proportional to the
+        standard error.
         """
         from scipy.special import ndtr
 
-        own = self.standard_error
-        if np.isnan(own):
-            return float("nan")
-        estimated, weights = self._nodes_of_estimates
-        thresholds = self.quantile(level) / own * estimated
-        return _rising_to(lambda x: float(weights @ ndtr((x - thresholds) / own)) - power, own)
+        true_error = self.standard_error
+        if np.isnan(true_error):
+            return nan
+        estimated, weights = self._estimated_errors
+        thresholds = self.quantile(level) / true_error * estimated
+        return _root(
+            lambda x: float(weights @ ndtr((x - thresholds) / true_error)) - power, true_error
+        )
 
     def with_clusters(self, clusters: float) -> Uncertainty:
-        """Return what it would be with so many clusters of items and the same seeds."""
+        """Return the uncertainty with so many clusters of items and the same seeds."""
         factor = (self.item_df + 1) / clusters
-        lone = max(self.seeds - self.both, 0.0)
+        # More items shrink the interaction within the seed variance, but not the seeds' own part.
+        seeds_alone = max(self.seed_variance - self.interaction_variance, 0.0)
         return Uncertainty(
-            self.items * factor,
+            self.item_variance * factor,
             max(clusters - 1, 1.0),
-            lone + min(self.seeds, self.both) * factor,
+            seeds_alone + min(self.seed_variance, self.interaction_variance) * factor,
             self.seed_df,
-            self.both * factor,
+            self.interaction_variance * factor,
         )
 
     @cached_property
-    def _nodes(self) -> tuple[Floats, Floats]:
-        """Standard errors that may be the true one, with their weights, both ``[nodes]``."""
-        return self._mixture(lambda inflation: inflation)
+    def _plausible_errors(self) -> tuple[Floats, Floats]:
+        """True standard errors that agree with the estimate, and their weights: ``[nodes]``."""
+        return self._mixture(lambda pivot: pivot)
 
     @cached_property
-    def _nodes_of_estimates(self) -> tuple[Floats, Floats]:
-        """Standard errors that may be estimated if this is the true one, with their weights."""
-        return self._mixture(lambda inflation: 1 / inflation)
+    def _estimated_errors(self) -> tuple[Floats, Floats]:
+        """Standard errors as studies estimate them if this one is true: ``[nodes]``, weights."""
+        return self._mixture(lambda pivot: 1 / pivot)
 
     def _mixture(self, factor: Callable[[Floats], Floats]) -> tuple[Floats, Floats]:
+        """Standard errors with each variance times ``factor`` of ``df / chi^2_df``, and weights."""
         if not self.seed_df:
-            inflation, weights = _inflations(self.item_df, SEED_NODES)
-            return np.sqrt(self.items * factor(inflation)), weights
-        of_items, item_weights = _inflations(self.item_df, ITEM_NODES)
-        of_seeds, seed_weights = _inflations(self.seed_df, SEED_NODES)
-        variances = _total(
-            self.items * factor(of_items)[None, :],
-            self.seeds * factor(of_seeds)[:, None],
-            self.both,
+            pivots, weights = _pivots(self.item_df, SEED_NODES)
+            return np.sqrt(self.item_variance * factor(pivots)), weights
+        item_pivots, item_weights = _pivots(self.item_df, ITEM_NODES)
+        seed_pivots, seed_weights = _pivots(self.seed_df, SEED_NODES)
+        variances = _total_variance(
+            self.item_variance * factor(item_pivots)[None, :],
+            self.seed_variance * factor(seed_pivots)[:, None],
+            self.interaction_variance,
         )
         merged, weights = _merged(variances.ravel(), np.outer(seed_weights, item_weights).ravel())
         return np.sqrt(merged), weights
 
 
-def _rising_to(excess: Callable[[float], float], scale: float) -> float:
-    """Return where above 0 a rising function is 0, which lies about at ``scale``."""
+def _root(increasing: Callable[[float], float], scale: float) -> float:
+    """Return the positive root of an increasing function; it is of the order of ``scale``."""
     from scipy.optimize import brentq
 
     high = scale
-    while excess(high) < 0:
+    while increasing(high) < 0:
         high *= 2
-    return float(brentq(excess, 0, high, xtol=1e-10 * scale, rtol=1e-10))
+    return float(brentq(increasing, 0, high, xtol=1e-10 * scale, rtol=1e-10))
 
 
-def _total(items: Floats | float, seeds: Floats | float, both: float) -> Floats:
-    """The variance of a mean over items and seeds: what both contain is counted once."""
-    total: Floats = np.maximum(np.maximum(items, seeds), items + seeds - both)
+def _total_variance(items: Floats | float, seeds: Floats | float, interaction: float) -> Floats:
+    """The variance of a mean over items and seeds.
+
+    Both variances contain the interaction, so it is subtracted once. The true variance is at least
+    each of the two, but with estimates (and pivots) the difference may be less than either: hence
+    the largest of the three.
+    """
+    total: Floats = np.maximum(np.maximum(items, seeds), items + seeds - interaction)
     return total
 
 
 @lru_cache(maxsize=256)
-def _inflations(df: float, nodes: int) -> tuple[Floats, Floats]:
-    """``df / chi^2_df`` at nodes that reach far into its tails, and the nodes' weights."""
+def _pivots(df: float, nodes: int) -> tuple[Floats, Floats]:
+    """``df / chi^2_df`` at quadrature nodes that reach far into its tails, and their weights."""
     from scipy.special import expit, logit
     from scipy.stats import chi2
 
-    edges = expit(np.linspace(-FARTHEST, FARTHEST, nodes + 1))
+    edges = expit(np.linspace(-LARGEST_LOGIT, LARGEST_LOGIT, nodes + 1))
+    # Even in log odds, since with 1 or 2 degrees of freedom the tails of the pivot decide.
     middles = expit((logit(edges[:-1]) + logit(edges[1:])) / 2)
     weights = np.diff(edges)
     return np.asarray(df / chi2.ppf(middles, df)), weights / weights.sum()
 
 
 def _merged(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Few nodes for many: each the mean of those about as large, so that a lookup costs little."""
+    """Merge nodes of nearly equal value into their weighted mean, so that lookups cost little."""
     logs = np.log(values)
     low, high = logs.min(), logs.max()
-    place = ((logs - low) * ((MERGED_NODES - 1) / (high - low))).astype(int)
-    total = np.bincount(place, weights).astype(np.float64)
-    sums = np.bincount(place, weights * values)
+    bins = ((logs - low) * ((MERGED_NODES - 1) / (high - low))).astype(int)
+    total = np.bincount(bins, weights).astype(np.float64)
+    sums = np.bincount(bins, weights * values)
     return sums[total > 0] / total[total > 0], total[total > 0]
 
 
-UNKNOWN = Uncertainty(float("nan"), 1.0)
+UNKNOWN = Uncertainty(nan, 1.0)
 
 
-def uncertainty(values: Floats, less: Floats | None = None) -> Uncertainty:
+def uncertainty(values: Floats, subtracted: Floats | None = None) -> Uncertainty:
     """Return how well the mean of ``values [seeds, clusters]`` is known.
 
-    With ``less [other seeds, clusters]``, of the difference of the two means: the same clusters,
-    seeds of their own; the fewer seeds then say how well their variance is known. Nothing is known
-    of a mean whose values are all alike, are nan, or are of one cluster.
+    With ``subtracted [other seeds, clusters]``, the uncertainty of the difference of the two means,
+    on the same clusters but with unrelated seeds; the smaller number of seeds then gives the
+    degrees of freedom. UNKNOWN for values that are all alike, or nan, or of one cluster.
     """
-    sides = [values] if less is None else [values, less]
+    sides = [values] if subtracted is None else [values, subtracted]
     if values.shape[1] < 2 or any(np.isnan(side).any() for side in sides):
         return UNKNOWN
-    by_item = sides[0].mean(axis=0) - (0.0 if less is None else less.mean(axis=0))
-    items = _variance(by_item)
+    by_item = values.mean(axis=0) - (0.0 if subtracted is None else subtracted.mean(axis=0))
+    items = _variance_of_mean(by_item)
     item_df = len(by_item) - 1.0
     several = [side for side in sides if len(side) > 1]
     if not several:
         return Uncertainty(items, item_df) if items > 0 else UNKNOWN
-    seeds = sum(_variance(side.mean(axis=1)) for side in several)
-    both = sum(_interaction(side) for side in several)
+    seeds = sum(_variance_of_mean(side.mean(axis=1)) for side in several)
+    interaction = sum(_interaction_variance(side) for side in several)
     seed_df = min(len(side) for side in several) - 1.0
     if not max(items, seeds) > 0:
         return UNKNOWN
-    return Uncertainty(items, item_df, seeds, seed_df, both)
+    return Uncertainty(items, item_df, seeds, seed_df, interaction)
 
 
-def _variance(values: Floats) -> float:
-    """The variance of the mean of ``values``; rounding does not count as variance."""
+def _variance_of_mean(values: Floats) -> float:
+    """The estimated variance of the mean of ``values``; 0 where they differ by rounding alone."""
     if np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())):
         return 0.0
     return float(values.var(ddof=1) / len(values))
 
 
-def _interaction(values: Floats) -> float:
-    """The variance that seeds' effects on single clusters bring to the mean of all."""
+def _interaction_variance(values: Floats) -> float:
+    """The variance that the interaction of seeds and clusters brings to the mean of all."""
     seeds, clusters = values.shape
     rows, columns = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
-    rest = values - rows - columns + values.mean()
-    return float(np.square(rest).sum() / ((seeds - 1) * (clusters - 1)) / values.size)
+    residuals = values - rows - columns + values.mean()
+    return float(np.square(residuals).sum() / ((seeds - 1) * (clusters - 1)) / values.size)

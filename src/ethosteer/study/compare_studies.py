@@ -1,191 +1,168 @@
-"""Arms of several finished studies, compared on the benchmarks that the gate lets through."""
+"""Arms of several finished studies, compared on the benchmarks whose results are comparable."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 
 from ethosteer import catalog
 from ethosteer.errors import InputError
-from ethosteer.evaluation.comparable import ITEMS, read_items, what_differs
-from ethosteer.evaluation.comparison import Judge, judged
-from ethosteer.evaluation.outcomes import read_outcomes
-from ethosteer.files import read_json, to_json, write_atomic
-from ethosteer.records import CONTROLS, Item, Outcome
+from ethosteer.evaluation.comparable import what_differs
+from ethosteer.evaluation.comparison import compare_on_metric, compared_metric
+from ethosteer.files import to_json, write_atomic
+from ethosteer.records import CONTROLS, Outcome
 from ethosteer.report import write_report_across
 from ethosteer.report.across import Across, Refusal
-from ethosteer.results import (
-    BenchmarkCell,
-    BenchmarkResult,
-    Comparison,
-    StudyResults,
-)
+from ethosteer.results import BenchmarkResult, Comparison, StudyResults
 from ethosteer.settings import CompareSettings
-
-RESULTS = "results.json"
-OUTCOMES = "outcomes.parquet"
-
-BySeed = Mapping[int, Sequence[Outcome]]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished study as its folder holds it."""
-
-    results: StudyResults
-    outcomes: Sequence[Outcome]
-    items: Mapping[str, Sequence[Item]]
-
-    @property
-    def name(self) -> str:
-        """The study's name."""
-        return self.results.study
-
-    def benchmark(self, name: str) -> BenchmarkResult | None:
-        """Return its result on one benchmark, if it has one."""
-        return next((each for each in self.results.benchmarks if each.name == name), None)
-
-    def answers(self, benchmark: str) -> dict[str, BySeed]:
-        """Return its outcomes on one benchmark by model, under names that tell studies apart."""
-        found: dict[str, dict[int, list[Outcome]]] = {}
-        for outcome in self.outcomes:
-            if outcome.benchmark == benchmark:
-                name = self.label(outcome.model)
-                own = replace(outcome, model=name)
-                found.setdefault(name, {}).setdefault(outcome.seed, []).append(own)
-        return {model: found[model] for model in map(self.label, self.results.models)}
-
-    def label(self, model: str) -> str:
-        """Return a model's name beside models of other studies."""
-        return f"{self.name}: {model}"
-
-    @property
-    def arms(self) -> list[str]:
-        """The labels of its arms."""
-        return [self.label(model) for model in self.results.models if model not in CONTROLS]
-
-
-def read_run(folder: Path) -> Run:
-    """Read a finished study's files; InputError where one is missing or broken."""
-    for name in (RESULTS, OUTCOMES, ITEMS):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: no such file; run the study to its end first")
-    results = read_json(folder / RESULTS, StudyResults)
-    try:
-        return Run(results, read_outcomes(folder / OUTCOMES), read_items(folder / ITEMS))
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise InputError(f"{folder}: its outcomes or items cannot be read: {fault}") from fault
+from ethosteer.study.finished import Run
+from ethosteer.study.run import RESULTS
 
 
 def compare_runs(runs: Sequence[Run]) -> Across:
-    """Compare every arm with every arm of each other study, where their results may be compared.
+    """Compare every arm with every arm of each other study, where their results are comparable.
 
-    Raises InputError where two studies have one name.
+    Raises InputError where two studies have the same name.
     """
     names = [run.name for run in runs]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"two of the studies are called {name!r}; give one another name")
-    judge = Judge(_settings(runs))
-    benchmarks, comparisons, refusals = [], [], []
-    for name in dict.fromkeys(each.name for run in runs for each in run.results.benchmarks):
-        passed, refused = _gate(name, runs)
+            raise InputError(f"two of the studies are called {name!r}; rename one of them")
+    settings = shared_settings([run.results for run in runs])
+    benchmarks: list[BenchmarkResult] = []
+    comparisons: list[Comparison] = []
+    refusals: list[Refusal] = []
+    run_benchmarks = dict.fromkeys(result.name for run in runs for result in run.results.benchmarks)
+    for benchmark in run_benchmarks:
+        comparable, refused = comparable_pairs(benchmark, runs)
         refusals += refused
-        if passed:
-            comparisons += list(_compare(judge, name, passed))
-            benchmarks.append(_together(name, [run for run in runs if _is_in(run, passed)]))
+        for pair in comparable:
+            comparisons += compare_arms(settings, benchmark, *pair)
+        compared = {run.name for pair in comparable for run in pair}
+        if compared:
+            involved = [run for run in runs if run.name in compared]
+            benchmarks.append(merge_results(benchmark, involved))
     results = StudyResults(
         study=" and ".join(names),
         question=f"How do the arms of {' and '.join(names)} compare?",
         control="",
         seeds=tuple(sorted({seed for run in runs for seed in run.results.seeds})),
-        models=tuple(run.label(model) for run in runs for model in run.results.models),
+        models=tuple(qualified(run, model) for run in runs for model in run.results.models),
         cards=(),
         overlaps=(),
         arms=(),
         benchmarks=tuple(benchmarks),
         comparisons=tuple(comparisons),
         samples=(),
-        margin=judge.settings.margin,
-        alpha=judge.settings.alpha,
-        effect=judge.settings.effect,
-        correction=judge.settings.correction,
+        margin=settings.margin,
+        alpha=settings.alpha,
+        effect=settings.effect,
+        correction=settings.correction,
     )
     return Across(
         results=results,
         studies=tuple(run.results for run in runs),
         refusals=tuple(refusals),
         outcomes=tuple(
-            replace(each, model=run.label(each.model)) for run in runs for each in run.outcomes
+            replace(outcome, model=qualified(run, outcome.model))
+            for run in runs
+            for outcome in run.outcomes
         ),
+        # Where runs differ in a benchmark's items, the first run's are shown.
         items={name: items for run in reversed(runs) for name, items in run.items.items()},
     )
 
 
 def write_across(runs: Sequence[Run], folder: Path) -> None:
-    """Compare studies and write the report, its tables and its numbers into ``folder``."""
-    found = compare_runs(runs)
+    """Compare studies; write the report, its tables and ``results.json`` into ``folder``."""
+    across = compare_runs(runs)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / RESULTS, to_json(found.results))
-    write_report_across(found, folder)
+    write_atomic(folder / RESULTS, to_json(across.results))
+    write_report_across(across, folder)
 
 
-def _settings(runs: Sequence[Run]) -> CompareSettings:
-    """What all studies declared of their tests; what they do not agree on counts as undeclared."""
-    own = [run.results for run in runs]
-    margins, effects = {each.margin for each in own}, {each.effect for each in own}
+def qualified(run: Run, model: str) -> str:
+    """Return a model's name beside models of other studies."""
+    return f"{run.name}: {model}"
+
+
+def shared_settings(studies: Sequence[StudyResults]) -> CompareSettings:
+    """Return the strictest test settings: a margin or effect counts only where all agree on it."""
+    margins = {study.margin for study in studies}
+    effects = {study.effect for study in studies}
     return CompareSettings(
-        alpha=min(each.alpha for each in own),
-        correction="holm" if any(each.correction == "holm" for each in own) else "bh",
+        alpha=min(study.alpha for study in studies),
+        correction="holm" if any(study.correction == "holm" for study in studies) else "bh",
         margin=margins.pop() if len(margins) == 1 else None,
         effect=effects.pop() if len(effects) == 1 else None,
     )
 
 
-Pair = tuple[Run, Run]
+def comparable_pairs(
+    benchmark: str, runs: Sequence[Run]
+) -> tuple[list[tuple[Run, Run]], list[Refusal]]:
+    """Return the pairs of runs whose results on a benchmark are comparable, and the other pairs.
 
-
-def _gate(name: str, runs: Sequence[Run]) -> tuple[list[Pair], list[Refusal]]:
-    """Say which studies' results on a benchmark may be compared, and why others may not."""
-    passed, refused = [], []
+    A pair is refused where one run lacks the benchmark, and where items, prompts, dialogue
+    template, tokenizer or classifier differ. Runs that both lack it are passed over.
+    """
+    comparable: list[tuple[Run, Run]] = []
+    refused: list[Refusal] = []
     for a, b in combinations(runs, 2):
-        of_a, of_b = a.benchmark(name), b.benchmark(name)
-        if of_a is None or of_b is None:
-            if of_a or of_b:
-                lacking = a.name if of_a is None else b.name
-                refused.append(Refusal(name, a.name, b.name, (f"{lacking} has not run it",)))
-        elif reasons := what_differs(of_a, of_b):
-            refused.append(Refusal(of_a.title, a.name, b.name, reasons))
+        result_a, result_b = a.benchmark(benchmark), b.benchmark(benchmark)
+        if result_a is None or result_b is None:
+            if result_a or result_b:
+                lacking = a.name if result_a is None else b.name
+                refused.append(Refusal(benchmark, a.name, b.name, (f"{lacking} has not run it",)))
+        elif reasons := what_differs(result_a, result_b):
+            refused.append(Refusal(result_a.title, a.name, b.name, reasons))
         else:
-            passed.append((a, b))
-    return passed, refused
+            comparable.append((a, b))
+    return comparable, refused
 
 
-def _compare(judge: Judge, name: str, pairs: Sequence[Pair]) -> Iterator[Comparison]:
-    """Compare arms across each pair of studies: one family a metric and pair."""
+def compare_arms(settings: CompareSettings, name: str, a: Run, b: Run) -> list[Comparison]:
+    """Compare the arms of two runs on one benchmark: one family of tests for each metric."""
     benchmark = catalog.benchmark(name)
-    for a, b in pairs:
-        outcomes = {**a.answers(name), **b.answers(name)}
-        for metric in map(judged, benchmark.metrics):
-            family = f"{benchmark.title}, {metric.name}: arms of {a.name} against arms of {b.name}"
-            yield from judge.metric_family(
-                family, name, metric, outcomes, list(product(a.arms, b.arms))
-            )
+    outcomes = {**outcomes_by_model(a, name), **outcomes_by_model(b, name)}
+    arms_a, arms_b = (
+        [qualified(run, model) for model in run.results.models if model not in CONTROLS]
+        for run in (a, b)
+    )
+    pairs = list(product(arms_a, arms_b))
+    return [
+        comparison
+        for metric in map(compared_metric, benchmark.metrics)
+        for comparison in compare_on_metric(
+            f"{benchmark.title}, {metric.name}: arms of {a.name} against arms of {b.name}",
+            name,
+            metric,
+            outcomes,
+            pairs,
+            settings,
+        )
+    ]
 
 
-def _is_in(run: Run, pairs: Sequence[Pair]) -> bool:
-    return any(run in pair for pair in pairs)
+def outcomes_by_model(run: Run, benchmark: str) -> dict[str, Mapping[int, Sequence[Outcome]]]:
+    """Return a run's outcomes on one benchmark by model (its qualified name) and seed."""
+    outcomes: dict[str, dict[int, list[Outcome]]] = {}
+    for outcome in run.outcomes:
+        if outcome.benchmark == benchmark:
+            model = qualified(run, outcome.model)
+            by_seed = outcomes.setdefault(model, {})
+            by_seed.setdefault(outcome.seed, []).append(replace(outcome, model=model))
+    return {model: outcomes[model] for model in (qualified(run, m) for m in run.results.models)}
 
 
-def _together(name: str, runs: Sequence[Run]) -> BenchmarkResult:
-    """Lay studies' numbers on one benchmark side by side, as each study has them."""
-    cells: list[BenchmarkCell] = []
-    for run in runs:
-        own = run.benchmark(name)
-        assert own is not None
-        cells += [replace(cell, model=run.label(cell.model)) for cell in own.cells]
-    first = runs[0].benchmark(name)
-    assert first is not None
-    return replace(first, cells=tuple(cells), slices=())
+def merge_results(name: str, runs: Sequence[Run]) -> BenchmarkResult:
+    """Return the cells of several runs on one benchmark as one result; each run must have it."""
+    results = [(run, result) for run in runs if (result := run.benchmark(name))]
+    cells = tuple(
+        replace(cell, model=qualified(run, cell.model))
+        for run, result in results
+        for cell in result.cells
+    )
+    return replace(results[0][1], cells=cells, slices=())

@@ -15,13 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from ethosteer import catalog
-from ethosteer.bench.measure import matrix_product_rate
+from ethosteer.bench.machine import matrix_product_rate
 from ethosteer.benchmarks.base import sources_of
 from ethosteer.data.conversations import CONVERSATIONS
 from ethosteer.data.pair_sets import split_pairs
 from ethosteer.data.readers import read_jsonl
 from ethosteer.data.sources import SAMPLE_DIR, Origin
-from ethosteer.evaluation.answering import load_items
+from ethosteer.evaluation.items import load_items
 from ethosteer.models.fast.budget import CPU_CACHE, CPU_TOKENS, activation_bytes
 from ethosteer.models.identity import read_shape
 from ethosteer.models.loading import choose_device

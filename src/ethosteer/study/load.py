@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from ethosteer import catalog
 from ethosteer.errors import InputError
+from ethosteer.published.counts import load_counts
 from ethosteer.settings import ArmSettings, BenchmarkSettings, Settings, StudySettings
 
 STUDIES_DIR = Path(str(files("ethosteer"))) / "assets" / "studies"
@@ -54,6 +55,11 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
     except ValidationError as fault:
         raise InputError(f"{path}: {_first_problem(fault)}") from fault
     check_names(config)
+    if config.compare.published is not None:
+        try:
+            load_counts(config.compare.published)
+        except InputError as fault:
+            raise InputError(f"{path}: compare.published: {fault}") from fault
     return config
 
 
@@ -119,5 +125,5 @@ def check_names(settings: StudySettings) -> None:
         catalog.dataset(settings.dataset_of(arm))
     for name, benchmark in settings.benchmarks.items():
         catalog.check_source(name, benchmark.source)
-        if benchmark.classifier is not None and catalog.benchmark(name).judged is None:
+        if benchmark.classifier is not None and catalog.benchmark(name).classification is None:
             raise InputError(f"benchmarks.{name}.classifier: this benchmark needs none")

@@ -11,7 +11,7 @@ import tomli_w
 from ethosteer import provenance
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
-from ethosteer.evaluation.comparable import ITEMS, write_items
+from ethosteer.evaluation.items import ITEMS, write_items
 from ethosteer.evaluation.outcomes import write_outcomes
 from ethosteer.files import to_json, write_atomic, write_json
 from ethosteer.progress import Terminal
@@ -54,6 +54,9 @@ class Study:
             return False
         if not all((self.folder / name).is_file() for name in FILES):
             return False
+        # some settings redo no step but are in the report, such as compare.published
+        if (self.folder / "study.toml").read_text("utf-8") != self.as_toml():
+            return False
         manifest = json.loads((self.folder / MANIFEST).read_text("utf-8"))
         return bool(manifest["fingerprint"] == self.plan.comparison.fingerprint)
 
@@ -91,6 +94,7 @@ class Study:
 
     def write_files(self) -> None:
         """Write the run's files anew from what is stored; LookupError if a stage is not done."""
+        from ethosteer.published.comparison import comparison_sections
         from ethosteer.report import write_report
 
         store, plan = self.store, self.plan
@@ -110,7 +114,8 @@ class Study:
         write_items(self.folder / ITEMS, items)
         write_outcomes(self.folder / OUTCOMES, outcomes)
         write_atomic(self.folder / RESULTS, to_json(results))
-        write_report(results, outcomes, items, self.folder)
+        published = comparison_sections(self.settings.compare.published, results, outcomes)
+        write_report(results, outcomes, items, self.folder, published)
         write_json(
             self.folder / MANIFEST,
             {

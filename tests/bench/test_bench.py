@@ -9,13 +9,9 @@ from typing import Any
 
 import pytest
 
-from ethosteer.bench.measure import (
-    PPOEpisodes,
-    hh_pairs,
-    hh_prompts,
-    measure_ppo,
-    measure_reward,
-)
+from ethosteer.bench.hh import hh_pairs, hh_prompts
+from ethosteer.bench.ppo import PPOEpisodes, measure_ppo
+from ethosteer.bench.reward import measure_reward
 from ethosteer.data.sources import Origin
 from ethosteer.models.base import SharedBase
 
@@ -96,8 +92,8 @@ def test_ppo_is_measured_on_the_prompts_of_the_file(call, folder, tiny_models, l
 
 
 def test_episodes_have_every_new_token_and_run_as_counted(llama, folder, tokens_run):
-    episodes = PPOEpisodes(3, 60, 5, epochs=1, minibatches=1, steps=1)
-    prompts = hh_prompts(llama, Origin("folder", folder), episodes)
+    episodes = PPOEpisodes(3, 5, epochs=1, minibatches=1, steps=1)
+    prompts = hh_prompts(llama, Origin("folder", folder), 3, 60, 5)
     with tokens_run(llama) as counts:
         found = measure_ppo(llama, prompts, 1, episodes)
     read = sum(map(len, prompts))
@@ -113,7 +109,7 @@ def test_prompts_end_where_the_answer_begins_and_long_ones_are_left_out(llama, f
     origin = Origin("folder", folder)
     every = [llama.tokenizer(d + ASSISTANT).input_ids for d, _, _ in DIALOGUES]
     limit = sorted(map(len, every))[-2]
-    found = hh_prompts(llama, origin, PPOEpisodes(2, limit, 5, 1, 1, steps=2))
+    found = hh_prompts(llama, origin, 4, limit, 5)
     assert found == [ids for ids in every if len(ids) <= limit][:4]
     assert llama.tokenizer.decode(found[0]).endswith("\n\nAssistant:")
 

@@ -1,4 +1,4 @@
-"""Reading the hand-written parts, and writing rows in the published formats."""
+"""Reading the hand-written records, and writing rows in the published formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STORED_BLOCK = 65_535
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Record:
     """One hand-written record: a head line, and the marked lines that follow it."""
 
     head: str
@@ -25,23 +25,23 @@ class Part:
 
     def marked(self, marker: str) -> list[str]:
         """Return the lines that carry ``marker``, in their order."""
-        return [text for found, text in self.lines if found == marker]
+        return [text for line_marker, text in self.lines if line_marker == marker]
 
 
-def read_parts(name: str) -> list[Part]:
+def read_records(name: str) -> list[Record]:
     """Read ``parts/NAME.txt``: a line without a marker starts a record."""
-    found: list[tuple[str, list[tuple[str, str]]]] = []
+    records: list[tuple[str, list[tuple[str, str]]]] = []
     for line in (PARTS / f"{name}.txt").read_text(encoding="utf-8").splitlines():
         if line[0] in MARKERS and line[1] == " ":
-            found[-1][1].append((line[0], line[2:]))
+            records[-1][1].append((line[0], line[2:]))
         else:
-            found.append((line, []))
-    return [Part(head, tuple(lines)) for head, lines in found]
+            records.append((line, []))
+    return [Record(head, tuple(lines)) for head, lines in records]
 
 
 def read_pools(name: str) -> dict[str, list[str]]:
     """Read a file of named pools: each head names the ``=`` lines below it."""
-    return {part.head: part.marked("=") for part in read_parts(name)}
+    return {record.head: record.marked("=") for record in read_records(name)}
 
 
 def capital(text: str) -> str:

@@ -1,18 +1,14 @@
 from dataclasses import replace
 
-from ethosteer.report.blocks import Table
-from ethosteer.report.data import count_table, drop_table, reward_table
-from ethosteer.report.differences import difference_figure
-from ethosteer.report.numbers import interval, number
-from ethosteer.report.published import published_tables
-from ethosteer.report.tables import (
+from ethosteer.report.benchmarks import (
     answers_table,
-    comparison_table,
     metrics_table,
     slices_table,
     summary_tables,
     unequal_items,
 )
+from ethosteer.report.blocks import Table
+from ethosteer.report.numbers import interval, number
 from ethosteer.report.view import View
 from ethosteer.results import SliceCell
 from tests.report.example import MODELS, example_outcomes, example_results
@@ -69,7 +65,7 @@ def test_parts_of_a_benchmark_stand_side_by_side() -> None:
     )
     table = slices_table(VIEW, replace(crows, slices=cells))
     assert table is not None
-    assert [column.head for column in table.columns] == ["part", "n", *MODELS]
+    assert [column.head for column in table.columns] == ["slice", "n", *MODELS]
     assert _row(table, "age") == ["age", "100", *["0.500"] * len(MODELS)]
     assert _row(table, "religion") == ["religion", "101", *["0.510"] * len(MODELS)]
 
@@ -78,32 +74,8 @@ def test_a_judges_quality_stands_beside_the_numbers() -> None:
     judged = replace(RESULTS.benchmarks[0], classifier="a classifier; on 9 rows: accuracy 0.70")
     view = View(replace(RESULTS, benchmarks=(judged,)))
     (summary,) = summary_tables(view)
-    assert "judged by a classifier; on 9 rows: accuracy 0.70" in summary.note
-    assert "judged by a classifier" in metrics_table(view, judged).note
-
-
-def test_comparisons_are_the_results() -> None:
-    table = comparison_table(VIEW, RESULTS.benchmarks[0])
-    assert len(table.rows) == 4 + 6
-    source = next(each for each in RESULTS.comparisons if each.a == "virtue")
-    row = next(row for row in table.rows if row[0].text == "virtue − fine-tuned")
-    assert row[2].text == "+0.068"
-    assert row[2].small == (interval(source.difference),)
-    heads = [column.head for column in table.columns]
-    assert row[heads.index("p of equivalence")].text == "n/a"
-    assert row[heads.index("smallest detectable")].text == number(source.minimum_detectable)
-    assert row[-2].text == "4,975 / 2,487 / 2"
-    assert row[-1].mark == "better"
-
-
-def test_comparisons_of_a_distance_are_found() -> None:
-    table = comparison_table(VIEW, RESULTS.benchmarks[4])
-    assert len(table.rows) == 4 + 6
-    assert table.rows[1][1].text == "pct_stereotype, distance from 50 %"
-    assert (table.rows[1][2].text, table.rows[1][-1].mark) == ("−0.030", "better")
-    figure = difference_figure(VIEW, RESULTS.benchmarks[4])
-    assert figure is not None
-    assert "distance from 50 %; lower is better" in figure.note
+    assert "classified by a classifier; on 9 rows: accuracy 0.70" in summary.note
+    assert "classified by a classifier" in metrics_table(view, judged).note
 
 
 def test_answers_count_the_commonest_and_the_missing() -> None:
@@ -121,29 +93,3 @@ def test_models_on_different_items_are_told() -> None:
     outcomes = example_outcomes()
     assert unequal_items(View(RESULTS, outcomes)) == ""
     assert "toxigen" in unequal_items(View(RESULTS, outcomes[2:]))
-
-
-def test_reward_models() -> None:
-    rewards = [[cell.text for cell in row] for row in reward_table(VIEW).rows]
-    assert rewards[-1] == ["virtue", "1", "0.770", "400", "+0.30", "1.130", "0.290"]
-
-
-def test_cards_and_drops() -> None:
-    assert _row(count_table(VIEW), "harmless") == [
-        "harmless", "12,731", "36", "3,300", "400", "400", "32.4", "27.2",
-    ]  # fmt: skip
-    assert _row(drop_table(VIEW), "too long") == ["too long", "0", "17", "34", "51"]
-    assert _row(drop_table(VIEW), "all reasons") == ["all reasons", "514", "532", "550", "568"]
-
-
-def test_published_numbers_stand_beside_ours() -> None:
-    metrics, scruples = published_tables(VIEW)
-    assert _row(metrics, "virtue") == [
-        "virtue", "0.8791", "0.5600", "0.6249", "0.5900", "4.773", "4.766",
-        "0.4266", "0.4320", "0.4319", "0.4319",
-    ]  # fmt: skip
-    assert _row(scruples, "virtue")[:6] == ["virtue", "100", "26", "22", "52", "52.0\u202f%"]
-    assert _row(scruples, "virtue")[6:] == ["40", "14", "18", "8", "20.0\u202f%"]
-    without = published_tables(View(replace(RESULTS, benchmarks=())))
-    assert _row(without[0], "base")[1:3] == ["0.8571", "–"]
-    assert _row(without[1], "base")[6:] == ["–"] * 5

@@ -4,10 +4,9 @@ import math
 from dataclasses import replace
 
 from ethosteer.report.blocks import Bullets, Cell, Table, Text
-from ethosteer.report.cross import (
-    NO_CONFLICT,
+from ethosteer.report.rewards import (
     accuracy_matrix,
-    cross_blocks,
+    reward_blocks,
     reward_matrix,
     rises,
 )
@@ -17,6 +16,10 @@ from tests.report.example import ARMS, MODELS, example_results
 
 RESULTS = example_results()
 VIEW = View(RESULTS)
+NO_CONFLICT = Text(
+    "No arm scored significantly above fine-tuned under its own reward model and significantly "
+    "below it under another."
+)
 
 
 def _cell(table: Table | None, row: str, column: str) -> Cell:
@@ -25,11 +28,11 @@ def _cell(table: Table | None, row: str, column: str) -> Cell:
     return next(cells for cells in table.rows if cells[0].text == row)[place]
 
 
-def _with(model: str, judge: str, difference: float, verdict: Verdict) -> View:
+def _with(model: str, reward_model: str, difference: float, verdict: Verdict) -> View:
     """Return the example with one comparison of rewards changed."""
     changed = tuple(
         replace(each, difference=Estimate(difference, math.nan, math.nan, 64), verdict=verdict)
-        if (each.a, each.benchmark) == (model, judge)
+        if (each.a, each.benchmark) == (model, reward_model)
         else each
         for each in RESULTS.reward_comparisons
     )
@@ -37,7 +40,7 @@ def _with(model: str, judge: str, difference: float, verdict: Verdict) -> View:
 
 
 def _said(view: View, title: str) -> tuple[str, ...]:
-    found = [each for each in cross_blocks(view) if isinstance(each, Bullets)]
+    found = [each for each in reward_blocks(view) if isinstance(each, Bullets)]
     return next((each.items for each in found if each.title.startswith(title)), ())
 
 
@@ -80,9 +83,9 @@ def test_a_cell_is_tinted_only_where_the_difference_is_shown() -> None:
 
 
 def test_a_rise_beside_a_fall_is_said_with_both_numbers() -> None:
-    assert _said(VIEW, "Where an arm's own") == (
-        "harmless: under its own reward it rises above fine-tuned (+1.95 [1.80, 2.10]), but it "
-        "falls below it under the reward of deontology (−0.36 [−0.51, −0.21]) and virtue (−0.64 "
+    assert _said(VIEW, "Conflicts") == (
+        "harmless scored above fine-tuned under its own reward model (+1.95 [1.80, 2.10]) but "
+        "below it under the reward models of deontology (−0.36 [−0.51, −0.21]) and virtue (−0.64 "
         "[−0.79, −0.49]).",
     )
 
@@ -90,9 +93,9 @@ def test_a_rise_beside_a_fall_is_said_with_both_numbers() -> None:
 def test_a_fall_without_a_rise_is_no_conflict() -> None:
     flat = _with("harmless", "harmless", 0.1, "undecided")
     assert rises(flat, "harmless") is None
-    assert _said(flat, "Where an arm's own") == ()
-    assert Text(NO_CONFLICT) in cross_blocks(flat)
-    assert Text(NO_CONFLICT) not in cross_blocks(VIEW)
+    assert _said(flat, "Conflicts") == ()
+    assert NO_CONFLICT in reward_blocks(flat)
+    assert NO_CONFLICT not in reward_blocks(VIEW)
 
 
 def test_accuracies_are_held_to_chance() -> None:
@@ -105,7 +108,7 @@ def test_accuracies_are_held_to_chance() -> None:
     own = Cell("↑ 0.77", ("[0.71, 0.83]", "own"), tint=3, ring=True)
     assert _cell(table, "virtue", "virtue") == own
     said = _said(VIEW, "Datasets that contradict")
-    assert [line.partition(" prefers")[0] for line in said] == [
+    assert [line.partition(" preferred")[0] for line in said] == [
         "The reward model of virtue", "The reward model of harmless",
     ]  # fmt: skip
     assert "harmless's pairs" in said[0]
@@ -131,12 +134,12 @@ def test_an_arm_that_shares_pairs_is_held_to_their_reward_model() -> None:
             cross_rewards=(*RESULTS.cross_rewards, *cells),
         )
     )
-    assert view.own_judge("virtue-rloo") == "virtue"
-    assert view.own_judge("fine-tuned") is None
+    assert view.reward_model_of("virtue-rloo") == "virtue"
+    assert view.reward_model_of("fine-tuned") is None
     table = reward_matrix(view)
     assert _cell(table, "virtue-rloo", "virtue").ring
     assert table is not None
-    assert table.rows[-1][0].small == ("steered by reward: virtue",)
+    assert table.rows[-1][0].small == ("reward model: virtue",)
     assert len(table.columns) == 1 + len(ARMS)
 
 
@@ -146,8 +149,8 @@ def test_nothing_measured_nothing_shown() -> None:
         for each in RESULTS.arms
     )
     bare = replace(RESULTS, arms=arms, cross_rewards=(), cross_accuracies=())
-    assert cross_blocks(View(bare)) == ()
+    assert reward_blocks(View(bare)) == ()
     only = View(replace(bare, cross_accuracies=RESULTS.cross_accuracies))
-    assert accuracy_matrix(only) in cross_blocks(only)
+    assert accuracy_matrix(only) in reward_blocks(only)
     missing = View(replace(RESULTS, cross_rewards=RESULTS.cross_rewards[:-1]))
     assert _cell(reward_matrix(missing), "virtue", "virtue") == Cell("–")

@@ -1,0 +1,179 @@
+"""What a program does with ethosteer: run a study, or evaluate models on benchmarks.
+
+torch and transformers are imported once the input has been checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ethosteer import catalog
+from ethosteer.data.sources import Origin
+from ethosteer.errors import InputError
+from ethosteer.settings import BaseSettings, BenchmarkSettings, StudySettings
+from ethosteer.study.load import check_names, load_study
+
+if TYPE_CHECKING:
+    from ethosteer.evaluation.standalone import Evaluation
+    from ethosteer.study.finished import Run
+    from ethosteer.study.run import Study
+
+
+def run(
+    study: StudySettings | Path | str,
+    *,
+    runs_dir: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    quiet: bool = False,
+) -> Run:
+    """Run a study from data to report and return its results.
+
+    Work that is already stored in ``runs_dir`` is not repeated, so an interrupted run resumes.
+
+        import ethosteer
+
+        run = ethosteer.run("demo", overrides=["steer.steps=20"])
+        for comparison in run.results.comparisons:
+            print(comparison.a, comparison.b, comparison.difference.value, comparison.verdict)
+
+    Args:
+        study: settings, the path of a study file, or the name of a bundled study.
+        runs_dir: the folder of all runs; the run's files are in ``runs_dir/NAME``.
+        data_dir: a folder with the published data files; without it the study's ``data.origin``.
+        overrides: changes to a study file, such as ``"steer.steps=50"``.
+        quiet: show no progress on stderr.
+
+    Raises:
+        InputError: the settings, data or model are invalid; raised before any training.
+
+    """
+    prepared = prepare_study(
+        study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides, quiet=quiet
+    )
+    prepared.run()
+    from ethosteer.study.finished import open_run
+
+    return open_run(prepared.folder)
+
+
+def evaluate(
+    model: BaseSettings | str,
+    benchmarks: Iterable[str] | Mapping[str, BenchmarkSettings],
+    *,
+    adapters: Mapping[str, Path | str] | Sequence[str] = (),
+    data_dir: Path | str | None = None,
+    sample: bool = False,
+    tokens_per_batch: int | None = None,
+    quiet: bool = False,
+) -> list[Evaluation]:
+    """Evaluate a model, and LoRA adapters on it, on benchmarks: one evaluation a benchmark.
+
+        import ethosteer
+
+        (toxigen,) = ethosteer.evaluate("pocket", ["toxigen"], sample=True)
+        for cell in toxigen.result.cells:
+            print(cell.model, cell.metric, cell.estimate.value)
+
+    Args:
+        model: a folder, a hub id or ``"pocket"``; or settings, for its number format and device.
+        benchmarks: names (``"scruples:ethics-aita"`` for another published form of the files), or
+            settings by name.
+        adapters: PEFT adapters (folders or hub ids) by name, or as ``"NAME=FOLDER"``; they are
+            evaluated together.
+        data_dir: a folder with the published data files; without it files come from the hub.
+        sample: read the bundled sample data instead.
+        tokens_per_batch: the token budget of one pass, for all models together.
+        quiet: show no progress on stderr.
+
+    Raises:
+        InputError: a benchmark, data file, model or adapter is invalid.
+
+    """
+    settings = model if isinstance(model, BaseSettings) else BaseSettings(model=model)
+    if not isinstance(benchmarks, Mapping):
+        benchmarks = benchmark_settings(benchmarks)
+    origin = data_origin(data_dir, sample=sample)
+    from ethosteer.evaluation.standalone import evaluate_models, name_adapters, read_tasks
+    from ethosteer.models.loading import quiet_libraries
+    from ethosteer.progress import Terminal
+
+    quiet_libraries()
+    if isinstance(adapters, Mapping):
+        adapters = [f"{name}={path}" for name, path in adapters.items()]
+    return evaluate_models(
+        settings,
+        name_adapters(adapters),
+        read_tasks(benchmarks, origin),
+        tokens_per_batch,
+        Terminal(quiet=quiet),
+    )
+
+
+def prepare_study(
+    study: StudySettings | Path | str,
+    *,
+    runs_dir: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    quiet: bool = False,
+) -> Study:
+    """Return a study with its folder and data, ready to run; the arguments are those of ``run``."""
+    if isinstance(study, StudySettings):
+        if overrides:
+            raise InputError("overrides apply to a study file; change the settings themselves")
+        check_names(study)
+        settings = study
+    else:
+        settings = load_study(str(study), overrides)
+    origin = study_origin(settings, data_dir)
+    from ethosteer.progress import Terminal
+    from ethosteer.study.run import Study
+
+    return Study(settings, Path(runs_dir), origin, Terminal(quiet=quiet))
+
+
+def study_origin(settings: StudySettings, data_dir: Path | str | None) -> Origin:
+    """Return where a study's data files are read: ``data_dir`` overrides its ``data.origin``."""
+    if data_dir is None:
+        return Origin(settings.data.origin)
+    return data_origin(data_dir)
+
+
+def data_origin(data_dir: Path | str | None, *, sample: bool = False) -> Origin:
+    """Return where data files are read: a folder, the bundled sample, or the hub.
+
+    Raises InputError where both a folder and the sample are given, or the folder does not exist.
+    """
+    if data_dir is None:
+        return Origin("sample" if sample else "hub")
+    if sample:
+        raise InputError("give --data-dir or --sample, not both")
+    if not Path(data_dir).is_dir():
+        raise InputError(f"--data-dir {data_dir}: no such folder")
+    return Origin("folder", Path(data_dir))
+
+
+def benchmark_settings(
+    names: Iterable[str], limit: int | None = None, classifier: str | None = None
+) -> dict[str, BenchmarkSettings]:
+    """Return the settings of benchmarks called ``NAME`` or ``NAME:FORM``.
+
+    Raises InputError for an unknown name or form, and where there are no names.
+    """
+    settings = {}
+    for text in names:
+        name, _, form = text.partition(":")
+        catalog.check_source(name, form or None)
+        settings[name] = BenchmarkSettings(
+            limit=limit,
+            source=form or None,
+            classifier=classifier if catalog.benchmark(name).classification else None,
+        )
+    if not settings:
+        raise InputError(
+            f"no benchmark is named: name one of {', '.join(catalog.benchmark_names())}"
+        )
+    return settings

@@ -1,0 +1,20 @@
+"""A template that counts a text's words as tokens, so that lengths are seen by eye."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from ethosteer.models.text import Template
+from ethosteer.records import Turn
+
+
+class WordTemplate:
+    def prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
+        return list(range(sum(len(text.split()) for _, text in turns)))
+
+    def response_ids(self, turns: Sequence[Turn], response: str) -> list[int]:
+        return list(range(len(response.split())))
+
+
+TEMPLATE = cast(Template, WordTemplate())
