@@ -14,7 +14,7 @@ import torch
 from ethosteer import algorithms, benchmarks, catalog, datasets
 from ethosteer.data.sources import SAMPLE_DIR, Origin
 from ethosteer.errors import InputError
-from ethosteer.evaluation.answering import load_items
+from ethosteer.evaluation.items import load_items
 from ethosteer.records import Arm
 from ethosteer.study.load import load_study
 from ethosteer.study.plan import Plan

@@ -26,6 +26,8 @@ SMALL = (
     "seeds=[0, 1]",
     "data.max_prompt_tokens=20",
     "reward.epochs=3",
+    "reward.validations=2",
+    "reward.validation_pairs=200",
     "reward.normalisation_samples=16",
     "steer.steps=6",
     "steer.batch=8",
@@ -39,7 +41,10 @@ SMALL = (
 )
 ROW = 10 + 20
 TEXTS = Texts(
-    {"virtue": Pairs(train=100, test=12, tokens=50), "duty": Pairs(train=200, test=8, tokens=40)},
+    {
+        "virtue": Pairs(train=100, validation=9, test=12, tokens=50),
+        "duty": Pairs(train=200, validation=300, test=8, tokens=40),
+    },
     item_tokens=1000,
     conversation_tokens=500,
 )
@@ -55,11 +60,12 @@ def test_every_stage_by_hand(small: StudySettings):
     costs = stage_costs(small, TEXTS)
     assert costs["curate"] == costs["compare"] == Cost()
     assert costs["finetune"] == Cost(trained_tokens=500)
-    # two reward models a seed: pairs in three epochs, test pairs once, and 16 answers of the base
+    # Two reward models a seed: pairs in three epochs, validation pairs (at most 200) twice, test
+    # pairs once, and 16 answers of the base.
     samples = 16 * ROW
     reward = Cost(
         sampled_tokens=samples,
-        forward_tokens=12 * 50 + 8 * 40 + 2 * samples,
+        forward_tokens=(2 * 9 + 12) * 50 + (2 * 200 + 8) * 40 + 2 * samples,
         trained_tokens=3 * (100 * 50 + 200 * 40),
     )
     assert costs["reward"] == reward * 2
@@ -103,7 +109,7 @@ def test_bfloat16_recomputes_the_policys_log_probabilities(small: StudySettings)
 def test_files_that_are_not_here_are_assumed_and_noted():
     notes: list[str] = []
     texts = read_texts(load_study("llama2-13b"), Origin("hub"), notes)
-    assert texts.pairs["virtue"] == Pairs(train=10_000, test=1_000, tokens=500)
+    assert texts.pairs["virtue"] == Pairs(train=10_000, validation=1_000, test=1_000, tokens=500)
     assert len(set(notes)) == 2 and all("assumed" in note for note in notes)
 
 

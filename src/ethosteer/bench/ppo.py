@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from ethosteer import catalog
-from ethosteer.algorithms.loop.task import Task
 from ethosteer.algorithms.loop.rollouts import draw_prompts
+from ethosteer.algorithms.loop.task import Task
 from ethosteer.bench.adapters import attention_lora, random_adapters
 from ethosteer.bench.machine import throughput
 from ethosteer.models.base import SharedBase
