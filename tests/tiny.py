@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,21 +27,23 @@ from transformers import (
     Qwen2Config,
 )
 
-from ethosteer.algorithms.loop import Steering, Task
+from ethosteer import catalog
+from ethosteer.algorithms.best_of_n import BestOfNSettings
+from ethosteer.algorithms.dpo import DPOSettings
+from ethosteer.algorithms.loop.steering import Steering
+from ethosteer.algorithms.loop.task import Task
+from ethosteer.algorithms.rloo import RLOOSettings
 from ethosteer.models.base import SharedBase, pad_right
-from ethosteer.models.generation import Sampling, generate
+from ethosteer.models.generation import Sampling
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_models import RewardModels
 from ethosteer.records import Rollout
+from ethosteer.results import CurvePoint
 from ethosteer.settings import (
-    BestOfNSettings,
-    DPOSettings,
     LoraSettings,
     OptimiserSettings,
-    RLOOSettings,
-    SteerSettings,
 )
 
 ARCHITECTURES = ("llama", "gpt2", "qwen2")
@@ -193,7 +195,7 @@ def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) 
 # --- steering
 
 PROMPTS = ragged(20, 3, 12)
-STEERING = SteerSettings(
+STEERING = catalog.steer_settings(
     steps=4,
     batch=8,
     minibatches=2,
@@ -220,9 +222,9 @@ def task(base: SharedBase, arms: Sequence[int] = (0, 1), **changes: Any) -> Task
     return Task(
         base=base,
         policies=LoraBank(base.layers, len(arms), settings.lora, seed=1),
-        rewards=rewards(base, arms, settings.lora.targets),
-        judges=[f"judge{arm}" for arm in arms],
-        own=range(len(arms)),
+        reward_models=rewards(base, arms, settings.lora.targets),
+        reward_names=[f"reward{arm}" for arm in arms],
+        reward_index=range(len(arms)),
         prompts=PROMPTS,
         pairs=[random_pairs(12, seed=arm) for arm in arms],
         settings=settings,
@@ -236,6 +238,20 @@ def task(base: SharedBase, arms: Sequence[int] = (0, 1), **changes: Any) -> Task
     )
 
 
+def steering(
+    algorithm: str, base: SharedBase, arms: Sequence[int] = (0, 1), **changes: Any
+) -> Steering:
+    """Return a run of an algorithm over ``arms`` as in ``task``."""
+    return catalog.algorithm(algorithm).steering(task(base, arms, **changes))
+
+
+def observed(run: Steering, step: int) -> Rollout:
+    """Return what a run's algorithm samples at a step."""
+    rollout = run.learner.observe(step)
+    assert rollout is not None
+    return rollout
+
+
 def random_pairs(count: int, seed: int) -> list[EncodedPair]:
     """Return pairs of random answers of different lengths to random prompts."""
     prompts = ragged(count, 3, 8, seed=3 * seed)
@@ -244,6 +260,20 @@ def random_pairs(count: int, seed: int) -> list[EncodedPair]:
         EncodedPair([*prompt, *chosen], [*prompt, *rejected], len(prompt), str(place))
         for place, (prompt, chosen, rejected) in enumerate(zip(prompts, *answers, strict=True))
     ]
+
+
+def point(step: int = 0, **changes: Any) -> CurvePoint:
+    """Return a point of a curve without anything remarkable."""
+    fields: dict[str, Any] = {
+        "reward": 0.0,
+        "kl": 0.0,
+        "kl_k3": 0.0,
+        "kl_coefficient": 0.2,
+        "response_tokens": 10.0,
+        "eos_fraction": 0.5,
+        "entropy": 1.0,
+    }
+    return CurvePoint(step=step, **{**fields, **changes})
 
 
 def flat(run: Steering, arm: int) -> torch.Tensor:
@@ -285,25 +315,5 @@ def often(base: SharedBase, share: float = 0.12) -> SharedBase:
     return base
 
 
-def only_answered(base: SharedBase) -> list[int]:
-    """Return the two tokens that answers have most often and prompts never."""
-    drawn = generate(base, PROMPTS * 2, 1, Sampling(8, 8, ignore_eos=True), torch.Generator())
-    counts = torch.bincount(torch.tensor(drawn).flatten(), minlength=VOCABULARY)
-    counts[torch.tensor([token for prompt in PROMPTS for token in prompt])] = 0
-    found: list[int] = counts.argsort(descending=True)[:2].tolist()
-    return found
-
-
 def quiet(*_: object) -> None:
     """Report nothing."""
-
-
-def prefer(*tokens: int) -> Callable[..., torch.Tensor]:
-    """Return a score for RewardModels: how often each judge's own token is in the row."""
-
-    def score(
-        _self: RewardModels, _base: SharedBase, judge: int, rows: Sequence[Sequence[int]]
-    ) -> torch.Tensor:
-        return torch.tensor([float(list(row).count(tokens[judge])) for row in rows])
-
-    return score

@@ -1,4 +1,7 @@
-"""Find a dataset or a benchmark by its name: a file in its package is all it takes to add one."""
+"""Datasets, benchmarks and algorithms by name: a file in its package is all it takes to add one.
+
+None of this imports torch.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,18 @@ from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from ethosteer import benchmarks, datasets
+from pydantic import create_model
+
+from ethosteer import algorithms, benchmarks, datasets
+from ethosteer.algorithms.algorithm import Algorithm
 from ethosteer.benchmarks.base import Benchmark
 from ethosteer.datasets.base import Dataset
 from ethosteer.errors import InputError
+from ethosteer.settings import SteerSettings, StudySettings
 
 T = TypeVar("T")
-
-HELPERS = ("base", "splits")
 
 
 def dataset(name: str) -> Dataset:
@@ -30,8 +35,13 @@ def benchmark(name: str) -> Benchmark:
     return _lookup("benchmark", name, _benchmarks())
 
 
+def algorithm(name: str) -> Algorithm:
+    """Return the steering algorithm called ``name``; InputError where there is none."""
+    return _lookup("algorithm", name, _algorithms())
+
+
 def check_source(name: str, source: str | None) -> None:
-    """Raise InputError where benchmark ``name`` has no form of its files called ``source``."""
+    """Raise InputError where benchmark ``name`` has no version of its files called ``source``."""
     known = benchmark(name).alternatives or {}
     if source is not None and source not in known:
         raise InputError(
@@ -49,24 +59,55 @@ def benchmark_names() -> tuple[str, ...]:
     return tuple(sorted(_benchmarks()))
 
 
+def algorithm_names() -> tuple[str, ...]:
+    """Return the names of all algorithms, in alphabetical order."""
+    return tuple(sorted(_algorithms()))
+
+
+@cache
+def study_settings() -> type[StudySettings]:
+    """Return the class of a study's settings, with a table [steer.NAME] for every algorithm."""
+    steer = _steer_settings()
+    return create_model("StudySettings", __base__=StudySettings, steer=(steer, steer()))
+
+
+def steer_settings(**values: Any) -> SteerSettings:  # noqa: ANN401 (any setting)
+    """Return [steer] with a table for every algorithm; ``values`` replace defaults."""
+    return _steer_settings()(**values)
+
+
+@cache
+def _steer_settings() -> type[SteerSettings]:
+    tables: dict[str, Any] = {
+        name: (entry.settings, entry.settings()) for name, entry in sorted(_algorithms().items())
+    }
+    return create_model("SteerSettings", __base__=SteerSettings, **tables)
+
+
 @cache
 def _datasets() -> Mapping[str, Dataset]:
-    found: list[Dataset] = [plugin.DATASET for plugin in _plugins(datasets)]
-    return {entry.name: entry for entry in found}
+    return {entry.name: entry for entry in _plugins(datasets, "DATASET")}
 
 
 @cache
 def _benchmarks() -> Mapping[str, Benchmark]:
-    found: list[Benchmark] = [
-        entry for plugin in _plugins(benchmarks) for entry in plugin.BENCHMARKS
-    ]
-    return {entry.name: entry for entry in found}
+    return {
+        entry.name: entry for entries in _plugins(benchmarks, "BENCHMARKS") for entry in entries
+    }
 
 
-def _plugins(package: ModuleType) -> Iterator[ModuleType]:
+@cache
+def _algorithms() -> Mapping[str, Algorithm]:
+    return {entry.name: entry for entry in _plugins(algorithms, "ALGORITHM")}
+
+
+def _plugins(package: ModuleType, attribute: str) -> Iterator[Any]:
+    """Yield what the modules of a package call ``attribute``; those without it only help others."""
     for module in pkgutil.iter_modules(package.__path__):
-        if module.name not in HELPERS:
-            yield import_module(f"{package.__name__}.{module.name}")
+        if not module.ispkg:  # algorithms.loop imports torch
+            plugin = import_module(f"{package.__name__}.{module.name}")
+            if hasattr(plugin, attribute):
+                yield getattr(plugin, attribute)
 
 
 def _lookup(kind: str, name: str, known: Mapping[str, T]) -> T:

@@ -3,11 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ethosteer.algorithms.best_of_n import BestOfN
+from ethosteer.algorithms.best_of_n import BestOfN, BestOfNSettings
+from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.models.base import SharedBase
 from ethosteer.models.pairs import accumulate_nll
-from ethosteer.models.reward_models import RewardModels
-from ethosteer.settings import BestOfNSettings, OptimiserSettings
 from tests import tiny
 
 Read = list[tuple[list[int], list[int]]]
@@ -22,17 +21,25 @@ def learnt(monkeypatch) -> list[Read]:
         seen.append([(list(prompt), list(answer)) for prompt, answer in own])
         return accumulate_nll(base, own, *rest)
 
-    monkeypatch.setattr("ethosteer.algorithms.best_of_n.accumulate_nll", watched)
+    monkeypatch.setattr("ethosteer.models.pairs.accumulate_nll", watched)
     return seen
 
 
+def candidates(
+    run: Steering, step: int, arms: list[int]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Return prompts and answers of a step."""
+    assert isinstance(run.learner, BestOfN)
+    return run.learner.candidates(step, arms)
+
+
 def score_by_hand(
-    base: SharedBase, run: BestOfN, arm: int, prompt: list[int], reply: list[int]
+    base: SharedBase, run: Steering, arm: int, prompt: list[int], reply: list[int]
 ) -> float:
     """Score one answer by a plain forward pass, without the EOS that ended it."""
     ended = not run.task.sampling.ignore_eos and reply[-1] == base.tokenizer.eos_token_id
     read = torch.tensor([[*prompt, *(reply[:-1] if ended else reply)]])
-    rewards = run.task.rewards
+    rewards = run.task.reward_models
     with rewards.bank.applied([arm]):
         return float(base.hidden(read)[0, -1] @ rewards.heads.weights[arm])
 
@@ -41,17 +48,17 @@ def score_by_hand(
 @torch.no_grad()
 def test_an_arm_learns_which_of_its_own_answers_its_reward_likes_best(ragged, llama, learnt):
     base = tiny.often(llama) if ragged else llama
-    run = BestOfN(tiny.task(base, (0, 1), ignore_eos=not ragged))
+    run = tiny.steering("best_of_n", base, (0, 1), ignore_eos=not ragged)
     tiny.fill(run.task.policies)  # so that the arms' answers differ
     eos = base.tokenizer.eos_token_id
     ended = 0
     for step in (1, 2, 3):
-        prompts, answers = run._candidates(step, [0, 1])
+        prompts, answers = candidates(run, step, [0, 1])
         assert len(prompts) == 16 and len(answers) == 32
         assert answers[:16] != answers[16:], "each arm's own"
         learnt.clear()
         with torch.enable_grad():
-            run.learn(step, None)  # which draws the same again
+            run.learner.learn(step, None)  # which draws the same again
         assert len(learnt) == 2
         for arm, own in enumerate(learnt):
             assert len(own) == 4
@@ -66,48 +73,21 @@ def test_an_arm_learns_which_of_its_own_answers_its_reward_likes_best(ragged, ll
 
 
 def test_answers_are_drawn_from_the_policy_as_it_has_become_with_noise_that_arms_share(llama):
-    trained, fresh = (BestOfN(tiny.task(llama, (0, 1))) for _ in range(2))
+    trained, fresh = (tiny.steering("best_of_n", llama) for _ in range(2))
     tiny.fill(trained.task.policies)
-    _, before = fresh._candidates(1, [0, 1])
+    _, before = candidates(fresh, 1, [0, 1])
     assert before[:16] == before[16:], "arms that are the base answer as one"
     assert len(set(map(tuple, before))) > 12
     with torch.no_grad():
-        assert trained._candidates(1, [0, 1])[1] != before
-    assert fresh._candidates(2, [0, 1])[1] != before, "other noise at another step"
-    assert trained._candidates(1, [1])[1] == trained._candidates(1, [0, 1])[1][16:]
+        assert candidates(trained, 1, [0, 1])[1] != before
+    assert candidates(fresh, 2, [0, 1])[1] != before, "other noise at another step"
+    assert candidates(trained, 1, [1])[1] == candidates(trained, 1, [0, 1])[1][16:]
 
 
 def test_every_epoch_is_an_update_on_the_same_answers(llama, learnt):
     settings = BestOfNSettings(n=4, prompts=4, epochs=3)
-    run = BestOfN(tiny.task(llama, (0,), best_of_n=settings))
+    run = tiny.steering("best_of_n", llama, (0,), best_of_n=settings)
     run.step(0)
     assert run.updates == 3
     assert learnt[0] == learnt[1] == learnt[2] and len(learnt) == 3
     assert run.optimisers[0].schedule.last_epoch == 3
-
-
-def test_each_arms_own_reward_rises(llama, tmp_path, monkeypatch):
-    def length(_self: object, _base: object, judge: int, rows: list[list[int]]) -> torch.Tensor:
-        return torch.tensor([float(len(row) if judge else -len(row)) for row in rows])
-
-    monkeypatch.setattr(RewardModels, "score", length)
-    run = BestOfN(
-        tiny.task(
-            tiny.often(llama),
-            (0, 1),
-            steps=25,
-            batch=64,
-            min_new_tokens=8,
-            ignore_eos=False,
-            measure_every=24,
-            checkpoint_every=99,
-            best_of_n=BestOfNSettings(n=8, prompts=8),
-            optimiser=OptimiserSettings(learning_rate=1e-2, warmup=0.0, decay=False),
-        )
-    )
-    run.train(tmp_path, tiny.quiet)
-    shorter, longer = run.curves
-    for curve in run.curves:
-        assert curve[-1].reward > curve[0].reward + 0.4
-        assert 0.05 < curve[-1].kl < 10
-    assert shorter[-1].eos_fraction > shorter[0].eos_fraction > longer[-1].eos_fraction

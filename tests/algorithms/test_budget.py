@@ -7,22 +7,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ethosteer.algorithms.best_of_n import BestOfN
-from ethosteer.algorithms.dpo import DPO
-from ethosteer.algorithms.ppo import PPO
-from ethosteer.algorithms.rloo import RLOO
-from ethosteer.settings import BestOfNSettings, DPOSettings
+from ethosteer import catalog
+from ethosteer.algorithms.best_of_n import BestOfNSettings
+from ethosteer.algorithms.dpo import DPOSettings
 from tests import tiny
 
 
-@pytest.mark.parametrize("algorithm", [PPO, RLOO, DPO, BestOfN])
+@pytest.mark.parametrize("algorithm", catalog.algorithm_names())
 @pytest.mark.parametrize("packed", [True, False])
 def test_an_arm_ends_alike_for_every_token_budget_and_beside_others(algorithm, packed, llama):
     base = replace(llama, runs_packed=packed)
 
     def run(token_budget: int, arms: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return an arm's adapter before and after three steps."""
-        task = tiny.task(
+        steering = tiny.steering(
+            algorithm,
             base,
             arms,
             steps=3,
@@ -32,7 +31,6 @@ def test_an_arm_ends_alike_for_every_token_budget_and_beside_others(algorithm, p
             lora=tiny.lora(dropout=0.1),
             tokens_per_batch=token_budget,
         )
-        steering = algorithm(task)
         start = tiny.flat(steering, 0)
         for step in range(3):
             steering.step(step)

@@ -8,43 +8,33 @@ import numpy as np
 import pytest
 import torch
 
-from ethosteer.algorithms.on_policy import OnPolicy
-from ethosteer.algorithms.ppo import PPO
-from ethosteer.algorithms.rloo import RLOO
+from ethosteer.algorithms.loop.steering import Steering
+from ethosteer.algorithms.ppo import PPOSettings, targets
+from ethosteer.algorithms.rloo import RLOOSettings
 from ethosteer.models.base import SharedBase
 from ethosteer.models.loading import load_base
-from ethosteer.models.reward_models import RewardModels
 from ethosteer.records import Rollout
-from ethosteer.settings import BaseSettings, OptimiserSettings, PPOSettings, RLOOSettings
+from ethosteer.settings import BaseSettings
 from tests import tiny
 
-LEARNING: dict[str, Any] = {
-    "steps": 20,
-    "batch": 32,
-    "min_new_tokens": 8,
-    "measure_every": 99,
-    "checkpoint_every": 99,
-    "kl_coefficient": 0.01,
-    "kl_target": None,
-    "optimiser": OptimiserSettings(learning_rate=2e-2, warmup=0.0, decay=False),
-}
+ON_POLICY = ("ppo", "rloo")
 
 
-def make(base: SharedBase, *arms: int, **changes: Any) -> PPO:
-    return PPO(tiny.task(base, arms or (0, 1), **changes))
+def make(base: SharedBase, *arms: int, **changes: Any) -> Steering:
+    return tiny.steering("ppo", base, arms or (0, 1), **changes)
 
 
-def drifts(run: OnPolicy, steps: int) -> list[float]:
+def drifts(run: Steering, steps: int) -> list[float]:
     """Run some steps; return the largest |ratio - 1| before the first update of each."""
     found: list[float] = []
-    learn = run.learn
+    learn = run.learner.learn
 
     def watched(step: int, rollout: Rollout | None) -> Any:
         learned = learn(step, rollout)
         found.append(max(own.drift for own in learned.values()))
         return learned
 
-    run.learn = watched  # type: ignore[method-assign]
+    run.learner.learn = watched  # type: ignore[method-assign]
     for step in range(steps):
         run.step(step)
     return found
@@ -53,41 +43,46 @@ def drifts(run: OnPolicy, steps: int) -> list[float]:
 # --- the start
 
 
-@pytest.mark.parametrize("algorithm", [PPO, RLOO])
+@pytest.mark.parametrize("algorithm", ON_POLICY)
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_the_first_ratio_is_one_exactly(name, algorithm, tiny_bases):
     base = tiny.often(tiny_bases[name])
-    task = tiny.task(
-        base, lora=tiny.lora(name, dropout=0.2), ignore_eos=False, tokens_per_batch=30, epochs=1
+    run = tiny.steering(
+        algorithm,
+        base,
+        lora=tiny.lora(name, dropout=0.2),
+        ignore_eos=False,
+        tokens_per_batch=30,
+        epochs=1,
     )
-    assert drifts(algorithm(task), 1) == [0.0]
+    assert drifts(run, 1) == [0.0]
 
 
-@pytest.mark.parametrize("algorithm", [PPO, RLOO])
+@pytest.mark.parametrize("algorithm", ON_POLICY)
 def test_a_ratio_off_one_at_the_start_is_noticed(algorithm, llama, monkeypatch):
-    run = algorithm(tiny.task(llama))
+    run = tiny.steering(algorithm, llama)
     rollout = run.sample(0, 8)
     rollout.log_probabilities[0, 0] += 1e-3
     rollout.reference_log_probabilities.copy_(rollout.log_probabilities)
-    monkeypatch.setattr(run, "observe", lambda _step: rollout)
+    monkeypatch.setattr(run.learner, "observe", lambda _step: rollout)
     with pytest.raises(AssertionError, match="before the first update the ratio is 1, exactly"):
         run.step(0)
 
 
-@pytest.mark.parametrize("algorithm", [PPO, RLOO])
+@pytest.mark.parametrize("algorithm", ON_POLICY)
 def test_later_first_ratios_are_one_up_to_rounding(algorithm, llama):
     base = tiny.often(llama)
-    found = drifts(algorithm(tiny.task(base, ignore_eos=False)), 4)
+    found = drifts(tiny.steering(algorithm, base, ignore_eos=False), 4)
     assert found[0] == 0.0 and 0.0 < max(found[1:]) < 1e-4
 
 
-@pytest.mark.parametrize("algorithm", [PPO, RLOO])
+@pytest.mark.parametrize("algorithm", ON_POLICY)
 def test_on_a_coarse_base_every_first_ratio_is_one_exactly(algorithm, tiny_models):
     settings = BaseSettings(model=str(tiny_models["llama"]), device="cpu", dtype="bfloat16")
     base = load_base(settings)
-    run = algorithm(tiny.task(base))
+    run = tiny.steering(algorithm, base)
     assert drifts(run, 3) == [0.0] * 3
-    rollout = run.observe(2)
+    rollout = tiny.observed(run, 2)
     for name in ("log_probabilities", "reference_log_probabilities", "entropy", "values", "scores"):
         assert getattr(rollout, name).dtype == torch.float32
     assert run.curves[0][-1].kl != 0
@@ -143,7 +138,7 @@ def test_advantages_and_returns_by_hand(llama):
         scores=5 * torch.randn(len(mask), generator=noise),
     )
     run.coefficients = [0.1, 0.8]
-    found = run.targets(rollout)
+    found = targets(run, rollout)
     assert found.returns is not None
     lengths = mask.sum(dim=1).tolist()
     assert len(set(lengths)) > 2
@@ -163,7 +158,7 @@ def test_losses_are_means_over_the_tokens_of_a_minibatch(llama):
     run = make(tiny.often(llama), ignore_eos=False, epochs=1, minibatches=1, tokens_per_batch=30)
     rollout = run.sample(0, 8)
     assert len(set(rollout.response_mask.sum(dim=1).tolist())) > 2
-    returns = run.targets(rollout).returns
+    returns = targets(run, rollout).returns
     assert returns is not None
     points = run.step(0)
     for arm in range(2):
@@ -174,25 +169,34 @@ def test_losses_are_means_over_the_tokens_of_a_minibatch(llama):
         assert points[arm].value_loss == pytest.approx(0.5 * np.mean(own**2), rel=1e-5)
 
 
-@pytest.mark.parametrize("algorithm", [PPO, RLOO])
+@pytest.mark.parametrize("algorithm", ON_POLICY)
 def test_the_policy_clip_is_the_settings(algorithm, llama):
     for clip, low, high in ((1e-4, 0.2, 1.0), (10.0, 0.0, 0.0)):
-        task = tiny.task(
-            llama, (0,), epochs=3, ppo=PPOSettings(clip=clip), rloo=RLOOSettings(clip=clip)
+        run = tiny.steering(
+            algorithm,
+            llama,
+            (0,),
+            epochs=3,
+            ppo=PPOSettings(clip=clip),
+            rloo=RLOOSettings(clip=clip),
         )
-        assert low <= algorithm(task).step(0)[0].clip_fraction <= high
+        assert low <= run.step(0)[0].clip_fraction <= high
 
 
 def test_the_value_clip_and_weight_are_the_settings(llama):
     found = []
-    for changes in ({"value_clip": 1e-9}, {"value_clip": 1e9}, {"value_weight": 0.0}):
-        run = make(llama, 0, epochs=3, minibatches=1, ppo=PPOSettings(**changes))
+    for settings in (
+        PPOSettings(value_clip=1e-9),
+        PPOSettings(value_clip=1e9),
+        PPOSettings(value_weight=0.0),
+    ):
+        run = make(llama, 0, epochs=3, minibatches=1, ppo=settings)
         assert run.values is not None
-        returns = run.targets(run.sample(0, 8)).returns
+        returns = targets(run, run.sample(0, 8)).returns
         assert returns is not None
         first = 0.5 * float(returns.square().sum() / (returns != 0).sum())
         found.append(run.step(0)[0].value_loss / first)
-        assert run.values.weights[0].any() == (changes != {"value_weight": 0.0})
+        assert run.values.weights[0].any() == (settings.value_weight > 0)
     held, free, unweighted = found
     # held to the value of before, 0, an error is never counted as less than it was at first
     assert held >= 1 - 1e-6 and free < 1 - 1e-4
@@ -203,49 +207,3 @@ def test_an_ordinary_run_without_dropout_has_no_ratio_drift(llama, tmp_path: Pat
     run = make(llama)
     run.train(tmp_path, tiny.quiet)
     assert not any("ratio drift" in own.alarms for curve in run.curves for own in curve)
-
-
-# --- learning
-
-
-@pytest.fixture
-def tokens(llama) -> tuple[int, int]:
-    """Return two tokens that answers have and prompts do not."""
-    left, right = tiny.only_answered(llama)
-    return left, right
-
-
-def shares(run: OnPolicy, token: int) -> list[float]:
-    """Return the share of one token in each of two arms' answers to the prompts."""
-    rows = run.held_out(tiny.PROMPTS * 2).responses
-    arms = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
-    return [sum(row.count(token) for row in own) / sum(map(len, own)) for own in arms]
-
-
-@pytest.mark.parametrize("algorithm", [PPO, RLOO])
-def test_each_arm_learns_what_its_own_reward_prefers(
-    algorithm, llama, tokens, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(RewardModels, "score", tiny.prefer(*tokens))
-    run = algorithm(tiny.task(llama, **LEARNING))
-    before = [shares(run, token) for token in tokens]
-    run.train(tmp_path, tiny.quiet)
-    after = [shares(run, token) for token in tokens]
-    for arm, curve in enumerate(run.curves):
-        assert before[arm][arm] < 0.1
-        assert after[arm][arm] > 0.4
-        assert after[arm][1 - arm] < 0.1, "the other arm's token is not this one's"
-        assert curve[-1].reward > curve[0].reward + 2
-        assert curve[-1].kl > 2
-        assert curve[-1].entropy < 0.7 * curve[0].entropy
-
-
-@pytest.mark.parametrize("algorithm", [PPO, RLOO])
-def test_kl_holds_an_arm_to_the_reference(algorithm, llama, tokens, tmp_path, monkeypatch):
-    monkeypatch.setattr(RewardModels, "score", tiny.prefer(tokens[0], tokens[0]))
-    slower = OptimiserSettings(learning_rate=1e-2, warmup=0.0, decay=False)
-    run = algorithm(tiny.task(llama, **{**LEARNING, "steps": 15, "optimiser": slower}))
-    run.coefficients = [0.01, 1.0]
-    run.train(tmp_path, tiny.quiet)
-    free, tied = run.curves
-    assert 0 < tied[-1].kl < 0.5 * free[-1].kl

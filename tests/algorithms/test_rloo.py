@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from ethosteer.algorithms.rloo import RLOO
-from ethosteer.settings import RLOOSettings
+from ethosteer.algorithms.rloo import RLOOSettings, targets
 from tests import tiny
 
 
 def test_targets_by_hand(llama):
     # two answers to a prompt: each one's advantage is its penalised reward less its sibling's
-    run = RLOO(tiny.task(llama, (0,), rloo=RLOOSettings(answers=2)))
+    run = tiny.steering("rloo", llama, (0,), rloo=RLOOSettings(answers=2))
     run.coefficients = [0.5]
     rollout = tiny.answered([[5]] * 4, [[6, 7], [6], [8, 9, 4], [9]])
     rollout = replace(
@@ -28,18 +27,18 @@ def test_targets_by_hand(llama):
         ),
     )
     # penalised: 1 - 1 = 0; 3 - 2 = 1; -2 - 1 = -3; 0 + 1 = 1
-    found = run.targets(rollout)
+    found = targets(run, rollout)
     assert found.returns is None, "there is no critic"
     expected = [[-1.0, -1.0, 0.0], [1.0, 0.0, 0.0], [-4.0, -4.0, -4.0], [4.0, 0.0, 0.0]]
     tiny.close(found.advantages, torch.tensor(expected))
 
 
 def test_targets_of_a_real_rollout_row_by_row(llama):
-    run = RLOO(tiny.task(tiny.often(llama), ignore_eos=False))
+    run = tiny.steering("rloo", tiny.often(llama), ignore_eos=False)
     tiny.fill(run.task.policies, scale=0.1)
     run.coefficients = [0.1, 0.8]
-    rollout = run.observe(3)
-    found = run.targets(rollout).advantages.numpy()
+    rollout = tiny.observed(run, 3)
+    found = targets(run, rollout).advantages.numpy()
     mask = rollout.response_mask.numpy()
     log_p, log_q = rollout.log_probabilities.numpy(), rollout.reference_log_probabilities.numpy()
     lengths = mask.sum(axis=1)
@@ -65,8 +64,8 @@ def test_targets_of_a_real_rollout_row_by_row(llama):
 
 
 def test_a_step_answers_as_many_prompts_as_the_batch_has_room_for(llama):
-    run = RLOO(tiny.task(llama, rloo=RLOOSettings(answers=2)))
-    rollout = run.observe(1)
+    run = tiny.steering("rloo", llama, rloo=RLOOSettings(answers=2))
+    rollout = tiny.observed(run, 1)
     assert len(rollout.tokens) == 16
     rows = rollout.tokens.tolist()
     lengths = rollout.prompt_lengths.tolist()
@@ -77,9 +76,11 @@ def test_a_step_answers_as_many_prompts_as_the_batch_has_room_for(llama):
 
 def test_the_first_loss_is_the_mean_over_tokens_of_the_advantages(llama):
     base = tiny.often(llama)
-    run = RLOO(tiny.task(base, ignore_eos=False, epochs=1, minibatches=1, tokens_per_batch=30))
-    rollout = run.observe(0)
-    advantages = run.targets(rollout).advantages
+    run = tiny.steering(
+        "rloo", base, ignore_eos=False, epochs=1, minibatches=1, tokens_per_batch=30
+    )
+    rollout = tiny.observed(run, 0)
+    advantages = targets(run, rollout).advantages
     points = run.step(0)
     for arm in range(2):
         rows = slice(8 * arm, 8 * arm + 8)

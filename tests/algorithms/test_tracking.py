@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from ethosteer.algorithms.tracking import SHOWN, Tracking, check_trackers
+from ethosteer.algorithms.tracking import LOGGED, Tracking, check_trackers
 from ethosteer.errors import InputError
 from ethosteer.results import CurvePoint
 
 
 def point(step: int, **changes: object) -> CurvePoint:
-    own: dict[str, object] = {name: 0.125 * place for place, name in enumerate(SHOWN, start=step)}
+    own: dict[str, object] = {name: 0.125 * place for place, name in enumerate(LOGGED, start=step)}
     return CurvePoint(**{"step": step, "kl_k3": 0.0, **own, **changes})  # type: ignore[arg-type]
 
 
 def test_event_files_hold_what_was_logged(tmp_path: Path, read_events):
-    with Tracking.of(("tensorboard",), "ppo-s0", tmp_path) as tracking:
+    with Tracking.open(("tensorboard",), "ppo-s0", tmp_path) as tracking:
         tracking.log(0, {"virtue-s0": point(0, rewards={"duty": -0.5, "virtue": 0.5})})
         tracking.log(
             3, {"virtue-s0": point(3, alarms=("negative KL", "stopped")), "duty-s0": point(3)}
@@ -28,9 +28,9 @@ def test_event_files_hold_what_was_logged(tmp_path: Path, read_events):
     expected = {
         **{
             f"virtue-s0/{name}": [(0, 0.125 * place), (3, 0.125 * (place + 3))]
-            for place, name in enumerate(SHOWN)
+            for place, name in enumerate(LOGGED)
         },
-        **{f"duty-s0/{name}": [(3, 0.125 * (place + 3))] for place, name in enumerate(SHOWN)},
+        **{f"duty-s0/{name}": [(3, 0.125 * (place + 3))] for place, name in enumerate(LOGGED)},
         "virtue-s0/reward of duty": [(0, -0.5)],
         "virtue-s0/reward of virtue": [(0, 0.5)],
         "virtue-s0/alarms": [(0, 0.0), (3, 2.0)],
@@ -41,14 +41,14 @@ def test_event_files_hold_what_was_logged(tmp_path: Path, read_events):
 
 def test_two_runs_keep_apart(tmp_path: Path, read_events):
     for run, reward in (("ppo-s0", 1.0), ("ppo-s1", 2.0)):
-        with Tracking.of(("tensorboard",), run, tmp_path) as tracking:
+        with Tracking.open(("tensorboard",), run, tmp_path) as tracking:
             tracking.log(0, {"a": point(0, reward=reward)})
     assert read_events(tmp_path / "ppo-s0")["a/reward"] == [(0, 1.0)]
     assert read_events(tmp_path / "ppo-s1")["a/reward"] == [(0, 2.0)]
 
 
 def test_what_is_not_finite_is_logged_as_it_is(tmp_path: Path, read_events):
-    with Tracking.of(("tensorboard",), "run", tmp_path) as tracking:
+    with Tracking.open(("tensorboard",), "run", tmp_path) as tracking:
         tracking.log(0, {"a": point(0, reward=math.nan, kl=math.inf)})
     found = read_events(tmp_path)
     assert math.isnan(found["a/reward"][0][1])
@@ -57,7 +57,7 @@ def test_what_is_not_finite_is_logged_as_it_is(tmp_path: Path, read_events):
 
 def test_without_trackers_nothing_is_written(tmp_path: Path):
     check_trackers(())
-    with Tracking.of((), "run", tmp_path) as tracking:
+    with Tracking.open((), "run", tmp_path) as tracking:
         tracking.log(0, {"a": point(0)})
     assert list(tmp_path.iterdir()) == []
 

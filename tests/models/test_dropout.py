@@ -16,7 +16,7 @@ from ethosteer.models import finetuning
 from ethosteer.models.base import SharedBase, pad_right
 from ethosteer.models.dropout import GOLDEN, keep_mask, mix
 from ethosteer.models.fast.packing import Packed, pack_rows
-from ethosteer.models.fast.trees import pack, places, stack
+from ethosteer.models.fast.trees import pack, row_positions, stack
 from ethosteer.models.lora_bank import ArmLinear, LoraBank, dropout_on
 from ethosteer.models.pairs import response_log_likelihoods
 from ethosteer.models.reward_training import RewardTraining
@@ -128,7 +128,7 @@ def test_a_token_is_known_by_its_row_up_to_it_in_streams_and_trees_alike():
         assert len(trees) == count
         found = hashes(stack(trees, CPU, torch.float32, dropout=5))
         for row, expected in zip(rows, apart, strict=True):
-            assert torch.equal(found[places(trees)[row]], expected)
+            assert torch.equal(found[row_positions(trees)[row]], expected)
     distinct = {row[:end] for row in rows for end in range(1, len(row) + 1)}
     assert len(torch.cat(apart).unique()) == len(distinct)
     other, _ = pack_rows(tokens, lengths, dropout=6)
@@ -144,7 +144,7 @@ def states(base: SharedBase, rows: Sequence[Sequence[int]], knee: float | None) 
     """Hidden states of rows in one pass with dropout, under the adapters in use."""
     trees = pack([tuple(row) for row in rows], knee, 200)
     hidden = base.hidden_packed(stack(trees, base.device, torch.float32, dropout=3))[0]
-    return [hidden[places(trees)[tuple(row)]] for row in rows]
+    return [hidden[row_positions(trees)[tuple(row)]] for row in rows]
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)

@@ -11,7 +11,7 @@ from transformers.cache_utils import DynamicLayer
 
 from ethosteer.models import generation
 from ethosteer.models.base import SharedBase
-from ethosteer.models.generation import RoomyLayer, Sampling, generate, make_cache
+from ethosteer.models.generation import PreallocatedLayer, Sampling, generate, make_cache
 from ethosteer.models.lora_bank import LoraBank
 from tests import tiny
 
@@ -156,7 +156,7 @@ def test_answered_prompts_leave_the_batch_without_changing_an_answer(
         return rows, sizes
 
     left, fewer = answered()
-    monkeypatch.setattr(generation, "STILL_OPEN", -1)
+    monkeypatch.setattr(generation, "COMPACT_BELOW", -1)
     stayed, all_of_them = answered()
     assert left == stayed
     assert set(all_of_them) == {12 * arms}
@@ -202,7 +202,7 @@ def test_what_watches_sees_the_log_probabilities_of_a_full_forward(name, tiny_ba
 
 def test_a_cache_with_room_holds_what_transformers_own_holds():
     draw = torch.Generator().manual_seed(0)
-    layers: tuple[Any, Any] = RoomyLayer(9), DynamicLayer()
+    layers: tuple[Any, Any] = PreallocatedLayer(9), DynamicLayer()
 
     def update(rows: int, length: int) -> None:
         keys, values = (torch.randn(rows, 2, length, 5, generator=draw) for _ in range(2))
@@ -229,7 +229,7 @@ def test_a_model_reads_on_from_a_cache_with_room_as_from_its_own(name, tiny_base
     decoder = base.model.get_decoder()
     rows = torch.tensor(tiny.ragged(3, 12, 12))
     caches = make_cache(base, 12), DynamicCache(config=base.model.config)
-    assert {type(layer) for layer in caches[0].layers} == {RoomyLayer}
+    assert {type(layer) for layer in caches[0].layers} == {PreallocatedLayer}
     for start, end in ((0, 7), (7, 8), (8, 12)):
         found, expected = (
             decoder(input_ids=rows[:, start:end], past_key_values=cache).last_hidden_state
@@ -249,5 +249,5 @@ def test_layers_of_another_kind_keep_transformers_own_cache(tiny_bases):
     sliding: Any = replace(base, model=cast(Any, Model()))
     own = [type(layer) for layer in DynamicCache(config=config).layers]
     assert len(set(own)) == 2
-    expected = [RoomyLayer if kind is DynamicLayer else kind for kind in own]
+    expected = [PreallocatedLayer if kind is DynamicLayer else kind for kind in own]
     assert [type(layer) for layer in make_cache(sliding, 12).layers] == expected

@@ -1,82 +1,117 @@
-"""Best of n: of n answers of an arm, it learns the one that its own reward likes best; and again.
+"""Iterated best-of-n: fine-tune an arm on the best of n of its samples, and sample again.
 
-Choosing the best of n answers needs no training, and costs at most log n - (n - 1) / n nats of KL
-(Stiennon et al. 2020). So that an arm is a model like any other, with log-likelihoods, the choice
-is learnt by maximum likelihood, and the next answers are drawn from what has learnt it: the
-iterated form of Dong et al. 2023 ("RAFT") and Touvron et al. 2023 (rejection sampling). A choice
-among the base's answers alone could never go beyond that bound.
+Choosing the best of n answers of the base costs at most log n - (n - 1) / n nats of KL (Stiennon et
+al. 2020), but leaves no model whose log-likelihoods could be evaluated. So an arm learns its chosen
+answers by maximum likelihood and samples the next from what it has become: the iterated form of
+Dong et al. 2023 ("RAFT") and Touvron et al. 2023 (rejection sampling). A choice among the base's
+answers alone could not exceed that bound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ethosteer.algorithms.loop import Learned, Steering, Task
-from ethosteer.algorithms.rollouts import draw_prompts
-from ethosteer.models.generation import generate
-from ethosteer.models.pairs import accumulate_nll
-from ethosteer.records import Rollout
+from pydantic import Field
 
-Answered = tuple[list[int], list[int]]
-"""A prompt and an answer to it."""
+from ethosteer.algorithms.algorithm import Algorithm, Cost, Workload, curve_cost
+from ethosteer.settings import AlgorithmSettings, SteerSettings
+
+if TYPE_CHECKING:
+    from ethosteer.algorithms.loop.steering import Steering
+    from ethosteer.algorithms.loop.task import Learned
+    from ethosteer.records import Rollout
 
 
-class BestOfN(Steering):
-    """A step draws n answers to a few prompts and makes a few passes over each arm's best."""
+class BestOfNSettings(AlgorithmSettings):
+    """[steer.best_of_n]: fine-tune on the best of n samples, repeatedly (Dong et al. 2023)."""
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task, updates=task.settings.best_of_n.epochs)
-        self.own = task.settings.best_of_n
+    n: int = Field(16, ge=2, description="answers to each prompt")
+    prompts: int = Field(8, ge=1, description="per step")
+    epochs: int = Field(1, ge=1, description="passes over a step's best answers")
+
+
+class BestOfN:
+    """A step samples n answers to each of some prompts; an arm learns the best by its reward."""
+
+    def __init__(self, steering: Steering) -> None:
+        self.steering = steering
+        self.settings = steering.settings.table(BestOfNSettings)
 
     def observe(self, step: int) -> Rollout | None:
-        """Sample one answer a prompt now and then, for the curve alone."""
-        if step % self.settings.measure_every:
-            return None
-        return self.sample(step, self.settings.batch)
+        """Sample for the curve alone, one answer to a prompt."""
+        return self.steering.sample_for_curve(step)
 
     def learn(self, step: int, rollout: Rollout | None) -> dict[int, Learned]:
-        """Draw answers of every running arm; each learns its own best."""
-        arms = list(self.running)
-        prompts, answers = self._candidates(step, arms)
+        """Sample answers with every running arm; each learns the best of its own."""
+        arms = list(self.steering.running)
+        prompts, answers = self.candidates(step, arms)
         count = len(prompts)
         return {
-            arm: self._learn(step, arm, prompts, answers[place * count : (place + 1) * count])
-            for place, arm in enumerate(arms)
+            arm: self._learn(step, arm, prompts, answers[index * count : (index + 1) * count])
+            for index, arm in enumerate(arms)
         }
 
-    def _candidates(
-        self, step: int, arms: Sequence[int]
-    ) -> tuple[list[list[int]], list[list[int]]]:
-        """Prompts, ``n`` times each, and the answers to them, arm by arm, with the same noise."""
-        chosen = draw_prompts(
-            self.task.prompts, self.own.prompts, self.generator("best-of-n prompts", step)
-        )
-        prompts = [list(prompt) for prompt in chosen for _ in range(self.own.n)]
-        noise = self.generator("best-of-n sampling", step)
+    def candidates(self, step: int, arms: Sequence[int]) -> tuple[list[list[int]], list[list[int]]]:
+        """Return prompts, ``n`` times each, and answers, arm by arm, all with the same noise."""
+        # a study is validated and planned without torch, so it is imported where it is used
+        from ethosteer.algorithms.loop.rollouts import draw_prompts
+        from ethosteer.models.generation import generate
+
+        steering, task = self.steering, self.steering.task
+        noise = steering.generator("best-of-n prompts", step)
+        drawn = draw_prompts(task.prompts, self.settings.prompts, noise)
+        prompts = [list(prompt) for prompt in drawn for _ in range(self.settings.n)]
         if not arms:
             return prompts, []
-        with self.task.policies.applied(arms):
-            return prompts, generate(self.base, prompts, len(arms), self.task.sampling, noise)
+        noise = steering.generator("best-of-n sampling", step)
+        with task.policies.applied(arms):
+            return prompts, generate(task.base, prompts, len(arms), task.sampling, noise)
 
     def _learn(
         self, step: int, arm: int, prompts: list[list[int]], answers: list[list[int]]
     ) -> Learned:
-        eos = self.base.tokenizer.eos_token_id
-        pairs = list(zip(prompts, answers, strict=True))
-        rows = [[*prompt, *self.task.sampling.scored_part(own, eos)] for prompt, own in pairs]
-        scores = self.task.rewards.score(self.base, self.task.own[arm], rows)
-        best = scores.view(-1, self.own.n).argmax(dim=1).tolist()
-        chosen = [pairs[i * self.own.n + place] for i, place in enumerate(best)]
-        losses = [self._update(arm, chosen, (step, epoch)) for epoch in range(self.own.epochs)]
-        return Learned(
-            sum(loss for loss, _ in losses) / len(losses),
-            finite=all(finite for _, finite in losses),
-        )
+        from ethosteer.algorithms.loop.task import Learned
+        from ethosteer.models.pairs import accumulate_nll
 
-    def _update(
-        self, arm: int, chosen: Sequence[Answered], place: tuple[int, int]
-    ) -> tuple[float, bool]:
-        """Take one optimiser step on chosen answers; return the loss and whether it was finite."""
-        with self.task.policies.applied([arm]):
-            loss = accumulate_nll(self.base, chosen, self.collector.room, self.dropout_seed(*place))
-        return loss, self.optimisers[arm].step()
+        steering, task, n = self.steering, self.steering.task, self.settings.n
+        eos = task.base.tokenizer.eos_token_id
+        pairs = list(zip(prompts, answers, strict=True))
+        rows = [[*prompt, *task.sampling.scored_part(answer, eos)] for prompt, answer in pairs]
+        scores = task.reward_models.score(task.base, task.reward_index[arm], rows)
+        best = scores.view(-1, n).argmax(dim=1).tolist()
+        chosen = [pairs[prompt * n + answer] for prompt, answer in enumerate(best)]
+        losses, finite = [], True
+        for epoch in range(self.settings.epochs):
+            with task.policies.applied([arm]):
+                losses.append(
+                    accumulate_nll(
+                        task.base,
+                        chosen,
+                        steering.collector.token_budget,
+                        steering.dropout_seed(step, epoch),
+                    )
+                )
+            finite &= steering.optimisers[arm].step()
+        return Learned(sum(losses) / len(losses), finite=finite)
+
+
+def cost(steer: SteerSettings, workload: Workload) -> Cost:
+    """Return the tokens of sampling and scoring, of learning the best, and of the curve."""
+    settings = steer.table(BestOfNSettings)
+    prompts = steer.steps * settings.prompts * workload.row_tokens
+    return curve_cost(steer, workload) + Cost(
+        sampled_tokens=settings.n * prompts,
+        forward_tokens=settings.n * prompts,
+        trained_tokens=settings.epochs * prompts,
+    )
+
+
+ALGORITHM = Algorithm(
+    name="best_of_n",
+    title="iterated best-of-n",
+    settings=BestOfNSettings,
+    learner=BestOfN,
+    updates=lambda steer: steer.table(BestOfNSettings).epochs,
+    cost=cost,
+)

@@ -1,55 +1,90 @@
-"""DPO: straight from the pairs, with no reward model and no samples in training.
+"""DPO: from the pairs alone, without a reward model or samples in training.
 
 Rafailov et al. 2023, "Direct Preference Optimization: Your Language Model is Secretly a Reward
-Model". With it a dataset and an algorithm can be told apart. Samples are drawn now and then, for
-the curve and the checkpoint at equal KL alone.
+Model". Beside PPO on the same pairs it separates a dataset's effect from an algorithm's. Samples
+are only drawn for the curve and for the checkpoint at equal KL.
 """
 
 from __future__ import annotations
 
 from math import ceil
+from typing import TYPE_CHECKING
 
-import torch
+from pydantic import Field
 
-from ethosteer.algorithms.loop import Learned, Steering, Task
-from ethosteer.maths.preference import dpo_loss
-from ethosteer.models.pairs import pair_passes, response_log_likelihoods, schedule
-from ethosteer.records import Rollout
+from ethosteer.algorithms.algorithm import Algorithm, Cost, Workload, curve_cost
+from ethosteer.settings import AlgorithmSettings, SteerSettings
+
+if TYPE_CHECKING:
+    from ethosteer.algorithms.loop.steering import Steering
+    from ethosteer.algorithms.loop.task import Learned
+    from ethosteer.records import Rollout
 
 
-class DPO(Steering):
-    """A step is a batch of each arm's own pairs."""
+class DPOSettings(AlgorithmSettings):
+    """[steer.dpo]: direct preference optimisation, from the pairs (Rafailov et al. 2023)."""
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task, updates=1)
-        self.plans = [self._plan(len(pairs)) for pairs in task.pairs]
+    beta: float = Field(0.1, gt=0, description="scale of the log-ratios' difference, per nat")
+    pairs: int = Field(16, ge=1, description="per step")
 
-    def _plan(self, count: int) -> list[list[int]]:
-        """Batches for all steps, from as many epochs over ``count`` pairs as they need."""
-        size = self.settings.dpo.pairs
-        epochs = ceil(self.settings.steps / max(1, count // size))
-        return schedule(count, size, epochs, lambda epoch: self.generator("pairs", epoch))
+
+class DPO:
+    """A step is a batch of each arm's pairs."""
+
+    def __init__(self, steering: Steering) -> None:
+        self.steering = steering
+        self.settings = steering.settings.table(DPOSettings)
+        self.batches = [self._schedule(len(pairs)) for pairs in steering.task.pairs]
+
+    def _schedule(self, count: int) -> list[list[int]]:
+        """Return the batches of all steps, of as many epochs over ``count`` pairs as they take."""
+        from ethosteer.models.pairs import schedule  # needs torch, as do the imports below
+
+        size = self.settings.pairs
+        epochs = ceil(self.steering.settings.steps / max(1, count // size))
+        return schedule(count, size, epochs, lambda epoch: self.steering.generator("pairs", epoch))
 
     def observe(self, step: int) -> Rollout | None:
-        """Sample now and then."""
-        if step % self.settings.measure_every:
-            return None
-        return self.sample(step, self.settings.batch)
+        """Sample for the curve alone."""
+        return self.steering.sample_for_curve(step)
 
     def learn(self, step: int, rollout: Rollout | None) -> dict[int, Learned]:
-        """One optimiser step of every running arm."""
-        return {arm: self._learn(step, arm) for arm in list(self.running)}
+        """Take one optimiser step of every running arm."""
+        return {arm: self._learn(step, arm) for arm in self.steering.running}
 
     def _learn(self, step: int, arm: int) -> Learned:
-        batch = [self.task.pairs[arm][i] for i in self.plans[arm][step]]
+        import torch
+
+        from ethosteer.algorithms.loop.task import Learned
+        from ethosteer.maths.preference import dpo_loss
+        from ethosteer.models.pairs import pair_passes, response_log_likelihoods
+
+        steering, task = self.steering, self.steering.task
+        batch = [task.pairs[arm][i] for i in self.batches[arm][step]]
+        dropout = steering.dropout_seed(step)
         total = 0.0
-        dropout = self.dropout_seed(step)
-        for pairs in pair_passes(batch, self.collector.room):
+        for pairs in pair_passes(batch, steering.collector.token_budget):
             with torch.no_grad():
-                reference = response_log_likelihoods(self.base, pairs)
-            with self.task.policies.applied([arm]):
-                policy = response_log_likelihoods(self.base, pairs, dropout)
-            loss = dpo_loss(policy, reference, self.settings.dpo.beta).sum() / len(batch)
+                reference = response_log_likelihoods(task.base, pairs)
+            with task.policies.applied([arm]):
+                policy = response_log_likelihoods(task.base, pairs, dropout)
+            loss = dpo_loss(policy, reference, self.settings.beta).sum() / len(batch)
             loss.backward()
             total += float(loss.detach())
-        return Learned(total, finite=self.optimisers[arm].step())
+        return Learned(total, finite=steering.optimisers[arm].step())
+
+
+def cost(steer: SteerSettings, workload: Workload) -> Cost:
+    """Return the tokens of the pairs, read by the reference and learned from, and of the curve."""
+    tokens = steer.steps * steer.table(DPOSettings).pairs * workload.pair_tokens
+    return curve_cost(steer, workload) + Cost(forward_tokens=tokens, trained_tokens=tokens)
+
+
+ALGORITHM = Algorithm(
+    name="dpo",
+    title="DPO",
+    settings=DPOSettings,
+    learner=DPO,
+    updates=lambda steer: 1,
+    cost=cost,
+)

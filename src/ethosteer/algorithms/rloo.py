@@ -1,4 +1,4 @@
-"""RLOO: no critic; an answer is held against the other answers to its prompt.
+"""RLOO: REINFORCE whose baseline is the mean reward of the other answers to the same prompt.
 
 Ahmadian et al. 2024, "Back to Basics: Revisiting REINFORCE-Style Optimization for Learning from
 Human Feedback in LLMs".
@@ -6,29 +6,64 @@ Human Feedback in LLMs".
 
 from __future__ import annotations
 
-import torch
+from functools import partial
+from typing import TYPE_CHECKING
 
-from ethosteer.algorithms.loop import Task
-from ethosteer.algorithms.on_policy import OnPolicy, Targets
-from ethosteer.maths.ppo import kl_k1
-from ethosteer.maths.rloo import leave_one_out
-from ethosteer.records import Rollout
+from pydantic import Field
+
+from ethosteer.algorithms.algorithm import Algorithm, policy_gradient_cost
+from ethosteer.errors import InputError
+from ethosteer.settings import AlgorithmSettings, SteerSettings
+
+if TYPE_CHECKING:
+    from ethosteer.algorithms.loop.on_policy import PolicyGradient, Targets
+    from ethosteer.algorithms.loop.steering import Steering
+    from ethosteer.records import Rollout
 
 
-class RLOO(OnPolicy):
-    """Several answers to each prompt; a whole answer is one action."""
+class RLOOSettings(AlgorithmSettings):
+    """[steer.rloo]: REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024)."""
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task, critic=False)
-        self.clip = task.settings.rloo.clip
-        self.copies = task.settings.rloo.answers
+    answers: int = Field(4, ge=2, description="to each prompt; steer.batch must be a multiple")
+    clip: float = Field(0.2, gt=0, description="of the ratio")
 
-    def targets(self, rollout: Rollout) -> Targets:
-        """The answer's penalised reward less the mean of its siblings', at each of its tokens."""
-        mask, arms = rollout.response_mask, len(rollout.arms)
-        kl = kl_k1(rollout.log_probabilities, rollout.reference_log_probabilities)
-        coefficients = torch.tensor([self.coefficients[arm] for arm in rollout.arms])
-        coefficients = coefficients.to(mask.device).repeat_interleave(len(mask) // arms)
-        rewards = rollout.scores - coefficients * (kl * mask).sum(dim=1)
-        advantages = leave_one_out(rewards, self.copies)
-        return Targets(advantages.unsqueeze(1) * mask)
+    def check(self, steer: SteerSettings) -> None:
+        """Raise InputError where a batch would have a prompt with too few answers."""
+        if steer.batch % self.answers:
+            raise InputError("steer.batch must be a multiple of steer.rloo.answers")
+
+
+def targets(steering: Steering, rollout: Rollout) -> Targets:
+    """Return advantages; a whole answer is one action, so all its tokens have the same.
+
+    An answer's reward is its score minus its KL penalty.
+    """
+    from ethosteer.algorithms.loop.on_policy import Targets
+    from ethosteer.maths.ppo import kl_k1
+    from ethosteer.maths.rloo import leave_one_out
+
+    mask = rollout.response_mask
+    kl = kl_k1(rollout.log_probabilities, rollout.reference_log_probabilities)
+    rewards = rollout.scores - steering.kl_coefficients(rollout) * (kl * mask).sum(dim=1)
+    advantages = leave_one_out(rewards, steering.settings.table(RLOOSettings).answers)
+    return Targets(advantages.unsqueeze(1) * mask)
+
+
+def learner(steering: Steering) -> PolicyGradient:
+    """Return the clipped policy gradient with RLOO's targets."""
+    from ethosteer.algorithms.loop.on_policy import PolicyGradient
+
+    settings = steering.settings.table(RLOOSettings)
+    return PolicyGradient(
+        steering, partial(targets, steering), clip=settings.clip, copies=settings.answers
+    )
+
+
+ALGORITHM = Algorithm(
+    name="rloo",
+    title="RLOO",
+    settings=RLOOSettings,
+    learner=learner,
+    updates=lambda steer: steer.epochs * steer.minibatches,
+    cost=policy_gradient_cost,
+)

@@ -1,4 +1,4 @@
-"""Curves while they are made: TensorBoard, or any tracker that accelerate knows."""
+"""Live curves: TensorBoard, or any tracker that accelerate supports."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ethosteer.results import CurvePoint
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
-SHOWN = ("reward", "kl", "kl_coefficient", "response_tokens", "eos_fraction", "entropy", "loss")
+LOGGED = ("reward", "kl", "kl_coefficient", "response_tokens", "eos_fraction", "entropy", "loss")
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Raise InputError for a tracker that accelerate does not know or that is not installed."""
+    """Raise InputError for a tracker that accelerate does not support or that is not installed."""
     if not names:
         return
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
@@ -34,14 +34,14 @@ def check_trackers(names: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """The trackers of one run of steering."""
+    """The trackers of one run."""
 
     trackers: Sequence[GeneralTracker]
 
     @classmethod
     @contextmanager
-    def of(cls, names: Sequence[str], run: str, folder: Path) -> Iterator[Tracking]:
-        """Run the trackers of ``run``; those that write files write them into ``folder``."""
+    def open(cls, names: Sequence[str], run: str, folder: Path) -> Iterator[Tracking]:
+        """Start the trackers of ``run``, whose files go to ``folder``; finish them in the end."""
         if not names:
             yield cls(())
             return
@@ -51,9 +51,9 @@ class Tracking:
         PartialState(cpu=True)  # trackers ask it which process they are
         started = []
         for name in names:
-            kind = LOGGER_TYPE_TO_CLASS[name]
-            folders = {"logging_dir": folder} if kind.requires_logging_directory else {}
-            tracker = kind(run, **folders)
+            tracker_class = LOGGER_TYPE_TO_CLASS[name]
+            folders = {"logging_dir": folder} if tracker_class.requires_logging_directory else {}
+            tracker = tracker_class(run, **folders)
             tracker.start()
             started.append(tracker)
         try:
@@ -66,8 +66,10 @@ class Tracking:
         """Write one step's points, by the arm's label."""
         values: dict[str, float] = {}
         for label, point in points.items():
-            values |= {f"{label}/{name}": getattr(point, name) for name in SHOWN}
-            values |= {f"{label}/reward of {name}": own for name, own in point.rewards.items()}
+            values |= {f"{label}/{name}": getattr(point, name) for name in LOGGED}
+            values |= {
+                f"{label}/reward of {name}": reward for name, reward in point.rewards.items()
+            }
             values[f"{label}/alarms"] = float(len(point.alarms))
         for tracker in self.trackers:
             tracker.log(values, step=step)

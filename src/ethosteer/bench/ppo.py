@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from ethosteer.algorithms.loop import Task
-from ethosteer.algorithms.ppo import PPO
-from ethosteer.algorithms.rollouts import draw_prompts
+from ethosteer import catalog
+from ethosteer.algorithms.loop.rollouts import draw_prompts
+from ethosteer.algorithms.loop.task import Task
 from ethosteer.bench.adapters import attention_lora, random_adapters
 from ethosteer.bench.machine import throughput
 from ethosteer.models.base import SharedBase
@@ -20,7 +20,6 @@ from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.optimiser import generator
 from ethosteer.models.reward_models import RewardModels
-from ethosteer.settings import SteerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def measure_ppo(
     decoder's linear layers and token for each of sampling, reward, reference and forward passes,
     and as much again for the backward pass; 2 per weight of the output embedding and new token.
     """
-    settings = SteerSettings(
+    settings = catalog.steer_settings(
         steps=episodes.steps,
         batch=episodes.batch,
         minibatches=episodes.minibatches,
@@ -56,7 +55,7 @@ def measure_ppo(
     )
     heads = ScalarHeads(arms, base.hidden_size, bias=False, seed=0).to(base.device)
     ones = torch.ones(arms, device=base.device)
-    ppo = PPO(
+    ppo = catalog.algorithm("ppo").steering(
         Task(
             base,
             LoraBank(base.layers, arms, settings.lora, seed=0).to(base.device),

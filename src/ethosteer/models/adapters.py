@@ -1,4 +1,4 @@
-"""Arms in PEFT's own file format, so that any stock tool loads what a study made."""
+"""Adapters in PEFT's file format, so that stock tools can load what a study trained."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
@@ -22,7 +23,7 @@ from ethosteer.settings import LoraSettings
 PREFIX = "base_model.model."
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
-NOT_PLAIN = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern")
+UNSUPPORTED = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern")
 
 
 def save_adapter(
@@ -65,7 +66,7 @@ def find_adapter(name: str) -> Path:
         folder = Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as fault:
         raise InputError(
-            f"adapter {name}: no such folder, and not to be had from the hub either "
+            f"adapter {name}: no such folder, and it cannot be downloaded from the hub "
             f"({type(fault).__name__})"
         ) from fault
     read_settings(folder)
@@ -73,16 +74,16 @@ def find_adapter(name: str) -> Path:
 
 
 def read_settings(folder: Path) -> LoraSettings:
-    """Return the shape of a stored adapter; InputError where it is none of ours to run."""
+    """Return the settings of a stored adapter; InputError unless it is a plain LoRA adapter."""
     path = folder / CONFIG
     if not path.is_file() or not (folder / WEIGHTS).is_file():
         raise InputError(f"{folder}: not a PEFT adapter ({CONFIG} and {WEIGHTS} are needed)")
     stored = json.loads(path.read_text("utf-8"))
     targets = stored.get("target_modules")
-    odd = [key for key in NOT_PLAIN if stored.get(key)]
-    if stored.get("peft_type") != "LORA" or odd:
-        reason = f" ({odd[0]} is set)" if odd else ""
-        raise InputError(f"{path}: only plain LoRA adapters can run beside each other{reason}")
+    unsupported = [key for key in UNSUPPORTED if stored.get(key)]
+    if stored.get("peft_type") != "LORA" or unsupported:
+        reason = f" ({unsupported[0]} is set)" if unsupported else ""
+        raise InputError(f"{path}: only plain LoRA adapters are supported{reason}")
     return LoraSettings(
         r=stored["r"],
         alpha=float(stored["lora_alpha"]),
@@ -95,38 +96,32 @@ def read_adapter(folder: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor
     """Return a stored adapter's (A, B) by layer, and its score head ``[hidden]`` if it has one."""
     tensors = load_file(folder / WEIGHTS)
     score = tensors.pop(f"{PREFIX}score.weight", None)
-    ends = (".lora_A.weight", ".lora_B.weight")
-    names = {
-        name.removeprefix(PREFIX).removesuffix(end)
-        for name in tensors
-        for end in ends
-        if name.endswith(end)
-    }
-    unread = sorted(name for name in tensors if not name.endswith(ends))
-    if unread:
-        raise InputError(f"{folder / WEIGHTS}: tensor {unread[0]} is not of a plain LoRA adapter")
-    pairs: dict[str, tuple[Tensor, Tensor]] = {}
-    for name in sorted(names):
+    suffixes = (".lora_A.weight", ".lora_B.weight")
+    unknown = sorted(name for name in tensors if not name.endswith(suffixes))
+    if unknown:
+        raise InputError(f"{folder / WEIGHTS}: tensor {unknown[0]} is not of a plain LoRA adapter")
+    layers: dict[str, tuple[Tensor, Tensor]] = {}
+    for layer in sorted({name.removeprefix(PREFIX).rsplit(".lora_", 1)[0] for name in tensors}):
         try:
-            a, b = (tensors[f"{PREFIX}{name}{end}"].float() for end in ends)
+            a, b = (tensors[f"{PREFIX}{layer}{suffix}"].float() for suffix in suffixes)
         except KeyError as fault:
             raise InputError(f"{folder / WEIGHTS}: tensor {fault} is missing") from fault
-        pairs[name] = (a, b)
-    return pairs, None if score is None else score.squeeze(0).float()
+        layers[layer] = (a, b)
+    return layers, None if score is None else score.squeeze(0).float()
 
 
 def load_bank(base: SharedBase, folders: Mapping[str, Path | None]) -> LoraBank:
-    """Load adapters side by side, one arm each; None stands for the base itself.
+    """Load adapters into one bank, an arm each; None stands for the base itself.
 
-    Adapters of different ranks, scales or targets share a bank: a smaller rank is filled up with
-    zeros, a missing layer is zero, and each scale is folded into B.
+    Adapters may differ in rank, scale and targets: a smaller rank is padded with zeros, a missing
+    layer is zero, and each scale is folded into B.
     """
-    shapes = {name: read_settings(folder) for name, folder in folders.items() if folder}
-    if not shapes:
+    stored_settings = {name: read_settings(folder) for name, folder in folders.items() if folder}
+    if not stored_settings:
         raise ValueError("a bank needs at least one adapter")
     stored = {name: read_adapter(folder)[0] for name, folder in folders.items() if folder}
-    rank = max(shape.r for shape in shapes.values())
-    targets = sorted({layer.rsplit(".", 1)[-1] for own in stored.values() for layer in own})
+    rank = max(settings.r for settings in stored_settings.values())
+    targets = sorted({layer.rsplit(".", 1)[-1] for layers in stored.values() for layer in layers})
     settings = LoraSettings(r=rank, alpha=float(rank), targets=tuple(targets))
     try:
         bank = LoraBank(base.layers, len(folders), settings, seed=0)
@@ -141,12 +136,12 @@ def load_bank(base: SharedBase, folders: Mapping[str, Path | None]) -> LoraBank:
     for arm, (label, folder) in enumerate(folders.items()):
         tensors = dict(zeros)
         if folder is not None:
-            scale = shapes[label].alpha / shapes[label].r
+            scale = stored_settings[label].alpha / stored_settings[label].r
             for name, (a, b) in stored[label].items():
-                extra = rank - a.shape[0]
+                missing = rank - a.shape[0]
                 tensors[name] = (
-                    torch.nn.functional.pad(a, (0, 0, 0, extra)),
-                    torch.nn.functional.pad(b, (0, extra)) * scale,
+                    functional.pad(a, (0, 0, 0, missing)),
+                    functional.pad(b, (0, missing)) * scale,
                 )
         try:
             bank.set_arm(arm, tensors)

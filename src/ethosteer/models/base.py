@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ethosteer.models.fast.packing import Packed, packed_attention, repacked, unpacked
+from ethosteer.models.fast.packing import Packed, packed_attention, repack, unpack
 from ethosteer.models.lora_bank import ArmLinear, dropout_on, features
 
 ATTENTION_RATE = 0.2
@@ -111,11 +111,11 @@ class SharedBase:
                     packing=packed.runs(),
                 ).last_hidden_state
         else:
-            tokens, is_real = unpacked(packed, packed.tokens)
+            tokens, is_real = unpack(packed, packed.tokens)
             if prefixes is not None:
-                prefixes, _ = unpacked(packed, prefixes)
+                prefixes, _ = unpack(packed, prefixes)
             with dropout_on(self.layers.values(), prefixes):
-                hidden = repacked(self.hidden(tokens), is_real, packed)
+                hidden = repack(self.hidden(tokens), is_real, packed)
         return hidden if positions is None else hidden.index_select(1, positions)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Classifiers of short texts, each with the quality it has on held-out labelled rows."""
+"""Classifiers of generated texts, each with its quality on held-out labelled rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Rates = Callable[[Sequence[str]], NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """``positive(texts)`` gives P(positive class), ``[n]``; ``note`` says what it is, how good."""
+    """``positive(texts)`` returns P(positive class), ``[n]``; ``note`` names it and its quality."""
 
     positive: Rates
     note: str
@@ -53,7 +53,7 @@ def train_classifier(train: Sequence[LabelledText], held_out: Sequence[LabelledT
 def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> Classifier:
     """Load a sequence classifier from a folder or the hub, safetensors only.
 
-    ``label`` is the index or name of its positive class. InputError where it cannot be had.
+    ``label`` is the index or name of its positive class. InputError where it cannot be loaded.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
@@ -71,8 +71,8 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
     def positive(texts: Sequence[str]) -> NDArray[np.float64]:
         rates = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
-            part = list(texts[start : start + TEXTS_AT_ONCE])
-            rows = tokenizer(part, return_tensors="pt", padding=True, truncation=True)
+            chunk = list(texts[start : start + TEXTS_AT_ONCE])
+            rows = tokenizer(chunk, return_tensors="pt", padding=True, truncation=True)
             rates += model(**rows).logits.float().softmax(dim=-1)[:, positive_class].tolist()
         return np.array(rates)
 
@@ -80,7 +80,7 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
 
 
 def quality(positive: Rates, held_out: Sequence[LabelledText]) -> str:
-    """Say how well a classifier does on rows that it was not trained on."""
+    """Describe a classifier's quality on rows that it was not trained on."""
     from sklearn.metrics import accuracy_score, roc_auc_score
 
     labels = [row.positive for row in held_out]

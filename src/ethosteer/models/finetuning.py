@@ -34,26 +34,27 @@ def finetune(
     """Train one adapter on whole conversations (next-token loss, mean over tokens).
 
     Resumes from ``checkpoints``; ``progress(done, steps, note)`` after every step. Returns the bank
-    of one arm and the losses.
+    of one arm and the loss of each step.
     """
     bank = LoraBank(base.layers, 1, settings.lora, seed=0).to(base.device)
     per_epoch = math.ceil(len(rows) / settings.batch)
     steps = max(1, round(settings.epochs * per_epoch))
     steps = min(steps, settings.max_steps or steps)
     optimiser = ArmOptimiser.build(bank.arm_parameters(0), settings.optimiser, steps)
-    found = load_checkpoint(checkpoints, [optimiser], "done")
+    checkpoint = load_checkpoint(checkpoints, [optimiser], "done")
+    losses: list[float] = list(checkpoint.facts["losses"]) if checkpoint else []  # type: ignore[call-overload]
     token_budget = training_tokens(base, None)
-    losses: list[float] = list(found.facts["losses"]) if found else []  # type: ignore[call-overload]
     for step in range(len(losses), steps):
-        epoch, place = divmod(step, per_epoch)
-        order = torch.randperm(len(rows), generator=generator("finetune", epoch)).tolist()
-        indices = order[place * settings.batch : (place + 1) * settings.batch]
-        batch = [(rows[i][:1], rows[i][1:]) for i in indices]  # a first token follows nothing
+        epoch, batch = divmod(step, per_epoch)
+        order = torch.randperm(len(rows), generator=generator("finetune", epoch))
+        indices = order.split(settings.batch)[batch].tolist()
+        # every token but a row's first, which nothing predicts
+        answers = [(rows[index][:1], rows[index][1:]) for index in indices]
         with bank.applied():
-            loss = accumulate_nll(base, batch, token_budget, derived_seed("dropout", step))
+            loss = accumulate_nll(base, answers, token_budget, derived_seed("dropout", step))
         optimiser.step()
         losses.append(loss)
         if (step + 1) % CHECKPOINT_EVERY == 0:
             save_checkpoint(checkpoints, [optimiser], {"done": step + 1, "losses": losses})
-        progress(step + 1, steps, f"loss {losses[-1]:.3f}")
+        progress(step + 1, steps, f"loss {loss:.3f}")
     return bank, losses

@@ -1,8 +1,8 @@
 """Sampling responses from every arm at once, with one cache and shared noise.
 
 Prompts are left-padded, so that all rows grow at the same column; positions count real tokens only.
-Sampling is Gumbel-max with noise per (row, token, vocabulary entry) that is the same in every arm:
-arms that agree on the next token's distribution sample the same token.
+Sampling is Gumbel-max with noise per (prompt, token, vocabulary entry) that is the same in every
+arm: arms that agree on the next token's distribution sample the same token.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from transformers.cache_utils import DynamicLayer
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import passes, sampling_rows
 
-STILL_OPEN = 0.75
-"""Finished rows leave the batch once no more than this share of it goes on."""
+COMPACT_BELOW = 0.75
+"""Finished prompts leave the batch once the others are at most this fraction of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +37,28 @@ class Sampling:
     greedy: bool = False
 
     def scored_part(self, response: list[int], eos: int | None) -> list[int]:
-        """Return what a reward model reads of a response: up to its stop token, without it."""
+        """Return what a reward model reads of a response: all but the EOS that ended it."""
         ended = not self.ignore_eos and response[-1] == eos
         return response[:-1] if ended else response
 
 
-class RoomyLayer(DynamicLayer):
-    """A cache layer that is made once at full length, instead of copied at every token."""
+class PreallocatedLayer(DynamicLayer):
+    """A cache layer that is allocated once at full length, instead of copied at every token."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, capacity: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.room = room
+        self.capacity = capacity
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
-        """Write new states behind those that are there; return all of them."""
+        """Append states ``[rows, heads, tokens, size]``; return all so far."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self._stored = [self._blank(states) for states in (key_states, value_states)]
+            self._stored = [
+                states.new_empty(*states.shape[:2], self.capacity, states.shape[3])
+                for states in (key_states, value_states)
+            ]
         before = self.get_seq_length()
         after = before + key_states.shape[2]
         for stored, states in zip(self._stored, (key_states, value_states), strict=True):
@@ -64,27 +67,24 @@ class RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep some rows."""
+        """Keep the rows at ``indices``."""
         length = self.get_seq_length()
         self._stored = [stored[indices] for stored in self._stored]
         self.keys, self.values = (stored[:, :, :length] for stored in self._stored)
 
-    def _blank(self, states: Tensor) -> Tensor:
-        rows, heads, _, size = states.shape
-        return states.new_empty(rows, heads, self.room, size)
 
-
-def make_cache(base: SharedBase, room: int) -> DynamicCache:
-    """Make a cache for up to ``room`` tokens; layers of another kind stay transformers' own."""
+def make_cache(base: SharedBase, capacity: int) -> DynamicCache:
+    """Make a cache for ``capacity`` tokens; layers of another kind stay transformers' own."""
     cache = DynamicCache(config=base.model.config)
     cache.layers = [
-        RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers
+        PreallocatedLayer(capacity) if type(layer) is DynamicLayer else layer
+        for layer in cache.layers
     ]
     return cache
 
 
-Watch = Callable[[Tensor, int, Tensor, Tensor, Tensor], None]
-"""Sees each new token: (rows, column, last hidden state, logits, chosen token)."""
+Observer = Callable[[Tensor, int, Tensor, Tensor, Tensor], None]
+"""Called for each new token: (rows, column, last hidden states, logits, chosen tokens)."""
 
 
 @torch.no_grad()
@@ -94,7 +94,7 @@ def generate(
     arms: int,
     sampling: Sampling,
     noise: torch.Generator,
-    watch: Watch | None = None,
+    observe: Observer | None = None,
 ) -> list[list[int]]:
     """Answer the same prompts with every arm of the bank in use (``arms`` = 1 for the bare base).
 
@@ -102,32 +102,37 @@ def generate(
     seed means the same on every device; each prompt has noise of its own, whatever runs beside it.
     As many prompts run at once as the memory for their cache allows.
     """
-    rows = len(prompts)
-    low, high = sampling.min_new_tokens, sampling.max_new_tokens
-    limits = torch.randint(low, high + 1, (rows,), generator=noise)
-    seeds = torch.randint(2**62, (rows,), generator=noise).tolist()
-    batch = _Batch(
+    count = len(prompts)
+    longest = sampling.max_new_tokens
+    limits = torch.randint(sampling.min_new_tokens, longest + 1, (count,), generator=noise)
+    seeds = torch.randint(2**62, (count,), generator=noise).tolist()
+    run = _Run(
         base,
         prompts,
         arms,
         sampling,
         limits.to(base.device).repeat(arms),
         [torch.Generator().manual_seed(seed) for seed in seeds],
-        torch.zeros(arms * rows, high, dtype=torch.long, device=base.device),
-        torch.zeros(arms * rows, dtype=torch.long, device=base.device),
-        watch,
+        torch.zeros(arms * count, longest, dtype=torch.long, device=base.device),
+        torch.zeros(arms * count, dtype=torch.long, device=base.device),
+        observe,
     )
-    at_once = max(1, sampling_rows(base, max(map(len, prompts)) + high) // arms)
-    by_length = sorted(range(rows), key=lambda row: -len(prompts[row]))  # alike, so little padding
-    for chosen in passes(by_length, lambda _: 1, at_once):
-        batch.answer(chosen)
-    tokens, lengths = batch.sampled.tolist(), batch.lengths.tolist()
+    at_once = max(1, sampling_rows(base, max(map(len, prompts)) + longest) // arms)
+    # prompts of about equal length run together, for little padding
+    by_length = sorted(range(count), key=lambda index: -len(prompts[index]))
+    for indices in passes(by_length, lambda _: 1, at_once):
+        run.answer(indices)
+    tokens, lengths = run.tokens.tolist(), run.lengths.tolist()
     return [row[:length] for row, length in zip(tokens, lengths, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    """Prompts being answered: ``limits``, ``sampled`` and ``lengths`` have a row per answer."""
+class _Run:
+    """Prompts being answered; ``limits``, ``tokens`` and ``lengths`` have a row for each answer.
+
+    The answer of an arm to a prompt is row ``arm * len(prompts) + prompt``; ``noise`` is each
+    prompt's.
+    """
 
     base: SharedBase
     prompts: Sequence[Sequence[int]]
@@ -135,64 +140,65 @@ class _Batch:
     sampling: Sampling
     limits: Tensor
     noise: Sequence[torch.Generator]
-    sampled: Tensor
+    tokens: Tensor
     lengths: Tensor
-    watch: Watch | None
+    observe: Observer | None
 
-    def answer(self, chosen: Sequence[int]) -> None:
-        """Answer some prompts, by their numbers, with every arm; those answered leave the batch."""
-        device, count = self.base.device, len(self.prompts)
-        own = [self.prompts[index] for index in chosen]
-        width = max(map(len, own))
-        fill = [[0] * (width - len(prompt)) for prompt in own]
-        tokens = torch.tensor([[*f, *p] for f, p in zip(fill, own, strict=True)], device=device)
-        mask = torch.tensor(
-            [[*f, *[1] * len(p)] for f, p in zip(fill, own, strict=True)], device=device
-        ).repeat(self.arms, 1)
-        step_tokens = tokens.repeat(self.arms, 1)
-        starts = torch.arange(self.arms).unsqueeze(1) * count
-        here = (starts + torch.tensor(chosen)).flatten().to(device)  # answers that are in the batch
-        is_open = torch.ones(len(here), dtype=torch.bool, device=device)
+    def answer(self, indices: Sequence[int]) -> None:
+        """Answer the prompts at ``indices`` with every arm, as one batch."""
+        device = self.base.device
+        prompts = [self.prompts[index] for index in indices]
+        width = max(map(len, prompts))
+        padded = [[0] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+        is_real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        inputs = torch.tensor(padded, device=device).repeat(self.arms, 1)
+        mask = torch.tensor(is_real, device=device).repeat(self.arms, 1)
+        starts = len(self.prompts) * torch.arange(self.arms).unsqueeze(1)
+        rows = (starts + torch.tensor(indices)).flatten().to(device)  # answers in the batch
+        is_open = torch.ones(len(rows), dtype=torch.bool, device=device)
         decoder = self.base.model.get_decoder()
         cache = make_cache(self.base, width + self.sampling.max_new_tokens)
         for column in range(self.sampling.max_new_tokens):
-            positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -step_tokens.shape[1] :]
+            positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
             with self.base.precision():
                 hidden = decoder(
-                    input_ids=step_tokens,
+                    input_ids=inputs,
                     attention_mask=mask,
                     position_ids=positions,
                     past_key_values=cache,
                     use_cache=True,
                 ).last_hidden_state[:, -1]
             logits = self.base.logits(hidden)
-            taken = self._choose(logits, here)
-            if self.watch is not None:
-                self.watch(here, column, hidden, logits, taken)
-            self.sampled[here, column] = taken
-            self.lengths[here] += is_open
-            is_open &= self.lengths[here] < self.limits[here]
+            chosen = self._choose(logits, rows)
+            if self.observe is not None:
+                self.observe(rows, column, hidden, logits, chosen)
+            # A finished row that is still in the batch goes on, but its length stays.
+            self.tokens[rows, column] = chosen
+            self.lengths[rows] += is_open
+            is_open &= self.lengths[rows] < self.limits[rows]
             if not self.sampling.ignore_eos:
-                is_open &= taken != self.base.tokenizer.eos_token_id
+                is_open &= chosen != self.base.tokenizer.eos_token_id
             if not is_open.any():
                 return
-            step_tokens = taken.unsqueeze(1)
-            mask = torch.cat([mask, mask.new_ones(len(here), 1)], dim=1)
-            wanted = is_open.view(self.arms, -1).any(dim=0).repeat(self.arms)
-            if int(wanted.sum()) <= STILL_OPEN * len(here):
-                kept = wanted.nonzero().squeeze(1)
+            inputs = chosen.unsqueeze(1)
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+            # Selecting rows copies the cache, so it must pay: not for every row that finishes. A
+            # prompt stays until all arms have answered it, since arms have blocks of equal size.
+            goes_on = is_open.view(self.arms, -1).any(dim=0).repeat(self.arms)
+            if int(goes_on.sum()) <= COMPACT_BELOW * len(rows):
+                kept = goes_on.nonzero().squeeze(1)
                 cache.batch_select_indices(kept)
-                here, is_open = here[kept], is_open[kept]
-                mask, step_tokens = mask[kept], step_tokens[kept]
+                rows, is_open, mask, inputs = rows[kept], is_open[kept], mask[kept], inputs[kept]
 
-    def _choose(self, logits: Tensor, here: Tensor) -> Tensor:
-        """Pick the next token of the answers ``here``: ``[R, vocabulary]`` -> ``[R]``."""
+    def _choose(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """Choose the next token of the answers ``rows``: ``[R, vocabulary]`` -> ``[R]``."""
         scores = logits.float() / self.sampling.temperature
         if not self.sampling.greedy:
-            prompts = (here[: len(here) // self.arms] % len(self.prompts)).tolist()
+            prompts = (rows[: len(rows) // self.arms] % len(self.prompts)).tolist()
             uniform = torch.empty(len(prompts), logits.shape[-1])
             for row, prompt in zip(uniform, prompts, strict=True):
                 row.uniform_(generator=self.noise[prompt])
+            # the argmax of logits plus Gumbel noise is a draw from their softmax
             gumbel = -(-uniform.clamp(min=1e-20).log()).log()
             scores = scores + gumbel.to(scores.device).repeat(self.arms, 1)
         return scores.argmax(dim=-1)

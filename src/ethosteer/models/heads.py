@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class ScalarHeads(nn.Module):
     """One linear map to a scalar per arm, in fp32: weights ``[hidden]``, biases ``[1]``.
 
-    A reward's ``score`` has no bias (AutoModelForSequenceClassification has none) and starts small
-    and random, the same for every arm; a value head has one, and starts at zero.
+    A reward model's ``score`` has no bias (as in AutoModelForSequenceClassification) and starts
+    small and random, the same in every arm; a value head has one and starts at zero.
     """
 
     def __init__(self, arms: int, hidden: int, *, bias: bool, seed: int | None = None) -> None:
@@ -34,5 +34,5 @@ class ScalarHeads(nn.Module):
         return out.view(hidden.shape[:-1])
 
     def arm_parameters(self, arm: int) -> list[nn.Parameter]:
-        """Return one arm's own parameters."""
+        """Return one arm's parameters."""
         return [self.weights[arm], *([self.biases[arm]] if self.biases else [])]

@@ -1,7 +1,7 @@
 """Log-likelihoods of continuations, as lm-evaluation-harness defines them, for all arms at once.
 
-Every distinct token row runs once, and rows that begin alike share what they have in common (see
-trees.py); continuations of one token share the pass over their context. Logits are computed at
+Every distinct token row runs once, and rows that begin alike share their common beginning (see
+fast/trees.py), as continuations of one token share their whole context. Logits are computed at
 continuation positions only.
 """
 
@@ -18,12 +18,13 @@ from transformers import PreTrainedTokenizerBase
 
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast.trees import LARGEST_TREE, Row, Tree, batches, pack, places, stack
+from ethosteer.models.fast.trees import LARGEST_TREE, Row, Tree, batches, pack, row_positions, stack
 from ethosteer.records import Item
 
 POSITIONS_AT_ONCE = 256
 """Rows of logits at once: few enough to stay in a processor's cache."""
 GAP = " ... "
+"""Stands for text that was cut out of an item that is too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All requests of a benchmark, made once for all models; ``cut`` says which items lost text."""
+    """All requests of a benchmark, made once for all models; ``cut``: whether an item lost text."""
 
     requests: tuple[Request, ...]
     cut: tuple[bool, ...]
@@ -68,8 +69,8 @@ def encode_pairs(
     return [encode(context, end) for context, end in pairs]
 
 
-def fit(tokenizer: PreTrainedTokenizerBase, item: Item, max_length: int, room: int) -> Item:
-    """Shorten the middle of an item's ``trim`` span until each context leaves ``room`` tokens free.
+def fit(tokenizer: PreTrainedTokenizerBase, item: Item, max_length: int, reserved: int) -> Item:
+    """Cut the middle of an item's ``trim`` span until contexts leave ``reserved`` tokens free.
 
     Returns the item itself where it fits or has no span.
     """
@@ -80,10 +81,10 @@ def fit(tokenizer: PreTrainedTokenizerBase, item: Item, max_length: int, room: i
     keep = end - start
     while keep > 0:
         longest = max(len(tokenizer(context).input_ids) for context in shorter.contexts)
-        if longest + room <= max_length:
+        if longest + reserved <= max_length:
             break
-        share = (max_length - room) / longest
-        keep = max(0, min(int(keep * share), keep - 8))
+        # in proportion to what is too long, and by 8 characters at least, so that it ends
+        keep = max(0, min(int(keep * (max_length - reserved) / longest), keep - 8))
         head, tail = (keep + 1) // 2, keep // 2
         shorter = replace(
             item,
@@ -94,29 +95,27 @@ def fit(tokenizer: PreTrainedTokenizerBase, item: Item, max_length: int, room: i
     return shorter
 
 
-def _fitted(base: SharedBase, item: Item) -> Item:
-    """Shorten an item that may be shortened, so that its longest choice has room."""
-    if item.trim is None:
-        return item
-    room = 1 + max(len(base.tokenizer(choice).input_ids) for choice in item.continuations)
-    return fit(base.tokenizer, item, base.max_length, room)
-
-
 def plan_requests(base: SharedBase, items: Sequence[Item]) -> Plan:
     """Tokenise every continuation of ``items`` once."""
-    fitted = [_fitted(base, item) for item in items]
+    fitted = []
+    for item in items:
+        longest = 0
+        if item.trim is not None:
+            longest = max(len(base.tokenizer(choice).input_ids) for choice in item.continuations)
+        fitted.append(fit(base.tokenizer, item, base.max_length, longest + 1))
     pairs = [
         pair for item in fitted for pair in zip(item.contexts, item.continuations, strict=True)
     ]
     encoded = iter(encode_pairs(base.tokenizer, pairs))
     requests, cut = [], []
-    for index, (item, whole) in enumerate(zip(fitted, items, strict=True)):
-        lost = item is not whole
+    for index, (item, original) in enumerate(zip(fitted, items, strict=True)):
+        is_cut = item is not original
         for choice, (before, after) in enumerate(islice(encoded, len(item.continuations))):
-            lost = lost or len(before) + len(after) > base.max_length + 1
+            # The last token is only predicted: a row of max_length tokens can score one more.
+            is_cut = is_cut or len(before) + len(after) > base.max_length + 1
             row = tuple((before + after)[-(base.max_length + 1) :][:-1])
             requests.append(Request(index, choice, row, tuple(after)[-len(row) :]))
-        cut.append(lost)
+        cut.append(is_cut)
     return Plan(tuple(requests), tuple(cut))
 
 
@@ -146,26 +145,29 @@ def _score(
     base: SharedBase, batch: Sequence[Tree], rows: Mapping[Row, Sequence[Request]], arms: int
 ) -> list[tuple[Request, NDArray[np.float64]]]:
     """Run one batch of trees and sum each request's target log-probabilities."""
-    wanted: dict[tuple[int, int], int] = {}  # (place in the stream, target) -> its own among them
+    # Requests may share (position, target) pairs: each distinct one is scored once.
+    scored: dict[tuple[int, int], int] = {}  # (position in the stream, target) -> its index
     requests: list[Request] = []
-    parts: list[int] = []
-    starts: list[int] = []
-    for row, path in places(batch).items():
+    indices: list[int] = []  # of each request's pairs, request after request
+    starts: list[int] = []  # of each request in ``indices``
+    for row, path in row_positions(batch).items():
         for request in rows[row]:
             requests.append(request)
-            starts.append(len(parts))
-            read = path[len(row) - len(request.targets) :]
-            parts += [
-                wanted.setdefault(pair, len(wanted))
-                for pair in zip(read, request.targets, strict=True)
+            starts.append(len(indices))
+            predictors = path[len(row) - len(request.targets) :]
+            indices += [
+                scored.setdefault(pair, len(scored))
+                for pair in zip(predictors, request.targets, strict=True)
             ]
-    at, targets = torch.tensor(list(wanted)).to(base.device).unbind(dim=1)
+    positions, targets = torch.tensor(list(scored)).to(base.device).unbind(dim=1)
     packed = stack(batch, base.device, base.model.dtype).repeat(arms)
-    picked = base.hidden_packed(packed, at).flatten(end_dim=1)
+    hidden = base.hidden_packed(packed, positions).flatten(end_dim=1)
     chunks = zip(
-        picked.split(POSITIONS_AT_ONCE), targets.repeat(arms).split(POSITIONS_AT_ONCE), strict=True
+        hidden.split(POSITIONS_AT_ONCE), targets.repeat(arms).split(POSITIONS_AT_ONCE), strict=True
     )
-    scores = torch.cat([token_log_probabilities(base.logits(h), own) for h, own in chunks])
-    by_target = scores.double().view(arms, -1).cpu().numpy()
-    sums = np.add.reduceat(by_target[:, parts], starts, axis=1)
+    log_p = torch.cat(
+        [token_log_probabilities(base.logits(states), tokens) for states, tokens in chunks]
+    )
+    by_arm = log_p.double().view(arms, -1).cpu().numpy()
+    sums = np.add.reduceat(by_arm[:, indices], starts, axis=1)
     return list(zip(requests, sums.T, strict=True))

@@ -1,8 +1,8 @@
 """LoRA adapters of many arms on one frozen base: one bmm per layer, no hooks.
 
 The arms in use have equal blocks of a batch: rows, ``[arms * rows, tokens, features]``, or a packed
-stream each, ``[arms, n, features]``. A layer adds
-``scale * (x A^T) B^T`` with ``A: [arms, r, in]`` and ``B: [arms, out, r]`` (Hu et al. 2021).
+stream each, ``[arms, n, features]``. A layer adds ``alpha / r * (x A^T) B^T`` with
+``A [arms, r, in]`` and ``B [arms, out, r]`` (LoRA, Hu et al. 2021).
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ def features(layer: nn.Module) -> tuple[int, int]:
 class LoraBank(nn.Module):
     """The adapters of ``arms`` arms, all of one shape, for the named layers of one base.
 
-    A starts like nn.Linear's weight, drawn once and the same for every arm, and B at zero, so every
-    arm starts as the base, exactly. Each arm's parameters are its own tensors (fp32, whatever the
-    base is), so that optimiser, clip and schedule are per arm; they are stacked when applied.
+    A starts like nn.Linear's weight, the same in every arm, and B at zero, so every arm starts as
+    the base, exactly. Each arm's parameters are tensors of their own, in fp32 whatever the base is,
+    so that optimiser, clipping and schedule are per arm; they are stacked when applied.
     """
 
     def __init__(
@@ -107,16 +107,16 @@ class LoraBank(nn.Module):
             )
         self._layers = {name: layers[name] for name in self.names}
         noise = torch.Generator().manual_seed(seed)
-        first: dict[str, tuple[Tensor, Tensor]] = {}
+        initial: dict[str, tuple[Tensor, Tensor]] = {}
         for name in self.names:
             fan_in, fan_out = features(layers[name].layer)
             bound = 1 / math.sqrt(fan_in)
             a = torch.empty(settings.r, fan_in).uniform_(-bound, bound, generator=noise)
-            first[name] = (a, torch.zeros(fan_out, settings.r))
+            initial[name] = (a, torch.zeros(fan_out, settings.r))
         self.a, self.b = nn.ModuleList(), nn.ModuleList()
         for _ in range(arms):
-            self.a.append(nn.ParameterDict({_key(n): a.clone() for n, (a, _) in first.items()}))
-            self.b.append(nn.ParameterDict({_key(n): b.clone() for n, (_, b) in first.items()}))
+            self.a.append(nn.ParameterDict({_key(n): a.clone() for n, (a, _) in initial.items()}))
+            self.b.append(nn.ParameterDict({_key(n): b.clone() for n, (_, b) in initial.items()}))
 
     @property
     def arms(self) -> int:
@@ -144,7 +144,7 @@ class LoraBank(nn.Module):
                 layer.adapter = adapter
 
     def arm_parameters(self, arm: int) -> list[nn.Parameter]:
-        """Return one arm's own parameters."""
+        """Return one arm's parameters."""
         return [*self.a[arm].parameters(), *self.b[arm].parameters()]
 
     def arm_tensors(self, arm: int) -> dict[str, tuple[Tensor, Tensor]]:
@@ -154,9 +154,9 @@ class LoraBank(nn.Module):
     @torch.no_grad()
     def set_arm(self, arm: int, tensors: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Overwrite one arm; InputError for a layer that is missing or has another shape."""
-        odd = sorted(set(tensors) ^ set(self.names))
-        if odd:
-            raise InputError(f"layer {odd[0]} is in only one of the adapter and the base")
+        unmatched = sorted(set(tensors) ^ set(self.names))
+        if unmatched:
+            raise InputError(f"layer {unmatched[0]} is in only one of the adapter and the base")
         for name, values in tensors.items():
             for parameter, value in zip(self._tensors(arm, name), values, strict=True):
                 if parameter.shape != value.shape:

@@ -18,19 +18,19 @@ from torch.optim.lr_scheduler import LambdaLR
 from ethosteer.settings import OptimiserSettings
 
 
-def derived_seed(*parts: object) -> int:
-    """Return a seed derived from ``parts``, such as (seed, "prompts", step).
+def derived_seed(*purpose: object) -> int:
+    """Return a seed of 56 bits derived from a purpose, such as (seed, "prompts", step).
 
-    Arms are never among the parts of anything that arms share: the same prompts and the same noise
-    make their differences paired.
+    The purpose of what arms share never names an arm: the same prompts and the same noise make
+    their differences paired.
     """
-    digest = sha256(json.dumps(parts).encode()).digest()
+    digest = sha256(json.dumps(purpose).encode()).digest()
     return int.from_bytes(digest[:7], "big")
 
 
-def generator(*parts: object, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator seeded by ``derived_seed(*parts)``."""
-    return torch.Generator(device).manual_seed(derived_seed(*parts))
+def generator(*purpose: object) -> torch.Generator:
+    """Return a CPU generator seeded by ``derived_seed(*purpose)``."""
+    return torch.Generator().manual_seed(derived_seed(*purpose))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class ArmOptimiser:
     """AdamW, schedule and gradient-norm clip of one arm. Nothing of another arm enters it."""
 
     parameters: list[nn.Parameter]
-    rule: AdamW
+    adamw: AdamW
     schedule: LambdaLR
     max_grad_norm: float
 
@@ -47,7 +47,7 @@ class ArmOptimiser:
         cls, parameters: Sequence[nn.Parameter], settings: OptimiserSettings, steps: int
     ) -> ArmOptimiser:
         """Make the optimiser of a run of ``steps`` steps."""
-        rule = AdamW(
+        adamw = AdamW(
             parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=False
         )
         warmup = settings.warmup * steps
@@ -56,7 +56,7 @@ class ArmOptimiser:
             rise = min(1.0, (step + 1) / (warmup + 1))
             return rise * max(0.0, (steps - step) / steps) if settings.decay else rise
 
-        return cls(list(parameters), rule, LambdaLR(rule, factor), settings.max_grad_norm)
+        return cls(list(parameters), adamw, LambdaLR(adamw, factor), settings.max_grad_norm)
 
     def step(self) -> bool:
         """Take one step from the gradients at hand and clear them.
@@ -66,16 +66,16 @@ class ArmOptimiser:
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
         finite = bool(torch.isfinite(norm))
         if not finite:
-            self.rule.zero_grad()  # AdamW leaves alone what has no gradient
-        self.rule.step()
-        self.rule.zero_grad()
+            self.adamw.zero_grad()  # AdamW skips parameters without a gradient
+        self.adamw.step()
+        self.adamw.zero_grad()
         self.schedule.step()
         return finite
 
     def tensors(self) -> dict[str, Tensor]:
         """Return parameters and moments by name, for a checkpoint."""
         out = {f"parameter.{i}": p.detach() for i, p in enumerate(self.parameters)}
-        for i, state in self.rule.state_dict()["state"].items():
+        for i, state in self.adamw.state_dict()["state"].items():
             out |= {f"state.{i}.{name}": torch.as_tensor(value) for name, value in state.items()}
         return out
 
@@ -89,10 +89,10 @@ class ArmOptimiser:
                 self.parameters[int(index)].copy_(value)
             else:
                 state.setdefault(int(index), {})[rest[0]] = value
-        self.rule.load_state_dict({**self.rule.state_dict(), "state": state})
+        self.adamw.load_state_dict({**self.adamw.state_dict(), "state": state})
         self.schedule.load_state_dict({**self.schedule.state_dict(), "last_epoch": steps_done})
         (rate,), (factor,) = self.schedule.base_lrs, self.schedule.lr_lambdas
-        self.rule.param_groups[0]["lr"] = rate * factor(steps_done)
+        self.adamw.param_groups[0]["lr"] = rate * factor(steps_done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +111,18 @@ def save_checkpoint(
 ) -> None:
     """Write the optimisers' tensors, JSON ``facts`` and more as one safetensors file, atomically.
 
-    An ``extra`` tensor's name starts with a word, an optimiser's with its number.
+    The name of an ``extra`` tensor must start with a letter: an optimiser's start with its index.
     """
     tensors = {
         f"{arm}.{name}": tensor.contiguous()
         for arm, optimiser in enumerate(optimisers)
         for name, tensor in optimiser.tensors().items()
     }
-    tensors |= {name: tensor.clone() for name, tensor in (extra or {}).items()}  # none shared
-    part = folder / "checkpoint.part"
-    save_file(tensors, part, metadata={"facts": json.dumps(facts)})
-    part.replace(folder / "checkpoint.safetensors")
+    # clones, since safetensors refuses tensors that share memory
+    tensors |= {name: tensor.clone() for name, tensor in (extra or {}).items()}
+    unfinished = folder / "checkpoint.part"
+    save_file(tensors, unfinished, metadata={"facts": json.dumps(facts)})
+    unfinished.replace(folder / "checkpoint.safetensors")
 
 
 def load_checkpoint(
@@ -138,11 +139,14 @@ def load_checkpoint(
         facts: dict[str, object] = json.loads(file.metadata()["facts"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     for arm, optimiser in enumerate(optimisers):
-        own = {
-            name.split(".", 1)[1]: tensor
-            for name, tensor in tensors.items()
-            if name.split(".", 1)[0] == str(arm)
-        }
-        optimiser.restore(own, int(str(facts[steps_done])))
+        prefix = f"{arm}."
+        optimiser.restore(
+            {
+                name.removeprefix(prefix): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(prefix)
+            },
+            int(str(facts[steps_done])),
+        )
     extra = {name: tensor for name, tensor in tensors.items() if not name[0].isdigit()}
     return Checkpoint(facts, extra)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import passes
-from ethosteer.models.fast.trees import LARGEST_TREE, pack, places, stack
+from ethosteer.models.fast.trees import LARGEST_TREE, pack, row_positions, stack
 from ethosteer.models.text import Template
 from ethosteer.records import PreferencePair
 
@@ -53,18 +53,19 @@ def encode(pairs: Sequence[PreferencePair], template: Template) -> list[EncodedP
 def batches(count: int, size: int, noise: torch.Generator) -> list[list[int]]:
     """One epoch of full batches of ``count`` pairs, in random order."""
     order = torch.randperm(count, generator=noise)
-    return [part.tolist() for part in order.split(size) if len(part) == size]
+    return [batch.tolist() for batch in order.split(size) if len(batch) == size]
 
 
 def schedule(
     count: int, size: int, epochs: float, noise: Callable[[int], torch.Generator]
 ) -> list[list[int]]:
-    """All batches of a run over whole and part epochs of ``count`` pairs.
+    """All batches of a run over ``epochs`` epochs, the last perhaps in part, of ``count`` pairs.
 
     ``noise(epoch)`` orders an epoch. Fewer pairs than ``size`` make one smaller batch.
     """
     whole = math.ceil(epochs)
-    plan = [own for epoch in range(whole) for own in batches(count, min(size, count), noise(epoch))]
+    size = min(size, count)
+    plan = [batch for epoch in range(whole) for batch in batches(count, size, noise(epoch))]
     return plan[: max(1, round(len(plan) * epochs / whole))]
 
 
@@ -82,8 +83,8 @@ def response_log_likelihoods(
     """
     rows = [tuple(row) for pair in pairs for row in (pair.chosen, pair.rejected)]
     starts = [pair.prompt_tokens for pair in pairs for _ in range(2)]
-    log_p, owner = _response_log_p(base, rows, starts, dropout)
-    return log_p.new_zeros(len(rows)).index_add(0, owner, log_p).view(-1, 2)
+    log_p, row_indices = _response_log_p(base, rows, starts, dropout)
+    return log_p.new_zeros(len(rows)).index_add(0, row_indices, log_p).view(-1, 2)
 
 
 def accumulate_nll(
@@ -92,14 +93,14 @@ def accumulate_nll(
     token_budget: int,
     dropout: int | None = None,
 ) -> float:
-    """Add the gradients of answers' mean negative log-likelihood, pass by pass; return that mean.
+    """Add the gradients of the mean negative log-likelihood of answers, and return that mean.
 
-    ``answers`` are (prompt, answer), the mean is over all answers' tokens, under the adapters in
-    use. ``dropout`` is the seed of dropout masks.
+    ``answers`` are (prompt, answer); the mean is over the tokens of all answers, under the adapters
+    in use. It is cut into passes within the budget; ``dropout`` is the seed of dropout masks.
     """
     total = sum(len(answer) for _, answer in answers)
     mean = 0.0
-    for chunk in passes(answers, lambda it: len(it[0]) + len(it[1]), token_budget):
+    for chunk in passes(answers, lambda pair: len(pair[0]) + len(pair[1]), token_budget):
         rows = [(*prompt, *answer) for prompt, answer in chunk]
         log_p, _ = _response_log_p(base, rows, [len(prompt) for prompt, _ in chunk], dropout)
         loss = -log_p.sum() / total
@@ -111,16 +112,17 @@ def accumulate_nll(
 def _response_log_p(
     base: SharedBase, rows: Sequence[tuple[int, ...]], starts: Sequence[int], dropout: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the tokens of ``rows`` from ``starts`` on, and each one's row."""
+    """Return log-probabilities of the tokens of ``rows`` from ``starts`` on, and their rows."""
     trees = pack(rows, base.knee, LARGEST_TREE)
-    where = places(trees)
-    at: list[int] = []
+    paths = row_positions(trees)
+    predictors: list[int] = []
     targets: list[int] = []
-    owner: list[int] = []
+    row_indices: list[int] = []
     for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
-        at += where[row][start - 1 : -1]
+        predictors += paths[row][start - 1 : -1]  # a token is predicted at the one before it
         targets += row[start:]
-        owner += [index] * (len(row) - start)
-    read, wanted, of = (torch.tensor(own, device=base.device) for own in (at, targets, owner))
-    hidden = base.hidden_packed(stack(trees, base.device, base.model.dtype, dropout), read)[0]
-    return token_log_probabilities(base.logits(hidden), wanted), of
+        row_indices += [index] * (len(row) - start)
+    packed = stack(trees, base.device, base.model.dtype, dropout)
+    hidden = base.hidden_packed(packed, torch.tensor(predictors, device=base.device))[0]
+    log_p = token_log_probabilities(base.logits(hidden), torch.tensor(targets, device=base.device))
+    return log_p, torch.tensor(row_indices, device=base.device)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ethosteer.models.adapters import load_bank, read_adapter, save_adapter
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import training_tokens
-from ethosteer.models.fast.trees import LARGEST_TREE, Tree, batches, pack, places, stack
+from ethosteer.models.fast.trees import LARGEST_TREE, Tree, batches, pack, row_positions, stack
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 
@@ -49,30 +49,12 @@ def raw_scores(
 ) -> Tensor:
     """Score token rows at their last token by one arm, in one pass: ``[rows]``, with gradients.
 
-    Rows that begin alike (the answers to one dialogue) share what they have in common. ``dropout``
-    is the seed of dropout masks, in training.
+    Rows that begin alike (the answers to one dialogue) share their common beginning. ``dropout`` is
+    the seed of dropout masks, in training.
     """
-    own = [tuple(row) for row in rows]
-    trees = pack(own, base.knee, LARGEST_TREE)
-    return _scores_of_trees(base, bank, heads, arm, trees, own, dropout)
-
-
-def _scores_of_trees(
-    base: SharedBase,
-    bank: LoraBank,
-    heads: ScalarHeads,
-    arm: int,
-    trees: Sequence[Tree],
-    rows: Sequence[tuple[int, ...]],
-    dropout: int | None = None,
-) -> Tensor:
-    where = places(trees)
-    last = torch.tensor([where[row][-1] for row in rows], device=base.device)
-    packed = stack(trees, base.device, base.model.dtype, dropout)
-    with bank.applied([arm]):
-        hidden = base.hidden_packed(packed, last)
-    scores: Tensor = heads(hidden[0], [arm])
-    return scores
+    keys = [tuple(row) for row in rows]
+    trees = pack(keys, base.knee, LARGEST_TREE)
+    return _scores_of_trees(base, bank, heads, arm, trees, keys, dropout)
 
 
 @torch.no_grad()
@@ -84,13 +66,33 @@ def score_rows(
     rows: Sequence[Sequence[int]],
 ) -> Tensor:
     """Raw scores of any number of token rows by one arm, ``[rows]``, pass by pass."""
-    own = [tuple(row) for row in rows]
-    budget = training_tokens(base, None)
+    token_budget = training_tokens(base, None)
+    keys = [tuple(row) for row in rows]
     scores: dict[tuple[int, ...], Tensor] = {}
-    for batch in batches(pack(own, base.knee, min(budget, LARGEST_TREE)), budget):
-        read = [row for tree in batch for row in tree.paths]
-        scores |= zip(read, _scores_of_trees(base, bank, heads, arm, batch, read), strict=True)
-    return torch.stack([scores[row] for row in own])
+    for batch in batches(pack(keys, base.knee, min(token_budget, LARGEST_TREE)), token_budget):
+        packed_rows = [row for tree in batch for row in tree.paths]
+        batch_scores = _scores_of_trees(base, bank, heads, arm, batch, packed_rows)
+        scores |= zip(packed_rows, batch_scores, strict=True)
+    return torch.stack([scores[key] for key in keys])
+
+
+def _scores_of_trees(
+    base: SharedBase,
+    bank: LoraBank,
+    heads: ScalarHeads,
+    arm: int,
+    trees: Sequence[Tree],
+    rows: Sequence[tuple[int, ...]],
+    dropout: int | None = None,
+) -> Tensor:
+    """Score ``rows`` of one pass over ``trees``: ``[rows]``."""
+    paths = row_positions(trees)
+    last = torch.tensor([paths[row][-1] for row in rows], device=base.device)
+    packed = stack(trees, base.device, base.model.dtype, dropout)
+    with bank.applied([arm]):
+        hidden = base.hidden_packed(packed, last)
+    scores: Tensor = heads(hidden[0], [arm])
+    return scores
 
 
 def save_reward(
@@ -114,7 +116,7 @@ def read_scale(folder: Path) -> tuple[float, float]:
 
 
 def load_rewards(base: SharedBase, folders: Sequence[Path]) -> RewardModels:
-    """Load stored reward models side by side, one arm each."""
+    """Load stored reward models into one bank, an arm each."""
     bank = load_bank(base, {str(arm): folder for arm, folder in enumerate(folders)})
     heads = ScalarHeads(len(folders), base.hidden_size, bias=False)
     scales = [read_scale(folder) for folder in folders]

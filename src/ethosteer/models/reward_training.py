@@ -59,12 +59,12 @@ class RewardTraining:
         ).to(base.device)
         self.plans = [
             schedule(
-                len(own),
+                len(arm_pairs),
                 settings.batch,
                 settings.epochs,
                 lambda epoch: generator(seed, "reward order", epoch),
             )
-            for own in pairs
+            for arm_pairs in pairs
         ]
         self.token_budget = training_tokens(base, settings.tokens_per_batch)
         self.optimisers = [
@@ -96,15 +96,15 @@ class RewardTraining:
             restore_parameters(self.optimisers[arm].parameters, parameters)
 
     def step(self, step: int) -> None:
-        """One step of every arm that still has a batch, one arm after another."""
+        """Take one step with every arm that still has a batch, one arm after another."""
+        dropout = derived_seed(self.seed, "reward dropout", step)
         for arm, plan in enumerate(self.plans):
             if step < len(plan):
-                self._learn(step, arm, [self.pairs[arm][i] for i in plan[step]])
+                self._learn(arm, [self.pairs[arm][index] for index in plan[step]], dropout)
 
-    def _learn(self, step: int, arm: int, batch: Sequence[EncodedPair]) -> None:
-        """One optimiser step of one arm, its gradient summed over passes that fit in memory."""
+    def _learn(self, arm: int, batch: Sequence[EncodedPair], dropout: int) -> None:
+        """Take one optimiser step with one arm, its gradient summed over passes that fit."""
         total = 0.0
-        dropout = derived_seed(self.seed, "reward dropout", step)
         for pairs in pair_passes(batch, self.token_budget):
             rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
             scores = raw_scores(self.base, self.bank, self.heads, arm, rows, dropout).view(-1, 2)

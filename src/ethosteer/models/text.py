@@ -1,4 +1,4 @@
-"""From turns of a dialogue to token ids, the same way in every stage."""
+"""Turns of a dialogue as token ids, in the same way in every stage."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ HEADINGS = {
     "guanaco": {"human": "### Human: ", "assistant": "### Assistant: "},
     "hh": {"human": "\n\nHuman: ", "assistant": "\n\nAssistant: "},
 }
-JOINTS = {"guanaco": " ", "hh": ""}
+SEPARATORS = {"guanaco": " ", "hh": ""}
+"""Between two turns."""
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Identify a tokenizer by its whole definition, or by its vocabulary where it has no other.
+    """Identify a tokenizer by its whole definition, or by its vocabulary if that is all it has.
 
-    How it padded or cut last is no part of that.
+    Its latest padding and truncation, which calls to it change, are left out.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -40,8 +41,9 @@ def _digest(text: str) -> str:
 class Template:
     """How a dialogue is written for the model.
 
-    guanaco: ``### Human: ... ### Assistant: ...`` (the 2024 study's); hh: Anthropic's; chat: the
-    tokenizer's own. A response's ids continue its prompt's, as they do when it is sampled.
+    guanaco: ``### Human: ... ### Assistant: ...``, as in the 2024 study; hh: as in Anthropic's
+    data; chat: the tokenizer's template. A response's ids continue its prompt's, as they do when it
+    is sampled.
     """
 
     name: Literal["guanaco", "hh", "chat"]
@@ -51,9 +53,10 @@ class Template:
         """Write ``turns``, which end with the human, up to where the assistant's answer starts."""
         if self.name == "chat":
             return self._chat(turns, answer=False)
-        headings, joint = HEADINGS[self.name], JOINTS[self.name]
-        parts = [headings[role] + text for role, text in turns]
-        return joint.join([*parts, headings["assistant"].rstrip(" ")])
+        headings = HEADINGS[self.name]
+        written = [headings[role] + text for role, text in turns]
+        # without the space, which most tokenizers make the beginning of the answer's first token
+        return SEPARATORS[self.name].join([*written, headings["assistant"].rstrip(" ")])
 
     def response_text(self, turns: Sequence[Turn], response: str) -> str:
         """Write the assistant's answer as it continues ``prompt_text(turns)``."""
@@ -64,7 +67,7 @@ class Template:
         return whole[len(prompt) :] if whole.startswith(prompt) else response
 
     def fingerprint(self) -> str:
-        """Identify the template by what it makes of a dialogue."""
+        """Identify the template by how it writes a dialogue."""
         turns: list[Turn] = [("human", "A question."), ("assistant", "An answer.")]
         again: list[Turn] = [*turns, ("human", "Another?")]
         return _digest(self.prompt_text(again) + self.response_text(again, "Another."))
@@ -79,8 +82,8 @@ class Template:
     def response_ids(self, turns: Sequence[Turn], response: str) -> list[int]:
         """Encode an answer: the ids that the whole text has beyond the prompt's.
 
-        Read in its place, because some tokenizers (Llama 2's) put a space before every text. Where
-        a tokenizer merges across the border, the answer is encoded apart.
+        The whole is encoded, since some tokenizers (Llama 2's) put a space before every text. If a
+        token would span the end of the prompt, the answer is encoded by itself.
         """
         special = self.name != "chat"
         prompt, answer = self.prompt_ids(turns), self.response_text(turns, response)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from ethosteer import catalog
 from ethosteer.files import read_json
 from ethosteer.records import Arm
 from ethosteer.results import CurvePoint, Select, SteeringResult
-from ethosteer.settings import Algorithm, SteerSettings
+from ethosteer.settings import SteerSettings
 from ethosteer.stages.prompts import Prompts
 from ethosteer.stages.reward import Reward
 from ethosteer.stages.stage import CUTS_PASSES, Stage
 
 if TYPE_CHECKING:
-    from ethosteer.algorithms.loop import Steering
+    from ethosteer.algorithms.loop.steering import Steering
     from ethosteer.stages.workspace import Workspace
 
 RESULT = "steering.json"
@@ -41,7 +42,7 @@ class Steer(Stage[SteeringResult]):
     }
 
     arm: Arm
-    algorithm: Algorithm
+    algorithm: str
     steer: SteerSettings
     reward: Reward
     rewards: tuple[Reward, ...]
@@ -54,7 +55,7 @@ class Steer(Stage[SteeringResult]):
 
     def exclusions(self) -> Mapping[str, str]:
         """Leave out the tables of other algorithms too."""
-        tables = (name for name in ("ppo", "rloo", "dpo", "best_of_n") if name != self.algorithm)
+        tables = (name for name in self.steer.tables if name != self.algorithm)
         return {**self.left_out, **{f"steer.{name}": "of another algorithm" for name in tables}}
 
     def batch(self) -> Hashable:
@@ -64,7 +65,7 @@ class Steer(Stage[SteeringResult]):
     @classmethod
     def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
         """Steer the arms and store them."""
-        from ethosteer.algorithms.checkpoints import steer
+        from ethosteer.algorithms.loop.checkpoints import steer
 
         started = time.monotonic()
         first, labels = stages[0], [stage.arm.label for stage in stages]
@@ -104,19 +105,12 @@ class Steer(Stage[SteeringResult]):
     @classmethod
     def steering(cls, stages: Sequence[Self], workspace: Workspace) -> Steering:
         """Return the run of the arms' algorithm, before its first step."""
-        from ethosteer.algorithms.best_of_n import BestOfN
-        from ethosteer.algorithms.dpo import DPO
-        from ethosteer.algorithms.loop import Task
-        from ethosteer.algorithms.ppo import PPO
-        from ethosteer.algorithms.rloo import RLOO
+        from ethosteer.algorithms.loop.task import Task
         from ethosteer.models.lora_bank import LoraBank
         from ethosteer.models.optimiser import derived_seed
         from ethosteer.models.pairs import encode
         from ethosteer.models.reward_models import load_rewards
 
-        algorithms: dict[str, Callable[[Task], Steering]] = {
-            "ppo": PPO, "rloo": RLOO, "dpo": DPO, "best_of_n": BestOfN,
-        }  # fmt: skip
         first = stages[0]
         seed, rewards = first.arm.seed, first.rewards
         base = workspace.base(first.reward.finetuned)
@@ -128,16 +122,16 @@ class Steer(Stage[SteeringResult]):
         task = Task(
             base=base,
             policies=policies.to(base.device),
-            rewards=load_rewards(base, [workspace.store.path(reward) for reward in rewards]),
-            judges=[reward.arm.name for reward in rewards],
-            own=[rewards.index(stage.reward) for stage in stages],
+            reward_models=load_rewards(base, [workspace.store.path(reward) for reward in rewards]),
+            reward_names=[reward.arm.name for reward in rewards],
+            reward_index=[rewards.index(stage.reward) for stage in stages],
             prompts=first.prompts.ids("train", workspace),
             pairs=[encode(train, template) for train in pairs],
             settings=first.steer,
             sampling=first.reward.sampling.sampling(),
             seed=seed,
         )
-        return algorithms[first.algorithm](task)
+        return catalog.algorithm(first.algorithm).steering(task)
 
 
 def _table_row(point: CurvePoint) -> tuple[str, str, str, str]:

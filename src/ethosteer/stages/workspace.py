@@ -59,7 +59,7 @@ class Workspace:
         """Return the trackers of one run of steering, to be entered."""
         from ethosteer.algorithms.tracking import Tracking
 
-        return Tracking.of(self.tracker_names, run, self.tracking)
+        return Tracking.open(self.tracker_names, run, self.tracking)
 
     @contextmanager
     def adapters(

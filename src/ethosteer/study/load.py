@@ -1,4 +1,4 @@
-"""A study file: found, read, changed by ``--set``, and validated, with one-line errors."""
+"""Reading a study file: changed by ``--set``, validated, with one-line errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def study_path(study: str) -> Path:
 def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
     """Read, change and validate a study file.
 
-    Raises InputError that names the file and the key, for anything wrong in it.
+    Raises InputError that names the file and the key for anything invalid in it.
     """
     path = study_path(study)
     try:
@@ -51,68 +51,70 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
     for override in overrides:
         _apply(table, override)
     try:
-        config = StudySettings.model_validate(_tuples(table))
+        settings = catalog.study_settings().model_validate(_tuples(table))
     except ValidationError as fault:
         raise InputError(f"{path}: {_first_problem(fault)}") from fault
-    check_names(config)
-    if config.compare.published is not None:
+    try:
+        check_names(settings)
+    except InputError as fault:
+        raise InputError(f"{path}: {fault}") from fault
+    if settings.compare.published is not None:
         try:
-            load_counts(config.compare.published)
+            load_counts(settings.compare.published)
         except InputError as fault:
             raise InputError(f"{path}: compare.published: {fault}") from fault
-    return config
+    return settings
 
 
 def _apply(table: dict[str, Any], override: str) -> None:
     """Set one ``a.b=c``; c is a TOML value, or a bare word taken as text."""
     key, sign, text = override.partition("=")
-    parts = [part.strip() for part in key.split(".")]
-    if not sign or not all(parts):
+    names = [name.strip() for name in key.split(".")]
+    if not sign or not all(names):
         raise InputError(f"--set {override}: write it as key.name=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    place = table
-    for part in parts[:-1]:
-        place = place.setdefault(part, {})
-        if not isinstance(place, dict):
-            raise InputError(f"--set {override}: {part} is a value, not a table")
-    place[parts[-1]] = None if value == "none" else value
+    for name in names[:-1]:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise InputError(f"--set {override}: {name} is a value, not a table")
+    table[names[-1]] = None if value == "none" else value
 
 
 def _tuples(value: Any) -> Any:  # noqa: ANN401 (any TOML value)
     """Turn TOML's lists into the tuples of frozen settings."""
     if isinstance(value, dict):
-        return {key: _tuples(part) for key, part in value.items()}
-    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value
+        return {key: _tuples(entry) for key, entry in value.items()}
+    return tuple(_tuples(entry) for entry in value) if isinstance(value, list) else value
 
 
 def _first_problem(fault: ValidationError) -> str:
-    """Say the first problem in one line: the key, what is wrong, what was meant."""
+    """Describe the first problem in one line: the key, what is wrong, and the closest valid key."""
     error = fault.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in error["loc"])
+    key = ".".join(str(name) for name in error["loc"])
     if error["type"] == "extra_forbidden":
         known = _fields_at(error["loc"][:-1])
         close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
         return f"unknown key {key}; {hint}"
-    found = error.get("input")
-    shown = "" if isinstance(found, Mapping | Settings) else f", found {found!r}"
+    value = error.get("input")
+    shown = "" if isinstance(value, Mapping | Settings) else f", found {value!r}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{key + ': ' if key else ''}{message}{shown}"
 
 
 def _fields_at(location: Sequence[int | str]) -> list[str]:
     """Return the keys that the table at ``location`` may have."""
-    model: type[BaseModel] = StudySettings
-    for part in location:
-        if part == "arms":
+    model: type[BaseModel] = catalog.study_settings()
+    for name in location:
+        if name == "arms":
             model = ArmSettings
-        elif part == "benchmarks":
+        elif name == "benchmarks":
             model = BenchmarkSettings
-        elif isinstance(part, str) and part in model.model_fields:
-            annotation = model.model_fields[part].annotation
+        elif isinstance(name, str) and name in model.model_fields:
+            annotation = model.model_fields[name].annotation
             for option in get_args(annotation) or (annotation,):
                 if isinstance(option, type) and issubclass(option, BaseModel):
                     model = option
@@ -120,9 +122,14 @@ def _fields_at(location: Sequence[int | str]) -> list[str]:
 
 
 def check_names(settings: StudySettings) -> None:
-    """Raise InputError for a dataset, benchmark or source that nobody knows."""
-    for arm in settings.arms:
-        catalog.dataset(settings.dataset_of(arm))
+    """Check names against the catalog, and the algorithms' settings against [steer].
+
+    Raises InputError for an unknown dataset, algorithm, benchmark or source, or a contradiction.
+    """
+    for name in settings.arms:
+        catalog.dataset(settings.dataset_of(name))
+        algorithm = catalog.algorithm(settings.algorithm_of(name))
+        settings.steer.table(algorithm.settings).check(settings.steer)
     for name, benchmark in settings.benchmarks.items():
         catalog.check_source(name, benchmark.source)
         if benchmark.classifier is not None and catalog.benchmark(name).classification is None:

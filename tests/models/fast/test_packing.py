@@ -17,8 +17,8 @@ from ethosteer.models.fast.packing import (
     Run,
     pack_rows,
     packed_attention,
-    repacked,
-    unpacked,
+    repack,
+    unpack,
 )
 from ethosteer.models.fast.trees import pack, stack
 from ethosteer.models.lora_bank import LoraBank
@@ -53,7 +53,7 @@ def test_two_blocks_by_hand():
     assert packed.masks == (None, None)
     assert places.tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert packed.runs() == (Run(3, 1), Run(1, 2), Run(2, 1), Run(1, 1))
-    tokens, real = unpacked(packed, packed.tokens)
+    tokens, real = unpack(packed, packed.tokens)
     assert tokens.tolist() == [[5, 6, 7], [8, 0, 0], [1, 0, 0], [2, 3, 0]]
     assert real.sum(dim=1).tolist() == [3, 1, 1, 2]
 
@@ -107,11 +107,11 @@ def test_runs_cover_the_streams_end_to_end(blocks):
 def test_unpacked_rows_are_the_rows_and_repacking_lays_them_back(blocks):
     packed, places = packed_rows(blocks)
     rows = [row for own in blocks for row in own]
-    tokens, real = unpacked(packed, packed.tokens)
+    tokens, real = unpack(packed, packed.tokens)
     assert [own[mask].tolist() for own, mask in zip(tokens, real, strict=True)] == rows
     assert all(not own[~mask].any() for own, mask in zip(tokens, real, strict=True))
     hidden = torch.arange(1.0, tokens.numel() * 2 + 1).view(*tokens.shape, 2)
-    laid = repacked(hidden, real, packed).flatten(0, 1)
+    laid = repack(hidden, real, packed).flatten(0, 1)
     assert torch.equal(laid[places], hidden[real])
     laid[places] = 0
     assert not laid.any(), "what fills a stream up stays empty"

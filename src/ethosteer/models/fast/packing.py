@@ -1,9 +1,10 @@
-"""Rows of different lengths in one stream without padding: only attention tells them apart.
+"""Rows of different lengths in one stream without padding, kept apart by attention alone.
 
-A block's rows lie end to end, ``[blocks, n]``; every layer but attention reads the stream as it is,
-and attention runs row by row (rows of equal length together). A row may also be a prefix tree (see
-trees.py), with a mask of its own. The attention is registered with transformers, so any model that
-takes its attention from there runs packed; whether one does is tried when it is loaded.
+The rows of a block lie end to end, ``[blocks, n]``. Every layer but attention reads the stream as
+it is; attention runs row by row, rows of equal length together. A row may also be a prefix tree
+(see trees.py), with a mask of its own. The attention is registered with transformers, so any model
+that takes its attention from there runs packed; checks.py tries whether a model does.
+Off with ``SharedBase.runs_packed = False``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Run:
 class Packed:
     """Blocks of rows as streams of equal length (a shorter block is filled up at its end).
 
-    tokens, positions: ``[blocks, n]``; lengths: each block's rows', in order. masks: what a token
+    tokens, positions: ``[blocks, n]``; lengths: of each block's rows, in order. masks: what a token
     of a block's row may attend to (0, and the dtype's lowest number elsewhere), the same in every
     block; None for plain causal attention. prefixes ``[blocks, n]``: each token's hash for dropout
     (see dropout.py); None where dropout is off.
@@ -50,17 +51,18 @@ class Packed:
     prefixes: Tensor | None = None
 
     def runs(self) -> tuple[Run, ...]:
-        """Return the whole of all blocks, end to end, as runs of equal rows."""
+        """Return all blocks, end to end, as runs of equal rows; what fills a block is a row too."""
         width = self.tokens.shape[1]
         rows: list[tuple[int, Tensor | None]] = []
-        for own in self.lengths:
-            fill = width - sum(own)
-            rows += [*zip(own, self.masks, strict=True), *([(fill, None)] if fill else [])]
-        alike = (list(group) for _, group in groupby(rows, key=lambda row: (row[0], id(row[1]))))
-        return tuple(Run(length, len(group), mask) for group in alike for length, mask in group[:1])
+        for lengths in self.lengths:
+            rows += zip(lengths, self.masks, strict=True)
+            if fill := width - sum(lengths):
+                rows.append((fill, None))
+        groups = (list(rows) for _, rows in groupby(rows, key=lambda row: (row[0], id(row[1]))))
+        return tuple(Run(group[0][0], len(group), group[0][1]) for group in groups)
 
     def repeat(self, times: int) -> Packed:
-        """Return the same blocks ``times`` over: for arms that read the same."""
+        """Return the blocks ``times`` over, for arms that read the same, without dropout."""
         return Packed(
             self.tokens.repeat(times, 1),
             self.positions.repeat(times, 1),
@@ -74,35 +76,36 @@ def pack_rows(
 ) -> tuple[Packed, Tensor]:
     """Pack right-padded rows, in equal blocks: ``tokens [blocks * R, T], lengths [blocks * R]``.
 
-    ``dropout`` is the seed of dropout masks. Also returns, for every real token in row order, its
-    position in the flattened streams.
+    ``dropout`` is the seed of dropout masks. Also returns the index of every real token, in row
+    order, in the flattened streams.
     """
-    device, width = tokens.device, tokens.shape[1]
+    device = tokens.device
     sizes = lengths.view(blocks, -1)
-    totals = sizes.sum(dim=1)
-    longest = int(totals.max())
-    at = torch.arange(width, device=device).expand_as(tokens)
-    real = at < lengths.unsqueeze(1)
+    longest = int(sizes.sum(dim=1).max())
+    positions = torch.arange(tokens.shape[1], device=device).expand_as(tokens)
+    is_real = positions < lengths.unsqueeze(1)
+    # a row starts where the rows before it in its block end
     starts = sizes.cumsum(dim=1) - sizes + longest * torch.arange(blocks, device=device)[:, None]
-    places = (starts.view(-1, 1) + at)[real]
-    stream = torch.zeros(2, blocks * longest, dtype=torch.long, device=device)
-    stream[:, places] = torch.stack([tokens[real], at[real]])
-    own = tuple(map(tuple, sizes.tolist()))
+    indices = (starts.view(-1, 1) + positions)[is_real]
+
+    def stream(values: Tensor) -> Tensor:
+        """Lay ``values [blocks * R, T]`` out as the tokens are."""
+        flat = torch.zeros(blocks * longest, dtype=torch.long, device=device)
+        flat[indices] = values[is_real]
+        return flat.view(blocks, longest)
+
     prefixes = None
     if dropout is not None:
-        prefixes = torch.zeros_like(stream[0])
-        prefixes[places] = token_hashes(tokens, at, dropout).cumsum(dim=1)[real]
-        prefixes = prefixes.view(blocks, -1)
-    packed = Packed(
-        stream[0].view(blocks, -1), stream[1].view(blocks, -1), own, (None,) * len(own[0]), prefixes
-    )
-    return packed, places
+        prefixes = stream(token_hashes(tokens, positions, dropout).cumsum(dim=1))
+    row_lengths = tuple(map(tuple, sizes.tolist()))
+    masks = (None,) * sizes.shape[1]
+    return Packed(stream(tokens), stream(positions), row_lengths, masks, prefixes), indices
 
 
-def unpacked(packed: Packed, streams: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``streams [blocks, n]`` of plain rows as right-padded rows, and where they are real.
+def unpack(packed: Packed, streams: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``streams [blocks, n]`` of plain rows as right-padded rows, and which are real.
 
-    ``[blocks * R, T]`` each; ``streams`` are ``packed.tokens`` or what else belongs to its tokens.
+    ``[blocks * R, T]`` each; ``streams`` are ``packed.tokens`` or another value of each token.
     """
     rows = [
         row
@@ -114,14 +117,13 @@ def unpacked(packed: Packed, streams: Tensor) -> tuple[Tensor, Tensor]:
     return padded, torch.arange(padded.shape[1], device=padded.device) < sizes.unsqueeze(1)
 
 
-def repacked(hidden: Tensor, real: Tensor, packed: Packed) -> Tensor:
-    """Lay hidden states ``[blocks * R, T, H]`` of ``unpacked`` rows into streams: ``[., n, H]``."""
+def repack(hidden: Tensor, is_real: Tensor, packed: Packed) -> Tensor:
+    """Lay hidden states ``[blocks * R, T, H]`` of ``unpack``'s rows into streams: ``[., n, H]``."""
     blocks, width = packed.tokens.shape
-    out = hidden.new_zeros(blocks, width, hidden.shape[-1])
-    filled = torch.tensor([sum(own) for own in packed.lengths], device=hidden.device)
-    place = torch.arange(width, device=hidden.device) < filled.unsqueeze(1)
-    out[place] = hidden[real]
-    return out
+    sizes = torch.tensor([sum(lengths) for lengths in packed.lengths], device=hidden.device)
+    streams = hidden.new_zeros(blocks, width, hidden.shape[-1])
+    streams[torch.arange(width, device=hidden.device) < sizes.unsqueeze(1)] = hidden[is_real]
+    return streams
 
 
 @contextmanager
@@ -148,19 +150,22 @@ def _attend(
 ) -> tuple[Tensor, None]:
     """Attend within the rows of ``packing``: query, key, value ``[blocks, heads, n, size]``."""
     assert attention_mask is None, "a packed stream has its masks in its runs"
+    blocks, _, width, _ = query.shape
     sizes = [run.length * run.count for run in packing]
-    parts = [
+    chunks = [
         # rows one after another: [blocks, heads, n, size] -> [blocks * n, heads, size]
         states.transpose(1, 2).reshape(-1, states.shape[1], states.shape[3]).split(sizes)
         for states in (query, key, value)
     ]
-    outs = []
-    for run, *states in zip(packing, *parts, strict=True):
-        rows = (own.view(run.count, run.length, *own.shape[1:]).transpose(1, 2) for own in states)
-        out, _ = sdpa_attention_forward(module, *rows, run.mask, **settings)  # type: ignore[call-arg]
-        outs.append(out.reshape(run.count * run.length, *out.shape[2:]))
-    blocks, _, width, _ = query.shape
-    return torch.cat(outs).view(blocks, width, *outs[0].shape[1:]), None
+    outputs = []
+    for run, *chunk in zip(packing, *chunks, strict=True):
+        rows = [
+            states.view(run.count, run.length, *states.shape[1:]).transpose(1, 2)
+            for states in chunk
+        ]
+        output, _ = sdpa_attention_forward(module, *rows, run.mask, **settings)  # type: ignore[call-arg]
+        outputs.append(output.reshape(run.count * run.length, *output.shape[2:]))
+    return torch.cat(outputs).view(blocks, width, *outputs[0].shape[1:]), None
 
 
 AttentionInterface.register(ATTENTION, _attend)

@@ -1,9 +1,9 @@
-"""Token rows that begin alike, packed so that what they share runs through the model once.
+"""Token rows that begin alike, packed so that their common beginnings run through the model once.
 
-A tree's tokens lie depth-first. Each attends to its ancestors and itself
-alone, and its position is its depth, so every branch reads as if it stood by itself ("tree
-attention", Miao et al. 2024). That shares the instruction of a task, the common part of an item's
-choices, and Winograd twins' sentences by one means.
+A tree's tokens lie depth-first. Each attends to its ancestors and itself alone, and its position is
+its depth, so every branch reads as if it were alone ("tree attention", Miao et al. 2024). This
+shares the instruction of a task, the common text of an item's choices or of Winograd twins, and the
+dialogue of a preference pair. Off with ``knee`` None, which keeps every row by itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ethosteer.models.fast.budget import passes
 from ethosteer.models.fast.packing import Packed
 
 LARGEST_TREE = 1024
-"""Tokens of a tree at most, since its mask has their square."""
+"""The most tokens of a tree, since its mask has their square."""
 
 Row = tuple[int, ...]
 
@@ -29,8 +29,8 @@ Row = tuple[int, ...]
 class Tree:
     """Rows as one prefix tree, its nodes numbered depth-first.
 
-    tokens, depths: one entry a node; ends: one past the last node below it. paths: for each packed
-    row the nodes of its tokens.
+    tokens, depths: of each node; ends: one past the last node below each node. paths: for each
+    packed row the nodes of its tokens.
     """
 
     tokens: tuple[int, ...]
@@ -40,7 +40,7 @@ class Tree:
 
     @property
     def is_chain(self) -> bool:
-        """Whether nothing branches, so that plain causal attention does."""
+        """Whether nothing branches, so that plain causal attention is enough."""
         return self.depths[-1] == len(self.tokens) - 1
 
 
@@ -49,31 +49,32 @@ def pack(rows: Iterable[Row], knee: float | None, limit: int) -> list[Tree]:
 
     A row joins the tree of its neighbour in lexicographic order where that is less work than a tree
     of its own, if the tree stays within ``limit`` tokens. A tree of n tokens costs n + n^2 / knee:
-    ``knee`` is the length at which attention costs as much as all other layers. None keeps every
-    row by itself.
+    ``knee`` is the length at which attention costs as much as all other layers.
     """
     trees: list[Tree] = []
-    own: list[Row] = []
+    members: list[Row] = []  # of the tree that is growing
     size = 0
     for row in sorted(set(rows)):
-        shared = _shared(own[-1], row) if own else 0
+        shared = _common_prefix(members[-1], row) if members else 0
         grown = size + len(row) - shared
-        if shared and knee is not None and grown <= limit:
-            saved = knee * shared - (grown**2 - size**2 - len(row) ** 2)
-            if saved > 0:
-                own.append(row)
-                size = grown
-                continue
-        if own:
-            trees.append(_tree(own))
-        own, size = [row], len(row)
-    return [*trees, _tree(own)] if own else trees
+        # Together costs grown + grown^2 / knee, apart size + size^2 / knee + len + len^2 / knee.
+        # As grown = size + len - shared, together costs less if and only if
+        # shared > (grown^2 - size^2 - len^2) / knee.
+        extra_attention = grown**2 - size**2 - len(row) ** 2
+        if knee is not None and grown <= limit and knee * shared > extra_attention:
+            members.append(row)
+            size = grown
+        else:
+            if members:
+                trees.append(_tree(members))
+            members, size = [row], len(row)
+    return [*trees, _tree(members)] if members else trees
 
 
-def _shared(a: Row, b: Row) -> int:
+def _common_prefix(a: Row, b: Row) -> int:
     """Count the tokens with which both rows begin."""
-    unlike = (place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
-    return next(unlike, min(len(a), len(b)))
+    differing = (index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    return next(differing, min(len(a), len(b)))
 
 
 def _tree(rows: Sequence[Row]) -> Tree:
@@ -85,8 +86,8 @@ def _tree(rows: Sequence[Row]) -> Tree:
     path: list[int] = []
     last: Row = ()
     for row in rows:
-        shared = _shared(last, row)
-        for node in path[shared:]:
+        shared = _common_prefix(last, row)
+        for node in path[shared:]:  # the last row's branch is left for good
             ends[node] = len(tokens)
         path = [*path[:shared], *range(len(tokens), len(tokens) + len(row) - shared)]
         tokens += row[shared:]
@@ -105,8 +106,8 @@ def batches(trees: Iterable[Tree], token_budget: int) -> list[list[Tree]]:
     return passes(ordered, lambda tree: len(tree.tokens), token_budget)
 
 
-def places(trees: Sequence[Tree]) -> dict[Row, list[int]]:
-    """For each packed row, where its tokens lie in the stream that ``stack(trees)`` makes."""
+def row_positions(trees: Sequence[Tree]) -> dict[Row, list[int]]:
+    """Return the positions of each packed row's tokens in the stream that ``stack`` makes."""
     starts = accumulate((len(tree.tokens) for tree in trees), initial=0)
     return {
         row: [start + node for node in path]
@@ -120,34 +121,35 @@ def stack(
 ) -> Packed:
     """Lay trees end to end, as one block; ``dropout`` is the seed of dropout masks."""
     tokens = torch.tensor([token for tree in trees for token in tree.tokens])
-    positions = torch.tensor([depth for tree in trees for depth in tree.depths])
-    lengths = tuple(len(tree.tokens) for tree in trees)
+    depths = torch.tensor([depth for tree in trees for depth in tree.depths])
     prefixes = None
     if dropout is not None:
-        starts = accumulate(lengths, initial=0)
-        ends = [start + e for start, tree in zip(starts, trees, strict=False) for e in tree.ends]
-        # A node's subtree is the run from itself to its end. So a sum that runs along the stream,
-        # taking a node in at itself and off again at its end, is over each node's ancestors.
-        hashes = token_hashes(tokens, positions, dropout)
-        changes = torch.cat([hashes, hashes.new_zeros(1)])
-        changes = changes.index_add(0, torch.tensor(ends), -hashes)
-        prefixes = changes.cumsum(dim=0)[None, :-1].to(device)
+        hashes = token_hashes(tokens, depths, dropout)
+        prefixes = _sums_over_ancestors(trees, hashes)[None].to(device)
     return Packed(
         tokens[None].to(device),
-        positions[None].to(device),
-        (lengths,),
+        depths[None].to(device),
+        (tuple(len(tree.tokens) for tree in trees),),
         tuple(None if tree.is_chain else _mask(tree, device, dtype) for tree in trees),
         prefixes,
     )
 
 
-def _mask(tree: Tree, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """What each node reads, ``[1, 1, n, n]``: its ancestors and itself.
+def _sums_over_ancestors(trees: Sequence[Tree], values: Tensor) -> Tensor:
+    """Sum integer ``values [n]`` of the stream's tokens over each token's ancestors and itself."""
+    starts = accumulate((len(tree.tokens) for tree in trees), initial=0)
+    ends = [start + end for start, tree in zip(starts, trees, strict=False) for end in tree.ends]
+    # A node's subtree is the run of nodes from itself to its end. So a running sum that adds a node
+    # at itself and subtracts it at its end holds, at every node, just the node and its ancestors.
+    changes = torch.cat([values, values.new_zeros(1)])
+    return changes.index_add(0, torch.tensor(ends), -values).cumsum(dim=0)[:-1]
 
-    Depth-first, a node's subtree is the run of nodes from itself up to its end.
-    """
-    at = torch.arange(len(tree.tokens), device=device)
+
+def _mask(tree: Tree, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return what each node attends to, ``[1, 1, n, n]``: its ancestors and itself."""
+    nodes = torch.arange(len(tree.tokens), device=device)
     ends = torch.tensor(tree.ends, device=device)
-    allowed = (at <= at.unsqueeze(1)) & (at.unsqueeze(1) < ends)
+    # the ancestors of a node are those at or before it whose subtree has not ended
+    allowed = (nodes <= nodes.unsqueeze(1)) & (nodes.unsqueeze(1) < ends)
     mask = torch.zeros(allowed.shape, dtype=dtype, device=device)
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[None, None]

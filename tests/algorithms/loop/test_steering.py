@@ -9,79 +9,75 @@ import pytest
 import torch
 from torch import Tensor
 
-from ethosteer.algorithms.best_of_n import BestOfN
-from ethosteer.algorithms.dpo import DPO
-from ethosteer.algorithms.loop import Learned, Steering
-from ethosteer.algorithms.ppo import PPO
-from ethosteer.algorithms.rloo import RLOO
+from ethosteer import catalog
+from ethosteer.algorithms.loop.curve import alarms, measure
+from ethosteer.algorithms.loop.rollouts import Collector
+from ethosteer.algorithms.loop.steering import Steering
+from ethosteer.algorithms.loop.task import Learned
+from ethosteer.algorithms.rloo import RLOOSettings
 from ethosteer.models.base import SharedBase
 from ethosteer.models.reward_models import RewardModels
 from ethosteer.records import Rollout
-from ethosteer.results import CurvePoint
-from ethosteer.settings import Algorithm, OptimiserSettings, RLOOSettings
+from ethosteer.settings import OptimiserSettings
 from tests import tiny
 
 NAN = float("nan")
-ALGORITHMS: dict[Algorithm, Any] = {"ppo": PPO, "rloo": RLOO, "dpo": DPO, "best_of_n": BestOfN}
-EVERY = tuple(ALGORITHMS)
+EVERY = catalog.algorithm_names()
 SCHEDULED = tiny.STEERING.optimiser.model_copy(update={"decay": True, "warmup": 0.2})
-
-
-def make(algorithm: Algorithm, base: SharedBase, arms: Sequence[int], **changes: Any) -> Steering:
-    steering: Steering = ALGORITHMS[algorithm](tiny.task(base, arms, **changes))
-    return steering
-
-
-def point(step: int = 0, **changes: Any) -> CurvePoint:
-    """Return a point of a curve without anything remarkable."""
-    fields: dict[str, Any] = {
-        "reward": 0.0,
-        "kl": 0.0,
-        "kl_k3": 0.0,
-        "kl_coefficient": 0.2,
-        "response_tokens": 10.0,
-        "eos_fraction": 0.5,
-        "entropy": 1.0,
-    }
-    return CurvePoint(step=step, **{**fields, **changes})
 
 
 Script = Sequence[Mapping[int, Mapping[str, Any]]]
 
 
-class Scripted(Steering):
-    """Measures what a script says, and learns by adding 1 to everything."""
+class Scripted:
+    """Its rollouts are points by a script, and it learns by adding 1 to every parameter."""
 
     def __init__(
-        self,
-        base: SharedBase,
-        script: Script,
-        learned: Mapping[tuple[int, int], Learned] | None = None,
-        **changes: Any,
+        self, run: Steering, script: Script, learned: Mapping[tuple[int, int], Learned]
     ) -> None:
-        super().__init__(
-            tiny.task(base, (0, 1), **{"steps": len(script), "max_kl": 20.0, **changes}), updates=1
-        )
-        self.script = script
-        self.learned = learned or {}
+        self.run, self.script, self.learned = run, script, learned
         self.asked: list[list[int]] = []
 
     def observe(self, step: int) -> Rollout | None:
-        self.asked.append(list(self.running))
-        return cast(Rollout, "a rollout") if self.script[step] else None
-
-    def _measure(self, step: int, rollout: Rollout) -> dict[int, CurvePoint]:
-        return {
-            arm: point(step, kl_coefficient=self.coefficients[arm], **self.script[step][arm])
-            for arm in self.running
+        self.asked.append(list(self.run.running))
+        points = {
+            arm: tiny.point(step, kl_coefficient=self.run.coefficients[arm], **fields)
+            for arm, fields in self.script[step].items()
+            if arm in self.run.running
         }
+        return cast(Rollout, points) if points else None
 
     @torch.no_grad()
     def learn(self, step: int, rollout: Rollout | None) -> dict[int, Learned]:
-        for arm in self.running:
-            for parameter in self.parameters(arm):
+        for arm in self.run.running:
+            for parameter in self.run.parameters(arm):
                 parameter.add_(1)
-        return {arm: self.learned.get((step, arm), Learned(0.5)) for arm in list(self.running)}
+        return {arm: self.learned.get((step, arm), Learned(0.5)) for arm in self.run.running}
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the points of a script stand for those measured on a rollout."""
+
+    def scripted(collector: Collector, step: int, rollout: Any, *rest: Any) -> Any:
+        return rollout if isinstance(rollout, dict) else measure(collector, step, rollout, *rest)
+
+    monkeypatch.setattr("ethosteer.algorithms.loop.steering.measure", scripted)
+
+
+def scripted(
+    base: SharedBase,
+    script: Script,
+    learned: Mapping[tuple[int, int], Learned] | None = None,
+    **changes: Any,
+) -> Steering:
+    task = tiny.task(base, (0, 1), **{"steps": len(script), "max_kl": 20.0, **changes})
+    return Steering(task, lambda run: Scripted(run, script, learned or {}), updates=1)
+
+
+def asked(run: Steering) -> list[list[int]]:
+    """Return the arms that were running at each step of a script."""
+    return cast(Scripted, run.learner).asked
 
 
 def moved(run: Steering, arm: int, start: Tensor) -> float:
@@ -108,12 +104,12 @@ def kls(first: Sequence[float], second: Sequence[float]) -> list[dict[int, dict[
 )
 def test_an_arm_gone_astray_is_stopped_and_put_back(bad, reason, alarms, llama, tmp_path):
     script = [{0: {}, 1: {}}, {0: {}, 1: {}}, {0: {}, 1: bad}, {0: {}}, {0: {}}]
-    run = Scripted(llama, script)
+    run = scripted(llama, script)
     start = tiny.flat(run, 0)
     reported: list[set[int]] = []
     run.train(tmp_path, lambda _step, points: reported.append(set(points)))
     assert list(run.stopped) == [1] and run.stopped[1].startswith(reason)
-    assert run.asked == [[0, 1], [0, 1], [0, 1], [0], [0]]
+    assert asked(run) == [[0, 1], [0, 1], [0, 1], [0], [0]]
     assert reported == [{0, 1}, {0, 1}, {0, 1}, {0}, {0}]
     assert [own.alarms for own in run.curves[1]] == [(), (), alarms]
     assert [own.alarms for own in run.curves[0]] == [()] * 5
@@ -123,13 +119,13 @@ def test_an_arm_gone_astray_is_stopped_and_put_back(bad, reason, alarms, llama, 
 
 
 def test_kl_at_the_limit_is_allowed(llama, tmp_path):
-    run = Scripted(llama, kls([0, 20.0], [0, 20.001]))
+    run = scripted(llama, kls([0, 20.0], [0, 20.001]))
     run.train(tmp_path, tiny.quiet)
     assert list(run.stopped) == [1]
 
 
 def test_an_arm_whose_gradient_is_not_finite_is_stopped_and_put_back(llama, tmp_path):
-    run = Scripted(
+    run = scripted(
         llama, [{0: {}, 1: {}}] * 4, learned={(2, 0): Learned(NAN, finite=False)}, measure_every=1
     )
     start = tiny.flat(run, 0)
@@ -142,12 +138,12 @@ def test_an_arm_whose_gradient_is_not_finite_is_stopped_and_put_back(llama, tmp_
 
 
 def test_a_run_without_any_arm_left_ends_quietly(llama, tmp_path):
-    run = Scripted(llama, [{0: {}, 1: {}}, {0: {"kl": 99.0}, 1: {"reward": NAN}}, {}, {}])
+    run = scripted(llama, [{0: {}, 1: {}}, {0: {"kl": 99.0}, 1: {"reward": NAN}}, {}, {}])
     start = tiny.flat(run, 0)
     steps: list[tuple[int, int]] = []
     run.train(tmp_path, lambda step, points: steps.append((step, len(points))))
     assert steps == [(0, 2), (1, 2), (2, 0), (3, 0)]
-    assert sorted(run.stopped) == [0, 1] and len(run.asked) == 2
+    assert sorted(run.stopped) == [0, 1] and len(asked(run)) == 2
     assert moved(run, 0, start) == moved(run, 1, start) == 0
 
 
@@ -158,14 +154,14 @@ class Sickness:
         self.run, self.arm, self.step = run, arm, step
         self.now = 0
         self.before: list[Tensor] = []
-        observe = run.observe
+        observe = run.learner.observe
 
         def watched(step: int) -> Rollout | None:
             self.now = step
             self.before.append(tiny.flat(run, arm))
             return observe(step)
 
-        run.observe = watched  # type: ignore[method-assign]
+        run.learner.observe = watched  # type: ignore[method-assign]
 
     @property
     def is_here(self) -> bool:
@@ -196,7 +192,7 @@ def bad_gradient(sick: Sickness, _monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def far_away(sick: Sickness, _monkeypatch: pytest.MonkeyPatch) -> None:
-    learn = sick.run.learn
+    learn = sick.run.learner.learn
 
     @torch.no_grad()
     def own(step: int, rollout: Rollout | None) -> dict[int, Learned]:
@@ -207,7 +203,7 @@ def far_away(sick: Sickness, _monkeypatch: pytest.MonkeyPatch) -> None:
                 parameter.add_(1)
         return found
 
-    sick.run.learn = own  # type: ignore[method-assign]
+    sick.run.learner.learn = own  # type: ignore[method-assign]
 
 
 REASONS: dict[Callable[..., None], str] = {
@@ -241,9 +237,9 @@ def test_a_sick_arm_is_stopped_and_the_others_end_as_without_it(
         "max_kl": 5.0,
         "optimiser": tiny.STEERING.optimiser.model_copy(update={"warmup": 0.5}),
     }
-    without = make(algorithm, llama, (0, 2), **changes)
+    without = tiny.steering(algorithm, llama, (0, 2), **changes)
     without.train(tmp_path, tiny.quiet)
-    run = make(algorithm, llama, (0, 1, 2), **changes)
+    run = tiny.steering(algorithm, llama, (0, 1, 2), **changes)
     sick = Sickness(run, arm=1, step=4)
     illness(sick, monkeypatch)
     run.train(tmp_path, tiny.quiet)
@@ -269,7 +265,7 @@ def test_a_sick_arm_is_stopped_and_the_others_end_as_without_it(
 def test_the_controller_moves_each_arm_by_its_own_kl(llama, tmp_path):
     # batch 8, horizon 100, target 10: a full error of 0.2 moves a coefficient by 1.6 percent.
     # Arm 0's errors: -1 -> -0.2; -0.1; 0; 0.1; 0.8 -> 0.2; -1.001 -> -0.2. Arm 1 is on target.
-    run = Scripted(
+    run = scripted(
         llama, kls([0, 9, 10, 11, 18, -0.01], [10] * 6), kl_target=10.0, kl_coefficient=0.5
     )
     run.train(tmp_path, tiny.quiet)
@@ -281,7 +277,7 @@ def test_the_controller_moves_each_arm_by_its_own_kl(llama, tmp_path):
 
 
 def test_without_a_target_the_coefficient_is_fixed(llama, tmp_path):
-    run = Scripted(llama, kls([0, 9, 19], [0, 9, 19]), kl_target=None)
+    run = scripted(llama, kls([0, 9, 19], [0, 9, 19]), kl_target=None)
     run.train(tmp_path, tiny.quiet)
     assert run.coefficients == [0.2, 0.2]
     assert [own.step for own in run.within_kl.values()] == [2, 2], "nothing to be within of"
@@ -289,7 +285,7 @@ def test_without_a_target_the_coefficient_is_fixed(llama, tmp_path):
 
 def test_the_checkpoint_within_kl_is_the_last_measured_one_at_or_below_the_target(llama, tmp_path):
     script = kls([0, 5, 6, 6.01, 9], [0, 7, 3, 8, 2])
-    run = Scripted(llama, script, kl_target=6.0)
+    run = scripted(llama, script, kl_target=6.0)
     start = tiny.flat(run, 0)
     run.train(tmp_path, tiny.quiet)
     assert [own.step for own in run.within_kl.values()] == [2, 4]
@@ -300,7 +296,7 @@ def test_the_checkpoint_within_kl_is_the_last_measured_one_at_or_below_the_targe
 
 def test_steps_that_measure_nothing_make_no_checkpoint(llama, tmp_path):
     script: Script = [{0: {}, 1: {}}, {}, {0: {"kl": 5.0}, 1: {"kl": 5.0}}, {}, {}]
-    run = Scripted(llama, script, kl_target=6.0)
+    run = scripted(llama, script, kl_target=6.0)
     run.train(tmp_path, tiny.quiet)
     assert [len(curve) for curve in run.curves] == [2, 2]
     assert [own.step for own in run.within_kl.values()] == [2, 2]
@@ -336,7 +332,7 @@ def test_steps_that_measure_nothing_make_no_checkpoint(llama, tmp_path):
     ],
 )
 def test_alarms_by_hand(changes, learned, expected, llama):
-    run = Scripted(
+    run = scripted(
         llama,
         [{0: {}, 1: {}}, {0: {}, 1: changes}],
         learned={(1, 1): Learned(0.5, **learned)},
@@ -349,7 +345,7 @@ def test_alarms_by_hand(changes, learned, expected, llama):
 
 
 def test_drifts_are_measured_from_the_first_step(llama):
-    run = Scripted(
+    run = scripted(
         llama,
         [
             {0: {"response_tokens": n}, 1: {"eos_fraction": n / 100}}
@@ -363,39 +359,46 @@ def test_drifts_are_measured_from_the_first_step(llama):
 
 
 def test_where_eos_is_ignored_its_share_may_drift(llama):
-    run = Scripted(llama, [{0: {}, 1: {}}, {0: {"eos_fraction": 1.0}, 1: {}}], ignore_eos=True)
+    run = scripted(llama, [{0: {}, 1: {}}, {0: {"eos_fraction": 1.0}, 1: {}}], ignore_eos=True)
     assert [run.step(step)[0].alarms for step in (0, 1)] == [(), ()]
 
 
 def test_with_dropout_the_ratio_may_drift(llama):
     learned = {(0, 0): Learned(0.5, drift=1.0)}
-    run = Scripted(llama, [{0: {}, 1: {}}], learned, lora=tiny.lora(dropout=0.1))
+    run = scripted(llama, [{0: {}, 1: {}}], learned, lora=tiny.lora(dropout=0.1))
     assert run.step(0)[0].alarms == ()
 
 
 @pytest.mark.parametrize(
     ("reward", "own", "other", "expected"),
     [
-        (1.1, 1.1, -0.3, ("reward up while that of judge1 falls",)),
+        (1.1, 1.1, -0.3, ("reward up while that of reward1 falls",)),
         (1.1, 1.1, -0.29, ()),  # half a standard deviation below 0.2 is -0.3
         (1.0, 1.1, -0.9, ()),  # its own reward is where it was
         (1.1, -9.0, 0.2, ()),  # its own judge does not count as another
     ],
 )
 def test_another_reward_that_falls_while_an_arms_own_rises(reward, own, other, expected, llama):
-    first = {"reward": 1.0, "rewards": {"judge0": 1.0, "judge1": 0.2}}
-    then = {"reward": reward, "rewards": {"judge0": own, "judge1": other - 1e-6}}
-    run = Scripted(llama, [{0: first, 1: first}, {0: then, 1: {}}])
+    first = {"reward": 1.0, "rewards": {"reward0": 1.0, "reward1": 0.2}}
+    then = {"reward": reward, "rewards": {"reward0": own, "reward1": other - 1e-6}}
+    run = scripted(llama, [{0: first, 1: first}, {0: then, 1: {}}])
     run.step(0)
     assert run.step(1)[0].alarms == expected
 
 
 def test_every_reward_that_falls_is_named(llama):
-    first = {"rewards": {"judge0": 0.0, "judge1": 0.0, "judge2": 0.0}}
-    then = {"reward": 1.0, "rewards": {"judge0": -1.0, "judge1": 1.0, "judge2": -1.0}}
-    run = Scripted(llama, [{0: first, 1: first}, {0: {}, 1: then}])
+    first = {"rewards": {"reward0": 0.0, "reward1": 0.0, "reward2": 0.0}}
+    then = {"reward": 1.0, "rewards": {"reward0": -1.0, "reward1": 1.0, "reward2": -1.0}}
+    run = scripted(llama, [{0: first, 1: first}, {0: {}, 1: then}])
     run.step(0)
-    assert run.step(1)[1].alarms == ("reward up while that of judge0, judge2 falls",)
+    assert run.step(1)[1].alarms == ("reward up while that of reward0, reward2 falls",)
+
+
+def test_negative_kl_is_told_only_beyond_its_noise(llama):
+    task = tiny.task(llama, (0,), batch=8)
+    by_chance, real = tiny.point(kl=-0.5, kl_k3=0.4), tiny.point(kl=-1.1, kl_k3=0.4)
+    assert alarms(task, 0, by_chance, tiny.point(), Learned(0.0), stopped=False) == ()
+    assert alarms(task, 0, real, tiny.point(), Learned(0.0), stopped=False) == ("negative KL",)
 
 
 # --- the curve
@@ -403,16 +406,16 @@ def test_every_reward_that_falls_is_named(llama):
 
 @pytest.mark.parametrize("algorithm", EVERY)
 def test_every_judge_scores_the_same_answers_at_every_measured_step(algorithm, llama, tmp_path):
-    run = make(algorithm, llama, (0, 1, 2), steps=5, measure_every=2)
+    run = tiny.steering(algorithm, llama, (0, 1, 2), steps=5, measure_every=2)
     run.train(tmp_path, tiny.quiet)
     sampled = algorithm in {"ppo", "rloo"}
     for arm, curve in enumerate(run.curves):
         assert [own.step for own in curve] == ([0, 1, 2, 3, 4] if sampled else [0, 2, 4])
         for own in curve:
             measured = own.step % 2 == 0
-            assert list(own.rewards) == (["judge0", "judge1", "judge2"] if measured else [])
+            assert list(own.rewards) == (["reward0", "reward1", "reward2"] if measured else [])
             if measured:
-                assert own.rewards[f"judge{arm}"] == pytest.approx(own.reward, abs=1e-5)
+                assert own.rewards[f"reward{arm}"] == pytest.approx(own.reward, abs=1e-5)
                 assert len({round(reward, 3) for reward in own.rewards.values()}) == 3
     assert run.curves[0][0].rewards == run.curves[1][0].rewards, "all start from the same answers"
     assert run.curves[0][-1].rewards != run.curves[1][-1].rewards
@@ -421,7 +424,7 @@ def test_every_judge_scores_the_same_answers_at_every_measured_step(algorithm, l
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 @pytest.mark.parametrize("algorithm", EVERY)
 def test_at_the_start_kl_is_zero_exactly(algorithm, name, tiny_bases):
-    run = make(algorithm, tiny_bases[name], (0, 1), lora=tiny.lora(name, dropout=0.2))
+    run = tiny.steering(algorithm, tiny_bases[name], (0, 1), lora=tiny.lora(name, dropout=0.2))
     points = run.step(0)
     assert [own.kl for own in points.values()] == [0.0, 0.0]
     assert [own.kl_k3 for own in points.values()] == [0.0, 0.0]
@@ -434,7 +437,7 @@ def test_at_the_start_kl_is_zero_exactly(algorithm, name, tiny_bases):
 
 @pytest.mark.parametrize("algorithm", EVERY)
 def test_the_start_is_asserted(algorithm, llama):
-    run = make(algorithm, llama, (0, 1))
+    run = tiny.steering(algorithm, llama, (0, 1))
     tiny.fill(run.task.policies, scale=1e-3)
     with pytest.raises(AssertionError, match="an untrained policy is the reference, exactly"):
         run.step(0)
@@ -470,13 +473,13 @@ def test_isolation_an_arm_beside_others_equals_the_arm_alone(
         "missing_eos_penalty": 0.3,
         "batch": 4 if algorithm in {"ppo", "rloo"} else 16,
     }
-    together = make(algorithm, base, (0, 1, 2, 3), **settings)
+    together = tiny.steering(algorithm, base, (0, 1, 2, 3), **settings)
     start = tiny.flat(together, 0)
     together.train(tmp_path, tiny.quiet)
     points = zip(*together.curves, strict=True)
     lengths = [{own.response_tokens for own in of_step} for of_step in points]
     assert (max(map(len, lengths)) > 1) == ragged, "arms end their rows where they like"
-    alone = make(algorithm, base, (arm,), **settings)
+    alone = tiny.steering(algorithm, base, (arm,), **settings)
     alone.train(tmp_path, tiny.quiet)
     expected, found = tiny.flat(alone, 0), tiny.flat(together, arm)
     assert float((expected - start).norm() / start.norm()) > 0.05, "training moved it"
@@ -493,7 +496,9 @@ def test_isolation_an_arm_beside_others_equals_the_arm_alone(
 def test_a_step_does_not_depend_on_how_much_runs_at_once(algorithm, llama, tmp_path):
     base = tiny.often(llama)
     runs = [
-        make(algorithm, base, (0, 1), **{**SLOW, "lora": tiny.lora()}, ignore_eos=False, **room)
+        tiny.steering(
+            algorithm, base, (0, 1), **{**SLOW, "lora": tiny.lora()}, ignore_eos=False, **room
+        )
         for room in ({}, {"tokens_per_batch": 25})
     ]
     start = tiny.flat(runs[0], 0)
@@ -521,7 +526,7 @@ def test_a_run_that_was_broken_off_goes_on_as_if_it_had_not_been(
             raise BrokenOffError
 
     def fresh() -> Steering:
-        run = make(
+        run = tiny.steering(
             algorithm,
             llama,
             (0, 1, 2),
@@ -567,18 +572,18 @@ def test_training_leaves_base_and_reference_alone(algorithm, llama, tmp_path: Pa
     tokens = torch.tensor(tiny.ragged(2, 9, 9))
     weights = [parameter.clone() for parameter in llama.model.parameters()]
     before = llama.logits(llama.hidden(tokens)).detach()
-    run = make(algorithm, llama, (0, 1))
-    scores = run.task.rewards.score(llama, 0, tiny.PROMPTS[:2])
+    run = tiny.steering(algorithm, llama, (0, 1))
+    scores = run.task.reward_models.score(llama, 0, tiny.PROMPTS[:2])
     run.train(tmp_path, tiny.quiet)
     assert torch.equal(llama.logits(llama.hidden(tokens)), before)
     for parameter, old in zip(llama.model.parameters(), weights, strict=True):
         assert torch.equal(parameter, old) and parameter.grad is None
-    assert torch.equal(run.task.rewards.score(llama, 0, tiny.PROMPTS[:2]), scores)
+    assert torch.equal(run.task.reward_models.score(llama, 0, tiny.PROMPTS[:2]), scores)
 
 
 @pytest.mark.parametrize("copies", [1, 4])
 def test_arms_share_prompts_and_noise_and_steps_do_not(copies, llama):
-    run = make("rloo", llama, (0, 1))
+    run = tiny.steering("rloo", llama, (0, 1))
     rollout = run.sample(0, 8 // copies, copies=copies)
     prompts = [
         row[:length]
@@ -599,7 +604,7 @@ def test_arms_share_prompts_and_noise_and_steps_do_not(copies, llama):
 
 def test_a_stop_where_nothing_is_measured_is_marked_at_the_last_point(llama, tmp_path):
     script: list[dict[int, dict[str, float]]] = [{0: {}, 1: {}}, {}, {0: {}}]
-    run = Scripted(llama, script, learned={(1, 1): Learned(0.5, finite=False)})
+    run = scripted(llama, script, learned={(1, 1): Learned(0.5, finite=False)})
     run.train(tmp_path, lambda *_: None)
     assert run.stopped == {1: "a gradient was not finite at step 1"}
     assert [own.alarms for own in run.curves[1]] == [("stopped",)]
@@ -609,16 +614,9 @@ def test_a_stop_where_nothing_is_measured_is_marked_at_the_last_point(llama, tmp
 def test_no_reward_of_a_point_has_the_penalty_in_it(llama):
     """Rewards by judge compare answers, not lengths; the penalty is in what is learnt from."""
     plain, dear = (
-        make("ppo", llama, (0, 1), ignore_eos=False, missing_eos_penalty=penalty)
+        tiny.steering("ppo", llama, (0, 1), ignore_eos=False, missing_eos_penalty=penalty)
         for penalty in (0.0, 5.0)
     )
     before, after = plain.step(0), dear.step(0)
     assert after[0].rewards == pytest.approx(before[0].rewards, abs=1e-5)
     assert after[0].reward < before[0].reward - 1
-
-
-def test_negative_kl_is_told_only_beyond_its_noise(llama):
-    run = make("ppo", llama, (0,), batch=8)
-    by_chance, real = point(kl=-0.5, kl_k3=0.4), point(kl=-1.1, kl_k3=0.4)
-    assert run._alarms(0, by_chance, Learned(0.0)) == ()
-    assert run._alarms(0, real, Learned(0.0)) == ("negative KL",)

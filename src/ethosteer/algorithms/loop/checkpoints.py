@@ -1,4 +1,4 @@
-"""A run of steering carried through, and its ends: the last step, and the one at the KL target."""
+"""A whole run of steering, and its two checkpoints: the last step, and the last at equal KL."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ethosteer.algorithms.loop import Steering
-from ethosteer.algorithms.rollouts import HeldOut
+from ethosteer.algorithms.loop.rollouts import HeldOut
+from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.files import write_json
 from ethosteer.models.adapters import save_adapter
 from ethosteer.results import Checkpoint, CurvePoint, Select, SteeringResult
@@ -15,7 +15,7 @@ from ethosteer.results import Checkpoint, CurvePoint, Select, SteeringResult
 
 @dataclass(frozen=True, slots=True)
 class Steered:
-    """A run that has ended: held-out answers before it, and of both checkpoints."""
+    """A finished run: held-out answers before it, and of both checkpoints."""
 
     steering: Steering
     before: HeldOut
@@ -56,7 +56,10 @@ def steer(
     checkpoints: Path,
     report: Callable[[int, Mapping[int, CurvePoint]], None],
 ) -> Steered:
-    """Carry a run through, from ``checkpoints`` if it was broken off, and measure its ends."""
+    """Run all steps, resuming from ``checkpoints``, and measure both ends on held-out prompts.
+
+    Raises AssertionError unless the policies equal the reference exactly before the first step.
+    """
     before = steering.held_out(held_out)
     assert float(before.kl.abs().max()) == 0.0, "an untrained policy is the reference, exactly"
     steering.train(checkpoints, report)
@@ -77,9 +80,9 @@ def steer(
 
 
 def _last_step(steering: Steering, arm: int) -> int:
-    """Return how many steps lie behind an arm's last checkpoint."""
+    """Return the number of steps before an arm's last checkpoint."""
     return steering.healthy[arm].step if arm in steering.stopped else steering.settings.steps
 
 
-def _checkpoint(found: HeldOut, arm: int, step: int) -> Checkpoint:
-    return Checkpoint(step, found.scores[arm].tolist(), found.kl[arm].tolist())
+def _checkpoint(held_out: HeldOut, arm: int, step: int) -> Checkpoint:
+    return Checkpoint(step, held_out.scores[arm].tolist(), held_out.kl[arm].tolist())

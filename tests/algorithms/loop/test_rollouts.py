@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
@@ -8,18 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from ethosteer.algorithms.rollouts import Collector, draw_prompts
+from ethosteer.algorithms.loop.rollouts import Collector, draw_prompts
 from ethosteer.models.base import SharedBase
-from ethosteer.models.generation import Sampling
 from ethosteer.models.heads import ScalarHeads
-from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.reward_models import RewardModels
 from ethosteer.records import Rollout
 from tests import tiny
 
 PROMPTS = tiny.ragged(6, 2, 12)
-SAMPLING = Sampling(3, 9, temperature=0.8)
-ROOM = 40
 
 
 def noise(seed: int = 0) -> torch.Generator:
@@ -27,27 +24,23 @@ def noise(seed: int = 0) -> torch.Generator:
 
 
 @torch.no_grad()
-def collector(
-    base: SharedBase,
-    arms: int = 2,
-    sampling: Sampling = SAMPLING,
-    penalty: float = 0.0,
-    name: str = "llama",
-) -> Collector:
+def collector(base: SharedBase, arms: int = 2, name: str = "llama", **changes: Any) -> Collector:
     values = ScalarHeads(arms, base.hidden_size, bias=True, seed=3)
     for arm in range(arms):
         values.biases[arm].fill_(arm)
-    return Collector(
-        base,
-        tiny.fill(LoraBank(base.layers, arms, tiny.lora(name, dropout=0.3), seed=0)),
-        tiny.rewards(base, range(arms), tiny.LORA[name]),
-        judges=range(arms),
-        sampling=sampling,
-        minibatch=4,
-        room=ROOM,
-        values=values,
-        missing_eos_penalty=penalty,
-    )
+    settings: dict[str, Any] = {
+        "lora": tiny.lora(name, dropout=0.3),
+        "min_new_tokens": 3,
+        "max_new_tokens": 9,
+        "ignore_eos": False,
+        "temperature": 0.8,
+        "batch": 8,
+        "minibatches": 2,
+        "tokens_per_batch": 40,
+    }
+    task = tiny.task(base, range(arms), **{**settings, **changes})
+    tiny.fill(task.policies)
+    return Collector(task, values)
 
 
 @pytest.fixture
@@ -80,7 +73,7 @@ def test_every_number_of_a_rollout_row_by_row(recompute, name, tiny_bases):
         assert eos not in answer[:-1]
         assert bool(ended[row]) == (answer[-1] == eos)
         reference = base.model(whole).logits[0, len(prompt) - 1 : -1] / 0.8
-        with own.policies.applied([arm]):
+        with own.task.policies.applied([arm]):
             hidden = base.hidden(whole)[0, len(prompt) - 1 : -1]
         policy = base.logits(hidden) / 0.8
         picked = (torch.arange(len(answer)), torch.tensor(answer))
@@ -93,8 +86,8 @@ def test_every_number_of_a_rollout_row_by_row(recompute, name, tiny_bases):
             tiny.close(found[row, : len(answer)], expected, 1e-4)
             assert not found[row, len(answer) :].any()
         read = torch.tensor([[*prompt, *(answer[:-1] if ended[row] else answer)]])
-        with own.rewards.bank.applied([arm]):
-            score = base.hidden(read)[0, -1] @ own.rewards.heads.weights[arm]
+        with own.task.reward_models.bank.applied([arm]):
+            score = base.hidden(read)[0, -1] @ own.task.reward_models.heads.weights[arm]
         tiny.close(rollout.scores[row], (1 + arm) * score - 0.5 * (1 + arm), 1e-4)
 
 
@@ -137,17 +130,20 @@ def test_chosen_arms_answer_as_they_do_beside_all_others(ragged):
     st.sampled_from([None, 0, 1]),
 )
 @torch.no_grad()
-def test_log_probabilities_do_not_depend_on_padding_order_batch_or_room(
-    tiny_bases, order, count, room, padding, packed, arm
+def test_log_probabilities_do_not_depend_on_padding_order_batch_or_budget(
+    tiny_bases, order, count, budget, padding, packed, arm
 ):
     base = tiny_bases["llama"]
     answers = tiny.ragged(6, 1, 9, seed=5)
-    own = replace(collector(base), base=replace(base, runs_packed=packed), room=room)
+    own = collector(replace(base, runs_packed=packed), tokens_per_batch=budget)
     chosen = order[:count]
     rollout = tiny.answered([PROMPTS[i] for i in chosen], [answers[i] for i in chosen])
     rollout = replace(rollout, tokens=functional.pad(rollout.tokens, (0, padding), value=9))
     found = torch.zeros(rollout.response_mask.shape)
-    for part in own.passes(rollout, 0):
+    passes = [
+        rows for minibatch in own.minibatches(rollout, 0) for rows in own.passes(rollout, minibatch)
+    ]
+    for part in passes:
         block = torch.zeros(len(part), found.shape[1])
         logits = base.logits(own.states(rollout, arm, part))
         block[rollout.response_mask[part]] = own.log_p(rollout, part, logits)
@@ -158,7 +154,7 @@ def test_log_probabilities_do_not_depend_on_padding_order_batch_or_room(
         if arm is None:
             logits = base.model(whole).logits[0]
         else:
-            with own.policies.applied([arm]):
+            with own.task.policies.applied([arm]):
                 logits = base.logits(base.hidden(whole))[0]
         alone = (logits[len(prompt) - 1 : -1] / 0.8).log_softmax(-1)
         expected = alone[torch.arange(len(answer)), torch.tensor(answer)]
@@ -180,31 +176,32 @@ def test_the_stop_token_is_not_scored(ragged, monkeypatch):
     assert not any(eos in answer for answer in answers)
     assert 0 < sum(map(len, answers)) < sum(lengths)
     seen.clear()
-    free = collector(ragged, sampling=replace(SAMPLING, ignore_eos=True))
+    free = collector(ragged, ignore_eos=True)
     free.collect(PROMPTS, noise(), [0, 1])
     assert any(eos in row[len(p) :] for row, p in zip(seen, PROMPTS * 2, strict=True))
 
 
 def test_a_missing_eos_costs_its_penalty_once(ragged, monkeypatch):
     monkeypatch.setattr(RewardModels, "score", lambda *own: torch.ones(len(own[-1])))
-    own = collector(ragged, penalty=0.75)
+    own = collector(ragged, missing_eos_penalty=0.75)
     rollout = own.collect(PROMPTS, noise(), [0, 1])
     expected = [1.0 if ended else 0.25 for ended in own.ended(rollout)]
     assert rollout.scores.tolist() == expected
     assert set(expected) == {1.0, 0.25}
-    own = collector(ragged, sampling=replace(SAMPLING, ignore_eos=True), penalty=0.75)
+    own = collector(ragged, ignore_eos=True, missing_eos_penalty=0.75)
     assert own.collect(PROMPTS, noise(), [0, 1]).scores.tolist() == [1.0] * 12
 
 
 @torch.no_grad()
 def test_each_arm_is_scored_by_its_own_judge(ragged):
-    own = replace(collector(ragged, arms=3), judges=[2, 0, 1])
+    own = collector(ragged, arms=3)
+    own.task = replace(own.task, reward_index=[2, 0, 1])
     rollout = own.collect(PROMPTS, noise(), [2, 0])
     for place, judge in ((0, 1), (1, 2)):
         block = own.block(rollout, place)
-        tiny.close(rollout.scores[block], own.judged(rollout, place, judge))
+        tiny.close(rollout.scores[block], own.score(rollout, block, judge))
         for other in {0, 1, 2} - {judge}:
-            gap = own.judged(rollout, place, other) - rollout.scores[block]
+            gap = own.score(rollout, block, other) - rollout.scores[block]
             assert gap.abs().max() > 0.1
 
 
@@ -224,16 +221,16 @@ def test_passes_stay_within_the_token_budget_and_no_row_is_cut(llama):
     answers = [[6] * n for n in (4, 1, 9, 1)]
     rollout = tiny.answered(prompts, answers)
     assert rollout.read_lengths.tolist() == [6, 2, 9, 4]
-    own = collector(llama)
     rows = torch.tensor([0, 1, 2, 3])
-    for room, expected in (
+    for budget, expected in (
         (1, [[0], [1], [2], [3]]),
         (12, [[0, 1], [2], [3]]),
         (13, [[0, 1], [2, 3]]),
         (17, [[0, 1], [2, 3]]),
         (21, [[0, 1, 2, 3]]),
     ):
-        assert [part.tolist() for part in replace(own, room=room).parts(rollout, rows)] == expected
+        passes = collector(llama, tokens_per_batch=budget).passes(rollout, rows)
+        assert [chunk.tolist() for chunk in passes] == expected
 
 
 def test_held_out_gives_answers_scores_and_kl_by_arm_and_prompt(ragged):

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ethosteer.algorithms.algorithm import Cost
+from ethosteer.data.sources import Origin
+from ethosteer.settings import ModelShape, StudySettings
+from ethosteer.study.estimate import (
+    Pairs,
+    Texts,
+    adapter_parameters,
+    base_parameters,
+    estimate,
+    read_texts,
+    stage_costs,
+    stage_disk,
+)
+from ethosteer.study.load import load_study
+
+SHARED = "arms={virtue={}, v-dpo={dataset='virtue', algorithm='dpo'}, duty={dataset='deontology'}}"
+SMALL = (
+    SHARED,
+    "seeds=[0, 1]",
+    "data.max_prompt_tokens=20",
+    "reward.epochs=3",
+    "reward.validations=2",
+    "reward.validation_pairs=200",
+    "reward.normalisation_samples=16",
+    "steer.steps=6",
+    "steer.batch=8",
+    "steer.epochs=2",
+    "steer.min_new_tokens=10",
+    "steer.max_new_tokens=30",
+    "steer.measure_every=4",
+    "steer.held_out_prompts=8",
+    "steer.dpo.pairs=4",
+    "evaluate.cross_pairs=10",
+)
+ROW = 10 + 20
+TEXTS = Texts(
+    {
+        "virtue": Pairs(train=100, validation=9, test=12, tokens=50),
+        "duty": Pairs(train=200, validation=300, test=8, tokens=40),
+    },
+    item_tokens=1000,
+    conversation_tokens=500,
+)
+SHAPE = ModelShape(hidden=4, layers=3, intermediate=10, vocabulary=50)
+
+
+@pytest.fixture
+def small() -> StudySettings:
+    return load_study("demo", SMALL)
+
+
+def test_every_stage_by_hand(small: StudySettings):
+    costs = stage_costs(small, TEXTS)
+    assert costs["curate"] == costs["compare"] == Cost()
+    assert costs["finetune"] == Cost(trained_tokens=500)
+    # Two reward models a seed: pairs in three epochs, validation pairs (at most 200) twice, test
+    # pairs once, and 16 answers of the base.
+    samples = 16 * ROW
+    reward = Cost(
+        sampled_tokens=samples,
+        forward_tokens=(2 * 9 + 12) * 50 + (2 * 200 + 8) * 40 + 2 * samples,
+        trained_tokens=3 * (100 * 50 + 200 * 40),
+    )
+    assert costs["reward"] == reward * 2
+    # Of each arm: its algorithm (as in tests/algorithms/test_algorithm.py), the other reward model
+    # on the 16 answers of two steps, and 8 held-out answers three times (before, last, equal KL),
+    # read by reference, reward model and policy.
+    ppo = Cost(48 * ROW, (48 + 48 + 8) * ROW, 2 * 48 * ROW)
+    dpo = Cost(16 * ROW, 3 * 16 * ROW + 24 * 50, 24 * 50)
+    others = Cost(forward_tokens=16 * ROW)
+    ends = Cost(24 * ROW, 3 * 24 * ROW)
+    steer = ppo * 2 + dpo + (others + ends) * 3
+    assert costs["steer"] == steer * 2
+    # five models answer 8 prompts; two reward models read them and at most 10 pairs of each dataset
+    answers = 5 * 8 * ROW
+    assert costs["cross"] == Cost(answers, 2 * (answers + 10 * 50 + 8 * 40)) * 2
+    assert costs["evaluate"] == Cost(forward_tokens=(3 * 2 + 2) * 1000)
+
+
+def test_pairs_that_arms_share_are_read_once(small: StudySettings):
+    texts = read_texts(small, Origin("sample"), [])
+    assert list(texts.pairs) == ["virtue", "duty"]
+    alone = load_study("demo", [*SMALL, "arms={virtue={}, duty={dataset='deontology'}}"])
+    assert read_texts(alone, Origin("sample"), []) == texts
+    assert stage_costs(alone, texts)["reward"] == stage_costs(small, texts)["reward"]
+    assert stage_disk(alone, SHAPE, texts)["reward"] == stage_disk(small, SHAPE, texts)["reward"]
+
+
+def test_an_arm_is_counted_at_its_own_pace(small: StudySettings):
+    slow = load_study("demo", [*SMALL, "steer.dpo.steps=12"])
+    more = stage_costs(slow, TEXTS)["steer"].trained_tokens
+    # 6 more steps of 4 pairs, of both seeds
+    assert more - stage_costs(small, TEXTS)["steer"].trained_tokens == 2 * 6 * 4 * 50
+
+
+def test_bfloat16_recomputes_the_policys_log_probabilities(small: StudySettings):
+    coarse = load_study("demo", [*SMALL, "base.dtype=bfloat16"])
+    forward = [stage_costs(own, TEXTS)["steer"].forward_tokens for own in (small, coarse)]
+    assert forward[1] - forward[0] == 2 * 2 * (48 - 8) * ROW  # of two PPO arms and two seeds
+
+
+def test_files_that_are_not_here_are_assumed_and_noted():
+    notes: list[str] = []
+    texts = read_texts(load_study("llama2-13b"), Origin("hub"), notes)
+    assert texts.pairs["virtue"] == Pairs(train=10_000, validation=1_000, test=1_000, tokens=500)
+    assert len(set(notes)) == 2 and all("assumed" in note for note in notes)
+
+
+def test_limits_of_pairs_and_items_are_kept():
+    few = load_study(
+        "demo",
+        ["arms={virtue={max_pairs=9}}", "benchmarks={wsc273={limit=10}}"],
+    )
+    every = load_study("demo", ["arms={virtue={}}", "benchmarks={wsc273={}}"])
+    texts, whole = (read_texts(own, Origin("sample"), []) for own in (few, every))
+    assert texts.pairs["virtue"].train == texts.pairs["virtue"].test == 9
+    assert whole.pairs["virtue"].train > 100
+    assert 0 < texts.item_tokens < whole.item_tokens
+
+
+def test_parameters_by_hand():
+    # a layer: 4 * 4^2 of attention and 3 * 4 * 10 of the MLP; embeddings of 50 * 4, twice
+    assert base_parameters(SHAPE) == 3 * (64 + 120) + 2 * 200
+    assert base_parameters(SHAPE.model_copy(update={"tied": True})) == 3 * (64 + 120) + 200
+    lora = load_study("demo").steer.lora.model_copy(
+        update={"r": 2, "targets": ("q_proj", "up_proj")}
+    )
+    assert adapter_parameters(SHAPE, lora) == 3 * 2 * ((4 + 4) + (4 + 10))
+
+
+def test_an_estimate_holds_together():
+    plan = estimate(load_study("demo"), Origin("sample"))
+    assert [stage.stage for stage in plan.stages] == [
+        "curate", "finetune", "reward", "steer", "cross", "evaluate", "compare",
+    ]  # fmt: skip
+    assert plan.flops > 1e6 and all(size > 0 for size in plan.memory.values())
+    for stage in plan.stages:
+        assert (stage.flop > 0) == (stage.seconds > 0) == (stage.stage not in {"curate", "compare"})
+    assert plan.notes == ()
+
+
+def test_a_study_is_planned_without_torch():
+    code = (
+        "import sys; from ethosteer.data.sources import Origin; "
+        "from ethosteer.study.estimate import estimate; "
+        "from ethosteer.study.load import load_study; "
+        "estimate(load_study('demo', ['base.device=cpu']), Origin('sample')); "
+        "print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
+    )
+    planned = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert planned.stdout.strip() == "[]"
