@@ -270,12 +270,12 @@ def test_a_key_given_twice_is_not_toml(study: Path):
         (
             "steps = 7",
             'algorithm = "grpo"',
-            "no algorithm is called 'grpo'; there are best_of_n, dpo, ppo, rloo",
+            "steer.algorithm: no algorithm is called 'grpo'; there are best_of_n, dpo, ppo, rloo",
         ),
         (
             "pairs_per_group = 1",
             'algorithm = "reinforce"',
-            "no algorithm is called 'reinforce'; there are best_of_n, dpo, ppo, rloo",
+            "arms.careful.algorithm: no algorithm is called 'reinforce'; there are best_of_n, ",
         ),
         ("steps = 7", 'select = "best"', "steer.select: Input should be 'step' or 'kl', found"),
         # what does not go together
@@ -412,7 +412,10 @@ def test_a_malformed_set_says_how_to_write_it(study: Path, override: str):
         ("steer=5", "steer: Input should be"),
         ("arms.vertue.max_pairs=9", "no dataset is called 'vertue'"),
         ("seeds=[1, 1]", "seeds must differ"),
-        ("arms.careful.algorithm=ppoo", "no algorithm is called 'ppoo' (did you mean 'ppo'?); "),
+        (
+            "arms.careful.algorithm=ppoo",
+            "arms.careful.algorithm: no algorithm is called 'ppoo' (did you",
+        ),
     ],
 )
 def test_what_is_set_is_checked_like_the_file(study: Path, override: str, problem: str):

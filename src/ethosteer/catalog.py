@@ -40,6 +40,12 @@ def algorithm(name: str) -> Algorithm:
     return _lookup("algorithm", name, _algorithms())
 
 
+def algorithm_title(name: str) -> str:
+    """Return an algorithm's title for reports; ``name`` where another version made the results."""
+    known = _algorithms()
+    return known[name].title if name in known else name
+
+
 def check_source(name: str, source: str | None) -> None:
     """Raise InputError where benchmark ``name`` has no version of its files called ``source``."""
     known = benchmark(name).alternatives or {}

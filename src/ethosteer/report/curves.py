@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from math import inf, isfinite, nan
 from statistics import fmean
 
+from ethosteer import catalog
 from ethosteer.report.blocks import Figure, Table
 from ethosteer.report.figures import Point, Series, frame, line_chart
 from ethosteer.report.numbers import listing, number
-from ethosteer.report.steering import ALGORITHMS, evaluated_step
+from ethosteer.report.steering import evaluated_step
 from ethosteer.report.table import Numbers, table
 from ethosteer.report.view import View
 from ethosteer.results import ArmResult, CurvePoint
@@ -51,7 +52,7 @@ class Axes:
 
 def all_axes(view: View) -> tuple[Axes, Axes, Axes]:
     """Return the axes of reward over steps, KL over steps, and reward against KL."""
-    names = {ALGORITHMS.get(result.algorithm, result.algorithm) for result in view.results.arms}
+    names = {catalog.algorithm_title(result.algorithm) for result in view.results.arms}
     step = Quantity(
         f"{names.pop()} step" if len(names) == 1 else "step",
         lambda point: point.step,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isnan
 
+from ethosteer import catalog
 from ethosteer.report.blocks import Cell, Table
 from ethosteer.report.differences import CORRECTIONS
 from ethosteer.report.numbers import MINUS, listing, p_value, signed
@@ -13,7 +14,6 @@ from ethosteer.report.view import View
 from ethosteer.results import ArmResult, Slope, SlopeResult, ValidationPoint
 
 TOO_FEW = "too few points"
-ALGORITHMS = {"ppo": "PPO", "rloo": "RLOO", "dpo": "DPO", "best_of_n": "best of n"}
 RULES = {
     "step": "The evaluated checkpoint is each arm's last step.",
     "kl": "The evaluated checkpoint is each arm's last within the study's KL target, so arms are "
@@ -81,7 +81,7 @@ def steering_table(view: View) -> Table:
     rules = dict.fromkeys(RULES.get(run.select, run.select) for run in view.runs)
 
     def algorithm(run: ArmResult) -> Cell:
-        name, reward_model = ALGORITHMS.get(run.algorithm, run.algorithm), run.reward_model
+        name, reward_model = catalog.algorithm_title(run.algorithm), run.reward_model
         shared = reward_model and reward_model != run.arm
         return cell(name, small=[f"reward model: {reward_model}"] if shared else [])
 
@@ -172,4 +172,4 @@ def _interval_note(results: Sequence[SlopeResult]) -> str:
 
 def _algorithms(view: View, arm: str) -> str | None:
     names = dict.fromkeys(result.algorithm for result in view.arm_results(arm))
-    return listing([ALGORITHMS.get(name, name) for name in names]) or None
+    return listing([catalog.algorithm_title(name) for name in names]) or None

@@ -126,9 +126,13 @@ def check_names(settings: StudySettings) -> None:
 
     Raises InputError for an unknown dataset, algorithm, benchmark or source, or a contradiction.
     """
-    for name in settings.arms:
+    for name, arm in settings.arms.items():
         catalog.dataset(settings.dataset_of(name))
-        algorithm = catalog.algorithm(settings.algorithm_of(name))
+        try:
+            algorithm = catalog.algorithm(settings.algorithm_of(name))
+        except InputError as fault:
+            key = f"arms.{name}.algorithm" if arm.algorithm else "steer.algorithm"
+            raise InputError(f"{key}: {fault}") from fault
         settings.steer.table(algorithm.settings).check(settings.steer)
     for name, benchmark in settings.benchmarks.items():
         catalog.check_source(name, benchmark.source)
