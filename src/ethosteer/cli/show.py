@@ -90,14 +90,15 @@ def answers_table(study: Study, question: str, seed: int) -> Table:
     plan, store, workspace = study.plan, study.store, study.workspace
     base = workspace.base(plan.finetuned)
     template = workspace.template(plan.base, study.settings.data.template)
-    adapters = {
+    steered = {
         stage.arm.name: stage.checkpoint(store.path(stage), study.settings.steer.select)
         for stage in plan.steering_of(study.settings.seeds[0])
     }
     prompts = [template.prompt_ids(parse_dialogue(question))]
     sampling = SamplingSettings.of(study.settings.steer).sampling()
     noise = generator(seed, "chat", question)
-    with workspace.adapters(base, {FINETUNED: None, **adapters}) as models:
+    models = {FINETUNED: None, **steered}
+    with workspace.adapters(base, models):
         answers = generate(base, prompts, len(models), sampling, noise)
     table = Table(show_lines=True)
     table.add_column("model")

@@ -7,7 +7,7 @@ arm: arms that agree on the next token's distribution sample the same token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +40,15 @@ class Sampling:
         """Return what a reward model reads of a response: all but the EOS that ended it."""
         ended = not self.ignore_eos and response[-1] == eos
         return response[:-1] if ended else response
+
+    def scored_rows(
+        self, prompts: Iterable[Sequence[int]], responses: Iterable[list[int]], eos: int | None
+    ) -> list[list[int]]:
+        """Return the rows that a reward model reads: prompts with their responses' scored parts."""
+        return [
+            [*prompt, *self.scored_part(response, eos)]
+            for prompt, response in zip(prompts, responses, strict=True)
+        ]
 
 
 class PreallocatedLayer(DynamicLayer):

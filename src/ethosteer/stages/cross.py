@@ -1,7 +1,8 @@
 """Cross: every model's answers, and every dataset's pairs, under every reward model of a seed.
 
-Where an arm's reward rises under its own reward model and falls under the others', values conflict
-or the reward is hacked; where a reward model orders another's pairs, the values agree.
+Where an arm's reward rises under its own reward model and falls under the others', the values
+conflict or the reward is hacked. Where a reward model also ranks another dataset's pairs correctly,
+the values agree.
 """
 
 from __future__ import annotations
@@ -65,11 +66,11 @@ class Cross(Stage[CrossResult]):
         answers = answers_of_all(self.steering, self.select, prompts, "cross", workspace)
         sampling = first.reward.sampling.sampling()
         rows = [
-            [*prompt, *sampling.scored_part(answer, base.tokenizer.eos_token_id)]
+            row
             for model_answers in answers.values()
-            for prompt, answer in zip(prompts, model_answers, strict=True)
+            for row in sampling.scored_rows(prompts, model_answers, base.tokenizer.eos_token_id)
         ]
-        template = workspace.template(first.prompts.base, first.prompts.data.template)
+        template = first.prompts.template(workspace)
         limit = self.evaluate.cross_pairs
         pairs = {
             reward.arm.name: encode(ranked_by_hash(store.load(reward.pairs).test, limit), template)
