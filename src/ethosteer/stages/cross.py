@@ -55,7 +55,7 @@ class Cross(Stage[CrossResult]):
     def _scores(self, workspace: Workspace) -> CrossResult:
         import torch
 
-        from ethosteer.models.pairs import encode
+        from ethosteer.models.pairs import encode, response_rows
         from ethosteer.models.reward_models import load_rewards
 
         first = self.steering[0]
@@ -83,8 +83,8 @@ class Cross(Stage[CrossResult]):
             for model, model_scores in zip(answers, by_model.tolist(), strict=True):
                 scores[model][name] = model_scores
             for dataset, held_out in pairs.items():
-                sides = [row for pair in held_out for row in (pair.chosen, pair.rejected)]
-                chosen, rejected = rewards.score(base, index, sides).view(-1, 2).unbind(dim=1)
+                pair_scores = rewards.score(base, index, response_rows(held_out)).view(-1, 2)
+                chosen, rejected = pair_scores.unbind(dim=1)
                 correct[name][dataset] = torch.gt(chosen, rejected).tolist()
         groups = {name: [pair.group for pair in held_out] for name, held_out in pairs.items()}
         return CrossResult(scores, correct, groups)

@@ -1,7 +1,7 @@
 """Answers of arms to the same prompts, scored and measured: what algorithms learn from.
 
-Arms sample together, in one batch. Where each reads its own answers they take turns, each with the
-whole token budget. The reference is the base without adapters.
+Arms sample together, in one batch, and read their answers in turn, each with the whole token
+budget. The reference is the base without adapters.
 """
 
 from __future__ import annotations
