@@ -108,8 +108,8 @@ def generate(
     """Answer the same prompts with every arm of the bank in use (``arms`` = 1 for the bare base).
 
     Returns ``arms * len(prompts)`` responses, arm by arm. ``noise`` is a CPU generator, so that a
-    seed means the same on every device; a prompt's noise does not depend on the rest of its batch. As
-    many prompts run at once as the memory for their cache allows.
+    seed means the same on every device; a prompt's noise does not depend on the rest of its batch.
+    As many prompts run at once as the memory for their cache allows.
     """
     count = len(prompts)
     longest = sampling.max_new_tokens

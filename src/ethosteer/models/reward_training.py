@@ -104,7 +104,7 @@ class RewardTraining:
                 self._learn(arm, [self.pairs[arm][index] for index in plan[step]], dropout)
 
     def _learn(self, arm: int, batch: Sequence[EncodedPair], dropout: int) -> None:
-        """Take one optimiser step with one arm; passes within the token budget add up its gradient."""
+        """Take one optimiser step with one arm; its passes add up to one gradient."""
         total = 0.0
         for pairs in pair_passes(batch, self.token_budget):
             rows = response_rows(pairs)
