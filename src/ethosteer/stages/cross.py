@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from ethosteer.data.pair_sets import ranked_by_hash
 from ethosteer.files import read_json, write_json
@@ -18,9 +18,7 @@ from ethosteer.settings import EvaluateSettings
 from ethosteer.stages.answers import answers_of_all
 from ethosteer.stages.stage import READ_ELSEWHERE, Stage
 from ethosteer.stages.steer import Steer
-
-if TYPE_CHECKING:
-    from ethosteer.stages.workspace import Workspace
+from ethosteer.stages.workspace import Workspace
 
 RESULT = "cross.json"
 
@@ -69,7 +67,7 @@ class Cross(Stage[CrossResult]):
             for model_answers in answers.values()
             for prompt, answer in zip(prompts, model_answers, strict=True)
         ]
-        template = workspace.template(first.prompts.base, first.prompts.data.template)
+        template = workspace.template(first.prompts.base.settings, first.prompts.data.template)
         limit = self.evaluate.cross_pairs
         pairs = {
             reward.arm.name: encode(ranked_by_hash(store.load(reward.pairs).test, limit), template)

@@ -15,10 +15,10 @@ from ethosteer.records import Split, Turn
 from ethosteer.settings import DataSettings
 from ethosteer.stages.curate import Curate
 from ethosteer.stages.stage import BY_EDITION, PublishedFiles, RawBase, Stage
+from ethosteer.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from ethosteer.models.text import Template
-    from ethosteer.stages.workspace import Workspace
 
 PROMPTS = "prompts.json"
 
@@ -54,7 +54,7 @@ class Prompts(Stage[PromptSet]):
 
     def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
         """Gather the prompts of both splits."""
-        template = workspace.template(self.base, self.data.template)
+        template = workspace.template(self.base.settings, self.data.template)
         train, test = (
             tuple(map(tuple, self._split(split, template, workspace)))
             for split in ("train", "test")
@@ -77,6 +77,6 @@ class Prompts(Stage[PromptSet]):
 
     def ids(self, split: Split, workspace: Workspace) -> list[list[int]]:
         """Return the prompts of a split as token ids."""
-        template = workspace.template(self.base, self.data.template)
+        template = workspace.template(self.base.settings, self.data.template)
         prompts: PromptSet = workspace.store.load(self)
         return [template.prompt_ids(turns) for turns in getattr(prompts, split)]

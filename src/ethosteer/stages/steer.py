@@ -16,10 +16,10 @@ from ethosteer.settings import SteerSettings
 from ethosteer.stages.prompts import Prompts
 from ethosteer.stages.reward import Reward
 from ethosteer.stages.stage import CUTS_PASSES, Stage
+from ethosteer.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from ethosteer.algorithms.loop.steering import Steering
-    from ethosteer.stages.workspace import Workspace
 
 RESULT = "steering.json"
 AT_KL = "at-kl"
@@ -114,7 +114,7 @@ class Steer(Stage[SteeringResult]):
         first = stages[0]
         seed, rewards = first.arm.seed, first.rewards
         base = workspace.base(first.reward.finetuned)
-        template = workspace.template(first.prompts.base, first.prompts.data.template)
+        template = workspace.template(first.prompts.base.settings, first.prompts.data.template)
         policies = LoraBank(
             base.layers, len(stages), first.steer.lora, derived_seed(seed, "policy adapters")
         )
