@@ -80,6 +80,13 @@ def test_a_mask_depends_on_token_and_layer_and_not_on_how_many_features_there_ar
     assert not torch.equal(keep_mask(prefixes, 3, 50, 0.3), whole)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_mask_is_the_same_on_every_device():
+    prefixes = random_prefixes(300)
+    on_gpu = keep_mask(prefixes.cuda(), 2, 50, 0.3)
+    assert torch.equal(on_gpu.cpu(), keep_mask(prefixes, 2, 50, 0.3))
+
+
 def identity(width: int, arms: int, dropout: float) -> tuple[LoraBank, ArmLinear]:
     """Return a bank and its layer, whose output is its input after dropout."""
     linear = nn.Linear(width, width)

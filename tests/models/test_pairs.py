@@ -17,10 +17,13 @@ from ethosteer.models.pairs import (
     EncodedPair,
     accumulate_nll,
     batches,
+    encode,
     pair_passes,
     response_log_likelihoods,
     schedule,
 )
+from ethosteer.models.text import Template
+from ethosteer.records import PreferencePair
 from tests import tiny
 
 
@@ -61,6 +64,26 @@ def test_a_pairs_tokens_by_hand():
     pair = make_pair([1, 2, 3], [4, 5], [6, 7, 8])
     assert pair.response_tokens == (2, 3)
     assert pair.tokens == 8, "the prompt once"
+
+
+# --- what it is made from
+
+
+def test_pairs_are_encoded_as_prompt_and_response(llama):
+    template = Template("guanaco", llama.tokenizer)
+    pair = PreferencePair("id", "May I?", "You may.", "No, you may not.", "g", 1)
+    (found,) = encode([pair], template)
+    text = "### Human: May I? ### Assistant:"
+    prompt = llama.tokenizer(text).input_ids
+    decode = llama.tokenizer.decode
+    assert found.chosen[: len(prompt)] == found.rejected[: len(prompt)] == prompt
+    assert decode(found.chosen[len(prompt) :]) == " You may."
+    assert decode(found.rejected[len(prompt) :]) == " No, you may not."
+    lengths = len(found.chosen) - len(prompt), len(found.rejected) - len(prompt)
+    assert found.response_tokens == lengths
+    assert found.prompt_tokens == len(prompt)
+    assert found.tokens == len(prompt) + sum(lengths)
+    assert found.group == "g"
 
 
 # --- batches

@@ -14,7 +14,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from ethosteer.algorithms import checkpoints
+from ethosteer.algorithms.loop import checkpoints
 from ethosteer.data.sources import Origin
 from ethosteer.data.splits import unit_hash
 from ethosteer.errors import InputError

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 from ethosteer import catalog
 from ethosteer.data.overlap import overlap
@@ -14,6 +13,7 @@ from ethosteer.evaluation.comparison import compare_models
 from ethosteer.evaluation.items import example_of
 from ethosteer.evaluation.summary import summarise
 from ethosteer.files import read_json, to_json, write_atomic, write_json
+from ethosteer.progress import Report
 from ethosteer.records import CONTROLS, Outcome
 from ethosteer.results import (
     BenchmarkResult,
@@ -54,21 +54,17 @@ class Overlaps(Stage[tuple[Overlap, ...]]):
         """There is one table of overlaps."""
         return "overlap"
 
-    @classmethod
-    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
-        """Count the shared n-grams."""
+    def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
+        """Count the pairs that share n-grams with a benchmark."""
         store = workspace.store
-        for stage in stages:
-            with workspace.terminal.stage("compare overlap"), store.write(stage) as folder:
-                sets = [store.load(pairs) for pairs in stage.pairs]
-                overlaps: list[Overlap] = []
-                for items in stage.items:
-                    texts = [text for item in store.load(items) for text in item.texts()]
-                    overlaps += [
-                        overlap(pairs, items.benchmark, texts, stage.overlap_ngram)
-                        for pairs in sets
-                    ]
-                write_json(folder / OVERLAPS, overlaps)
+        sets = [store.load(pairs) for pairs in self.pairs]
+        overlaps: list[Overlap] = []
+        for items in self.items:
+            texts = [text for item in store.load(items) for text in item.texts()]
+            overlaps += [
+                overlap(pairs, items.benchmark, texts, self.overlap_ngram) for pairs in sets
+            ]
+        write_json(folder / OVERLAPS, overlaps)
 
     def load(self, folder: Path) -> tuple[Overlap, ...]:
         """Read the overlaps."""
@@ -99,16 +95,9 @@ class Compare(Stage[StudyResults]):
         """There is one set of results."""
         return "results"
 
-    @classmethod
-    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
+    def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
         """Compare all models."""
-        for stage in stages:
-            with (
-                workspace.terminal.stage("compare"),
-                workspace.store.write(stage) as folder,
-            ):
-                results = stage._results(workspace.store)
-                write_atomic(folder / RESULTS, to_json(results))
+        write_atomic(folder / RESULTS, to_json(self._results(workspace.store)))
 
     def load(self, folder: Path) -> StudyResults:
         """Read the results."""

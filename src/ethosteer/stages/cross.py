@@ -6,22 +6,20 @@ or the reward is hacked; where a reward model orders another's pairs, the values
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 from ethosteer.data.pair_sets import ranked_by_hash
 from ethosteer.files import read_json, write_json
-from ethosteer.records import BASE, FINETUNED
+from ethosteer.progress import Report
 from ethosteer.results import CrossResult, Select
 from ethosteer.settings import EvaluateSettings
-from ethosteer.stages.curate import READ_ELSEWHERE
-from ethosteer.stages.stage import Stage
+from ethosteer.stages.answers import answers_of_all
+from ethosteer.stages.stage import READ_ELSEWHERE, Stage
 from ethosteer.stages.steer import Steer
 
 if TYPE_CHECKING:
-    from ethosteer.models.base import SharedBase
     from ethosteer.stages.workspace import Workspace
 
 RESULT = "cross.json"
@@ -49,15 +47,9 @@ class Cross(Stage[CrossResult]):
         """The seed."""
         return f"cross-s{self.seed}"
 
-    @classmethod
-    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
-        """Score one seed's answers and pairs."""
-        for stage in stages:
-            with (
-                workspace.terminal.stage(f"evaluate cross-rewards, seed {stage.seed}"),
-                workspace.store.write(stage) as folder,
-            ):
-                write_json(folder / RESULT, stage._scores(workspace))
+    def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
+        """Score the answers and the pairs."""
+        write_json(folder / RESULT, self._scores(workspace))
 
     def _scores(self, workspace: Workspace) -> CrossResult:
         import torch
@@ -99,35 +91,3 @@ class Cross(Stage[CrossResult]):
     def load(self, folder: Path) -> CrossResult:
         """Read the scores."""
         return read_json(folder / RESULT, CrossResult)
-
-
-def answers_of_all(
-    steering: Sequence[Steer],
-    select: Select,
-    prompts: Sequence[Sequence[int]],
-    purpose: str,
-    workspace: Workspace,
-) -> dict[str, list[list[int]]]:
-    """Answer the same prompts with both controls and the arms of one seed, with the same noise.
-
-    Returns each model's answers by its name, as token ids in the order of ``prompts``. The noise
-    belongs to the seed and to ``purpose``.
-    """
-    from ethosteer.models.generation import generate
-    from ethosteer.models.optimiser import generator
-
-    first = steering[0]
-    sampling = first.reward.sampling.sampling()
-
-    def answer(base: SharedBase, models: Sequence[str]) -> dict[str, list[list[int]]]:
-        noise = generator(first.arm.seed, purpose)
-        flat = iter(generate(base, prompts, len(models), sampling, noise))
-        return {model: [next(flat) for _ in prompts] for model in models}
-
-    finetuned = first.reward.finetuned
-    folders = {stage.arm.name: stage.checkpoint(workspace.store.path(stage), select)
-               for stage in steering}  # fmt: skip
-    answers = answer(workspace.base(finetuned.base), [BASE])
-    base = workspace.base(finetuned)
-    with workspace.adapters(base, {FINETUNED: None, **folders}) as models:
-        return answers | answer(base, models)

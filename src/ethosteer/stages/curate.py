@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 from ethosteer import catalog
 from ethosteer.data.pair_sets import curate, read_set, write_set
+from ethosteer.progress import Report
 from ethosteer.records import PreferenceSet
 from ethosteer.settings import ArmSettings, DataSettings
-from ethosteer.stages.stage import PublishedFiles, RawBase, Stage
+from ethosteer.stages.stage import BY_EDITION, READ_ELSEWHERE, PublishedFiles, RawBase, Stage
 
 if TYPE_CHECKING:
     from ethosteer.stages.workspace import Workspace
-
-READ_ELSEWHERE = "read by another stage"
-BY_EDITION = "files count by their editions"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,18 +44,11 @@ class Curate(Stage[PreferenceSet]):
         """The arm that brings the pairs."""
         return self.arm
 
-    @classmethod
-    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
-        """Curate each dataset."""
-        for stage in stages:
-            template = workspace.template(stage.base, stage.data.template)
-            dataset, origin = catalog.dataset(stage.dataset), stage.files.origin
-            with (
-                workspace.terminal.stage(f"curate {stage.name}"),
-                workspace.store.write(stage) as folder,
-            ):
-                pairs = curate(dataset, stage.arms, stage.data, origin, template)
-                write_set(pairs, folder)
+    def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
+        """Curate the dataset."""
+        template = workspace.template(self.base, self.data.template)
+        dataset, origin = catalog.dataset(self.dataset), self.files.origin
+        write_set(curate(dataset, self.arms, self.data, origin, template), folder)
 
     def load(self, folder: Path) -> PreferenceSet:
         """Read the pairs."""

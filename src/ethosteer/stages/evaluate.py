@@ -13,11 +13,12 @@ from ethosteer.evaluation.comparable import comparability_of
 from ethosteer.evaluation.items import ITEMS, load_items, read_items, write_items
 from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
 from ethosteer.files import read_json, write_json
+from ethosteer.progress import Report
 from ethosteer.records import Item, Model, Outcome
 from ethosteer.results import Comparability, Select
 from ethosteer.settings import BenchmarkSettings
 from ethosteer.stages.finetune import Finetune
-from ethosteer.stages.stage import PublishedFiles, RawBase, Stage
+from ethosteer.stages.stage import CUTS_PASSES, PublishedFiles, RawBase, Stage
 from ethosteer.stages.steer import Steer
 
 if TYPE_CHECKING:
@@ -47,23 +48,20 @@ class Items(Stage[list[Item]]):
         """The benchmark."""
         return f"{self.benchmark}-items"
 
-    @classmethod
-    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
+    def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
         """Read the items and keep them as they will be answered."""
         from ethosteer.models.text import tokenizer_fingerprint
 
-        for stage in stages:
-            template = workspace.template(stage.base, stage.template)
-            items, classifier = stage.read(), stage.classifier()
-            comparability = comparability_of(
-                items,
-                template.fingerprint(),
-                tokenizer_fingerprint(template.tokenizer),
-                classifier.note if classifier else "",
-            )
-            with workspace.store.write(stage) as folder:
-                write_items(folder / ITEMS, {stage.benchmark: items})
-                write_json(folder / COMPARABILITY, comparability)
+        template = workspace.template(self.base, self.template)
+        items, classifier = self.read(), self.classifier()
+        comparability = comparability_of(
+            items,
+            template.fingerprint(),
+            tokenizer_fingerprint(template.tokenizer),
+            classifier.note if classifier else "",
+        )
+        write_items(folder / ITEMS, {self.benchmark: items})
+        write_json(folder / COMPARABILITY, comparability)
 
     def read(self) -> list[Item]:
         """Read the items from the published files, with what may be shortened of them."""
@@ -94,9 +92,7 @@ class Evaluate(Stage[list[Outcome]]):
 
     kind: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 3
-    left_out: ClassVar = {
-        "tokens_per_batch": "says how much runs at once; log-likelihoods do not depend on it"
-    }
+    left_out: ClassVar = {"tokens_per_batch": CUTS_PASSES}
 
     model: Model
     items: Items

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 from ethosteer.data.conversations import read_conversations
 from ethosteer.errors import InputError
 from ethosteer.files import write_json
+from ethosteer.progress import Report
 from ethosteer.settings import DataSettings, FinetuneSettings
-from ethosteer.stages.curate import BY_EDITION, READ_ELSEWHERE
-from ethosteer.stages.stage import PublishedFiles, RawBase, Stage
+from ethosteer.stages.stage import BY_EDITION, READ_ELSEWHERE, PublishedFiles, RawBase, Stage
 
 if TYPE_CHECKING:
     from ethosteer.stages.workspace import Workspace
@@ -46,33 +45,21 @@ class Finetune(Stage[list[float]]):
         """There is one fine-tuned base."""
         return "base"
 
-    @classmethod
-    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
+    def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
         """Train the adapter and merge it."""
         from ethosteer.models.adapters import merge_into_base, save_adapter
         from ethosteer.models.finetuning import finetune
         from ethosteer.models.identity import resolve_model
 
-        for stage in stages:
-            with (
-                workspace.terminal.stage("finetune") as progress,
-                workspace.store.checkpoints([stage]) as checkpoints,
-                workspace.store.write(stage) as folder,
-            ):
-                base = workspace.base(stage.base)
-                bank, losses = finetune(
-                    base, stage._rows(workspace), stage.finetune, checkpoints, progress
-                )
-                write_json(folder / LOSSES, losses)
-                save_adapter(folder / ADAPTER, base, bank, arm=0)
-                settings = stage.base.settings
-                merge_into_base(
-                    resolve_model(settings.model),
-                    settings.revision,
-                    folder / ADAPTER,
-                    stage.merged(folder),
-                )
-                base.tokenizer.save_pretrained(stage.merged(folder))
+        base = workspace.base(self.base)
+        with workspace.store.checkpoints([self]) as checkpoints:
+            rows = self._rows(workspace)
+            bank, losses = finetune(base, rows, self.finetune, checkpoints, progress)
+            write_json(folder / LOSSES, losses)
+            save_adapter(folder / ADAPTER, base, bank, arm=0)
+            model, revision = resolve_model(self.base.settings.model), self.base.settings.revision
+            merge_into_base(model, revision, folder / ADAPTER, self.merged(folder))
+            base.tokenizer.save_pretrained(self.merged(folder))
 
     def _rows(self, workspace: Workspace) -> list[list[int]]:
         """Return the conversations that are short enough, as token ids."""

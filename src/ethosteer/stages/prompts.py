@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 from ethosteer.data.conversations import read_conversations
 from ethosteer.data.prompts import first_turns, steering_prompts
 from ethosteer.files import read_json, write_json
+from ethosteer.progress import Report
 from ethosteer.records import Split, Turn
 from ethosteer.settings import DataSettings
-from ethosteer.stages.curate import BY_EDITION, Curate
-from ethosteer.stages.stage import PublishedFiles, RawBase, Stage
+from ethosteer.stages.curate import Curate
+from ethosteer.stages.stage import BY_EDITION, PublishedFiles, RawBase, Stage
 
 if TYPE_CHECKING:
     from ethosteer.models.text import Template
@@ -51,20 +52,14 @@ class Prompts(Stage[PromptSet]):
         """There is one set of prompts."""
         return "prompts"
 
-    @classmethod
-    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
-        """Gather the prompts."""
-        for stage in stages:
-            template = workspace.template(stage.base, stage.data.template)
-            with (
-                workspace.terminal.stage("curate prompts"),
-                workspace.store.write(stage) as folder,
-            ):
-                train, test = (
-                    tuple(map(tuple, stage._split(split, template, workspace)))
-                    for split in ("train", "test")
-                )
-                write_json(folder / PROMPTS, PromptSet(train, test))
+    def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
+        """Gather the prompts of both splits."""
+        template = workspace.template(self.base, self.data.template)
+        train, test = (
+            tuple(map(tuple, self._split(split, template, workspace)))
+            for split in ("train", "test")
+        )
+        write_json(folder / PROMPTS, PromptSet(train, test))
 
     def _split(
         self, split: Split, template: Template, workspace: Workspace

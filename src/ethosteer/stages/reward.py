@@ -16,13 +16,12 @@ from ethosteer.settings import RewardSettings
 from ethosteer.stages.curate import Curate
 from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.prompts import Prompts
-from ethosteer.stages.stage import SamplingSettings, Stage
+from ethosteer.stages.stage import CUTS_PASSES, SamplingSettings, Stage
 
 if TYPE_CHECKING:
     from ethosteer.stages.workspace import Workspace
 
 HELD_OUT = "held_out.json"
-CUTS_PASSES = "says how much runs at once; masks and gradients do not depend on it"
 
 
 @dataclass(frozen=True, eq=False)

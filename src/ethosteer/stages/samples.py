@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 from ethosteer.files import read_json, write_json
+from ethosteer.progress import Report
 from ethosteer.results import Sample, SampleAnswer, Select
 from ethosteer.settings import EvaluateSettings
-from ethosteer.stages.cross import answers_of_all
-from ethosteer.stages.curate import READ_ELSEWHERE
-from ethosteer.stages.stage import Stage
+from ethosteer.stages.answers import answers_of_all
+from ethosteer.stages.stage import READ_ELSEWHERE, Stage
 from ethosteer.stages.steer import Steer
 
 if TYPE_CHECKING:
@@ -41,15 +40,9 @@ class Samples(Stage[tuple[Sample, ...]]):
         """There is one set of samples."""
         return "samples"
 
-    @classmethod
-    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
+    def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
         """Draw the answers and score them by every reward model."""
-        for stage in stages:
-            with (
-                workspace.terminal.stage("evaluate samples"),
-                workspace.store.write(stage) as folder,
-            ):
-                write_json(folder / SAMPLES, stage._samples(workspace))
+        write_json(folder / SAMPLES, self._samples(workspace))
 
     def _samples(self, workspace: Workspace) -> tuple[Sample, ...]:
         from ethosteer.models.reward_models import load_rewards

@@ -24,6 +24,7 @@ from pydantic import BaseModel
 from ethosteer.data.sources import Origin, Source
 from ethosteer.files import fingerprint
 from ethosteer.models.identity import model_fingerprint
+from ethosteer.progress import Report
 from ethosteer.settings import BaseSettings, SteerSettings
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from ethosteer.stages.workspace import Workspace
 
 Result = TypeVar("Result")
+
+READ_ELSEWHERE = "read by another stage"
+BY_EDITION = "files count by their editions"
+CUTS_PASSES = "says how much runs at once; no mask, gradient or likelihood depends on it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +141,21 @@ class Stage(ABC, Generic[Result]):
         return self.fingerprint
 
     @classmethod
-    @abstractmethod
     def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
-        """Do the work of ``stages``, which are of one batch, and store every artifact."""
+        """Do the work of ``stages``, which are of one batch, and store every artifact.
+
+        By default one after another, each by its ``make``.
+        """
+        for stage in stages:
+            with (
+                workspace.terminal.stage(f"{stage.kind} {stage.name}") as progress,
+                workspace.store.write(stage) as folder,
+            ):
+                stage.make(folder, workspace, progress)
+
+    def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
+        """Do the work of this stage alone, and write its artifact into ``folder``."""
+        raise NotImplementedError
 
     @abstractmethod
     def load(self, folder: Path) -> Result:

@@ -14,8 +14,8 @@ from ethosteer.records import Arm
 from ethosteer.results import CurvePoint, Select, SteeringResult
 from ethosteer.settings import SteerSettings
 from ethosteer.stages.prompts import Prompts
-from ethosteer.stages.reward import CUTS_PASSES, Reward
-from ethosteer.stages.stage import Stage
+from ethosteer.stages.reward import Reward
+from ethosteer.stages.stage import CUTS_PASSES, Stage
 
 if TYPE_CHECKING:
     from ethosteer.algorithms.loop.steering import Steering

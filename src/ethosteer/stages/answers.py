@@ -1,0 +1,46 @@
+"""Answers of every model of a study to the same prompts, with the same sampling noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ethosteer.records import BASE, FINETUNED
+from ethosteer.results import Select
+from ethosteer.stages.steer import Steer
+
+if TYPE_CHECKING:
+    from ethosteer.models.base import SharedBase
+    from ethosteer.stages.workspace import Workspace
+
+
+def answers_of_all(
+    steering: Sequence[Steer],
+    select: Select,
+    prompts: Sequence[Sequence[int]],
+    purpose: str,
+    workspace: Workspace,
+) -> dict[str, list[list[int]]]:
+    """Answer the same prompts with both controls and the arms of one seed, with the same noise.
+
+    Returns each model's answers by its name, as token ids in the order of ``prompts``. The noise
+    belongs to the seed and to ``purpose``.
+    """
+    from ethosteer.models.generation import generate
+    from ethosteer.models.optimiser import generator
+
+    first = steering[0]
+    sampling = first.reward.sampling.sampling()
+
+    def answer(base: SharedBase, models: Sequence[str]) -> dict[str, list[list[int]]]:
+        noise = generator(first.arm.seed, purpose)
+        flat = iter(generate(base, prompts, len(models), sampling, noise))
+        return {model: [next(flat) for _ in prompts] for model in models}
+
+    finetuned = first.reward.finetuned
+    folders = {stage.arm.name: stage.checkpoint(workspace.store.path(stage), select)
+               for stage in steering}  # fmt: skip
+    answers = answer(workspace.base(finetuned.base), [BASE])
+    base = workspace.base(finetuned)
+    with workspace.adapters(base, {FINETUNED: None, **folders}) as models:
+        return answers | answer(base, models)
