@@ -173,7 +173,10 @@ class SteerSettings(Settings):
         "step", description="evaluate the last step, or the last one with KL up to kl_target"
     )
     measure_every: int = Field(
-        5, ge=1, description="steps between scores by all reward models (dpo, best_of_n: by any)"
+        5,
+        ge=1,
+        description="steps between scores by all reward models, and between points of the curve of "
+        "an algorithm that samples for the curve alone",
     )
     held_out_prompts: int = Field(64, ge=8, description="for the reward and KL before and after")
     checkpoint_every: int = Field(20, ge=1, description="steps between checkpoints for resumption")

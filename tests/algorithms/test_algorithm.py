@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ethosteer import catalog
 from ethosteer.algorithms.algorithm import Cost, Workload
 from ethosteer.algorithms.best_of_n import BestOfNSettings
 from ethosteer.algorithms.dpo import DPOSettings
+from tests import tiny
 
 STEER = catalog.steer_settings(
     steps=6,
@@ -53,3 +56,20 @@ def test_a_backward_pass_through_frozen_weights_costs_as_much_as_a_forward_pass(
         1 + 2 + 2 * 3
     )
     assert Cost(1, 2, 3) * 4 == Cost(4, 8, 12)
+
+
+@pytest.mark.parametrize("algorithm", catalog.algorithm_names())
+def test_a_cost_counts_the_tokens_that_run(algorithm, llama, tokens_run, tmp_path):
+    task = tiny.task(
+        llama, (0,), steps=6, measure_every=3, min_new_tokens=8, max_new_tokens=8, kl_target=None
+    )
+    task = replace(task, prompts=[[5 + i, *range(20 + i, 31 + i)] for i in range(20)])
+    pair_tokens = sum(pair.tokens for pair in task.pairs[0]) / len(task.pairs[0])
+    run = catalog.algorithm(algorithm).steering(task)
+    with tokens_run(llama) as counts:
+        run.train(tmp_path, tiny.quiet)
+    counted = catalog.algorithm(algorithm).cost(task.settings, Workload(12, 8, pair_tokens))
+    tokens = counted.sampled_tokens + counted.forward_tokens + counted.trained_tokens
+    # More are counted than run: a row's last token need not be read for its log-probabilities, and
+    # answers to one prompt are scored with their prompt once.
+    assert 1 <= tokens / sum(counts) < 1.25

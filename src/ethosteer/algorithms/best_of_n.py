@@ -54,7 +54,7 @@ class BestOfN:
 
     def candidates(self, step: int, arms: Sequence[int]) -> tuple[list[list[int]], list[list[int]]]:
         """Return prompts, ``n`` times each, and answers, arm by arm, all with the same noise."""
-        # a study is validated and planned without torch, so it is imported where it is used
+        # Imported here, as a study is validated and planned without torch.
         from ethosteer.algorithms.loop.rollouts import draw_prompts
         from ethosteer.models.generation import generate
 

@@ -38,7 +38,8 @@ class DPO:
 
     def _schedule(self, count: int) -> list[list[int]]:
         """Return the batches of all steps, of as many epochs over ``count`` pairs as they take."""
-        from ethosteer.models.pairs import schedule  # needs torch, as do the imports below
+        # Imported here, as a study is validated and planned without torch.
+        from ethosteer.models.pairs import schedule
 
         size = self.settings.pairs
         epochs = ceil(self.steering.settings.steps / max(1, count // size))

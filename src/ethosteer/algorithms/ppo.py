@@ -36,6 +36,7 @@ def targets(steering: Steering, rollout: Rollout) -> Targets:
 
     Advantages are whitened for each arm by itself.
     """
+    # Imported here, as a study is validated and planned without torch.
     from ethosteer.algorithms.loop.on_policy import Targets
     from ethosteer.maths.masked import masked_whiten
     from ethosteer.maths.ppo import generalised_advantages, kl_k1, token_rewards

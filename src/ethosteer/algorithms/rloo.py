@@ -38,6 +38,7 @@ def targets(steering: Steering, rollout: Rollout) -> Targets:
 
     An answer's reward is its score minus its KL penalty.
     """
+    # Imported here, as a study is validated and planned without torch.
     from ethosteer.algorithms.loop.on_policy import Targets
     from ethosteer.maths.ppo import kl_k1
     from ethosteer.maths.rloo import leave_one_out

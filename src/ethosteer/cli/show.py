@@ -89,7 +89,7 @@ def answers_table(study: Study, question: str, seed: int) -> Table:
 
     plan, store, workspace = study.plan, study.store, study.workspace
     base = workspace.base(plan.finetuned)
-    template = workspace.template(plan.base, study.settings.data.template)
+    template = workspace.template(study.settings.base, study.settings.data.template)
     steered = {
         stage.arm.name: stage.checkpoint(store.path(stage), study.settings.steer.select)
         for stage in plan.steering_of(study.settings.seeds[0])

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from ethosteer.records import BASE, FINETUNED
 from ethosteer.results import Select
 from ethosteer.stages.steer import Steer
+from ethosteer.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from ethosteer.models.base import SharedBase
-    from ethosteer.stages.workspace import Workspace
 
 
 def answers_of_all(

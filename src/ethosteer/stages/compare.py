@@ -29,10 +29,10 @@ from ethosteer.stages.evaluate import Evaluate, Items
 from ethosteer.stages.samples import Samples
 from ethosteer.stages.stage import Stage
 from ethosteer.stages.steer import Steer
+from ethosteer.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from ethosteer.stages.store import Store
-    from ethosteer.stages.workspace import Workspace
 
 RESULTS = "results.json"
 OVERLAPS = "overlaps.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from ethosteer import catalog
 from ethosteer.data.pair_sets import curate, read_set, write_set
@@ -12,9 +12,7 @@ from ethosteer.progress import Report
 from ethosteer.records import PreferenceSet
 from ethosteer.settings import ArmSettings, DataSettings
 from ethosteer.stages.stage import BY_EDITION, READ_ELSEWHERE, PublishedFiles, RawBase, Stage
-
-if TYPE_CHECKING:
-    from ethosteer.stages.workspace import Workspace
+from ethosteer.stages.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +44,7 @@ class Curate(Stage[PreferenceSet]):
 
     def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
         """Curate the dataset."""
-        template = workspace.template(self.base, self.data.template)
+        template = workspace.template(self.base.settings, self.data.template)
         dataset, origin = catalog.dataset(self.dataset), self.files.origin
         write_set(curate(dataset, self.arms, self.data, origin, template), folder)
 

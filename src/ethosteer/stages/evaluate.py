@@ -20,10 +20,10 @@ from ethosteer.settings import BenchmarkSettings
 from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.stage import CUTS_PASSES, PublishedFiles, RawBase, Stage
 from ethosteer.stages.steer import Steer
+from ethosteer.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from ethosteer.models.classifiers import Classifier
-    from ethosteer.stages.workspace import Workspace
 
 OUTCOMES = "outcomes.parquet"
 COMPARABILITY = "comparability.json"
@@ -52,7 +52,7 @@ class Items(Stage[list[Item]]):
         """Store the items, and the hashes that make results comparable."""
         from ethosteer.models.text import tokenizer_fingerprint
 
-        template = workspace.template(self.base, self.template)
+        template = workspace.template(self.base.settings, self.template)
         items, classifier = self.read(), self.classifier()
         comparability = comparability_of(
             items,

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from ethosteer.data.conversations import read_conversations
 from ethosteer.errors import InputError
 from ethosteer.files import write_json
 from ethosteer.progress import Report
-from ethosteer.settings import DataSettings, FinetuneSettings
+from ethosteer.settings import BaseSettings, DataSettings, FinetuneSettings
 from ethosteer.stages.stage import BY_EDITION, READ_ELSEWHERE, PublishedFiles, RawBase, Stage
-
-if TYPE_CHECKING:
-    from ethosteer.stages.workspace import Workspace
+from ethosteer.stages.store import Store
+from ethosteer.stages.workspace import Workspace
 
 ADAPTER = "adapter"
 MERGED = "model"
@@ -63,7 +62,7 @@ class Finetune(Stage[list[float]]):
 
     def _rows(self, workspace: Workspace) -> list[list[int]]:
         """Return the conversations that are short enough, as token ids."""
-        template = workspace.template(self.base, self.data.template)
+        template = workspace.template(self.base.settings, self.data.template)
         (path,) = self.conversations.paths()
         limit = self.data.max_tokens
         rows = [template.conversation_ids(turns) for turns in read_conversations(path)]
@@ -76,6 +75,11 @@ class Finetune(Stage[list[float]]):
         """Read the losses, step by step."""
         losses: list[float] = json.loads((folder / LOSSES).read_text("utf-8"))
         return losses
+
+    def to_load(self, store: Store) -> BaseSettings:
+        """Return the settings that load the merged model."""
+        folder = self.merged(store.path(self))
+        return self.base.settings.model_copy(update={"model": str(folder), "revision": None})
 
     def merged(self, folder: Path) -> Path:
         """Return the folder of the merged model within the artifact's."""

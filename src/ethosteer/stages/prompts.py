@@ -15,10 +15,10 @@ from ethosteer.records import Split, Turn
 from ethosteer.settings import DataSettings
 from ethosteer.stages.curate import Curate
 from ethosteer.stages.stage import BY_EDITION, PublishedFiles, RawBase, Stage
+from ethosteer.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from ethosteer.models.text import Template
-    from ethosteer.stages.workspace import Workspace
 
 PROMPTS = "prompts.json"
 
@@ -73,7 +73,7 @@ class Prompts(Stage[PromptSet]):
 
     def template(self, workspace: Workspace) -> Template:
         """Return the template of the study's dialogues."""
-        return workspace.template(self.base, self.data.template)
+        return workspace.template(self.base.settings, self.data.template)
 
     def ids(self, split: Split, workspace: Workspace) -> list[list[int]]:
         """Return the prompts of a split as token ids."""

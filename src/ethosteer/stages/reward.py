@@ -6,7 +6,7 @@ import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from ethosteer.data.pair_sets import ranked_by_hash
 from ethosteer.files import read_json, write_json
@@ -17,9 +17,7 @@ from ethosteer.stages.curate import Curate
 from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.prompts import Prompts
 from ethosteer.stages.stage import CUTS_PASSES, SamplingSettings, Stage
-
-if TYPE_CHECKING:
-    from ethosteer.stages.workspace import Workspace
+from ethosteer.stages.workspace import Workspace
 
 HELD_OUT = "held_out.json"
 
@@ -61,7 +59,7 @@ class Reward(Stage[HeldOutPairs]):
         started = time.monotonic()
         first = stages[0]
         seed = first.arm.seed
-        template = workspace.template(first.finetuned.base, first.pairs.data.template)
+        template = workspace.template(first.finetuned.base.settings, first.pairs.data.template)
         base = workspace.base(first.finetuned)
         sets = [workspace.store.load(stage.pairs) for stage in stages]
         with (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from ethosteer.files import read_json, write_json
 from ethosteer.progress import Report
@@ -13,9 +13,7 @@ from ethosteer.settings import EvaluateSettings
 from ethosteer.stages.answers import answers_of_all
 from ethosteer.stages.stage import READ_ELSEWHERE, Stage
 from ethosteer.stages.steer import Steer
-
-if TYPE_CHECKING:
-    from ethosteer.stages.workspace import Workspace
+from ethosteer.stages.workspace import Workspace
 
 SAMPLES = "samples.json"
 

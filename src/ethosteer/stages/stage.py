@@ -25,10 +25,11 @@ from ethosteer.files import fingerprint
 from ethosteer.models.identity import model_fingerprint
 from ethosteer.progress import Report
 from ethosteer.settings import BaseSettings, SteerSettings
+from ethosteer.stages.store import Store
+from ethosteer.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from ethosteer.models.generation import Sampling
-    from ethosteer.stages.workspace import Workspace
 
 Result = TypeVar("Result")
 
@@ -62,6 +63,10 @@ class RawBase:
     def identity(self) -> str:
         """Return the base's fingerprint."""
         return self._fingerprint
+
+    def to_load(self, store: Store) -> BaseSettings:
+        """Return its own settings."""
+        return self.settings
 
     @cached_property
     def _fingerprint(self) -> str:

@@ -16,10 +16,10 @@ from ethosteer.settings import SteerSettings
 from ethosteer.stages.prompts import Prompts
 from ethosteer.stages.reward import Reward
 from ethosteer.stages.stage import CUTS_PASSES, Stage
+from ethosteer.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from ethosteer.algorithms.loop.steering import Steering
-    from ethosteer.stages.workspace import Workspace
 
 RESULT = "steering.json"
 AT_KL = "at-kl"

@@ -14,20 +14,39 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
 from ethosteer.errors import InputError
 from ethosteer.files import fingerprint, write_json
-from ethosteer.stages.stage import Stage
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 
-AnyStage = Stage[Any]
+Result_co = TypeVar("Result_co", covariant=True)
 Result = TypeVar("Result")
-S = TypeVar("S", bound=AnyStage)
+
+
+class Work(Protocol[Result_co]):
+    """What the store uses of a stage (stage.py imports this module)."""
+
+    kind: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        """Its name among the artifacts of its kind."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Its identity."""
+
+    def load(self, folder: Path) -> Result_co:
+        """Read the result back from the artifact's folder."""
+
+
+AnyWork = Work[Any]
+W = TypeVar("W", bound=AnyWork)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +55,34 @@ class Store:
 
     root: Path
 
-    def folder(self, stage: AnyStage) -> Path:
+    def folder(self, stage: AnyWork) -> Path:
         """Return where a stage's artifact is kept, or will be."""
         return self.root / stage.kind / f"{stage.name}-{stage.fingerprint[:12]}"
 
-    def has(self, stage: AnyStage) -> bool:
+    def has(self, stage: AnyWork) -> bool:
         """Return whether the artifact is there; an artifact is always complete."""
         return (self.folder(stage) / MANIFEST).is_file()
 
-    def missing(self, stages: Iterable[S]) -> list[S]:
+    def missing(self, stages: Iterable[W]) -> list[W]:
         """Return the stages without an artifact."""
         return [stage for stage in stages if not self.has(stage)]
 
-    def path(self, stage: AnyStage) -> Path:
+    def path(self, stage: AnyWork) -> Path:
         """Return the folder of an artifact that must be there; LookupError if it is not."""
         if not self.has(stage):
             raise LookupError(f"{self.folder(stage).relative_to(self.root)} has not been made")
         return self.folder(stage)
 
-    def load(self, stage: Stage[Result]) -> Result:
+    def load(self, stage: Work[Result]) -> Result:
         """Read the result of a finished stage."""
         return stage.load(self.path(stage))
 
-    def seconds(self, stage: AnyStage) -> float:
+    def seconds(self, stage: AnyWork) -> float:
         """Return how long a finished stage took."""
         return float(json.loads((self.path(stage) / MANIFEST).read_text("utf-8"))["seconds"])
 
     @contextmanager
-    def checkpoints(self, stages: Sequence[AnyStage]) -> Iterator[Path]:
+    def checkpoints(self, stages: Sequence[AnyWork]) -> Iterator[Path]:
         """Yield the folder for checkpoints of the work that makes ``stages`` together.
 
         It is removed at the end of the block, and kept if the block is interrupted.
@@ -75,7 +94,7 @@ class Store:
         shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
-    def write(self, stage: AnyStage, seconds: float | None = None) -> Iterator[Path]:
+    def write(self, stage: AnyWork, seconds: float | None = None) -> Iterator[Path]:
         """Yield an empty folder to fill; on success it becomes the stage's artifact.
 
         ``seconds`` is the time the work took where it was not done inside this block.

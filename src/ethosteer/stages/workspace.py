@@ -6,18 +6,26 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings
-from ethosteer.stages.stage import RawBase
 from ethosteer.stages.store import Store
 
 if TYPE_CHECKING:
     from ethosteer.algorithms.tracking import Tracking
     from ethosteer.models.base import SharedBase
     from ethosteer.models.text import Template
-    from ethosteer.stages.finetune import Finetune
+
+
+class LoadableBase(Protocol):
+    """The raw base, or a fine-tuned one among the artifacts."""
+
+    def identity(self) -> str:
+        """Return its fingerprint."""
+
+    def to_load(self, store: Store) -> BaseSettings:
+        """Return the settings that load it from the hub, a folder or ``store``."""
 
 
 @dataclass(frozen=True)
@@ -33,27 +41,20 @@ class Workspace:
     terminal: Terminal = field(default_factory=Terminal)
     _bases: dict[str, SharedBase] = field(default_factory=dict, repr=False)
 
-    def base(self, model: RawBase | Finetune) -> SharedBase:
+    def base(self, model: LoadableBase) -> SharedBase:
         """Return the raw base, or the fine-tuned one that all arms share."""
-        if isinstance(model, RawBase):
-            return self._loaded(model.identity(), model.settings)
-        folder = model.merged(self.store.path(model))
-        settings = model.base.settings.model_copy(update={"model": str(folder), "revision": None})
-        return self._loaded(model.fingerprint, settings)
-
-    def _loaded(self, identity: str, settings: BaseSettings) -> SharedBase:
         from ethosteer.models.loading import load_base
 
-        if identity not in self._bases:
-            self._bases[identity] = load_base(settings)
-        return self._bases[identity]
+        if model.identity() not in self._bases:
+            self._bases[model.identity()] = load_base(model.to_load(self.store))
+        return self._bases[model.identity()]
 
-    def template(self, base: RawBase, name: str) -> Template:
+    def template(self, base: BaseSettings, name: str) -> Template:
         """Return the dialogue template called ``name``, with the base's tokenizer."""
         from ethosteer.models.loading import load_tokenizer
         from ethosteer.models.text import Template
 
-        return Template(name, load_tokenizer(base.settings))  # type: ignore[arg-type]
+        return Template(name, load_tokenizer(base))  # type: ignore[arg-type]
 
     def trackers(self, run: str) -> AbstractContextManager[Tracking]:
         """Return the trackers of one run of steering, to be entered."""
