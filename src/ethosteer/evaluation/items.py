@@ -1,4 +1,4 @@
-"""Items of benchmarks: read from published files, limited, and kept beside what rests on them."""
+"""Items of benchmarks: read from published files, limited, and stored as Parquet."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def read_items(path: Path) -> dict[str, list[Item]]:
 
 
 def example_of(item: Item) -> str:
-    """Return what a model reads for an item, word for word, with the choices after it."""
+    """Return an item's text, verbatim as a model reads it, followed by its choices."""
     if not item.continuations:
         return item.contexts[0]
     if len(set(item.contexts)) == 1:

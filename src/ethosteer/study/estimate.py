@@ -1,4 +1,4 @@
-"""What a study will need, before it starts: memory, time and disk, from plain formulas.
+"""Estimates of a study's memory, time and disk space before it starts, from plain formulas.
 
 The work of a stage is counted in tokens that pass through the base (``Cost``) and turned into
 floating-point operations. Time is that work over the machine's rate of matrix products, measured
@@ -80,7 +80,7 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What a study reads: pairs by ``data_arms``, tokens of all items and of fine-tuning."""
+    """Sizes of a study's texts: pairs by ``data_arms``, tokens of all items and of fine-tuning."""
 
     pairs: dict[str, Pairs]
     item_tokens: float
@@ -141,7 +141,7 @@ def reward_cost(settings: StudySettings, texts: Texts) -> Cost:
 
 
 def steering_cost(settings: StudySettings, texts: Texts) -> Cost:
-    """Return the tokens of one seed's arms: their algorithms, their curves and their ends."""
+    """Return the tokens of one seed's arms: algorithms, curves and held-out evaluations."""
     reward_models = len(texts.pairs)
     cost = Cost()
     for arm in settings.arms:

@@ -1,4 +1,4 @@
-"""Reading a study file: changed by ``--set``, validated, with one-line errors."""
+"""Reading a study file: overrides by ``--set``, validation, one-line errors."""
 
 from __future__ import annotations
 
