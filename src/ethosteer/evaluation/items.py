@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -52,15 +53,7 @@ def load_items(benchmark: Benchmark, settings: BenchmarkSettings, origin: Origin
 def write_items(path: Path, items: Mapping[str, Sequence[Item]]) -> None:
     """Write the items of benchmarks, by their names, as one Parquet file, atomically."""
     rows = [
-        {
-            "benchmark": benchmark,
-            "id": item.id,
-            "contexts": item.contexts,
-            "continuations": item.continuations,
-            "label": item.label,
-            "group": item.group,
-            "slices": item.slices,
-        }
+        {"benchmark": benchmark, **asdict(item)}  # the schema leaves ``trim`` out
         for benchmark, members in items.items()
         for item in members
     ]
