@@ -84,7 +84,7 @@ def curate(
     for split in SPLITS:
         if not splits[split]:
             raise InputError(
-                f"arms.{dataset.name}: curation leaves no {split} pairs ({dict(dropped)})"
+                f"dataset {dataset.name}: curation leaves no {split} pairs ({dict(dropped)})"
             )
     digest = sha256()
     for pair in pairs:
