@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ethosteer import catalog
+from ethosteer.benchmarks.preferences import PREFERENCES
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
-from ethosteer.settings import BaseSettings, BenchmarkSettings, StudySettings
+from ethosteer.settings import BaseSettings, BenchmarkSettings, StudySettings, TemplateName
 from ethosteer.study.load import check_names, load_study
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def evaluate(
     adapters: Mapping[str, Path | str] | Sequence[str] = (),
     data_dir: Path | str | None = None,
     sample: bool = False,
+    template: TemplateName = "guanaco",
     tokens_per_batch: int | None = None,
     quiet: bool = False,
 ) -> list[Evaluation]:
@@ -80,11 +82,13 @@ def evaluate(
     Args:
         model: a folder, a hub id or ``"pocket"``; or settings, for its number format and device.
         benchmarks: names (``"scruples:ethics-aita"`` for another published form of the files), or
-            settings by name.
+            settings by name; ``"preferences"`` is ``"preferences:DATASET"`` of every dataset.
         adapters: PEFT adapters (folders or hub ids) by name, or as ``"NAME=FOLDER"``; they are
             evaluated together.
         data_dir: a folder with the published data files; without it files come from the hub.
         sample: read the bundled sample data instead.
+        template: how the dialogues of ``preferences`` are written: ``"guanaco"``, ``"hh"``, or
+            ``"chat"``, the tokenizer's own template.
         tokens_per_batch: the token budget of one pass, for all models together.
         quiet: show no progress on stderr.
 
@@ -93,7 +97,9 @@ def evaluate(
 
     """
     settings = model if isinstance(model, BaseSettings) else BaseSettings(model=model)
-    if not isinstance(benchmarks, Mapping):
+    if isinstance(benchmarks, Mapping):
+        benchmarks = catalog.by_dataset(benchmarks, catalog.dataset_names())
+    else:
         benchmarks = benchmark_settings(benchmarks)
     origin = data_origin(data_dir, sample=sample)
     from ethosteer.evaluation.standalone import evaluate_models, name_adapters, read_tasks
@@ -106,7 +112,7 @@ def evaluate(
     return evaluate_models(
         settings,
         name_adapters(adapters),
-        read_tasks(benchmarks, origin),
+        read_tasks(benchmarks, origin, settings, template),
         tokens_per_batch,
         Terminal(quiet=quiet),
     )
@@ -161,11 +167,14 @@ def benchmark_settings(
 ) -> dict[str, BenchmarkSettings]:
     """Return the settings of benchmarks called ``NAME`` or ``NAME:FORM``.
 
-    Raises InputError for an unknown name or form, and where there are no names.
+    ``preferences`` is ``preferences:DATASET`` for every dataset. Raises InputError for an unknown
+    name or form, and where there are no names.
     """
     settings = {}
-    for text in names:
+    for text in catalog.by_dataset(dict.fromkeys(names), catalog.dataset_names()):
         name, _, form = text.partition(":")
+        if name == PREFERENCES:
+            name, form = text, ""
         catalog.check_source(name, form or None)
         settings[name] = BenchmarkSettings(
             limit=limit,

@@ -6,7 +6,7 @@ None of this imports torch.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -18,9 +18,10 @@ from pydantic import create_model
 from ethosteer import algorithms, benchmarks, datasets
 from ethosteer.algorithms.algorithm import Algorithm
 from ethosteer.benchmarks.base import Benchmark
+from ethosteer.benchmarks.preferences import PREFERENCES, benchmark_of
 from ethosteer.datasets.base import Dataset
 from ethosteer.errors import InputError
-from ethosteer.settings import SteerSettings, StudySettings
+from ethosteer.settings import BenchmarkSettings, SteerSettings, StudySettings
 
 T = TypeVar("T")
 
@@ -44,6 +45,24 @@ def algorithm_title(name: str) -> str:
     """Return an algorithm's title for reports; ``name`` where another version made the results."""
     known = _algorithms()
     return known[name].title if name in known else name
+
+
+def by_dataset(benchmarks: Mapping[str, T], datasets: Sequence[str]) -> dict[str, T]:
+    """Replace ``preferences`` by ``preferences:DATASET`` for each of ``datasets``.
+
+    A benchmark that is there by its full name keeps its value.
+    """
+    expanded: dict[str, T] = {}
+    for name, value in benchmarks.items():
+        names = [f"{name}:{entry}" for entry in datasets] if name == PREFERENCES else [name]
+        expanded |= {full: benchmarks.get(full, value) for full in names}
+    return expanded
+
+
+def study_benchmarks(settings: StudySettings) -> dict[str, BenchmarkSettings]:
+    """Return a study's benchmarks by name; ``preferences`` is one for every dataset of its arms."""
+    datasets = dict.fromkeys(map(settings.dataset_of, settings.arms))
+    return by_dataset(settings.benchmarks, tuple(datasets))
 
 
 def check_source(name: str, source: str | None) -> None:
@@ -97,9 +116,9 @@ def _datasets() -> Mapping[str, Dataset]:
 
 @cache
 def _benchmarks() -> Mapping[str, Benchmark]:
-    return {
-        entry.name: entry for entries in _plugins(benchmarks, "BENCHMARKS") for entry in entries
-    }
+    published = [entry for entries in _plugins(benchmarks, "BENCHMARKS") for entry in entries]
+    of_pairs = map(benchmark_of, _datasets().values())
+    return {entry.name: entry for entry in (*published, *of_pairs)}
 
 
 @cache

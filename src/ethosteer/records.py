@@ -175,7 +175,9 @@ class Item:
     for the statistics (Winograd twins, one deontology scenario); ``slices`` are the subsets of the
     benchmark that it belongs to (a bias type, a target group). ``trim`` is the span of characters
     in every context that may be shortened from its middle where the item is too long for the
-    model; None where contexts lose their first tokens, as in the reference harness.
+    model; None where contexts lose their first tokens, as in the reference harness. ``token_ids``
+    are the ids of every choice's context and continuation where these are not the reference
+    harness's encoding of the texts.
     """
 
     id: str
@@ -185,6 +187,7 @@ class Item:
     group: str
     slices: tuple[str, ...] = ()
     trim: tuple[int, int] | None = None
+    token_ids: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
 
     def texts(self) -> tuple[str, ...]:
         """Return every text that a model may read for this item."""
@@ -211,7 +214,8 @@ class Outcome:
     the index of the chosen continuation, None for no answer; ``correct`` is None where an item has
     no label. ``log_likelihoods`` are the continuations', or the classifier's log-probabilities of
     the two classes of a generated text; ``lengths`` are the continuations' characters without the
-    leading space, for acc_norm. ``truncated`` if the item was too long for the model and lost text.
+    leading space, for acc_norm, or their scored tokens where the benchmark is answered per token.
+    ``truncated`` if the item was too long for the model and lost text.
     """
 
     model: str

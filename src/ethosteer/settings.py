@@ -19,6 +19,10 @@ TRAINING_PASS = (
 )
 
 
+TemplateName = Literal["guanaco", "hh", "chat"]
+"""The format of a dialogue; "chat" is the tokenizer's own template."""
+
+
 class Settings(BaseModel):
     """A frozen group of settings. Types are strict; an unknown key is an error."""
 
@@ -54,7 +58,7 @@ class DataSettings(Settings):
     origin: Literal["sample", "hub"] = Field(
         "hub", description="the bundled sample, or the hub; --data-dir replaces either"
     )
-    template: Literal["guanaco", "hh", "chat"] = Field(
+    template: TemplateName = Field(
         "guanaco", description="the format of a dialogue; 'chat' is the tokenizer's own template"
     )
     max_tokens: int = Field(

@@ -58,10 +58,10 @@ def evaluated(
     shuffle: int | None = None,
 ) -> dict[str, Any]:
     chosen = {name: BenchmarkSettings(limit=LIMIT) for name in BENCHMARKS}
-    tasks = read_tasks(chosen, Origin("sample"))
+    settings = BaseSettings(model=str(model), device="cpu")
+    tasks = read_tasks(chosen, Origin("sample"), settings)
     if shuffle is not None:
         tasks = [type(t)(t.benchmark, shuffled(t.items, shuffle), t.classifier) for t in tasks]
-    settings = BaseSettings(model=str(model), device="cpu")
     found = evaluate_models(settings, adapters, tasks, tokens_per_batch, Terminal(quiet=True))
     models: dict[str, Any] = json.loads(as_json(found))["models"]
     return models

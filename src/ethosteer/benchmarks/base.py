@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ethosteer.data.pair_sets import Dataset
 from ethosteer.data.sources import Source
 from ethosteer.records import Item, LabelledText
 from ethosteer.statistics.metrics import Metric
@@ -35,7 +36,9 @@ class Benchmark:
     ``new_tokens`` > 0 asks for a greedy answer of that many tokens, which ``parse`` maps to a
     choice index or None, or which is classified as ``classification`` specifies. ``alternatives``
     maps a name to other files in place of ``sources``, for the study file's ``source`` key.
-    ``examples`` maps each source path to the text of a small valid file.
+    ``examples`` maps each source path to the text of a small valid file. With ``per_token`` a model
+    chooses the continuation of highest log-likelihood per token, else of the highest sum.
+    ``dataset`` is the preference dataset whose held-out pairs are asked (see preferences.py).
     """
 
     name: str
@@ -49,6 +52,8 @@ class Benchmark:
     parse: Callable[[str], int | None] | None = None
     classification: TextClassification | None = None
     alternatives: dict[str, tuple[Source, ...]] | None = None
+    per_token: bool = False
+    dataset: Dataset | None = None
 
 
 def sources_of(benchmark: Benchmark, alternative: str | None) -> tuple[Source, ...]:

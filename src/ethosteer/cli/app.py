@@ -34,6 +34,7 @@ from ethosteer.cli.options import (
     RunsDir,
     Sample,
     StudyArgument,
+    TemplateChoice,
     TokenBudget,
     WeightsDtype,
     base_settings,
@@ -185,6 +186,13 @@ def evaluate(
     revision: Annotated[str | None, typer.Option(help="The model's revision on the hub.")] = None,
     dtype: WeightsDtype = Dtype.float32,
     device: Device = "auto",
+    template: Annotated[
+        TemplateChoice,
+        typer.Option(
+            help="How the dialogues of `preferences` are written; `chat` is the tokenizer's own "
+            "template."
+        ),
+    ] = TemplateChoice.guanaco,
     tokens_per_batch: TokenBudget = None,
 ) -> None:
     """Evaluate a model, and PEFT adapters on it, on benchmarks; no study is needed.
@@ -201,6 +209,7 @@ def evaluate(
         adapters=adapter or (),
         data_dir=data_dir,
         sample=sample,
+        template=template.value,
         tokens_per_batch=tokens_per_batch,
     )
     from ethosteer.cli.show import results_table

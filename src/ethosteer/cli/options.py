@@ -13,6 +13,14 @@ from ethosteer.settings import BaseSettings, BenchmarkSettings
 from ethosteer.study.load import bundled_studies
 
 
+class TemplateChoice(StrEnum):
+    """Formats of a dialogue."""
+
+    guanaco = "guanaco"
+    hh = "hh"
+    chat = "chat"
+
+
 class Dtype(StrEnum):
     """Number formats of a base model's weights."""
 
@@ -53,7 +61,8 @@ Benchmarks = Annotated[
     typer.Option(
         "--benchmarks",
         help="Benchmark names, separated by commas; `NAME:FORM` reads another published form of "
-        "the files, as in `scruples:ethics-aita`.",
+        "the files, as in `scruples:ethics-aita`, and `preferences:DATASET` asks a preference "
+        "dataset's held-out pairs (`preferences`: those of all datasets).",
     ),
 ]
 ModelOption = Annotated[

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ethosteer.benchmarks.base import Benchmark, sources_of
 from ethosteer.data.sources import Origin
@@ -28,11 +29,15 @@ SMALLEST_PROBABILITY = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One model's answer to one item: the choice, and the log-likelihoods or text behind it."""
+    """One model's answer to one item: the choice, and the log-likelihoods or text behind it.
+
+    ``lengths`` are as in ``Outcome``.
+    """
 
     predicted: int | None
     log_likelihoods: tuple[float, ...] = ()
     text: str | None = None
+    lengths: tuple[int, ...] = ()
 
 
 def benchmark_classifier(
@@ -84,7 +89,9 @@ def answer_items(
         )
         answers = [_read_texts(model_texts, benchmark, classifier) for model_texts in texts]
     else:
-        answers, truncated = _choose(base, len(models), items, tokens_per_batch, progress)
+        answers, truncated = _choose(
+            base, len(models), items, tokens_per_batch, progress, per_token=benchmark.per_token
+        )
     return [
         [
             Outcome(
@@ -98,7 +105,7 @@ def answer_items(
                 predicted=answer.predicted,
                 correct=None if item.label is None else answer.predicted == item.label,
                 log_likelihoods=answer.log_likelihoods,
-                lengths=tuple(len(choice.removeprefix(" ")) for choice in item.continuations),
+                lengths=answer.lengths,
                 text=answer.text,
                 truncated=lost,
             )
@@ -109,11 +116,18 @@ def answer_items(
 
 
 def _choose(
-    base: SharedBase, arms: int, items: Sequence[Item], tokens_per_batch: int, progress: Report
+    base: SharedBase,
+    arms: int,
+    items: Sequence[Item],
+    tokens_per_batch: int,
+    progress: Report,
+    *,
+    per_token: bool,
 ) -> tuple[list[list[Answer]], Sequence[bool]]:
     """Answer fixed-choice items by the continuation of highest log-likelihood, ties by the first.
 
-    Returns answers by arm and item, and whether each item was truncated.
+    Log-likelihoods are compared as sums or ``per_token``. Returns answers by arm and item, and
+    whether each item was truncated.
     """
     plan = plan_requests(base, items)
     scores = [np.zeros((arms, len(item.continuations))) for item in items]
@@ -123,10 +137,26 @@ def _choose(
             scores[request.item][:, request.choice] = values
         done += len(batch)
         progress(done, len(plan.requests), "")
+    if per_token:
+        tokens = [[0] * len(item.continuations) for item in items]
+        for request in plan.requests:
+            tokens[request.item][request.choice] = len(request.targets)
+        lengths = [tuple(counts) for counts in tokens]
+    else:
+        lengths = [
+            tuple(len(choice.removeprefix(" ")) for choice in item.continuations) for item in items
+        ]
+
+    def answer(log_likelihoods: NDArray[np.float64], item_lengths: tuple[int, ...]) -> Answer:
+        compared = log_likelihoods / item_lengths if per_token else log_likelihoods
+        return Answer(
+            int(np.argmax(compared)), tuple(log_likelihoods.tolist()), lengths=item_lengths
+        )
+
     answers = [
         [
-            Answer(int(np.argmax(item_scores[arm])), tuple(item_scores[arm].tolist()))
-            for item_scores in scores
+            answer(item_scores[arm], item_lengths)
+            for item_scores, item_lengths in zip(scores, lengths, strict=True)
         ]
         for arm in range(arms)
     ]

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ethosteer.benchmarks.base import Benchmark, sources_of
+from ethosteer.benchmarks.preferences import held_out_items
 from ethosteer.data.sources import Origin
-from ethosteer.data.splits import unit_hash
+from ethosteer.data.splits import split_of, unit_hash
 from ethosteer.files import temporary_name
-from ethosteer.records import Item
+from ethosteer.records import Item, PreferencePair
 from ethosteer.settings import BenchmarkSettings
+
+if TYPE_CHECKING:
+    from ethosteer.models.text import Template
 
 ITEMS = "items.parquet"
 SCHEMA = pa.schema(
@@ -31,21 +36,38 @@ SCHEMA = pa.schema(
 
 
 def load_items(benchmark: Benchmark, settings: BenchmarkSettings, origin: Origin) -> list[Item]:
-    """Read a benchmark's items from its published files.
+    """Read a benchmark's items from its published files, at most ``settings.limit``.
 
-    With ``settings.limit``, whole groups are kept in the order of their hash, as many as fit.
-    Raises InputError for a malformed row.
+    Those of a preference dataset are its held-out pairs before curation, as plain text. Raises
+    InputError for a malformed row.
     """
     sources = sources_of(benchmark, settings.source)
     items = benchmark.items([origin.locate(source) for source in sources])
-    if settings.limit is None or len(items) <= settings.limit:
-        return items
+    return limited(asked_items(benchmark, items), settings.limit)
+
+
+def asked_items(benchmark: Benchmark, items: Sequence[Item]) -> list[Item]:
+    """Return the published items that models are asked: of pairs, those of the test split."""
+    return [item for item in items if not benchmark.dataset or split_of(item.group) == "test"]
+
+
+def pair_items(
+    pairs: Sequence[PreferencePair], settings: BenchmarkSettings, template: Template
+) -> list[Item]:
+    """Return the items of a dataset's curated test pairs, at most ``settings.limit``."""
+    return limited(held_out_items(pairs, template), settings.limit)
+
+
+def limited(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """Keep whole groups in the order of their hash, as many as fit in ``limit`` items."""
+    if limit is None or len(items) <= limit:
+        return list(items)
     groups: dict[str, list[Item]] = {}
     for item in items:
         groups.setdefault(item.group, []).append(item)
     chosen: set[str] = set()
     for group in sorted(groups, key=lambda name: unit_hash(f"limit {name}")):
-        if len(chosen) + len(groups[group]) <= settings.limit:
+        if len(chosen) + len(groups[group]) <= limit:
             chosen |= {item.id for item in groups[group]}
     return [item for item in items if item.id in chosen]
 
@@ -53,7 +75,7 @@ def load_items(benchmark: Benchmark, settings: BenchmarkSettings, origin: Origin
 def write_items(path: Path, items: Mapping[str, Sequence[Item]]) -> None:
     """Write the items of benchmarks, by their names, as one Parquet file, atomically."""
     rows = [
-        {"benchmark": benchmark, **asdict(item)}  # the schema leaves ``trim`` out
+        {"benchmark": benchmark, **asdict(item)}  # the schema leaves ``trim`` and ``token_ids`` out
         for benchmark, members in items.items()
         for item in members
     ]
@@ -63,7 +85,7 @@ def write_items(path: Path, items: Mapping[str, Sequence[Item]]) -> None:
 
 
 def read_items(path: Path) -> dict[str, list[Item]]:
-    """Read items back, by benchmark, without ``trim``, which only answering needs."""
+    """Read items back, by benchmark, without what only answering needs: trim and token_ids."""
     items: dict[str, list[Item]] = {}
     for row in pq.read_table(path, schema=SCHEMA).to_pylist():
         benchmark = row.pop("benchmark")

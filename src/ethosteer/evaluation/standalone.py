@@ -12,18 +12,26 @@ from typing import Any
 
 from ethosteer import catalog
 from ethosteer.benchmarks.base import Benchmark
+from ethosteer.data.pair_sets import Dataset, curate
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.answering import answer_items, benchmark_classifier, token_budget
-from ethosteer.evaluation.items import load_items
+from ethosteer.evaluation.items import load_items, pair_items
 from ethosteer.evaluation.summary import summarise
 from ethosteer.models.adapters import find_adapter, load_bank
 from ethosteer.models.classifiers import Classifier
 from ethosteer.models.loading import load_base, load_tokenizer
+from ethosteer.models.text import Template
 from ethosteer.progress import Terminal
 from ethosteer.records import BASE, Item, Model, Outcome
 from ethosteer.results import BenchmarkResult
-from ethosteer.settings import BaseSettings, BenchmarkSettings
+from ethosteer.settings import (
+    ArmSettings,
+    BaseSettings,
+    BenchmarkSettings,
+    DataSettings,
+    TemplateName,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +69,41 @@ def name_adapters(arguments: Sequence[str]) -> dict[str, Path]:
     return adapters
 
 
-def read_tasks(benchmarks: Mapping[str, BenchmarkSettings], origin: Origin) -> list[BenchmarkTask]:
+def read_tasks(
+    benchmarks: Mapping[str, BenchmarkSettings],
+    origin: Origin,
+    model: BaseSettings,
+    template: TemplateName = "guanaco",
+) -> list[BenchmarkTask]:
     """Read all benchmark files.
 
-    Raises InputError for a malformed row, or a limit that leaves no item.
+    Preference pairs are curated as by a study with default settings, written for ``model`` with
+    ``template``. Raises InputError for a malformed row, or a limit that leaves no item.
     """
     tasks = []
     for name, settings in benchmarks.items():
         benchmark = catalog.benchmark(name)
-        items = load_items(benchmark, settings, origin)
+        if benchmark.dataset:
+            items = _pair_items(benchmark.dataset, settings, origin, model, template)
+        else:
+            items = load_items(benchmark, settings, origin)
         if not items:
             raise InputError(f"benchmark {name}: its limit of {settings.limit} leaves no item")
         classifier = benchmark_classifier(benchmark, settings, origin)
         tasks.append(BenchmarkTask(benchmark, tuple(items), classifier))
     return tasks
+
+
+def _pair_items(
+    dataset: Dataset,
+    settings: BenchmarkSettings,
+    origin: Origin,
+    model: BaseSettings,
+    template: TemplateName,
+) -> list[Item]:
+    writer = Template(template, load_tokenizer(model))
+    limits = DataSettings(template=template)
+    return pair_items(curate(dataset, ArmSettings(), limits, origin, writer).test, settings, writer)
 
 
 def evaluate_models(

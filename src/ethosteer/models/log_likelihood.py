@@ -96,7 +96,7 @@ def fit(tokenizer: PreTrainedTokenizerBase, item: Item, max_length: int, reserve
 
 
 def plan_requests(base: SharedBase, items: Sequence[Item]) -> Plan:
-    """Tokenise every continuation of ``items`` once."""
+    """Tokenise every continuation of ``items`` once; items with token ids keep those."""
     fitted = []
     for item in items:
         longest = 0
@@ -104,16 +104,20 @@ def plan_requests(base: SharedBase, items: Sequence[Item]) -> Plan:
             longest = max(len(base.tokenizer(choice).input_ids) for choice in item.continuations)
         fitted.append(fit(base.tokenizer, item, base.max_length, longest + 1))
     pairs = [
-        pair for item in fitted for pair in zip(item.contexts, item.continuations, strict=True)
+        pair
+        for item in fitted
+        if not item.token_ids
+        for pair in zip(item.contexts, item.continuations, strict=True)
     ]
     encoded = iter(encode_pairs(base.tokenizer, pairs))
     requests, cut = [], []
     for index, (item, original) in enumerate(zip(fitted, items, strict=True)):
         is_cut = item is not original
-        for choice, (before, after) in enumerate(islice(encoded, len(item.continuations))):
+        choices = item.token_ids or islice(encoded, len(item.continuations))
+        for choice, (before, after) in enumerate(choices):
             # The last token is only predicted: a row of max_length tokens can score one more.
             is_cut = is_cut or len(before) + len(after) > base.max_length + 1
-            row = tuple((before + after)[-(base.max_length + 1) :][:-1])
+            row = (*before, *after)[-(base.max_length + 1) :][:-1]
             requests.append(Request(index, choice, row, tuple(after)[-len(row) :]))
         cut.append(is_cut)
     return Plan(tuple(requests), tuple(cut))

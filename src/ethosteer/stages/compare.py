@@ -61,8 +61,12 @@ class Overlaps(Stage[tuple[Overlap, ...]]):
         overlaps: list[Overlap] = []
         for items in self.items:
             texts = [text for item in store.load(items) for text in item.texts()]
+            asked = catalog.benchmark(items.benchmark).dataset
             overlaps += [
-                overlap(pairs, items.benchmark, texts, self.overlap_ngram) for pairs in sets
+                overlap(pairs, items.benchmark, texts, self.overlap_ngram)
+                for pairs in sets
+                # pairs share the phrases that make up their dataset's prompts, and its test pairs
+                if asked is None or asked.name != pairs.name
             ]
         write_json(folder / OVERLAPS, overlaps)
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from ethosteer import catalog
 from ethosteer.evaluation.comparable import comparability_of
-from ethosteer.evaluation.items import ITEMS, load_items, read_items, write_items
+from ethosteer.evaluation.items import ITEMS, load_items, pair_items, read_items, write_items
 from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
 from ethosteer.files import read_json, write_json
 from ethosteer.progress import Report
 from ethosteer.records import Item, Model, Outcome
 from ethosteer.results import Comparability, Select
 from ethosteer.settings import BenchmarkSettings
+from ethosteer.stages.curate import Curate
 from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.stage import CUTS_PASSES, PublishedFiles, RawBase, Stage
 from ethosteer.stages.steer import Steer
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 OUTCOMES = "outcomes.parquet"
 COMPARABILITY = "comparability.json"
 CLASSIFIER = "classifier.json"
+
+
+def file_name(benchmark: str) -> str:
+    """Return a benchmark's name as part of a folder's name; Windows allows no colon there."""
+    return benchmark.replace(":", "-")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +52,14 @@ class Items(Stage[list[Item]]):
     @property
     def name(self) -> str:
         """The benchmark."""
-        return f"{self.benchmark}-items"
+        return f"{file_name(self.benchmark)}-items"
 
     def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
         """Store the items, and the hashes that make results comparable."""
         from ethosteer.models.text import tokenizer_fingerprint
 
         template = workspace.template(self.base.settings, self.template)
-        items, classifier = self.read(), self.classifier()
+        items, classifier = self.to_answer(workspace), self.classifier()
         comparability = comparability_of(
             items,
             template.fingerprint(),
@@ -64,8 +70,12 @@ class Items(Stage[list[Item]]):
         write_json(folder / COMPARABILITY, comparability)
 
     def read(self) -> list[Item]:
-        """Read the items from the published files, with the ``trim`` spans that are not stored."""
+        """Read the items from the published files; InputError for a malformed row."""
         return load_items(catalog.benchmark(self.benchmark), self.benchmarks, self.files.origin)
+
+    def to_answer(self, workspace: Workspace) -> list[Item]:
+        """Return the items with what is not stored of them and only answering needs."""
+        return self.read()
 
     def classifier(self) -> Classifier | None:
         """Return the classifier of generated texts; None where none is needed."""
@@ -81,6 +91,18 @@ class Items(Stage[list[Item]]):
     def comparability(self, folder: Path) -> Comparability:
         """Read the hashes that results on these items must share to be comparable."""
         return read_json(folder / COMPARABILITY, Comparability)
+
+
+@dataclass(frozen=True, eq=False)
+class PairItems(Items):
+    """The items of a preference dataset: its curated test pairs, as models are trained on pairs."""
+
+    pairs: Curate
+
+    def to_answer(self, workspace: Workspace) -> list[Item]:
+        """Return the items of the test pairs."""
+        template = workspace.template(self.base.settings, self.template)
+        return pair_items(workspace.store.load(self.pairs).test, self.benchmarks, template)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +126,7 @@ class Evaluate(Stage[list[Outcome]]):
     @property
     def name(self) -> str:
         """The benchmark and the model."""
-        return f"{self.items.benchmark}-{self.model.label}"
+        return f"{file_name(self.items.benchmark)}-{self.model.label}"
 
     def batch(self) -> Hashable:
         """Models on one base answer a benchmark together."""
@@ -120,7 +142,7 @@ class Evaluate(Stage[list[Outcome]]):
         name = first.items.benchmark
         alone = " (base)" if isinstance(first.base, RawBase) else ""
         with workspace.terminal.stage(f"evaluate {name}{alone}") as progress:
-            items, classifier = first.items.read(), first.items.classifier()
+            items, classifier = first.items.to_answer(workspace), first.items.classifier()
             base = workspace.base(first.base)
             models = [stage.model for stage in stages]
             budget = token_budget(first.tokens_per_batch, base, len(models))

@@ -11,7 +11,7 @@ def check_inputs(plan: Plan) -> None:
     """Read all published files and classifiers; InputError with file and row if one is invalid."""
     from ethosteer.algorithms.tracking import check_trackers
 
-    for stage in dict.fromkeys(plan.pairs.values()):
+    for stage in dict.fromkeys((*plan.pairs.values(), *plan.asked_pairs.values())):
         (path,) = stage.files.paths()
         dataset = catalog.dataset(stage.dataset)
         for _ in dataset.pairs(dataset.rows(path), stage.arms.pairs_per_group):

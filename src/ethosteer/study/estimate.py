@@ -22,10 +22,11 @@ from ethosteer.data.conversations import CONVERSATIONS
 from ethosteer.data.readers import read_jsonl
 from ethosteer.data.sources import SAMPLE_DIR, Origin
 from ethosteer.data.splits import TEST_FRACTION, VALIDATION_FRACTION, split_of
+from ethosteer.evaluation.items import asked_items
 from ethosteer.models.fast.budget import CPU_CACHE, CPU_TOKENS, activation_bytes
 from ethosteer.models.identity import read_shape
 from ethosteer.records import SPLITS, PreferencePair
-from ethosteer.settings import LoraSettings, ModelShape, StudySettings
+from ethosteer.settings import BenchmarkSettings, LoraSettings, ModelShape, StudySettings
 
 EFFICIENCY = 0.35
 """Fraction of the matrix-product rate that the stages are assumed to reach."""
@@ -261,7 +262,10 @@ def read_texts(settings: StudySettings, origin: Origin, notes: list[str]) -> Tex
     """Measure the published files that are on this machine; assume the rest and note it."""
     return Texts(
         {arm: _pairs(settings, origin, arm, notes) for arm in settings.data_arms()},
-        sum(_item_tokens(settings, origin, name, notes) for name in settings.benchmarks),
+        sum(
+            _item_tokens(settings, origin, name, benchmark, notes)
+            for name, benchmark in catalog.study_benchmarks(settings).items()
+        ),
         _conversation_tokens(settings, origin),
     )
 
@@ -294,19 +298,27 @@ def _pairs(settings: StudySettings, origin: Origin, arm: str, notes: list[str]) 
     return Pairs(train, validation, test, tokens)
 
 
-def _item_tokens(settings: StudySettings, origin: Origin, name: str, notes: list[str]) -> float:
+def _item_tokens(
+    settings: StudySettings,
+    origin: Origin,
+    name: str,
+    asked: BenchmarkSettings,
+    notes: list[str],
+) -> float:
     """Return the tokens of a benchmark's items, each of their texts read whole."""
-    benchmark, limit = catalog.benchmark(name), settings.benchmarks[name].limit
-    paths = [
-        _local_file(origin, source.path)
-        for source in sources_of(benchmark, settings.benchmarks[name].source)
-    ]
+    benchmark, limit = catalog.benchmark(name), asked.limit
+    paths = [_local_file(origin, source.path) for source in sources_of(benchmark, asked.source)]
+    for arm in settings.arms:
+        if benchmark.dataset and settings.dataset_of(arm) == benchmark.dataset.name:
+            limits = (limit, settings.arms[arm].max_pairs)
+            limit = min((number for number in limits if number is not None), default=None)
+            break
     if None in paths:
         notes.append(f"benchmark items not on this machine: {ASSUMED_ITEM_TOKENS} tokens assumed")
         return float(ASSUMED_ITEM_TOKENS * (limit or ASSUMED_ITEMS))
-    items = benchmark.items([path for path in paths if path is not None])
+    items = asked_items(benchmark, benchmark.items([path for path in paths if path is not None]))
     tokens = sum(len(text) for item in items for text in item.texts()) / CHARACTERS_PER_TOKEN
-    return tokens * min(1.0, (limit or len(items)) / len(items))
+    return tokens * min(1.0, (limit or len(items)) / max(1, len(items)))
 
 
 def _conversation_tokens(settings: StudySettings, origin: Origin) -> float:

@@ -134,7 +134,7 @@ def check_names(settings: StudySettings) -> None:
             key = f"arms.{name}.algorithm" if arm.algorithm else "steer.algorithm"
             raise InputError(f"{key}: {fault}") from fault
         settings.steer.table(algorithm.settings).check(settings.steer)
-    for name, benchmark in settings.benchmarks.items():
+    for name, benchmark in catalog.study_benchmarks(settings).items():
         catalog.check_source(name, benchmark.source)
         if benchmark.classifier is not None and catalog.benchmark(name).classification is None:
             raise InputError(

@@ -14,11 +14,11 @@ from ethosteer.data.conversations import CONVERSATIONS
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.records import BASE, CONTROLS, Arm, Model
-from ethosteer.settings import StudySettings
+from ethosteer.settings import ArmSettings, StudySettings
 from ethosteer.stages.compare import Compare, Overlaps
 from ethosteer.stages.cross import Cross
 from ethosteer.stages.curate import Curate
-from ethosteer.stages.evaluate import Evaluate, Items
+from ethosteer.stages.evaluate import Evaluate, Items, PairItems
 from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.prompts import Prompts
 from ethosteer.stages.reward import Reward
@@ -62,9 +62,26 @@ class Plan:
             if first != name:
                 stages[name] = stages[first]
                 continue
-            dataset = self.settings.dataset_of(name)
-            files = PublishedFiles(self.origin, (catalog.dataset(dataset).source,))
-            stages[name] = Curate(name, dataset, settings, self.settings.data, self.base, files)
+            stages[name] = self._curate(name, self.settings.dataset_of(name), settings)
+        return stages
+
+    def _curate(self, name: str, dataset: str, arm: ArmSettings) -> Curate:
+        files = PublishedFiles(self.origin, (catalog.dataset(dataset).source,))
+        return Curate(name, dataset, arm, self.settings.data, self.base, files)
+
+    @cached_property
+    def asked_pairs(self) -> dict[str, Curate]:
+        """The pairs behind each preferences benchmark: the first arm's of that dataset.
+
+        A dataset without an arm is curated with an arm's default settings.
+        """
+        stages = {}
+        for name in catalog.study_benchmarks(self.settings):
+            if (dataset := catalog.benchmark(name).dataset) is not None:
+                of_arms = (pairs for pairs in self.pairs.values() if pairs.dataset == dataset.name)
+                stages[name] = next(of_arms, None) or self._curate(
+                    dataset.name, dataset.name, ArmSettings()
+                )
         return stages
 
     @cached_property
@@ -126,12 +143,16 @@ class Plan:
     @cached_property
     def items(self) -> dict[str, Items]:
         """The items of each benchmark."""
-        stages = {}
-        for name, settings in self.settings.benchmarks.items():
+        stages: dict[str, Items] = {}
+        for name, settings in catalog.study_benchmarks(self.settings).items():
             sources = tuple(sources_of(catalog.benchmark(name), settings.source))
             files = PublishedFiles(self.origin, sources)
             template = self.settings.data.template
-            stages[name] = Items(name, settings, files, self.base, template)
+            if name in self.asked_pairs:
+                pairs = self.asked_pairs[name]
+                stages[name] = PairItems(name, settings, files, self.base, template, pairs)
+            else:
+                stages[name] = Items(name, settings, files, self.base, template)
         return stages
 
     @cached_property
@@ -197,7 +218,8 @@ class Plan:
     @cached_property
     def stages(self) -> tuple[Stage[Any], ...]:
         """Every stage, in the order of the work."""
-        stages: list[Stage[Any]] = [*self.pairs.values(), self.prompts, self.finetuned]
+        stages: list[Stage[Any]] = [*self.pairs.values(), *self.asked_pairs.values()]
+        stages += (self.prompts, self.finetuned)
         for seed in self.settings.seeds:
             stages += self.rewards_of(seed)
             stages += _by_algorithm(self.steering_of(seed))
