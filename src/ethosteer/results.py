@@ -175,8 +175,8 @@ class ArmResult:
     ``start`` and ``end`` are normalised rewards of answers to the same held-out prompts, before and
     after steering; ``gain`` is their paired difference; ``kl`` is from the reference at the end, in
     nats per response. The end is the checkpoint that the study evaluates, of ``step``, by rule
-    ``select``. ``reward_model`` is named after the arm whose pairs it was trained on; ``stopped``
-    is the reason for which an arm ended early.
+    ``select``. ``reward_model`` is named after the arm whose pairs it was trained on, ``dataset``
+    is that of the pairs; ``stopped`` is the reason for which an arm ended early.
     """
 
     arm: str
@@ -196,6 +196,7 @@ class ArmResult:
     step: int = 0
     stopped: str = ""
     validation: tuple[ValidationPoint, ...] = ()
+    dataset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +264,8 @@ class BenchmarkResult:
     ``baselines`` maps an answer (such as "always No") to the primary metric it would get.
     ``truncated`` counts the items that were too long for the model. ``classifier`` describes the
     classifier of generated texts, "" where there is none. ``example`` is what a model reads for the
-    first item, word for word, choices after it.
+    first item, word for word, choices after it. ``dataset`` is the preference dataset whose
+    held-out pairs are the items, "" for other benchmarks.
     """
 
     name: str
@@ -280,6 +282,7 @@ class BenchmarkResult:
     classifier: str = ""
     comparability: Comparability | None = None
     example: str = ""
+    dataset: str = ""
 
 
 @dataclass(frozen=True, slots=True)

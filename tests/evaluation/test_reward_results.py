@@ -225,7 +225,7 @@ def test_an_arms_end_is_the_checkpoint_that_is_selected(
 ):
     pairs = HeldOutPairs([1.0, 2.0, 0.0], [0.0, 3.0, 0.0], ["a", "a", "b"], [(1, 2)] * 3, [])
     own = steered([0.0, 0.5], "rloo")
-    found = arm_result(Arm("virtue", 3), pairs, (2.0, -0.5), own, "care", select)
+    found = arm_result(Arm("virtue", 3), pairs, (2.0, -0.5), own, "care", select, "virtue")
     assert (found.arm, found.seed, found.algorithm) == ("virtue", 3, "rloo")
     assert found.reward_model == "care"
     assert (found.select, found.step, found.stopped) == (select, step, "KL 9 nats")

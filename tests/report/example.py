@@ -115,6 +115,55 @@ def example_results(seeds: tuple[int, ...] = SEEDS) -> StudyResults:
     )
 
 
+def with_profile(results: StudyResults) -> StudyResults:
+    """Add every model's value profile: every arm moves towards its own dataset and no other."""
+    benchmarks, comparisons = [], []
+    for column, dataset in enumerate(ARMS):
+        name = f"preferences:{dataset}"
+        values = [0.55 + 0.01 * column] * len(MODELS)
+        values[2 + column] += 0.12
+        cells = [
+            BenchmarkCell(model, metric, _estimate(scale * value, scale * 0.05, 200), {0: value})
+            for metric, scale in (("acc_per_token", 1.0), ("margin_per_token", 0.1))
+            for model, value in zip(MODELS, values, strict=True)
+        ]
+        benchmarks.append(
+            BenchmarkResult(
+                name=name,
+                title=f"{dataset} pairs",
+                primary="acc_per_token",
+                better="higher",
+                items=200,
+                truncated=0,
+                source="https://example.org",
+                licence="MIT",
+                baselines={},
+                cells=tuple(cells),
+                dataset=dataset,
+            )
+        )
+        comparisons += [
+            replace(
+                results.comparisons[0],
+                benchmark=name,
+                metric=metric,
+                a=arm,
+                b=CONTROL,
+                difference=_estimate(scale * (value - values[1]), scale * 0.06, 200),
+                adjusted_p=0.004,
+                verdict="better" if arm == dataset else "undecided",
+            )
+            for metric, scale in (("acc_per_token", 1.0), ("margin_per_token", 0.1))
+            for arm, value in zip(ARMS, values[2:], strict=True)
+        ]
+    return replace(
+        results,
+        benchmarks=(*results.benchmarks, *benchmarks),
+        comparisons=(*results.comparisons, *comparisons),
+        arms=tuple(replace(arm, dataset=arm.arm) for arm in results.arms),
+    )
+
+
 def example_items() -> dict[str, list[Item]]:
     """Return the items behind the invented outcomes: ToxiGen with choices, Scruples without."""
     said = {"toxigen": (" No", " Yes"), "scruples_original": ()}

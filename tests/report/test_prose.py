@@ -18,7 +18,7 @@ from ethosteer.report.blocks import Bullets, Text
 from ethosteer.report.document import document
 from ethosteer.report.view import View
 from ethosteer.results import StudyResults, Verdict
-from tests.report.example import example_items, example_outcomes, example_results
+from tests.report.example import example_items, example_outcomes, example_results, with_profile
 
 TEMPLATES = sorted(path.stem for path in (Path(prose.__file__).parent / "text").glob("*.j2"))
 HOSTILE = ("{{ 7*7 }}", "{% raw %}", "{# none #}", "<script>alert(1)</script>", "a\n\nb")
@@ -40,6 +40,9 @@ def _variants() -> Iterator[StudyResults]:
         yield replace(results, benchmarks=results.benchmarks[3:4])
         yield replace(_judged(results, "undecided"), benchmarks=results.benchmarks[3:4])
         yield replace(results, margin=None, effect=0.05, correction="bh", deviations=("margin",))
+        yield with_profile(results)
+        yield from (with_profile(_judged(results, verdict)) for verdict in verdicts)
+        yield from (_judged(with_profile(results), verdict) for verdict in verdicts)
         yield replace(results, benchmarks=(), comparisons=())
         yield replace(results, comparisons=(), overlaps=(), margin=None)
 
@@ -51,7 +54,7 @@ def _across(results: StudyResults) -> Across:
 
 
 def _render_all() -> None:
-    document(View(example_results(), example_outcomes(), example_items()))
+    document(View(with_profile(example_results()), example_outcomes(), example_items()))
     for results in _variants():
         answer(View(results))
         across_document(_across(results))

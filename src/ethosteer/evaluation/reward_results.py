@@ -35,6 +35,7 @@ def arm_result(
     steering: SteeringResult,
     reward_model: str,
     select: Select,
+    dataset: str,
 ) -> ArmResult:
     """Summarise one arm's reward model and its steering: one seed, so intervals cover items alone.
 
@@ -64,6 +65,7 @@ def arm_result(
         step=end.step,
         stopped=steering.stopped,
         validation=tuple(pairs.validation),
+        dataset=dataset,
     )
 
 

@@ -49,6 +49,7 @@ def summarise(
         cells=tuple(cells),
         slices=tuple(slice_cells(primary, outcomes)),
         classifier=classifier,
+        dataset=benchmark.dataset.name if benchmark.dataset else "",
     )
 
 

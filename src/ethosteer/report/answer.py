@@ -11,6 +11,7 @@ from ethosteer.report.alarms import alarms_in_words
 from ethosteer.report.blocks import Block, Bullets, Text
 from ethosteer.report.certainty import certainty, limits
 from ethosteer.report.headline import Finding, finding, headline
+from ethosteer.report.profile import profile_sentences
 from ethosteer.report.prose import paragraph
 from ethosteer.report.rewards import falls
 from ethosteer.report.view import View
@@ -61,10 +62,15 @@ class OnArm:
 
 def answer(view: View) -> tuple[Block, ...]:
     """Return the answer in short, by benchmark and by arm, its certainty and its limitations."""
-    benchmarks = tuple(on_benchmark(view, benchmark) for benchmark in view.results.benchmarks)
+    benchmarks = tuple(
+        on_benchmark(view, benchmark)
+        for benchmark in view.results.benchmarks
+        if benchmark not in view.profile
+    )
     arms = tuple(on_arm(view, arm) for arm in view.arms if view.arm_results(arm))
     lists = (
         Bullets("Results by benchmark", benchmarks),
+        Bullets("Value profile", profile_sentences(view)),
         Bullets("Reward, KL and cost of each arm", arms),
         Bullets("Statistical inference", certainty(view)),
         Bullets("Limitations", limits(view)),

@@ -20,6 +20,7 @@ from ethosteer.report.data import card_table, count_table, drop_table, overlap_t
 from ethosteer.report.differences import comparison_table, difference_figure, verdict_overview
 from ethosteer.report.items import discordant_table, item_browser
 from ethosteer.report.numbers import plural
+from ethosteer.report.profile import profile_blocks
 from ethosteer.report.prose import paragraph
 from ethosteer.report.provenance import (
     comparability_table,
@@ -44,6 +45,7 @@ def document(view: View, added: Sequence[Section] = ()) -> Document:
         Section("differences", "Differences from the control", _differences(view)),
         Section("steering", "Reward models and steering", _steering(view)),
         Section("rewards", "Reward under every reward model", reward_blocks(view)),
+        Section("profile", "Value profile", profile_blocks(view)),
         Section("samples", "Sample answers", _samples(view)),
         Section("items", "Item by item", present(_text("items") if items else None,
                                                   discordant_table(view), items)),

@@ -29,6 +29,7 @@ def data_files(view: View) -> dict[str, str]:
             for cell in results.cross_rewards
         ],
         "reward_comparisons": [_comparison(result) for result in results.reward_comparisons],
+        "profile": list(_profile(view)),
         "slopes": [_slope(result) for result in results.slopes],
     }
     files = {f"{name}.csv": _csv(rows) for name, rows in tables.items() if rows}
@@ -62,6 +63,22 @@ def _metrics(benchmark: BenchmarkResult) -> Iterator[Row]:
             **{f"seed {seed}": value for seed, value in sorted(cell.by_seed.items())},
             "flags": "; ".join(cell.flags),
         }
+
+
+def _profile(view: View) -> Iterator[Row]:
+    """Yield every model on every dataset's held-out pairs, compared with the control."""
+    for benchmark in view.profile:
+        for cell in benchmark.cells:
+            comparison = view.comparison(benchmark, cell.model, view.control, cell.metric)
+            yield {
+                "model": cell.model,
+                "dataset": benchmark.dataset,
+                "metric": cell.metric,
+                **_estimate(cell.estimate),
+                "difference": comparison.difference.value if comparison else "",
+                "adjusted_p": comparison.adjusted_p if comparison else "",
+                "verdict": comparison.verdict if comparison else "",
+            }
 
 
 def _comparison(comparison: Comparison) -> Row:

@@ -11,6 +11,7 @@ import gzip
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from operator import truediv
 from urllib.parse import quote
 
 from ethosteer.records import Item, Outcome
@@ -128,7 +129,8 @@ def _packed(
         "choices": [item.continuations for item in items],
         "predicted": [[outcome.predicted if outcome else None for outcome in row]
                       for row in outcomes],
-        "margins": [[_margin(outcome) if outcome else None for outcome in row]
+        "margins": [[_margin(outcome, per_token=bool(benchmark.dataset))
+                     if outcome else None for outcome in row]
                     for row in outcomes],
         "texts": [[outcome.text if outcome else None for outcome in row] for row in outcomes]
         if free_text
@@ -149,9 +151,11 @@ def _prompts(item: Item) -> list[str]:
     ]
 
 
-def _margin(outcome: Outcome) -> float | None:
+def _margin(outcome: Outcome, *, per_token: bool) -> float | None:
     """Return the lead of the right choice (without one: the first) over the best other, in nats."""
     scores, gold = outcome.log_likelihoods, outcome.label or 0
+    if per_token:
+        scores = tuple(map(truediv, scores, outcome.lengths))
     if len(scores) < 2 or gold >= len(scores):
         return None
     return round(scores[gold] - max(scores[:gold] + scores[gold + 1 :]), 3)

@@ -9,7 +9,7 @@ from ethosteer.report.numbers import count, interval, number, signed
 from ethosteer.report.prose import paragraph, paragraphs
 from ethosteer.report.table import Numbers, Write, cell, table
 from ethosteer.report.view import View
-from ethosteer.results import CrossCell
+from ethosteer.results import CrossCell, Estimate
 
 CHANCE = 0.5
 REWARD_STEPS = (0.5, 1.0)
@@ -49,8 +49,12 @@ def reward_matrix(view: View) -> Table | None:
         if trained_on and trained_on != model:
             small = [f"reward model: {trained_on}"]
         cells = [
-            _signed_cell(
-                result, signed, shown_change(view, result), REWARD_STEPS, framed=name == trained_on
+            signed_cell(
+                result.estimate,
+                signed,
+                shown_change(view, result),
+                REWARD_STEPS,
+                framed=name == trained_on,
             )
             if (result := results.get((model, name)))
             else None
@@ -81,7 +85,13 @@ def accuracy_matrix(view: View) -> Table | None:
     rows = []
     for dataset, size in sizes.items():
         cells = [
-            _signed_cell(result, number, shown_lead(result), ACCURACY_STEPS, framed=name == dataset)
+            signed_cell(
+                result.estimate,
+                number,
+                shown_lead(result),
+                ACCURACY_STEPS,
+                framed=name == dataset,
+            )
             if (result := results.get((dataset, name)))
             else None
             for name in view.reward_models
@@ -116,8 +126,14 @@ def shown_lead(result: CrossCell) -> float:
     return result.estimate.value - CHANCE if shown else 0.0
 
 
-def _signed_cell(
-    result: CrossCell, write: Write, change: float, steps: tuple[float, float], *, framed: bool
+def signed_cell(
+    estimate: Estimate,
+    write: Write,
+    change: float,
+    steps: tuple[float, float],
+    *,
+    framed: bool,
+    digits: int = 2,
 ) -> Cell:
     """Return a cell whose arrow and tint repeat the sign and size of ``change``."""
     arrow = "↑ " if change > 0 else "↓ " if change < 0 else ""
@@ -125,8 +141,8 @@ def _signed_cell(
     strength = 1 + sum(abs(change) > step for step in steps)
     tints: tuple[Tint, Tint, Tint] = (1, 2, 3) if change > 0 else (-1, -2, -3)
     return cell(
-        arrow + write(result.estimate.value, 2),
-        small=[interval(result.estimate, 2), *(["own"] if framed else [])],
+        arrow + write(estimate.value, digits),
+        small=[interval(estimate, digits), *(["own"] if framed else [])],
         tint=tints[strength - 1] if change else 0,
         ring=framed,
     )

@@ -80,6 +80,15 @@ class View:
         """Name the reward model that an arm was steered by, None for a control."""
         return next((result.reward_model or arm for result in self.arm_results(arm)), None)
 
+    @property
+    def profile(self) -> tuple[BenchmarkResult, ...]:
+        """The benchmarks that ask a preference dataset's held-out pairs."""
+        return tuple(benchmark for benchmark in self.results.benchmarks if benchmark.dataset)
+
+    def dataset_of(self, arm: str) -> str:
+        """Name the dataset that an arm was steered with, "" for a control."""
+        return next((result.dataset for result in self.arm_results(arm)), "")
+
     def cell(
         self, benchmark: BenchmarkResult, model: str, metric: str = ""
     ) -> BenchmarkCell | None:
@@ -105,9 +114,14 @@ class View:
         derived = sorted(name for name in names if name.startswith(f"{benchmark.primary}, "))
         return derived[0] if derived and benchmark.primary not in names else benchmark.primary
 
-    def comparison(self, benchmark: BenchmarkResult, a: str, b: str) -> Comparison | None:
-        """Return the comparison a - b of the tested metric, mirrored if stored as b - a."""
-        metric = self.tested_metric(benchmark)
+    def comparison(
+        self, benchmark: BenchmarkResult, a: str, b: str, metric: str = ""
+    ) -> Comparison | None:
+        """Return the comparison a - b, by default of the tested metric; mirrored if kept as b - a.
+
+        None where they were not compared.
+        """
+        metric = metric or self.tested_metric(benchmark)
         for comparison in self.results.comparisons:
             if (comparison.benchmark, comparison.metric) == (benchmark.name, metric):
                 if (comparison.a, comparison.b) == (a, b):

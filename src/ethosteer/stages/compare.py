@@ -130,6 +130,7 @@ class Compare(Stage[StudyResults]):
                     steered[stage.arm],
                     stage.reward.arm.name,
                     self.select,
+                    stage.reward.pairs.dataset,
                 )
                 for stage in self.steering
             ),
