@@ -75,19 +75,23 @@ class BestOfN:
         from ethosteer.models.pairs import accumulate_nll
 
         steering, task, n = self.steering, self.steering.task, self.settings.n
-        eos = task.base.tokenizer.eos_token_id
         pairs = list(zip(prompts, answers, strict=True))
-        rows = [[*prompt, *task.sampling.scored_part(answer, eos)] for prompt, answer in pairs]
+        rows = [task.scored_ids(prompt, answer) for prompt, answer in pairs]
         scores = task.reward_models.score(task.base, task.reward_index[arm], rows)
         best = scores.view(-1, n).argmax(dim=1).tolist()
         chosen = [pairs[prompt * n + answer] for prompt, answer in enumerate(best)]
+        # as they were sampled: an answer that was cut at its limit does not learn to end there
+        learned = [
+            ([*prompt, *answer], [False] * len(prompt) + [True] * len(answer))
+            for prompt, answer in chosen
+        ]
         losses, finite = [], True
         for epoch in range(self.settings.epochs):
             with task.policies.applied([arm]):
                 losses.append(
                     accumulate_nll(
                         task.base,
-                        chosen,
+                        learned,
                         steering.collector.token_budget,
                         steering.dropout_seed(step, epoch),
                     )

@@ -15,9 +15,15 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import passes, sampling_rows
 
+NO_STOP_TOKEN = (
+    "base.model: no stop token is known, so no answer could end: its generation_config.json has no "
+    "eos_token_id, its tokenizer no EOS, its chat template no end of turn; add one, or set "
+    "steer.ignore_eos = true"
+)
 COMPACT_BELOW = 0.75
 """Finished prompts leave the batch once the others are at most this fraction of it."""
 
@@ -27,7 +33,7 @@ class Sampling:
     """How a response is drawn.
 
     Each row's limit is drawn from ``min_new_tokens..max_new_tokens``. Unless ``ignore_eos``, a row
-    ends at its EOS, which stays part of it. ``greedy`` takes the likeliest token instead.
+    ends at a stop token, which stays part of it. ``greedy`` takes the likeliest token instead.
     """
 
     min_new_tokens: int
@@ -36,10 +42,16 @@ class Sampling:
     temperature: float = 1.0
     greedy: bool = False
 
-    def scored_part(self, response: list[int], eos: int | None) -> list[int]:
-        """Return what a reward model reads of a response: all but the EOS that ended it."""
-        ended = not self.ignore_eos and response[-1] == eos
-        return response[:-1] if ended else response
+    def stop_ids(self, base: SharedBase) -> frozenset[int]:
+        """Return the tokens that end a row: none with ``ignore_eos``.
+
+        Raises InputError where the base has none.
+        """
+        if self.ignore_eos:
+            return frozenset()
+        if not base.stop_ids:
+            raise InputError(NO_STOP_TOKEN)
+        return base.stop_ids
 
 
 class PreallocatedLayer(DynamicLayer):
@@ -103,6 +115,7 @@ def generate(
     As many prompts run at once as the memory for their cache allows.
     """
     count = len(prompts)
+    stop_ids = torch.tensor(sorted(sampling.stop_ids(base)), device=base.device)
     longest = sampling.max_new_tokens
     limits = torch.randint(sampling.min_new_tokens, longest + 1, (count,), generator=noise)
     seeds = torch.randint(2**62, (count,), generator=noise).tolist()
@@ -111,6 +124,7 @@ def generate(
         prompts,
         arms,
         sampling,
+        stop_ids,
         limits.to(base.device).repeat(arms),
         [torch.Generator().manual_seed(seed) for seed in seeds],
         torch.zeros(arms * count, longest, dtype=torch.long, device=base.device),
@@ -138,6 +152,7 @@ class _Run:
     prompts: Sequence[Sequence[int]]
     arms: int
     sampling: Sampling
+    stop_ids: Tensor
     limits: Tensor
     noise: Sequence[torch.Generator]
     tokens: Tensor
@@ -176,8 +191,7 @@ class _Run:
             self.tokens[rows, column] = chosen
             self.lengths[rows] += is_open
             is_open &= self.lengths[rows] < self.limits[rows]
-            if not self.sampling.ignore_eos:
-                is_open &= chosen != self.base.tokenizer.eos_token_id
+            is_open &= ~torch.isin(chosen, self.stop_ids)
             if not is_open.any():
                 return
             inputs = chosen.unsqueeze(1)

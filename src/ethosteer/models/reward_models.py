@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import AutoTokenizer
 
+from ethosteer.files import write_json
 from ethosteer.models.adapters import load_bank, read_adapter, save_adapter
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import training_tokens
@@ -113,6 +115,30 @@ def read_scale(folder: Path) -> tuple[float, float]:
     """Return a stored reward model's (gain, bias)."""
     stored = json.loads((folder / NORMALISATION).read_text("utf-8"))
     return float(stored["gain"]), float(stored["bias"])
+
+
+def set_padding(base: Path, end_of_turn: int | None) -> None:
+    """Have a saved base pad with a token that no row ends with.
+
+    transformers' classifiers read a row at its last token that is not padding. Many chat models pad
+    with their end of turn, where a reward model is to be read.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == end_of_turn:
+        rare = [tokenizer.unk_token, tokenizer.bos_token, tokenizer.eos_token]
+        rare += [tokenizer.convert_ids_to_tokens(index) for index in tokenizer.added_tokens_decoder]
+        ends = {end_of_turn, tokenizer.eos_token_id}
+        others = [
+            token
+            for token in rare
+            if token is not None and tokenizer.convert_tokens_to_ids(token) not in ends
+        ]
+        if not others:
+            return
+        tokenizer.pad_token = others[0]
+        tokenizer.save_pretrained(base)
+    config = json.loads((base / "config.json").read_text("utf-8"))
+    write_json(base / "config.json", {**config, "pad_token_id": tokenizer.pad_token_id})
 
 
 def load_rewards(base: SharedBase, folders: Sequence[Path]) -> RewardModels:

@@ -14,7 +14,7 @@ from ethosteer.evaluation.items import ITEMS, load_items, read_items, write_item
 from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
 from ethosteer.files import read_json, write_json
 from ethosteer.progress import Report
-from ethosteer.records import Item, Model, Outcome
+from ethosteer.records import BASE, Item, Model, Outcome
 from ethosteer.results import Comparability, Select
 from ethosteer.settings import BenchmarkSettings
 from ethosteer.stages.finetune import Finetune
@@ -35,13 +35,14 @@ class Items(Stage[list[Item]]):
     """The items of one benchmark, with the hashes that make results comparable."""
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     benchmark: str
     benchmarks: BenchmarkSettings
     files: PublishedFiles
     base: RawBase
     template: Literal["guanaco", "hh", "chat"]
+    date: str
 
     @property
     def name(self) -> str:
@@ -52,7 +53,7 @@ class Items(Stage[list[Item]]):
         """Read the items and keep them as they will be answered."""
         from ethosteer.models.text import tokenizer_fingerprint
 
-        template = workspace.template(self.base.settings, self.template)
+        template = workspace.template(self.base.settings, self.template, self.date)
         items, classifier = self.read(), self.classifier()
         comparability = comparability_of(
             items,
@@ -87,11 +88,11 @@ class Items(Stage[list[Item]]):
 class Evaluate(Stage[list[Outcome]]):
     """One model's outcomes on one benchmark.
 
-    The model is an adapter of ``steering`` on the fine-tuned ``base``, or a base alone.
+    The model is an adapter of ``steering`` on ``base``, or a base alone.
     """
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     left_out: ClassVar = {"tokens_per_batch": CUTS_PASSES}
 
     model: Model
@@ -108,7 +109,7 @@ class Evaluate(Stage[list[Outcome]]):
 
     def batch(self) -> Hashable:
         """Models on one base answer a benchmark together."""
-        return self.items.fingerprint, type(self.base)
+        return self.items.fingerprint, self.base.identity()
 
     @classmethod
     def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
@@ -118,7 +119,7 @@ class Evaluate(Stage[list[Outcome]]):
         started = time.monotonic()
         first = stages[0]
         name = first.items.benchmark
-        alone = " (base)" if isinstance(first.base, RawBase) else ""
+        alone = " (base)" if all(stage.model.name == BASE for stage in stages) else ""
         with workspace.terminal.stage(f"evaluate {name}{alone}") as progress:
             items, classifier = first.items.read(), first.items.classifier()
             base = workspace.base(first.base)

@@ -40,7 +40,7 @@ class Prompts(Stage[PromptSet]):
     """
 
     kind: ClassVar[str] = "curate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     left_out: ClassVar = {"data.origin": BY_EDITION, "data.conversations": BY_EDITION}
 
     data: DataSettings
@@ -54,7 +54,7 @@ class Prompts(Stage[PromptSet]):
 
     def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
         """Gather the prompts of both splits."""
-        template = workspace.template(self.base.settings, self.data.template)
+        template = self.template(workspace)
         train, test = (
             tuple(map(tuple, self._split(split, template, workspace)))
             for split in ("train", "test")
@@ -67,7 +67,7 @@ class Prompts(Stage[PromptSet]):
         limit = self.data.max_prompt_tokens
         if isinstance(self.source, PublishedFiles):
             (path,) = self.source.paths()
-            return first_turns(read_conversations(path), split, template, limit)
+            return first_turns(read_conversations(path).turns, split, template, limit)
         sets = [workspace.store.load(pairs) for pairs in self.source]
         return steering_prompts(sets, split, template, limit)
 
@@ -75,8 +75,12 @@ class Prompts(Stage[PromptSet]):
         """Read the prompts."""
         return read_json(folder / PROMPTS, PromptSet)
 
+    def template(self, workspace: Workspace) -> Template:
+        """Return how the study writes dialogues."""
+        return workspace.template(self.base.settings, self.data.template, self.data.date)
+
     def ids(self, split: Split, workspace: Workspace) -> list[list[int]]:
         """Return the prompts of a split as token ids."""
-        template = workspace.template(self.base.settings, self.data.template)
+        template = self.template(workspace)
         prompts: PromptSet = workspace.store.load(self)
         return [template.prompt_ids(turns) for turns in getattr(prompts, split)]

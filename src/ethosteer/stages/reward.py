@@ -16,7 +16,7 @@ from ethosteer.settings import RewardSettings
 from ethosteer.stages.curate import Curate
 from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.prompts import Prompts
-from ethosteer.stages.stage import CUTS_PASSES, SamplingSettings, Stage
+from ethosteer.stages.stage import CUTS_PASSES, RawBase, SamplingSettings, Stage
 from ethosteer.stages.workspace import Workspace
 
 HELD_OUT = "held_out.json"
@@ -27,7 +27,7 @@ class Reward(Stage[HeldOutPairs]):
     """One reward model, of the arm that brings the pairs: an adapter with its head and scale."""
 
     kind: ClassVar[str] = "reward"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     left_out: ClassVar = {"reward.tokens_per_batch": CUTS_PASSES}
 
     arm: Arm
@@ -35,7 +35,7 @@ class Reward(Stage[HeldOutPairs]):
     sampling: SamplingSettings
     pairs: Curate
     prompts: Prompts
-    finetuned: Finetune
+    base: RawBase | Finetune
 
     @property
     def name(self) -> str:
@@ -56,8 +56,8 @@ class Reward(Stage[HeldOutPairs]):
         started = time.monotonic()
         first = stages[0]
         seed = first.arm.seed
-        template = workspace.template(first.finetuned.base.settings, first.pairs.data.template)
-        base = workspace.base(first.finetuned)
+        template = first.prompts.template(workspace)
+        base = workspace.base(first.base)
         sets = [workspace.store.load(stage.pairs) for stage in stages]
         with (
             workspace.terminal.stage(f"reward, seed {seed}") as progress,
@@ -82,21 +82,22 @@ class Reward(Stage[HeldOutPairs]):
                     write_json(folder / HELD_OUT, held_out)
 
     def base_samples(self, workspace: Workspace) -> list[list[int]]:
-        """Return prompts with the fine-tuned base's answers, as rewards see them.
+        """Return prompts with the shared base's answers, as rewards see them.
 
         They are what every reward model of the seed is normalised on.
         """
         from ethosteer.models.generation import generate
         from ethosteer.models.optimiser import generator
 
-        base, sampling = workspace.base(self.finetuned), self.sampling.sampling()
+        base, sampling = workspace.base(self.base), self.sampling.sampling()
         prompts = self.prompts.ids("train", workspace)
         count = self.reward.normalisation_samples
         chosen = [prompts[i % len(prompts)] for i in range(count)]
         noise = generator(self.arm.seed, "normalisation")
         answers = generate(base, chosen, 1, sampling, noise)
+        template, stop_ids = self.prompts.template(workspace), sampling.stop_ids(base)
         return [
-            [*prompt, *sampling.scored_part(answer, base.tokenizer.eos_token_id)]
+            template.sampled_row(prompt, answer, stop_ids).ids
             for prompt, answer in zip(chosen, answers, strict=True)
         ]
 

@@ -147,14 +147,13 @@ class Collector:
 
         Equal rows are read once.
         """
-        eos = self.base.tokenizer.eos_token_id
         starts = rollout.prompt_lengths.tolist()
         ends = (rollout.prompt_lengths + rollout.response_mask.sum(dim=1)).tolist()
         texts = []
         for row in rows.tolist():
             ids = rollout.tokens[row, : ends[row]].tolist()
             prompt, response = ids[: starts[row]], ids[starts[row] :]
-            texts.append([*prompt, *self.task.sampling.scored_part(response, eos)])
+            texts.append(self.task.scored_ids(prompt, response))
         return self.task.reward_models.score(self.base, reward_index, texts)
 
     def block(self, rollout: Rollout, position: int) -> Tensor:
@@ -208,10 +207,10 @@ class Collector:
         return token_log_probabilities(logits, tokens, self.task.sampling.temperature)
 
     def ended(self, rollout: Rollout) -> Tensor:
-        """Return which responses end with EOS, ``[R]``."""
+        """Return which responses end with a stop token, ``[R]``."""
         last = rollout.response_mask.sum(dim=1, keepdim=True) - 1
         tokens = rollout.response_tokens.gather(1, last).squeeze(1)
-        return torch.eq(tokens, self.base.tokenizer.eos_token_id)
+        return torch.isin(tokens, torch.tensor(sorted(self.base.stop_ids), device=tokens.device))
 
 
 def _put(rollout: Rollout, target: Tensor, rows: Tensor, values: Tensor) -> None:
