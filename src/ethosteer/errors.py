@@ -17,5 +17,5 @@ class InputError(Exception):
         return cls(f"{path}: {problem}" if line is None else f"{path}:{line}: {problem}")
 
 
-class RefusedDialogue(InputError):
+class RefusedDialogueError(InputError):
     """A dialogue that the tokenizer's chat template does not take."""

@@ -73,18 +73,15 @@ class BestOfN:
     ) -> Learned:
         from ethosteer.algorithms.loop.task import Learned
         from ethosteer.models.pairs import accumulate_nll
+        from ethosteer.models.text import Row
 
         steering, task, n = self.steering, self.steering.task, self.settings.n
-        pairs = list(zip(prompts, answers, strict=True))
-        rows = [task.scored_ids(prompt, answer) for prompt, answer in pairs]
+        rows = task.sampling.scored_rows(task.base, task.template, prompts, answers)
         scores = task.reward_models.score(task.base, task.reward_index[arm], rows)
         best = scores.view(-1, n).argmax(dim=1).tolist()
-        chosen = [pairs[prompt * n + answer] for prompt, answer in enumerate(best)]
         # as they were sampled: an answer that was cut at its limit does not learn to end there
-        learned = [
-            ([*prompt, *answer], [False] * len(prompt) + [True] * len(answer))
-            for prompt, answer in chosen
-        ]
+        indices = [prompt * n + answer for prompt, answer in enumerate(best)]
+        learned = [Row.of(prompts[index], answers[index]) for index in indices]
         losses, finite = [], True
         for epoch in range(self.settings.epochs):
             with task.policies.applied([arm]):

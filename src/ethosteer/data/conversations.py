@@ -1,4 +1,4 @@
-"""Conversations that the base is fine-tuned on, and that may give the steering prompts."""
+"""Conversations to fine-tune the base on, and optionally to take steering prompts from."""
 
 from __future__ import annotations
 
@@ -90,8 +90,9 @@ def _messages(row: Row) -> list[Turn] | str:
         if role is None:
             return "other role"
         if isinstance(content, list):  # parts, of which a text model reads text alone
-            texts = [part.get("text") for part in content if isinstance(part, dict)]
-            content = "\n".join(texts) if all(isinstance(text, str) for text in texts) else None
+            texts = [part.get("text") if isinstance(part, dict) else None for part in content]
+            known = [text for text in texts if isinstance(text, str)]
+            content = "\n".join(known) if len(known) == len(texts) else None
         if not isinstance(content, str):
             return "not text"
         turns.append((role, content.strip()))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Preference pairs: what a dataset is, and how curation makes a set of pairs of it.
+"""Preference datasets, and their curation into sets of pairs.
 
 Curation drops duplicates and long pairs, splits the rest by scenario and writes a card that counts
 all of it.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ethosteer.data.readers import Row
 from ethosteer.data.sources import Origin, Source
 from ethosteer.data.splits import split_of, unit_hash
-from ethosteer.errors import InputError, RefusedDialogue
+from ethosteer.errors import InputError, RefusedDialogueError
 from ethosteer.files import read_json, write_atomic, write_json
 from ethosteer.records import SPLITS, DatasetCard, PreferencePair, PreferenceSet, Split
 from ethosteer.settings import ArmSettings, DataSettings
@@ -31,7 +31,7 @@ CARD = "card.json"
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A row, or a pair, that is of no use, and why: ``empty``, ``tied``, ``no contrast``, ..."""
+    """A row, or a pair, that is left out, with the reason: ``empty``, ``tied``, ``no contrast``."""
 
     row: int
     reason: str
@@ -62,8 +62,8 @@ def curate(
     """Read a dataset's file and make its preference set, with lengths as ``template`` writes pairs.
 
     Duplicate pairs, pairs over ``limits.max_tokens`` and dialogues that a chat template refuses are
-    dropped and counted; with
-    ``arm.max_pairs`` each split is cut as ``split_pairs`` says. Raises InputError for a malformed
+    dropped and counted; with ``arm.max_pairs`` each split is limited by ``split_pairs``. Raises
+    InputError for a malformed
     row, and where a split is left without pairs.
     """
     rows = list(dataset.rows(origin.locate(dataset.source)))
@@ -78,7 +78,7 @@ def curate(
         else:
             try:
                 lengths[texts] = _lengths(entry, template)
-            except RefusedDialogue:
+            except RefusedDialogueError:
                 dropped["template refuses"] += 1
                 continue
             if sum(lengths[texts]) > limits.max_tokens:
@@ -92,7 +92,7 @@ def curate(
     for split in SPLITS:
         if not splits[split]:
             raise InputError(
-                f"arms.{dataset.name}: curation leaves no {split} pairs ({dict(dropped)})"
+                f"dataset {dataset.name}: curation leaves no {split} pairs ({dict(dropped)})"
             )
     digest = sha256()
     for pair in pairs:
@@ -125,7 +125,7 @@ def split_pairs(
 ) -> dict[Split, tuple[PreferencePair, ...]]:
     """Put every pair in its group's split, at most ``limit`` in each.
 
-    The hash of its group decides which pairs stay, so a smaller set is part of a larger one.
+    Pairs are kept in the order of their group's hash, so a smaller set is a subset of a larger one.
     """
     splits: dict[Split, list[PreferencePair]] = {split: [] for split in SPLITS}
     for pair in pairs:

@@ -1,4 +1,4 @@
-"""Steering prompts: what the models under training are asked, from pairs or from conversations."""
+"""Steering prompts, taken from preference pairs or from conversations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ethosteer.data.splits import split_of, unit_hash
-from ethosteer.errors import InputError, RefusedDialogue
+from ethosteer.errors import InputError, RefusedDialogueError
 from ethosteer.records import PreferenceSet, Split, Turn, parse_dialogue
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ def steering_prompts(
     for curated in sets:
         distinct = dict.fromkeys(pair.prompt for pair in curated.split(split))
         fitting = [
-            prompt
-            for prompt in distinct
-            if _fits(parse_dialogue(prompt), template, max_tokens)
+            prompt for prompt in distinct if _fits(parse_dialogue(prompt), template, max_tokens)
         ]
         if fitting:
             by_set.append(sorted(fitting, key=unit_hash))
@@ -61,5 +59,5 @@ def first_turns(
 def _fits(turns: Sequence[Turn], template: Template, max_tokens: int) -> bool:
     try:
         return len(template.prompt_ids(turns)) <= max_tokens
-    except RefusedDialogue:
+    except RefusedDialogueError:
         return False

@@ -17,9 +17,9 @@ from transformers.pytorch_utils import Conv1D
 
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
-from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.loading import load_tokenizer
+from ethosteer.models.lora_bank import LoraBank
 from ethosteer.settings import BaseSettings, LoraSettings
 
 PREFIX = "base_model.model."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from ethosteer.models.optimiser import (
 )
 from ethosteer.models.pairs import accumulate_nll
 from ethosteer.models.text import Row
+from ethosteer.progress import Report
 from ethosteer.settings import FinetuneSettings
 
 CHECKPOINT_EVERY = 50
@@ -30,7 +31,7 @@ def finetune(
     rows: Sequence[Row],
     settings: FinetuneSettings,
     checkpoints: Path,
-    progress: Callable[[int, int, str], None],
+    progress: Report,
 ) -> tuple[LoraBank, list[float]]:
     """Train one adapter on conversations (next-token loss, mean over the tokens of their masks).
 
@@ -49,9 +50,9 @@ def finetune(
         epoch, batch = divmod(step, per_epoch)
         order = torch.randperm(len(rows), generator=generator("finetune", epoch))
         indices = order.split(settings.batch)[batch].tolist()
-        learned = [(rows[index].ids, rows[index].loss_mask) for index in indices]
+        batch_rows = [rows[index] for index in indices]
         with bank.applied():
-            loss = accumulate_nll(base, learned, token_budget, derived_seed("dropout", step))
+            loss = accumulate_nll(base, batch_rows, token_budget, derived_seed("dropout", step))
         optimiser.step()
         losses.append(loss)
         if (step + 1) % CHECKPOINT_EVERY == 0:

@@ -7,7 +7,7 @@ arm: arms that agree on the next token's distribution sample the same token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from transformers.cache_utils import DynamicLayer
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import passes, sampling_rows
+from ethosteer.models.text import Template
 
 NO_STOP_TOKEN = (
     "base.model: no stop token is known, so no answer could end: its generation_config.json has no "
@@ -30,7 +31,7 @@ COMPACT_BELOW = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a response is drawn.
+    """How responses are sampled.
 
     Each row's limit is drawn from ``min_new_tokens..max_new_tokens``. Unless ``ignore_eos``, a row
     ends at a stop token, which stays part of it. ``greedy`` takes the likeliest token instead.
@@ -52,6 +53,20 @@ class Sampling:
         if not base.stop_ids:
             raise InputError(NO_STOP_TOKEN)
         return base.stop_ids
+
+    def scored_rows(
+        self,
+        base: SharedBase,
+        template: Template,
+        prompts: Iterable[Sequence[int]],
+        responses: Iterable[Sequence[int]],
+    ) -> list[list[int]]:
+        """Return the rows of sampled responses that a reward model reads, as token ids."""
+        stop_ids = self.stop_ids(base)
+        return [
+            template.sampled_row(prompt, response, stop_ids).ids
+            for prompt, response in zip(prompts, responses, strict=True)
+        ]
 
 
 class PreallocatedLayer(DynamicLayer):
@@ -111,7 +126,7 @@ def generate(
     """Answer the same prompts with every arm of the bank in use (``arms`` = 1 for the bare base).
 
     Returns ``arms * len(prompts)`` responses, arm by arm. ``noise`` is a CPU generator, so that a
-    seed means the same on every device; each prompt has noise of its own, whatever runs beside it.
+    seed means the same on every device; a prompt's noise does not depend on the rest of its batch.
     As many prompts run at once as the memory for their cache allows.
     """
     count = len(prompts)

@@ -1,4 +1,4 @@
-"""Preference pairs as token rows, and how they are batched and packed."""
+"""Preference pairs as token rows: batches, passes, and log-likelihoods of responses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import passes
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, row_positions, stack
-from ethosteer.models.text import Template
+from ethosteer.models.text import Row, Template
 from ethosteer.records import PreferencePair
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
-    """A pair as token rows: prompt and response joined; ``prompt_tokens`` are common to both."""
+    """A pair as token rows: each a prompt of ``prompt_tokens`` tokens, then a response."""
 
     chosen: list[int]
     rejected: list[int]
@@ -58,14 +58,19 @@ def batches(count: int, size: int, noise: torch.Generator) -> list[list[int]]:
 def schedule(
     count: int, size: int, epochs: float, noise: Callable[[int], torch.Generator]
 ) -> list[list[int]]:
-    """All batches of a run over ``epochs`` epochs, the last perhaps in part, of ``count`` pairs.
+    """Return the batches of all steps: ``epochs`` epochs, perhaps fractional, of ``count`` pairs.
 
-    ``noise(epoch)`` orders an epoch. Fewer pairs than ``size`` make one smaller batch.
+    ``noise(epoch)`` shuffles an epoch. Fewer pairs than ``size`` make one smaller batch.
     """
     whole = math.ceil(epochs)
     size = min(size, count)
     plan = [batch for epoch in range(whole) for batch in batches(count, size, noise(epoch))]
     return plan[: max(1, round(len(plan) * epochs / whole))]
+
+
+def response_rows(pairs: Sequence[EncodedPair]) -> list[list[int]]:
+    """Return the rows of all responses, ``2 * pairs``: a pair's chosen, then its rejected."""
+    return [row for pair in pairs for row in (pair.chosen, pair.rejected)]
 
 
 def pair_passes(pairs: Sequence[EncodedPair], token_budget: int) -> list[list[EncodedPair]]:
@@ -80,7 +85,7 @@ def response_log_likelihoods(
 
     A pair's dialogue runs once. Gradients flow. ``dropout`` is the seed of dropout masks.
     """
-    rows = [tuple(row) for pair in pairs for row in (pair.chosen, pair.rejected)]
+    rows = [tuple(row) for row in response_rows(pairs)]
     starts = [pair.prompt_tokens for pair in pairs for _ in range(2)]
     masks = [
         [index >= start for index in range(len(row))]
@@ -92,20 +97,19 @@ def response_log_likelihoods(
 
 def accumulate_nll(
     base: SharedBase,
-    rows: Sequence[tuple[Sequence[int], Sequence[bool]]],
+    rows: Sequence[Row],
     token_budget: int,
     dropout: int | None = None,
 ) -> float:
     """Add the gradients of the mean negative log-likelihood of rows, and return that mean.
 
-    ``rows`` are (token ids, loss mask); the mean is over the tokens of all masks, under the
-    adapters in use. It is cut into passes within the budget; ``dropout`` is the seed of dropout
-    masks.
+    The mean is over the tokens of all loss masks, under the adapters in use. It is cut into passes
+    within the budget; ``dropout`` is the seed of dropout masks.
     """
-    total = sum(sum(mask) for _, mask in rows)
+    total = sum(sum(row.loss_mask) for row in rows)
     mean = 0.0
-    for chunk in passes(rows, lambda row: len(row[0]), token_budget):
-        ids, masks = [tuple(ids) for ids, _ in chunk], [mask for _, mask in chunk]
+    for chunk in passes(rows, lambda row: len(row.loss_mask), token_budget):
+        ids, masks = [tuple(row.ids) for row in chunk], [row.loss_mask for row in chunk]
         log_p, _ = _masked_log_p(base, ids, masks, dropout)
         loss = -log_p.sum() / total
         loss.backward()

@@ -1,4 +1,4 @@
-"""Reward models of many arms: one adapter bank, one score head each, one common scale."""
+"""Reward models of many arms: one adapter bank, a score head each, a common scale."""
 
 from __future__ import annotations
 
@@ -125,17 +125,12 @@ def set_padding(base: Path, end_of_turn: int | None) -> None:
     """
     tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == end_of_turn:
-        rare = [tokenizer.unk_token, tokenizer.bos_token, tokenizer.eos_token]
-        rare += [tokenizer.convert_ids_to_tokens(index) for index in tokenizer.added_tokens_decoder]
-        ends = {end_of_turn, tokenizer.eos_token_id}
-        others = [
-            token
-            for token in rare
-            if token is not None and tokenizer.convert_tokens_to_ids(token) not in ends
-        ]
+        candidates = (tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id,
+                      *tokenizer.added_tokens_decoder)  # fmt: skip
+        others = [index for index in candidates if index not in (None, end_of_turn)]
         if not others:
             return
-        tokenizer.pad_token = others[0]
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(others[0])
         tokenizer.save_pretrained(base)
     config = json.loads((base / "config.json").read_text("utf-8"))
     write_json(base / "config.json", {**config, "pad_token_id": tokenizer.pad_token_id})

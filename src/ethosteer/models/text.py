@@ -20,7 +20,7 @@ from jinja2 import TemplateError
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from ethosteer.errors import InputError, RefusedDialogue
+from ethosteer.errors import InputError, RefusedDialogueError
 from ethosteer.records import Turn
 from ethosteer.settings import TEMPLATE_DATE
 
@@ -45,6 +45,8 @@ QUESTION: list[Turn] = [("human", "Is it far?")]
 PROBE = "ProbeOfTheAnswer"
 """An answer whose surroundings show how a chat template opens and ends the assistant's turn."""
 
+TODAY = re.compile(r"strftime_now\s*\(\s*(['\"])(.*?)\1\s*\)")
+"""A template's call for today's date, and its form."""
 LITERAL, ALIAS = "\ue000{}\ue001", "\ue002{}\ue003"
 """Stand in, by the token's id, for a special token's text in a turn, and for one of the template.
 
@@ -64,6 +66,12 @@ class Row:
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
     loss_mask: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> Row:
+        """Join a prompt and a response, which is learned."""
+        mask = (False,) * len(prompt_ids) + (True,) * len(response_ids)
+        return cls(tuple(prompt_ids), tuple(response_ids), mask)
 
     @property
     def ids(self) -> list[int]:
@@ -101,7 +109,9 @@ def find_stop_ids(
     if tokenizer.chat_template:
         try:
             end_of_turn = Template("chat", tokenizer).end_of_turn
-        except RefusedDialogue:  # of no use for chat, but the base may still be used without it
+        except (
+            RefusedDialogueError
+        ):  # of no use for chat, but the base may still be used without it
             end_of_turn = None
         ids += [] if end_of_turn is None else [end_of_turn]
     return frozenset(ids)
@@ -116,8 +126,8 @@ class Template:
     is sampled. ``date`` (YYYY-MM-DD) is today for templates that print it. Text of a turn that
     spells a special token is encoded as text.
 
-    Methods raise RefusedDialogue where a chat template does not take a dialogue, and InputError
-    where the tokenizer has no chat template.
+    Methods raise RefusedDialogueError where a chat template does not take a dialogue, and
+    InputError where the tokenizer has no chat template.
     """
 
     name: Literal["guanaco", "hh", "chat"]
@@ -177,11 +187,9 @@ class Template:
         return Row(row.prompt_ids, tuple(ids[len(row.prompt_ids) :]), tuple(mask))
 
     def _row(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> Row:
-        """Join a prompt, a response and the end of turn; all but the prompt is learned."""
+        """Join a prompt, a response and the end of turn, where the template has one."""
         end = () if self.end_of_turn is None else (self.end_of_turn,)
-        response = (*response_ids, *end)
-        mask = (False,) * len(prompt_ids) + (True,) * len(response)
-        return Row(tuple(prompt_ids), response, mask)
+        return Row.of(prompt_ids, (*response_ids, *end))
 
     def prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
         """Encode ``turns``, which end with the human, up to where the answer starts."""
@@ -230,7 +238,7 @@ class Template:
         if self.name == "chat":
             turns = joined(turns)
             if turns[-1][0] != "human":
-                raise RefusedDialogue("the turn before an answer must be the human's")
+                raise RefusedDialogueError("the turn before an answer must be the human's")
             return self._chat(turns, answer=False) + self._turn_ends.cue
         headings = HEADINGS[self.name]
         written = [headings[role] + self._literal(text) for role, text in turns]
@@ -268,32 +276,47 @@ class Template:
 
     def _chat(self, turns: Sequence[Turn], *, answer: bool) -> str:
         """Write turns by the chat template: with their ``answer``, or up to where one starts."""
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [{"role": ROLES[role], "content": self._literal(text)} for role, text in turns],
+                chat_template=self._dated_template,
+                tokenize=False,
+                add_generation_prompt=not answer,
+                date_string=datetime.fromisoformat(self.date).strftime("%d %b %Y"),
+                enable_thinking=False,
+            )
+        except (TemplateError, TypeError) as fault:
+            raise RefusedDialogueError(
+                f"the base's chat template refuses a dialogue: {fault}"
+            ) from fault
+        assert isinstance(text, str)
+        return text
+
+    @cached_property
+    def _dated_template(self) -> str:
+        """The tokenizer's chat template, with the study's date where it asks for today's."""
         if not self.tokenizer.chat_template:
             raise InputError(
                 "data.template: the base's tokenizer has no chat template; use guanaco or hh"
             )
         day = datetime.fromisoformat(self.date)
-        try:
-            text = self.tokenizer.apply_chat_template(
-                [{"role": ROLES[role], "content": self._literal(text)} for role, text in turns],
-                tokenize=False,
-                add_generation_prompt=not answer,
-                date_string=day.strftime("%d %b %Y"),
-                strftime_now=day.strftime,
-                enable_thinking=False,
+        template = str(self.tokenizer.get_chat_template())
+        # transformers hands templates no functions but its own, so the call itself is replaced
+        template = TODAY.sub(lambda call: json.dumps(day.strftime(call[2])), template)
+        if re.search(r"strftime_now\s*\(", template):
+            raise InputError(
+                "data.template: the base's chat template prints today's date in a computed form, "
+                "so the study's date cannot be put there; use guanaco or hh"
             )
-        except (TemplateError, TypeError) as fault:
-            raise RefusedDialogue(f"the base's chat template refuses a dialogue: {fault}") from fault
-        assert isinstance(text, str)
-        return text
+        return template
 
     # --- special tokens
 
     @cached_property
-    def _specials(self) -> dict[str, AddedToken]:
-        """The special tokens by their text."""
-        tokens = self.tokenizer.added_tokens_decoder.values()
-        return {token.content: token for token in tokens if token.special}
+    def _specials(self) -> dict[str, int]:
+        """The ids of the special tokens by their text."""
+        tokens = self.tokenizer.added_tokens_decoder.items()
+        return {token.content: index for index, token in tokens if token.special}
 
     @cached_property
     def _special_pattern(self) -> re.Pattern[str]:
@@ -302,8 +325,8 @@ class Template:
 
     def _literal(self, text: str) -> str:
         """Write the special tokens that a turn spells in another way, to tell them apart."""
-        ids = self.tokenizer.convert_tokens_to_ids
-        return self._special_pattern.sub(lambda match: LITERAL.format(ids(match[0])), text)
+        ids = self._specials
+        return self._special_pattern.sub(lambda match: LITERAL.format(ids[match[0]]), text)
 
     def _plain(self, text: str) -> str:
         """Undo ``_literal``."""
@@ -314,14 +337,16 @@ class Template:
     def _encode(self, text: str, *, alone: bool = False) -> list[int]:
         """Encode what the functions above write; ``alone`` without the tokenizer's own specials."""
         add_special_tokens = self.name != "chat" and not alone
-        if LITERAL[0] not in text or self._plain(text) == text:
-            ids: list[int] = self.tokenizer(text, add_special_tokens=add_special_tokens).input_ids
-            return ids
+        if self._plain(text) == text:
+            whole: list[int] = self.tokenizer(text, add_special_tokens=add_special_tokens).input_ids
+            return whole
         if getattr(self.tokenizer, "backend_tokenizer", None) is None:
-            raise RefusedDialogue("a turn spells a special token, which needs a fast tokenizer")
-        known = self.tokenizer.convert_tokens_to_ids
+            raise RefusedDialogueError(
+                "a turn spells a special token, which needs a fast tokenizer"
+            )
+        ids = self._specials
         # the template's own special tokens, then those that turns spell
-        aliased = self._special_pattern.sub(lambda match: ALIAS.format(known(match[0])), text)
+        aliased = self._special_pattern.sub(lambda match: ALIAS.format(ids[match[0]]), text)
         encoder, real = self._text_encoder
         encoding = encoder.encode(self._plain(aliased), add_special_tokens=add_special_tokens)
         return [real.get(index, index) for index in encoding.ids]
@@ -336,14 +361,12 @@ class Template:
         encoder.no_truncation()
         encoder.no_padding()
         encoder.encode_special_tokens = True
-        real = {}
-        for name, token in self._specials.items():
-            index = int(self.tokenizer.convert_tokens_to_ids(name))
-            alias = ALIAS.format(index)
-            encoder.add_tokens(
-                [AddedToken(alias, lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)]
-            )
-            real[encoder.token_to_id(alias)] = index
+        real: dict[int, int] = {}
+        for index in self._specials.values():
+            token, alias = self.tokenizer.added_tokens_decoder[index], ALIAS.format(index)
+            copied = AddedToken(alias, lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)
+            encoder.add_tokens([copied])
+            real[encoder.token_to_id(alias) or 0] = index
         return encoder, real
 
 

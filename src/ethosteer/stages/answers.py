@@ -22,10 +22,10 @@ def answers_of_all(
     purpose: str,
     workspace: Workspace,
 ) -> dict[str, list[list[int]]]:
-    """Answer the same prompts with the controls and the arms of one seed, with the same noise.
+    """Answer prompts with the controls and the arms of one seed.
 
-    Returns each model's answers by its name, as token ids in the order of ``prompts``. The noise
-    belongs to the seed and to ``purpose``.
+    The sampling noise is derived from the seed and ``purpose``, the same for every model. Returns
+    each model's answers by its name, as token ids in the order of ``prompts``.
     """
     from ethosteer.models.generation import generate
     from ethosteer.models.optimiser import generator
@@ -44,6 +44,6 @@ def answers_of_all(
     answers = {}
     if isinstance(shared, Finetune):
         answers = answer(workspace.base(shared.base), [BASE])
-    base = workspace.base(shared)
-    with workspace.adapters(base, {name_of(shared): None, **folders}) as models:
-        return answers | answer(base, models)
+    base, adapters = workspace.base(shared), {name_of(shared): None, **folders}
+    with workspace.adapters(base, adapters):
+        return answers | answer(base, list(adapters))

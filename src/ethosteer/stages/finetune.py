@@ -1,4 +1,4 @@
-"""Finetune: the base learns the dialogue form, once, before the arms branch off."""
+"""Finetune: the base is fine-tuned on dialogues, once for all arms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ethosteer.data.conversations import read_conversations
-from ethosteer.errors import InputError, RefusedDialogue
+from ethosteer.errors import InputError, RefusedDialogueError
 from ethosteer.files import write_json
 from ethosteer.progress import Report
 from ethosteer.records import BASE, FINETUNED
@@ -76,7 +76,7 @@ class Finetune(Stage[list[float]]):
         for turns in conversations.turns:
             try:
                 row = template.conversation_row(turns)
-            except RefusedDialogue:
+            except RefusedDialogueError:
                 dropped["template refuses"] += 1
                 continue
             if len(row.ids) <= self.data.max_tokens:

@@ -58,11 +58,12 @@ class Samples(Stage[tuple[Sample, ...]]):
         ]
         answers = answers_of_all(self.steering, self.select, ids, "samples", workspace)
         rewards = load_rewards(base, [store.path(reward) for reward in first.rewards])
-        stop_ids = first.reward.sampling.sampling().stop_ids(base)
+        sampling = first.reward.sampling.sampling()
+        stop_ids = sampling.stop_ids(base)
         rows = [
-            template.sampled_row(prompt, answer, stop_ids).ids
+            row
             for model_answers in answers.values()
-            for prompt, answer in zip(ids, model_answers, strict=True)
+            for row in sampling.scored_rows(base, template, ids, model_answers)
         ]
         scores = {  # by reward model: [models, prompts]
             reward.arm.name: rewards.score(base, index, rows).view(len(answers), -1).tolist()

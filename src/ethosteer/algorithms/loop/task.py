@@ -1,4 +1,4 @@
-"""What is steered, and what an update of it shows."""
+"""The input of a run of steering, and the result of an arm's updates in a step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Task:
 
     ``reward_models`` are all those of the seed, called ``reward_names``; arm ``i`` learns from
     number ``reward_index[i]`` of them. ``pairs`` are each arm's training pairs, for algorithms that
-    learn from pairs. ``template`` writes the dialogues. ``settings`` are at the algorithm's pace (``SteerSettings.for_algorithm``).
+    learn from pairs. ``template`` writes the dialogues. ``settings`` are at the algorithm's pace
+    (``SteerSettings.for_algorithm``).
     """
 
     base: SharedBase
@@ -35,14 +36,10 @@ class Task:
     sampling: Sampling
     seed: int
 
-    def scored_ids(self, prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
-        """Return the row of a sampled answer that reward models read."""
-        return self.template.sampled_row(prompt, answer, self.sampling.stop_ids(self.base)).ids
-
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """The updates of one arm in one step: mean losses, and what alarms are raised on.
+    """The updates of one arm in one step: mean losses, and figures that raise alarms.
 
     ``clip_fraction`` is the share of tokens whose ratio was clipped, ``drift`` the largest
     ``|ratio - 1|`` before the first update; ``finite`` is False if a gradient was not finite.
