@@ -39,6 +39,7 @@ from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_models import RewardModels
+from ethosteer.models.text import Row, Template
 from ethosteer.records import Rollout
 from ethosteer.results import CurvePoint
 from ethosteer.settings import (
@@ -165,11 +166,16 @@ def ragged(rows: int, low: int, high: int, seed: int = 0) -> list[list[int]]:
     return [torch.randint(3, 259, (n,), generator=noise).tolist() for n in lengths]
 
 
+def whole_rows(rows: Sequence[list[int]]) -> list[Row]:
+    """Return rows to be fine-tuned on, of which all tokens but the first are learned."""
+    return [Row.of(row[:1], row[1:]) for row in rows]
+
+
 def with_eos(base: SharedBase, token: int) -> SharedBase:
     """Return the same base with another token as EOS, to see rows end."""
     tokenizer = copy.deepcopy(base.tokenizer)
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(token)
-    return replace(base, tokenizer=tokenizer)
+    return replace(base, tokenizer=tokenizer, stop_ids=frozenset({token}))
 
 
 @torch.no_grad()
@@ -228,6 +234,7 @@ def task(base: SharedBase, arms: Sequence[int] = (0, 1), **changes: Any) -> Task
     settings = STEERING.model_copy(update=changes)
     return Task(
         base=base,
+        template=Template("guanaco", base.tokenizer),
         policies=LoraBank(base.layers, len(arms), settings.lora, seed=1),
         reward_models=rewards(base, arms, settings.lora.targets),
         reward_names=[f"reward{arm}" for arm in arms],

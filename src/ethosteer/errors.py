@@ -15,3 +15,7 @@ class InputError(Exception):
     def at(cls, path: Path, line: int | None, problem: str) -> InputError:
         """Return the error for a problem at a line of a file (counted from 1; None: no line)."""
         return cls(f"{path}: {problem}" if line is None else f"{path}:{line}: {problem}")
+
+
+class RefusedDialogueError(InputError):
+    """A dialogue that the tokenizer's chat template does not take."""

@@ -19,21 +19,24 @@ BASE = "base"
 FINETUNED = "fine-tuned"
 CONTROLS = (BASE, FINETUNED)
 
-Turn = tuple[Literal["human", "assistant"], str]
+Turn = tuple[Literal["system", "human", "assistant"], str]
 """One turn of a dialogue: the speaker and the text."""
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
+_SYSTEM = re.compile(r"\n\nSystem:(.*?)(?=\n\nHuman:)", re.DOTALL)
 
 
 def parse_dialogue(text: str) -> list[Turn]:
     r"""Split a prompt into its turns.
 
-    A dialogue is written ``\n\nHuman: ...\n\nAssistant: ...\n\nHuman: ...``; any text that
-    does not start so is one human turn.
+    A dialogue is written ``\n\nHuman: ...\n\nAssistant: ...\n\nHuman: ...``, perhaps after
+    ``\n\nSystem: ...``; any text that does not start so is one human turn.
     """
+    if system := _SYSTEM.match(text):
+        return [("system", system[1].strip()), *parse_dialogue(text[system.end() :])]
     if not _TURN.match(text):
         return [("human", text)]
     _, *pieces = _TURN.split(text)
@@ -48,6 +51,14 @@ def format_dialogue(turns: Sequence[Turn]) -> str:
     if [role for role, _ in turns] == ["human"]:
         return turns[0][1]
     return "".join(f"\n\n{role.capitalize()}: {text}" for role, text in turns)
+
+
+def unusable(turns: Sequence[Turn]) -> str | None:
+    """Say why a dialogue cannot be read as one, for the count of dropped rows; None if it can."""
+    if not all(text.strip() for _, text in turns):
+        return "empty turn"
+    first = next((role for role, _ in turns if role != "system"), None)
+    return {"human": None, "assistant": "assistant first", None: "no question"}[first]
 
 
 @dataclass(frozen=True, slots=True)

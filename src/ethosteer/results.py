@@ -328,8 +328,9 @@ class StudyResults:
     ``margin`` is the preregistered equivalence margin, ``effect`` the preregistered difference that
     should be detected, None where there is none; ``alpha`` is the level of the tests,
     ``correction`` that for multiple testing. ``deviations`` from the preregistration are changes of
-    these after outcomes were known. ``reward_comparisons`` compare arms' mean rewards with the
-    fine-tuned control's; their ``benchmark`` is the reward model.
+    these after outcomes were known. ``reward_comparisons`` compare arms' mean rewards with those of
+    the base that they start from; their ``benchmark`` is the reward model.
+    ``conversations_dropped`` counts those that the base was not fine-tuned on, by reason.
     """
 
     study: str
@@ -354,3 +355,4 @@ class StudyResults:
     correction: Correction = "holm"
     deviations: tuple[str, ...] = ()
     reward_comparisons: tuple[Comparison, ...] = ()
+    conversations_dropped: dict[str, int] = field(default_factory=dict)

@@ -7,16 +7,21 @@ AlgorithmSettings; ``catalog.study_settings`` adds them to ``StudySettings`` and
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ethosteer.records import CONTROLS, Arm
+from ethosteer.records import BASE, CONTROLS, Arm
 
 TRAINING_PASS = (
     "token budget of a training pass; default: 1,024 on a processor, on a GPU what fits in 60 % of "
     "its free memory (256 to 32,768)"
 )
+
+TEMPLATE_DATE = "2024-07-26"
+"""Today, for chat templates that print it: constant, so that a study can be repeated."""
 
 
 TemplateName = Literal["guanaco", "hh", "chat"]
@@ -61,6 +66,9 @@ class DataSettings(Settings):
     template: TemplateName = Field(
         "guanaco", description="the format of a dialogue; 'chat' is the tokenizer's own template"
     )
+    date: str = Field(
+        TEMPLATE_DATE, description="today, YYYY-MM-DD, for chat templates that print the date"
+    )
     max_tokens: int = Field(
         512, ge=16, description="of prompt and response; longer pairs are dropped"
     )
@@ -73,6 +81,15 @@ class DataSettings(Settings):
         description="steering prompts: of each dataset's pairs in equal numbers, or conversations",
     )
     max_prompt_tokens: int = Field(128, ge=8, description="longer steering prompts are dropped")
+
+    @field_validator("date")
+    @classmethod
+    def _is_a_date(cls, text: str) -> str:
+        try:
+            datetime.date.fromisoformat(text)
+        except ValueError as fault:
+            raise ValueError("must be a date, such as 2024-07-26") from fault
+        return text
 
 
 class LoraSettings(Settings):
@@ -100,6 +117,9 @@ class OptimiserSettings(Settings):
 class FinetuneSettings(Settings):
     """[finetune]: supervised fine-tuning of the base, merged into it before arms are steered."""
 
+    enabled: bool = Field(
+        True, description="false: arms start from the base as it is, which is then the control"
+    )
     epochs: float = Field(1.0, gt=0)
     batch: int = Field(8, ge=1, description="conversations per step")
     max_steps: int | None = Field(None, ge=1, description="upper bound on the steps")
@@ -264,7 +284,8 @@ class CompareSettings(Settings):
     """[compare]: the statistics of the differences."""
 
     control: Literal["base", "fine-tuned"] = Field(
-        "fine-tuned", description="the model that arms are compared with"
+        "fine-tuned",
+        description="the model that arms are compared with; default without fine-tuning: base",
     )
     resamples: int = Field(2000, ge=200, description="permutations of a permutation test")
     alpha: float = Field(0.05, gt=0, lt=0.5, description="significance level")
@@ -306,14 +327,35 @@ class StudySettings(Settings):
     compare: CompareSettings = CompareSettings()
     track: TrackSettings = TrackSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _control_without_finetuning(cls, table: Any) -> Any:  # noqa: ANN401 (any input)
+        """Compare arms with the base where nothing is fine-tuned and no control is named."""
+        finetune = table.get("finetune") if isinstance(table, Mapping) else None
+        if isinstance(finetune, Mapping) and finetune.get("enabled") is False:
+            compare = table.get("compare", {})
+            if isinstance(compare, Mapping):
+                return {**table, "compare": {"control": BASE, **compare}}
+        return table
+
     @model_validator(mode="after")
     def _consistent(self) -> StudySettings:
+        if not self.finetune.enabled and self.compare.control != BASE:
+            raise ValueError(
+                "compare.control = 'fine-tuned' needs a fine-tuned model, and finetune.enabled is "
+                "false; set compare.control = 'base'"
+            )
         for name in self.arms:
             if name in CONTROLS or not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"arms.{name} is not a usable name for an arm")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds must differ from each other")
         return self
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The models that are not steered: the base, and the fine-tuned one where there is one."""
+        return CONTROLS if self.finetune.enabled else (BASE,)
 
     def dataset_of(self, arm: str) -> str:
         """Return the name of an arm's dataset."""

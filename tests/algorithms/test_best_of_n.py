@@ -7,6 +7,7 @@ from ethosteer.algorithms.best_of_n import BestOfN, BestOfNSettings
 from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.models.base import SharedBase
 from ethosteer.models.pairs import accumulate_nll
+from ethosteer.models.text import Row
 from tests import tiny
 
 Read = list[tuple[list[int], list[int]]]
@@ -17,8 +18,9 @@ def learnt(monkeypatch) -> list[Read]:
     """Return what is learnt, one (prompt, answer) list for every arm and step in turn."""
     seen: list[Read] = []
 
-    def watched(base: SharedBase, own: Read, *rest: int) -> float:
-        seen.append([(list(prompt), list(answer)) for prompt, answer in own])
+    def watched(base: SharedBase, own: list[Row], *rest: int) -> float:
+        assert own == [Row.of(row.prompt_ids, row.response_ids) for row in own]
+        seen.append([(list(row.prompt_ids), list(row.response_ids)) for row in own])
         return accumulate_nll(base, own, *rest)
 
     monkeypatch.setattr("ethosteer.models.pairs.accumulate_nll", watched)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from ethosteer.models.text import Template
+from ethosteer.models.text import Row, Template
 from ethosteer.records import Turn
 
 
@@ -13,8 +13,8 @@ class WordTemplate:
     def prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
         return list(range(sum(len(text.split()) for _, text in turns)))
 
-    def response_ids(self, turns: Sequence[Turn], response: str) -> list[int]:
-        return list(range(len(response.split())))
+    def row(self, turns: Sequence[Turn], response: str) -> Row:
+        return Row.of(self.prompt_ids(turns), range(len(response.split())))
 
 
 TEMPLATE = cast(Template, WordTemplate())

@@ -118,8 +118,24 @@ def test_harmless_pairs_the_last_answers(pairs):
     ]
 
 
-@pytest.mark.parametrize("text", ["Hi", "\n\nHuman: Hi", "\n\nAssistant: Hi", "", 5, None])
-def test_harmless_wants_dialogues(pairs, text):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Hi", "no answer"),
+        ("\n\nHuman: Hi", "no answer"),
+        ("", "no answer"),
+        ("\n\nAssistant: Hi", "no question"),
+        ("\n\nAssistant: Hi\n\nHuman: Hm\n\nAssistant: Yes.", "assistant first"),
+        ("\n\nHuman: Hi\n\nAssistant: \n\nHuman: Hm\n\nAssistant: Yes.", "empty turn"),
+    ],
+)
+def test_harmless_counts_rows_that_are_no_dialogue(pairs, text, reason):
+    good = "\n\nHuman: Hi\n\nAssistant: Yes."
+    assert pairs("harmless", dialogues((good, good), (text, text))) == [(1, "tied"), (2, reason)]
+
+
+@pytest.mark.parametrize("text", [5, None])
+def test_harmless_wants_text(pairs, text):
     good = "\n\nHuman: Hi\n\nAssistant: Yes."
     with pytest.raises(InputError, match=r"train\.jsonl\.gz:2: column 'rejected' must be"):
         pairs("harmless", dialogues((good, good), (good, text)))

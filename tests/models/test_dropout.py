@@ -259,7 +259,7 @@ def test_finetuning_does_not_depend_on_how_batches_are_cut(packed, llama, tmp_pa
     for token_budget in BUDGETS:
         monkeypatch.setattr(finetuning, "training_tokens", lambda *_, own=token_budget: own)
         bank, losses = finetuning.finetune(
-            base, tiny.ragged(20, 5, 30), settings, tmp_path, tiny.quiet
+            base, tiny.whole_rows(tiny.ragged(20, 5, 30)), settings, tmp_path, tiny.quiet
         )
         assert len(losses) == 3
         ends.append(torch.cat([p.detach().flatten() for p in bank.parameters()]))
@@ -270,7 +270,7 @@ def test_finetuning_does_not_depend_on_how_batches_are_cut(packed, llama, tmp_pa
 def test_finetuning_resumes_where_it_stopped(llama, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(finetuning, "CHECKPOINT_EVERY", 2)
     settings = FinetuneSettings(batch=8, max_steps=4, lora=tiny.lora(dropout=0.1), optimiser=FAST)
-    rows = tiny.ragged(20, 5, 30)
+    rows = tiny.whole_rows(tiny.ragged(20, 5, 30))
 
     def stop(done: int, _steps: int, _note: str) -> None:
         if done == 3:

@@ -9,10 +9,12 @@ from torch import Tensor
 from transformers import AutoConfig, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from ethosteer.errors import InputError
 from ethosteer.models import generation
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import PreallocatedLayer, Sampling, generate, make_cache
 from ethosteer.models.lora_bank import LoraBank
+from ethosteer.models.text import Template
 from tests import tiny
 
 PROMPTS = tiny.ragged(5, 2, 17)
@@ -131,11 +133,31 @@ def test_eos_is_kept_ends_its_row_and_can_be_ignored(llama):
     assert generate(base, PROMPTS, 1, Sampling(8, 8, ignore_eos=True), noise()) == free
 
 
-def test_the_scored_part_is_without_the_stop_token():
-    assert Sampling(1, 9).scored_part([5, 6, 2], 2) == [5, 6]
-    assert Sampling(1, 9).scored_part([5, 6, 7], 2) == [5, 6, 7]
-    assert Sampling(1, 9).scored_part([2, 6, 7], 2) == [2, 6, 7]
-    assert Sampling(1, 9, ignore_eos=True).scored_part([5, 6, 2], 2) == [5, 6, 2]
+def test_scored_rows_are_without_the_stop_token(llama):
+    base, template = tiny.with_eos(llama, 2), Template("guanaco", llama.tokenizer)
+    answers = [[5, 6, 2], [5, 6, 7], [2, 6, 7]]
+    prompts = [[3]] * 3
+    rows = Sampling(1, 9).scored_rows(base, template, prompts, answers)
+    assert rows == [[3, 5, 6], [3, 5, 6, 7], [3, 2, 6, 7]]
+    rows = Sampling(1, 9, ignore_eos=True).scored_rows(base, template, prompts, answers)
+    assert rows == [[3, *answer] for answer in answers]
+
+
+def test_a_row_ends_at_any_stop_token(llama):
+    free = generate(llama, PROMPTS, 1, greedy(12, ignore_eos=True), noise())
+    stops = frozenset({free[0][5], free[1][4], free[2][3]})
+    ended = generate(replace(llama, stop_ids=stops), PROMPTS, 1, greedy(12), noise())
+    for row, whole in zip(ended, free, strict=True):
+        end = next((i for i, token in enumerate(whole) if token in stops), 11)
+        assert row == whole[: end + 1]
+    assert len({row[-1] for row in ended}) > 1
+
+
+def test_without_any_stop_token_sampling_names_what_is_missing(llama):
+    base = replace(llama, stop_ids=frozenset())
+    with pytest.raises(InputError, match="no stop token is known"):
+        generate(base, PROMPTS, 1, greedy(2), noise())
+    assert generate(base, PROMPTS, 1, greedy(2, ignore_eos=True), noise())
 
 
 @pytest.mark.parametrize("arms", [1, 3])

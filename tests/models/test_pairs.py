@@ -22,7 +22,7 @@ from ethosteer.models.pairs import (
     response_log_likelihoods,
     schedule,
 )
-from ethosteer.models.text import Template
+from ethosteer.models.text import Row, Template
 from ethosteer.records import PreferencePair
 from tests import tiny
 
@@ -175,7 +175,7 @@ def test_the_mean_is_over_all_tokens_of_all_answers(token_budget, adapted):
     split.append(split[0])  # the same answer drawn twice counts twice
     assert len({len(answer) for _, answer in split}) > 1
     with bank.applied():
-        found = accumulate_nll(base, split, token_budget)
+        found = accumulate_nll(base, [Row.of(*pair) for pair in split], token_budget)
         tokens = [
             likely
             for prompt, answer in split

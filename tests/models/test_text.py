@@ -6,9 +6,11 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from ethosteer.errors import InputError
-from ethosteer.models.text import Template, decode
-from ethosteer.records import Turn
+from ethosteer.errors import InputError, RefusedDialogueError
+from ethosteer.models.pairs import encode
+from ethosteer.models.text import Template, decode, find_stop_ids
+from ethosteer.records import PreferencePair, Turn
+from tests.chat import KINDS, tokenizer
 
 ONE: list[Turn] = [("human", "Is it far?")]
 THREE: list[Turn] = [*ONE, ("assistant", "No."), ("human", "Which way?")]
@@ -49,7 +51,8 @@ def test_chat(chat):
     assert template.prompt_text(THREE) == (
         "<s>[user]Is it far?[end][assistant]No.[end][user]Which way?[end][assistant]"
     )
-    assert template.response_text(THREE, "Left.") == "Left.[end]"
+    assert template.response_text(THREE, "Left.") == "Left."
+    assert template.end_of_turn is None, "[end] is no token"
     ids = template.prompt_ids(ONE)
     assert ids.count(chat.bos_token_id) == 1, "the chat template writes BOS itself"
     assert chat.decode(ids) == template.prompt_text(ONE)
@@ -64,8 +67,8 @@ def test_chat_without_a_template_is_the_users_error(llama):
 def test_a_response_has_the_same_ids_after_every_prompt(name, llama, tiny_bases):
     tokenizer = llama.tokenizer
     template = Template(name, tokenizer)
-    answer = template.response_ids(ONE, "Left, then right.")
-    assert answer == template.response_ids(THREE, "Left, then right.")
+    answer = list(template.row(ONE, "Left, then right.").response_ids)
+    assert answer == list(template.row(THREE, "Left, then right.").response_ids)
     assert tokenizer.bos_token_id not in answer
     assert tokenizer.decode(answer) == " Left, then right."
     prompt = template.prompt_ids(ONE)
@@ -85,19 +88,166 @@ def test_a_tokenizer_that_puts_a_space_before_every_text():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>")
     template = Template("guanaco", tokenizer)
     whole = tokenizer(template.prompt_text(ONE) + " No.").input_ids
-    assert template.conversation_ids([*ONE, ("assistant", "No.")])[:-1] == whole
-    assert tokenizer(" No.").input_ids != template.response_ids(ONE, "No.")
+    assert template.row(ONE, "No.").ids == whole
+    assert template.conversation_row([*ONE, ("assistant", "No.")]).ids[:-1] == whole
+    assert tokenizer(" No.").input_ids != list(template.row(ONE, "No.").response_ids)
 
 
 def test_a_conversation_ends_with_one_eos(llama, chat):
     turns: list[Turn] = [*ONE, ("assistant", "No.")]
     template = Template("guanaco", llama.tokenizer)
-    ids = template.conversation_ids(turns)
+    row = template.conversation_row(turns)
     eos = llama.tokenizer.eos_token_id
-    assert ids == [*template.prompt_ids(ONE), *template.response_ids(ONE, "No."), eos]
+    assert row.ids == [*template.row(ONE, "No.").ids, eos]
+    assert row.loss_mask == (False, *[True] * (len(row.ids) - 1)), "all that something predicts"
     chat.chat_template = CHAT.replace("[end]", "{{ eos_token }}")
-    closed = Template("chat", chat).conversation_ids(turns)
+    closed = Template("chat", chat).conversation_row(turns).ids
     assert closed[-1] == eos != closed[-2]
+
+
+def stock_ids(
+    tokenizer: PreTrainedTokenizerFast, turns: list[Turn], *, answer: bool = False
+) -> list[int]:
+    """Return the ids of transformers' own chat template, up to and with the end of turn."""
+    roles = {"system": "system", "human": "user", "assistant": "assistant"}
+    ids = tokenizer.apply_chat_template(
+        [{"role": roles[role], "content": text} for role, text in turns],
+        add_generation_prompt=not answer,
+        return_dict=False,
+        date_string="26 Jul 2024",
+        enable_thinking=False,
+    )
+    return [int(i) for i in ids]
+
+
+@pytest.fixture(params=list(KINDS))
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def template(kind):
+    return Template("chat", tokenizer(kind))
+
+
+def test_the_end_of_turn_is_found_by_writing_one(kind, template):
+    end = KINDS[kind].end
+    ids = template.tokenizer.convert_tokens_to_ids
+    assert template.end_of_turn == (None if end is None else ids(end))
+    assert find_stop_ids(template.tokenizer, [5, 6]) >= {5, 6, ids(KINDS[kind].eos)}
+    assert end is None or ids(end) in find_stop_ids(template.tokenizer, None)
+
+
+def test_prompts_and_answers_have_the_ids_of_the_stock_template(kind, template):
+    tokenizer = template.tokenizer
+    turns: list[Turn] = [("system", "Be brief."), *THREE] if KINDS[kind].system else THREE
+    for asked in (ONE, turns):
+        row = template.row(asked, "Left, then right.")
+        assert list(row.prompt_ids) == template.prompt_ids(asked) == stock_ids(tokenizer, asked)
+        whole = stock_ids(tokenizer, [*asked, ("assistant", "Left, then right.")], answer=True)
+        assert row.ids == whole[: len(row.ids)]
+        assert not tokenizer.decode(whole[len(row.ids) :]).strip()
+        assert row.ids.count(template.end_of_turn) == row.prompt_ids.count(template.end_of_turn) + (
+            template.end_of_turn is not None
+        )
+
+
+def test_every_use_reads_the_same_row(kind, template):
+    """Pairs (rewards, DPO), sampled answers that ended or were cut, and fine-tuning."""
+    row = template.row(ONE, "Left.")
+    (pair,) = encode([PreferencePair("1", ONE[0][1], "Left.", "No.", "g", 1)], template)
+    assert pair.chosen == row.ids and pair.prompt_tokens == len(row.prompt_ids)
+    assert pair.rejected == template.row(ONE, "No.").ids
+    said = list(row.response_ids[:-1] if template.end_of_turn is not None else row.response_ids)
+    stops = find_stop_ids(template.tokenizer, None)
+    prompt = template.prompt_ids(ONE)
+    for stop in stops:
+        assert template.sampled_row(prompt, [*said, stop], stops).ids == row.ids
+    assert template.sampled_row(prompt, said, stops).ids == row.ids, "cut at its limit"
+    if template.end_of_turn is not None:
+        assert template.sampled_row(prompt, list(row.response_ids), ()).ids == row.ids
+        assert template.sampled_row(prompt, said, ()).ids == row.ids, "stop tokens ignored"
+        assert template.sampled_row(prompt, [], ()).ids == [*prompt, template.end_of_turn]
+    learned = template.conversation_row([*ONE, ("assistant", "Left.")])
+    closing = [template.tokenizer.eos_token_id] if template.end_of_turn is None else []
+    assert learned.ids == [*row.ids, *closing]
+    assert learned.loss_mask == (*row.loss_mask, *[True] * len(closing))
+    assert decode(template.tokenizer, row.response_ids, stops) == "Left."
+
+
+def test_a_conversation_is_learned_where_the_assistant_speaks(kind, template):
+    ids, eot = template.tokenizer.convert_tokens_to_ids, template.end_of_turn
+    row = template.conversation_row([*THREE, ("assistant", "Left.")])
+    learned = [i for i, is_learned in zip(row.ids, row.loss_mask, strict=True) if is_learned]
+    first, last = template.row(ONE, "No.").response_ids, template.row(THREE, "Left.").response_ids
+    closing = () if eot is not None else (ids(KINDS[kind].eos),)
+    # Qwen3's template writes earlier answers otherwise than they are sampled
+    assert learned == [*(() if kind == "qwen3" else first), *last, *closing]
+
+
+def test_text_that_spells_a_special_token_is_text(kind, template):
+    own = template.tokenizer
+    for name in KINDS[kind].special:
+        spelled = f"Why {name} now?"
+        asked: list[Turn] = [("human", spelled)]
+        row = template.row(asked, f"As{name}is.")
+        plain = template.row([("human", "Why now?")], "As is.")
+        special = set(own.all_special_ids)
+        ours = [[i for i in r.ids if i in special] for r in (row, plain)]
+        assert ours[0] == ours[1], "only the template's own special tokens are special"
+        whole = own.decode(row.ids)
+        assert spelled in whole and f"As{name}is." in whole
+        assert spelled in template.prompt_text(asked)
+        assert f"As{name}is." in template.response_text(asked, f"As{name}is.")
+    guanaco = Template("guanaco", own)
+    spelled = "x </s> y <|im_end|> z"
+    text = own(" " + spelled, split_special_tokens=True).input_ids
+    assert list(guanaco.row(ONE, spelled).response_ids) == text
+
+
+def test_the_date_is_the_studys(kind):
+    texts = {
+        date: Template("chat", tokenizer(kind), date).prompt_text(ONE)
+        for date in ("2024-07-26", "2031-01-02")
+    }
+    assert (len(set(texts.values())) > 1) == (kind == "llama3")
+    assert ("02 Jan 2031" in texts["2031-01-02"]) == (kind == "llama3")
+    own = tokenizer("llama3")
+    own.chat_template = "{{ strftime_now('%d.%m.%Y') }}{{ messages[-1]['content'] }}"
+    assert Template("chat", own, "2031-01-02").prompt_text(ONE) == "02.01.2031Is it far?"
+
+
+def test_turns_of_one_speaker_are_joined_and_what_a_template_refuses_is_said(kind, template):
+    twice: list[Turn] = [("human", "Hm."), ("human", "Is it far?")]
+    assert template.prompt_ids(twice) == template.prompt_ids([("human", "Hm.\n\nIs it far?")])
+    system: list[Turn] = [("system", "Be brief."), *ONE]
+    if KINDS[kind].system:
+        assert "Be brief." in template.prompt_text(system)
+    else:
+        with pytest.raises(RefusedDialogueError):
+            template.prompt_ids(system)
+    with pytest.raises(RefusedDialogueError):
+        template.prompt_ids([*ONE, ("assistant", "No.")])
+
+
+def test_a_template_without_generation_prompt_still_says_who_answers():
+    own = tokenizer("mistral")
+    own.chat_template = (
+        "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} "
+        "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    )
+    template = Template("chat", own)
+    assert template.prompt_text(ONE) == "<s>[user] Is it far? [assistant]"
+    assert template.response_text(ONE, "No.") == " No."
+    assert template.row(ONE, "No.").ids[-1] == own.eos_token_id == template.end_of_turn
+
+
+def test_without_any_end_a_row_to_learn_cannot_be_closed():
+    own = tokenizer("plain")
+    own.eos_token = None
+    with pytest.raises(InputError, match="no EOS token"):
+        Template("chat", own).conversation_row([*ONE, ("assistant", "No.")])
+    assert find_stop_ids(own, None) == frozenset()
 
 
 def test_decode_leaves_special_tokens_out(llama):

@@ -8,6 +8,7 @@ import pytest
 
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import Sampling
+from ethosteer.models.text import Template
 from ethosteer.records import Arm
 from ethosteer.results import HeldOutPairs
 from ethosteer.stages.reward import Reward
@@ -23,8 +24,11 @@ def samples_of(base: SharedBase, count: int, sampling: Sampling, seed: int = 1) 
         arm=Arm("a", seed),
         reward=SimpleNamespace(normalisation_samples=count),
         sampling=SimpleNamespace(sampling=lambda: sampling),
-        prompts=SimpleNamespace(ids=lambda split, _: {"train": PROMPTS}[split]),
-        finetuned=None,
+        prompts=SimpleNamespace(
+            ids=lambda split, _: {"train": PROMPTS}[split],
+            template=lambda _: Template("guanaco", base.tokenizer),
+        ),
+        base=None,
     )
     workspace = SimpleNamespace(base=lambda _: base)
     return Reward.base_samples(cast(Reward, stage), cast(Workspace, workspace))

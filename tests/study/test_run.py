@@ -257,7 +257,7 @@ def test_held_out_pairs_are_never_trained_on(finished: Study) -> None:
 
 def test_reward_normalisation_makes_base_answers_standard(finished: Study) -> None:
     study, work = finished, finished.workspace
-    base = work.base(study.plan.finetuned)
+    base = work.base(study.plan.shared_base)
     arms = [arm for arm in finished.settings.arm_seeds() if arm.seed == 0]
     rewards = load_rewards(base, [study.store.path(study.plan.rewards[arm]) for arm in arms])
     samples = study.plan.rewards_of(0)[0].base_samples(work)
@@ -268,7 +268,7 @@ def test_reward_normalisation_makes_base_answers_standard(finished: Study) -> No
 
 def test_an_exported_arm_is_the_arm_in_stock_peft(finished: Study, tmp_path: Path) -> None:
     study, work, arm = finished, finished.workspace, Arm("virtue", 1)
-    base = work.base(study.plan.finetuned)
+    base = work.base(study.plan.shared_base)
     export_arm(study, arm.name, arm.seed, tmp_path / "out")
     ids = torch.tensor([study.plan.prompts.ids("test", work)[0]])
     model = PeftModel.from_pretrained(
@@ -293,7 +293,7 @@ def test_an_exported_reward_model_scores_the_same_in_stock_peft(
     finished: Study, tmp_path: Path
 ) -> None:
     study, work, arm = finished, finished.workspace, Arm("deontology", 0)
-    base = work.base(study.plan.finetuned)
+    base = work.base(study.plan.shared_base)
     export_arm(study, arm.name, None, tmp_path / "out", reward=True)
     stock = AutoModelForSequenceClassification.from_pretrained(
         tmp_path / "out" / "base", num_labels=1
@@ -449,7 +449,7 @@ def test_a_model_is_judged_as_it_would_be_alone_at_its_chosen_checkpoint(
     algorithms: Study, model: str
 ) -> None:
     study, work = algorithms, algorithms.workspace
-    base = work.base(study.plan.finetuned)
+    base = work.base(study.plan.shared_base)
     stages = study.plan.rewards_of(0)
     rewards = load_rewards(base, [study.store.path(stage) for stage in stages])
     prompts = study.plan.prompts.ids("test", work)[:8]
@@ -462,11 +462,8 @@ def test_a_model_is_judged_as_it_would_be_alone_at_its_chosen_checkpoint(
         folder = study.store.path(study.plan.steering[Arm(model, 0)]) / AT_KL
         with load_bank(base, {model: folder}).applied():
             answers = generate(base, prompts, 1, sampling, noise)
-    eos = base.tokenizer.eos_token_id
-    rows = [
-        [*prompt, *sampling.scored_part(answer, eos)]
-        for prompt, answer in zip(prompts, answers, strict=True)
-    ]
+    template = study.plan.prompts.template(work)
+    rows = sampling.scored_rows(base, template, prompts, answers)
     crossed = study.store.load(study.plan.cross[0])
     for place, judge in enumerate(stage.arm.name for stage in stages):
         expected = rewards.score(base, place, rows).tolist()
@@ -493,7 +490,7 @@ def test_both_checkpoints_of_every_arm_give_the_same_logits_in_stock_peft(
     algorithms: Study,
 ) -> None:
     study, work = algorithms, algorithms.workspace
-    base = work.base(study.plan.finetuned)
+    base = work.base(study.plan.shared_base)
     ids = torch.tensor([study.plan.prompts.ids("test", work)[0]])
     bare = base.logits(base.hidden(ids))
     for name in STEERED_BY:

@@ -73,21 +73,22 @@ class BestOfN:
     ) -> Learned:
         from ethosteer.algorithms.loop.task import Learned
         from ethosteer.models.pairs import accumulate_nll
+        from ethosteer.models.text import Row
 
         steering, task, n = self.steering, self.steering.task, self.settings.n
-        eos = task.base.tokenizer.eos_token_id
-        rows = task.sampling.scored_rows(prompts, answers, eos)
+        rows = task.sampling.scored_rows(task.base, task.template, prompts, answers)
         scores = task.reward_models.score(task.base, task.reward_index[arm], rows)
         best = scores.view(-1, n).argmax(dim=1).tolist()
+        # as they were sampled: an answer that was cut at its limit does not learn to end there
         indices = [prompt * n + answer for prompt, answer in enumerate(best)]
-        chosen = [(prompts[index], answers[index]) for index in indices]
+        learned = [Row.of(prompts[index], answers[index]) for index in indices]
         losses, finite = [], True
         for epoch in range(self.settings.epochs):
             with task.policies.applied([arm]):
                 losses.append(
                     accumulate_nll(
                         task.base,
-                        chosen,
+                        learned,
                         steering.collector.token_budget,
                         steering.dropout_seed(step, epoch),
                     )

@@ -20,6 +20,7 @@ from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.optimiser import generator
 from ethosteer.models.reward_models import RewardModels
+from ethosteer.models.text import Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ def measure_ppo(
     ppo = catalog.algorithm("ppo").steering(
         Task(
             base,
+            Template("hh", base.tokenizer),
             LoraBank(base.layers, arms, settings.lora, seed=0).to(base.device),
             RewardModels(random_adapters(base, arms), heads, ones, 0 * ones),
             [str(arm) for arm in range(arms)],

@@ -72,14 +72,14 @@ def held_out_items(pairs: Sequence[PreferencePair], template: Template) -> list[
 
     items = []
     for pair, rows in zip(pairs, encode(pairs, template), strict=True):
-        context = template.prompt_text(pair.turns)
+        context, end = template.prompt_text(pair.turns), template.decoded_end_of_turn or ""
         start = rows.prompt_tokens
         items.append(
             replace(
                 _item(pair),
                 contexts=(context, context),
                 continuations=tuple(
-                    template.response_text(pair.turns, response)
+                    template.response_text(pair.turns, response) + end
                     for response in (pair.rejected, pair.chosen)
                 ),
                 token_ids=tuple(

@@ -12,9 +12,10 @@ from rich.table import Table
 from ethosteer import catalog
 from ethosteer.data.pair_sets import curate
 from ethosteer.data.sources import Origin
-from ethosteer.records import FINETUNED, parse_dialogue
+from ethosteer.records import parse_dialogue
 from ethosteer.report.numbers import duration, interval, number
 from ethosteer.settings import ArmSettings, BaseSettings, DataSettings
+from ethosteer.stages.finetune import name_of
 from ethosteer.stages.stage import SamplingSettings
 from ethosteer.study.run import Study
 
@@ -80,7 +81,7 @@ def print_card(
 
 
 def answers_table(study: Study, question: str, seed: int) -> Table:
-    """Answer a question with the fine-tuned base and each arm of the first seed.
+    """Answer a question with the shared base and each arm of the first seed.
 
     ``seed`` seeds the sampling noise, which all models share.
     """
@@ -89,8 +90,8 @@ def answers_table(study: Study, question: str, seed: int) -> Table:
     from ethosteer.models.text import decode
 
     plan, store, workspace = study.plan, study.store, study.workspace
-    base = workspace.base(plan.finetuned)
-    template = workspace.template(study.settings.base, study.settings.data.template)
+    base = workspace.base(plan.shared_base)
+    template = plan.prompts.template(workspace)
     steered = {
         stage.arm.name: stage.checkpoint(store.path(stage), study.settings.steer.select)
         for stage in plan.steering_of(study.settings.seeds[0])
@@ -98,14 +99,15 @@ def answers_table(study: Study, question: str, seed: int) -> Table:
     prompts = [template.prompt_ids(parse_dialogue(question))]
     sampling = SamplingSettings.of(study.settings.steer).sampling()
     noise = generator(seed, "chat", question)
-    models = {FINETUNED: None, **steered}
+    models = {name_of(plan.shared_base): None, **steered}
     with workspace.adapters(base, models):
         answers = generate(base, prompts, len(models), sampling, noise)
+    stop_ids = sampling.stop_ids(base)
     table = Table(show_lines=True)
     table.add_column("model")
     table.add_column("answer", overflow="fold")
     for model, answer in zip(models, answers, strict=True):
-        table.add_row(escape(model), escape(decode(base.tokenizer, answer)))
+        table.add_row(escape(model), escape(decode(base.tokenizer, answer, stop_ids)))
     return table
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
-from ethosteer.data.readers import read_jsonl
+from ethosteer.data.readers import Row, read_jsonl
 from ethosteer.data.sources import Source
-from ethosteer.records import Turn
+from ethosteer.errors import InputError
+from ethosteer.records import Turn, unusable
 
 CONVERSATIONS = Source(
     path="conversations/guanaco_train.jsonl",
@@ -19,23 +22,78 @@ CONVERSATIONS = Source(
 )
 
 _HEADING = re.compile(r"###\s*(Human|Assistant):")
+_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "human",
+    "human": "human",
+    "assistant": "assistant",
+    "gpt": "assistant",
+}
 
 
-def read_conversations(path: Path) -> list[list[Turn]]:
-    """Read openassistant-guanaco's layout: ``### Human: ...### Assistant: ...`` in ``text``.
+@dataclass(frozen=True, slots=True)
+class Conversations:
+    """The usable conversations of a file, and how many were dropped by reason."""
 
-    A last turn of the human is left out. Raises InputError for a row without an answer.
+    turns: list[list[Turn]]
+    dropped: Counter[str]
+
+
+def read_conversations(path: Path) -> Conversations:
+    """Read a JSONL file of conversations, each in one of two layouts.
+
+    ``{"messages": [{"role": ..., "content": ...}, ...]}``, as chat models are trained on, or
+    openassistant-guanaco's ``{"text": "### Human: ...### Assistant: ..."}``. A last turn of the
+    human is left out. Conversations without question and answer are dropped and counted. Raises
+    InputError for a malformed row, and where no conversation is left.
     """
-    conversations = []
-    for row in read_jsonl(path, ["text"]):
-        _, *pieces = _HEADING.split(row.text("text"))
-        turns: list[Turn] = [
-            ("human" if role == "Human" else "assistant", text.strip())
-            for role, text in zip(pieces[::2], pieces[1::2], strict=True)
-        ]
-        if turns and turns[-1][0] == "human":
-            turns.pop()
-        if not turns or turns[0][0] != "human":
-            raise row.fail("a conversation must have '### Human:' and then '### Assistant:'")
-        conversations.append(turns)
-    return conversations
+    kept: list[list[Turn]] = []
+    dropped: Counter[str] = Counter()
+    for row in read_jsonl(path, []):
+        turns = _messages(row) if "messages" in row.fields else _guanaco(row)
+        if isinstance(turns, list):
+            while turns and turns[-1][0] != "assistant":
+                turns.pop()
+            problem = unusable(turns) if turns else "no answer"
+        else:
+            problem = turns
+        if problem:
+            dropped[problem] += 1
+        elif isinstance(turns, list):
+            kept.append(turns)
+    if not kept:
+        raise InputError.at(
+            path, None, f"no conversation has a question and an answer ({dict(dropped)})"
+        )
+    return Conversations(kept, dropped)
+
+
+def _guanaco(row: Row) -> list[Turn] | str:
+    if "text" not in row.fields:
+        raise row.fail("field 'messages' (or, in guanaco's layout, 'text') is missing")
+    _, *pieces = _HEADING.split(row.text("text"))
+    return [
+        (role.lower(), text.strip())  # type: ignore[misc]
+        for role, text in zip(pieces[::2], pieces[1::2], strict=True)
+    ]
+
+
+def _messages(row: Row) -> list[Turn] | str:
+    """Return the turns, or why the conversation is of no use."""
+    messages = row.fields["messages"]
+    if not isinstance(messages, list) or not all(isinstance(entry, dict) for entry in messages):
+        raise row.fail("field 'messages' must be a list of objects with 'role' and 'content'")
+    turns: list[Turn] = []
+    for message in messages:
+        role, content = _ROLES.get(str(message.get("role"))), message.get("content")
+        if role is None:
+            return "other role"
+        if isinstance(content, list):  # parts, of which a text model reads text alone
+            texts = [part.get("text") if isinstance(part, dict) else None for part in content]
+            known = [text for text in texts if isinstance(text, str)]
+            content = "\n".join(known) if len(known) == len(texts) else None
+        if not isinstance(content, str):
+            return "not text"
+        turns.append((role, content.strip()))  # type: ignore[arg-type]
+    return turns

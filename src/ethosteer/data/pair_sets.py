@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ethosteer.data.readers import Row
 from ethosteer.data.sources import Origin, Source
 from ethosteer.data.splits import split_of, unit_hash
-from ethosteer.errors import InputError
+from ethosteer.errors import InputError, RefusedDialogueError
 from ethosteer.files import read_json, write_atomic, write_json
 from ethosteer.records import SPLITS, DatasetCard, PreferencePair, PreferenceSet, Split
 from ethosteer.settings import ArmSettings, DataSettings
@@ -61,22 +61,30 @@ def curate(
 ) -> PreferenceSet:
     """Read a dataset's file and make its preference set, with lengths as ``template`` writes pairs.
 
-    Duplicate pairs and pairs over ``limits.max_tokens`` are dropped and counted; with
-    ``arm.max_pairs`` each split is limited by ``split_pairs``. Raises InputError for a malformed
+    Duplicate pairs, pairs over ``limits.max_tokens`` and dialogues that a chat template refuses are
+    dropped and counted; with ``arm.max_pairs`` each split is limited by ``split_pairs``. Raises
+    InputError for a malformed
     row, and where a split is left without pairs.
     """
     rows = list(dataset.rows(origin.locate(dataset.source)))
     dropped: Counter[str] = Counter()
     kept: dict[tuple[str, str, str], PreferencePair] = {}
+    lengths: dict[tuple[str, str, str], tuple[int, int]] = {}
     for entry in dataset.pairs(rows, arm.pairs_per_group):
         if isinstance(entry, Dropped):
             dropped[entry.reason] += 1
         elif (texts := (entry.prompt, entry.chosen, entry.rejected)) in kept:
             dropped["duplicate"] += 1
-        elif sum(_lengths(entry, template)) > limits.max_tokens:
-            dropped["too long"] += 1
         else:
-            kept[texts] = entry
+            try:
+                lengths[texts] = _lengths(entry, template)
+            except RefusedDialogueError:
+                dropped["template refuses"] += 1
+                continue
+            if sum(lengths[texts]) > limits.max_tokens:
+                dropped["too long"] += 1
+            else:
+                kept[texts] = entry
     splits = split_pairs(list(kept.values()), arm.max_pairs)
     pairs = [pair for split in SPLITS for pair in splits[split]]
     if len(pairs) < len(kept):
@@ -89,7 +97,7 @@ def curate(
     digest = sha256()
     for pair in pairs:
         digest.update(json.dumps([pair.prompt, pair.chosen, pair.rejected]).encode())
-    lengths = [_lengths(pair, template) for pair in pairs]
+    kept_lengths = [lengths[pair.prompt, pair.chosen, pair.rejected] for pair in pairs]
     card = DatasetCard(
         name=dataset.name,
         source=dataset.source.home,
@@ -100,18 +108,16 @@ def curate(
         dropped=dict(sorted(dropped.items())),
         duplicates=dropped["duplicate"],
         content_hash=digest.hexdigest(),
-        mean_prompt_tokens=sum(prompt for prompt, _ in lengths) / len(lengths),
-        mean_response_tokens=sum(response for _, response in lengths) / len(lengths),
+        mean_prompt_tokens=sum(prompt for prompt, _ in kept_lengths) / len(pairs),
+        mean_response_tokens=sum(response for _, response in kept_lengths) / len(pairs),
     )
     return PreferenceSet(dataset.name, splits["train"], splits["validation"], splits["test"], card)
 
 
 def _lengths(pair: PreferencePair, template: Template) -> tuple[int, int]:
     """Tokens of the prompt and of the longer response."""
-    return len(template.prompt_ids(pair.turns)), max(
-        len(template.response_ids(pair.turns, response))
-        for response in (pair.chosen, pair.rejected)
-    )
+    rows = [template.row(pair.turns, response) for response in (pair.chosen, pair.rejected)]
+    return len(rows[0].prompt_ids), max(len(row.response_ids) for row in rows)
 
 
 def split_pairs(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ethosteer.data.splits import split_of, unit_hash
-from ethosteer.errors import InputError
+from ethosteer.errors import InputError, RefusedDialogueError
 from ethosteer.records import PreferenceSet, Split, Turn, parse_dialogue
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ def steering_prompts(
     for curated in sets:
         distinct = dict.fromkeys(pair.prompt for pair in curated.split(split))
         fitting = [
-            prompt
-            for prompt in distinct
-            if len(template.prompt_ids(parse_dialogue(prompt))) <= max_tokens
+            prompt for prompt in distinct if _fits(parse_dialogue(prompt), template, max_tokens)
         ]
         if fitting:
             by_set.append(sorted(fitting, key=unit_hash))
@@ -43,10 +41,23 @@ def steering_prompts(
 def first_turns(
     conversations: Sequence[Sequence[Turn]], split: Split, template: Template, max_tokens: int
 ) -> list[list[Turn]]:
-    """Take the opening question of each conversation of one split as a prompt."""
-    openings = dict.fromkeys(conversation[0][1] for conversation in conversations)
+    """Take the opening question of each conversation of one split as a prompt.
+
+    What the system says before it is kept. Dialogues that a chat template refuses are left out.
+    """
+    openings: dict[tuple[Turn, ...], str] = {}
+    for turns in conversations:
+        position = next(index for index, (role, _) in enumerate(turns) if role == "human")
+        openings[tuple(turns[: position + 1])] = turns[position][1]
     return [
-        [("human", text)]
-        for text in openings
-        if split_of(text) == split and len(template.prompt_ids([("human", text)])) <= max_tokens
+        list(turns)
+        for turns, question in openings.items()
+        if split_of(question) == split and _fits(turns, template, max_tokens)
     ]
+
+
+def _fits(turns: Sequence[Turn], template: Template, max_tokens: int) -> bool:
+    try:
+        return len(template.prompt_ids(turns)) <= max_tokens
+    except RefusedDialogueError:
+        return False

@@ -8,7 +8,7 @@ from pathlib import Path
 from ethosteer.data.readers import Row, read_jsonl
 from ethosteer.data.sources import Source
 from ethosteer.datasets.base import Dataset, Dropped
-from ethosteer.records import PreferencePair, Turn, format_dialogue, parse_dialogue
+from ethosteer.records import PreferencePair, Turn, format_dialogue, parse_dialogue, unusable
 
 
 def _rows(path: Path) -> Iterator[Row]:
@@ -20,6 +20,8 @@ def _pairs(rows: Iterable[Row], pairs_per_group: int) -> Iterator[PreferencePair
         (dialogue, chosen), (other, rejected) = _dialogue(row, "chosen"), _dialogue(row, "rejected")
         if chosen is None or rejected is None:
             yield Dropped(row.line, "no answer")
+        elif problem := unusable(dialogue):
+            yield Dropped(row.line, problem)
         elif dialogue != other:
             yield Dropped(row.line, "dialogue differs")
         elif not chosen or not rejected:
@@ -39,10 +41,7 @@ def _pairs(rows: Iterable[Row], pairs_per_group: int) -> Iterator[PreferencePair
 
 def _dialogue(row: Row, column: str) -> tuple[list[Turn], str | None]:
     """Return the turns before the last one, and the answer in it: None where it is a question."""
-    text = row.text(column)
-    *dialogue, (role, response) = parse_dialogue(text)
-    if not text.startswith("\n\nHuman:") or "\n\nAssistant:" not in text:
-        raise row.fail(f"column {column!r} must be a dialogue with a Human and an Assistant turn")
+    *dialogue, (role, response) = parse_dialogue(row.text(column))
     return dialogue, response if role == "assistant" else None
 
 

@@ -196,7 +196,9 @@ def _generate_texts(
         )
         for arm in range(arms):
             for position, index in enumerate(batch):
-                texts[arm][index] = decode(base.tokenizer, replies[arm * len(batch) + position])
+                texts[arm][index] = decode(
+                    base.tokenizer, replies[arm * len(batch) + position], base.stop_ids
+                )
         done += len(batch)
         progress(done, len(order), "")
     return texts, truncated

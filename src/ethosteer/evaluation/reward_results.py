@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
 from ethosteer.evaluation.comparison import Family, compare_family
-from ethosteer.records import CONTROLS, FINETUNED, Arm
+from ethosteer.records import BASE, CONTROLS, FINETUNED, Arm
 from ethosteer.results import (
     ArmResult,
     Comparison,
@@ -79,28 +79,29 @@ def cross_rewards(cross: CrossBySeed) -> Iterator[CrossCell]:
 
 
 def reward_comparisons(cross: CrossBySeed, settings: CompareSettings) -> Iterator[Comparison]:
-    """Compare arms' rewards with the fine-tuned control's, prompt by prompt.
+    """Compare arms' rewards with those of the base that they share, prompt by prompt.
 
     Each reward model is a family.
     """
     first = next(iter(cross.values()))
     arms = [model for model in first.rewards if model not in CONTROLS]
-    if FINETUNED not in first.rewards or not arms:
+    start = next((name for name in (FINETUNED, BASE) if name in first.rewards), None)
+    if start is None or not arms:
         return
-    for reward_model in first.rewards[FINETUNED]:
+    for reward_model in first.rewards[start]:
         models = {
             model: clustered_values(
                 [result.rewards[model][reward_model] for result in cross.values()]
             )
-            for model in (FINETUNED, *arms)
+            for model in (start, *arms)
         }
         family = Family(
-            f"reward of {reward_model}: arms against {FINETUNED}",
+            f"reward of {reward_model}: arms against {start}",
             reward_model,
             "mean reward",
             "higher",
         )
-        yield from compare_family(family, models, [(arm, FINETUNED) for arm in arms], settings)
+        yield from compare_family(family, models, [(arm, start) for arm in arms], settings)
 
 
 def cross_accuracies(cross: CrossBySeed) -> Iterator[CrossCell]:

@@ -17,8 +17,10 @@ from transformers.pytorch_utils import Conv1D
 
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
+from ethosteer.models.identity import resolve_model
+from ethosteer.models.loading import load_tokenizer
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.settings import LoraSettings
+from ethosteer.settings import BaseSettings, LoraSettings
 
 PREFIX = "base_model.model."
 WEIGHTS = "adapter_model.safetensors"
@@ -148,6 +150,20 @@ def load_bank(base: SharedBase, folders: Mapping[str, Path | None]) -> LoraBank:
         except InputError as fault:
             raise InputError(f"{folder}: {fault}") from fault
     return bank.to(base.device).requires_grad_(False)
+
+
+def save_base(settings: BaseSettings, out: Path) -> None:
+    """Save a base as it is, with its tokenizer, to ``out``."""
+    name, revision = resolve_model(settings.model), settings.revision or "main"
+    model = AutoModelForCausalLM.from_pretrained(
+        name,
+        revision=revision,
+        dtype=getattr(torch, settings.dtype),
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    model.save_pretrained(out)
+    load_tokenizer(settings).save_pretrained(out)
 
 
 def merge_into_base(base_name: str, revision: str | None, adapter: Path, out: Path) -> None:

@@ -28,12 +28,13 @@ class SharedBase:
 
     ``runs_packed`` is whether the model takes rows packed without padding, prefix trees among
     them (fast/packing.py, fast/trees.py); if not, rows are padded, with the same results.
-    ``autocast`` runs float32 weights in bfloat16.
+    ``stop_ids`` are the tokens that end an answer. ``autocast`` runs float32 weights in bfloat16.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     layers: dict[str, ArmLinear]
+    stop_ids: frozenset[int] = frozenset()
     runs_packed: bool = False
     autocast: bool = False
 

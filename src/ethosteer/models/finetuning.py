@@ -19,6 +19,7 @@ from ethosteer.models.optimiser import (
     save_checkpoint,
 )
 from ethosteer.models.pairs import accumulate_nll
+from ethosteer.models.text import Row
 from ethosteer.progress import Report
 from ethosteer.settings import FinetuneSettings
 
@@ -27,12 +28,12 @@ CHECKPOINT_EVERY = 50
 
 def finetune(
     base: SharedBase,
-    rows: Sequence[Sequence[int]],
+    rows: Sequence[Row],
     settings: FinetuneSettings,
     checkpoints: Path,
     progress: Report,
 ) -> tuple[LoraBank, list[float]]:
-    """Train one adapter on whole conversations (next-token loss, mean over tokens).
+    """Train one adapter on conversations (next-token loss, mean over the tokens of their masks).
 
     Resumes from ``checkpoints``; ``progress(done, steps, note)`` after every step. Returns the bank
     of one arm and the loss of each step.
@@ -49,10 +50,9 @@ def finetune(
         epoch, batch = divmod(step, per_epoch)
         order = torch.randperm(len(rows), generator=generator("finetune", epoch))
         indices = order.split(settings.batch)[batch].tolist()
-        # every token but a row's first, which nothing predicts
-        answers = [(rows[index][:1], rows[index][1:]) for index in indices]
+        batch_rows = [rows[index] for index in indices]
         with bank.applied():
-            loss = accumulate_nll(base, answers, token_budget, derived_seed("dropout", step))
+            loss = accumulate_nll(base, batch_rows, token_budget, derived_seed("dropout", step))
         optimiser.step()
         losses.append(loss)
         if (step + 1) % CHECKPOINT_EVERY == 0:

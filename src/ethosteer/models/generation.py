@@ -15,9 +15,16 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import passes, sampling_rows
+from ethosteer.models.text import Template
 
+NO_STOP_TOKEN = (
+    "base.model: no stop token is known, so no answer could end: its generation_config.json has no "
+    "eos_token_id, its tokenizer no EOS, its chat template no end of turn; add one, or set "
+    "steer.ignore_eos = true"
+)
 COMPACT_BELOW = 0.75
 """Finished prompts leave the batch once the others are at most this fraction of it."""
 
@@ -27,7 +34,7 @@ class Sampling:
     """How responses are sampled.
 
     Each row's limit is drawn from ``min_new_tokens..max_new_tokens``. Unless ``ignore_eos``, a row
-    ends at its EOS, which stays part of it. ``greedy`` takes the likeliest token instead.
+    ends at a stop token, which stays part of it. ``greedy`` takes the likeliest token instead.
     """
 
     min_new_tokens: int
@@ -36,17 +43,28 @@ class Sampling:
     temperature: float = 1.0
     greedy: bool = False
 
-    def scored_part(self, response: list[int], eos: int | None) -> list[int]:
-        """Return what a reward model reads of a response: all but the EOS that ended it."""
-        ended = not self.ignore_eos and response[-1] == eos
-        return response[:-1] if ended else response
+    def stop_ids(self, base: SharedBase) -> frozenset[int]:
+        """Return the tokens that end a row: none with ``ignore_eos``.
+
+        Raises InputError where the base has none.
+        """
+        if self.ignore_eos:
+            return frozenset()
+        if not base.stop_ids:
+            raise InputError(NO_STOP_TOKEN)
+        return base.stop_ids
 
     def scored_rows(
-        self, prompts: Iterable[Sequence[int]], responses: Iterable[list[int]], eos: int | None
+        self,
+        base: SharedBase,
+        template: Template,
+        prompts: Iterable[Sequence[int]],
+        responses: Iterable[Sequence[int]],
     ) -> list[list[int]]:
-        """Return the rows that a reward model reads: prompts with their responses' scored parts."""
+        """Return the rows of sampled responses that a reward model reads, as token ids."""
+        stop_ids = self.stop_ids(base)
         return [
-            [*prompt, *self.scored_part(response, eos)]
+            template.sampled_row(prompt, response, stop_ids).ids
             for prompt, response in zip(prompts, responses, strict=True)
         ]
 
@@ -112,6 +130,7 @@ def generate(
     As many prompts run at once as the memory for their cache allows.
     """
     count = len(prompts)
+    stop_ids = torch.tensor(sorted(sampling.stop_ids(base)), device=base.device)
     longest = sampling.max_new_tokens
     limits = torch.randint(sampling.min_new_tokens, longest + 1, (count,), generator=noise)
     seeds = torch.randint(2**62, (count,), generator=noise).tolist()
@@ -120,6 +139,7 @@ def generate(
         prompts,
         arms,
         sampling,
+        stop_ids,
         limits.to(base.device).repeat(arms),
         [torch.Generator().manual_seed(seed) for seed in seeds],
         torch.zeros(arms * count, longest, dtype=torch.long, device=base.device),
@@ -147,6 +167,7 @@ class _Run:
     prompts: Sequence[Sequence[int]]
     arms: int
     sampling: Sampling
+    stop_ids: Tensor
     limits: Tensor
     noise: Sequence[torch.Generator]
     tokens: Tensor
@@ -185,8 +206,7 @@ class _Run:
             self.tokens[rows, column] = chosen
             self.lengths[rows] += is_open
             is_open &= self.lengths[rows] < self.limits[rows]
-            if not self.sampling.ignore_eos:
-                is_open &= chosen != self.base.tokenizer.eos_token_id
+            is_open &= ~torch.isin(chosen, self.stop_ids)
             if not is_open.any():
                 return
             inputs = chosen.unsqueeze(1)

@@ -10,8 +10,10 @@ import torch
 import transformers
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -23,6 +25,7 @@ from ethosteer.models.checks import makes_its_logits, runs_packed
 from ethosteer.models.fast.budget import keep_freed_memory
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.lora_bank import ArmLinear
+from ethosteer.models.text import find_stop_ids
 from ethosteer.settings import BaseSettings
 
 
@@ -61,6 +64,18 @@ def load_tokenizer(settings: BaseSettings) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_stop_ids(settings: BaseSettings) -> frozenset[int]:
+    """Return the tokens that end a base's answers, without loading its weights."""
+    name, revision = resolve_model(settings.model), settings.revision or "main"
+    try:
+        configured = GenerationConfig.from_pretrained(name, revision=revision).eos_token_id
+    except OSError:  # older models keep it in config.json
+        configured = getattr(
+            AutoConfig.from_pretrained(name, revision=revision), "eos_token_id", None
+        )
+    return find_stop_ids(load_tokenizer(settings), configured)
+
+
 def choose_device(device: str) -> torch.device:
     """Turn 'auto' into CUDA where it is available, else the processor."""
     if device != "auto":
@@ -85,7 +100,8 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
         parent, _, last = name.rpartition(".")
         layers[name] = ArmLinear(module)
         setattr(model.get_submodule(parent), last, layers[name])
-    base = SharedBase(model, tokenizer, layers)
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    base = SharedBase(model, tokenizer, layers, find_stop_ids(tokenizer, configured))
     if not makes_its_logits(base):
         raise InputError(
             f"model {model.name_or_path}: ethosteer does not know how {model.config.model_type} "

@@ -13,7 +13,7 @@ from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import passes
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, row_positions, stack
-from ethosteer.models.text import Template
+from ethosteer.models.text import Row, Template
 from ethosteer.records import PreferencePair
 
 
@@ -41,12 +41,11 @@ def encode(pairs: Sequence[PreferencePair], template: Template) -> list[EncodedP
     """Encode preference pairs as token rows."""
     encoded = []
     for pair in pairs:
-        prompt = template.prompt_ids(pair.turns)
         chosen, rejected = (
-            [*prompt, *template.response_ids(pair.turns, response)]
-            for response in (pair.chosen, pair.rejected)
+            template.row(pair.turns, response) for response in (pair.chosen, pair.rejected)
         )
-        encoded.append(EncodedPair(chosen, rejected, len(prompt), pair.group))
+        prompt_tokens = len(chosen.prompt_ids)
+        encoded.append(EncodedPair(chosen.ids, rejected.ids, prompt_tokens, pair.group))
     return encoded
 
 
@@ -88,45 +87,54 @@ def response_log_likelihoods(
     """
     rows = [tuple(row) for row in response_rows(pairs)]
     starts = [pair.prompt_tokens for pair in pairs for _ in range(2)]
-    log_p, row_indices = _response_log_p(base, rows, starts, dropout)
+    masks = [
+        [index >= start for index in range(len(row))]
+        for row, start in zip(rows, starts, strict=True)
+    ]
+    log_p, row_indices = _masked_log_p(base, rows, masks, dropout)
     return log_p.new_zeros(len(rows)).index_add(0, row_indices, log_p).view(-1, 2)
 
 
 def accumulate_nll(
     base: SharedBase,
-    answers: Sequence[tuple[Sequence[int], Sequence[int]]],
+    rows: Sequence[Row],
     token_budget: int,
     dropout: int | None = None,
 ) -> float:
-    """Add the gradients of the mean negative log-likelihood of answers, and return that mean.
+    """Add the gradients of the mean negative log-likelihood of rows, and return that mean.
 
-    ``answers`` are (prompt, answer); the mean is over the tokens of all answers, under the adapters
-    in use. It is cut into passes within the budget; ``dropout`` is the seed of dropout masks.
+    The mean is over the tokens of all loss masks, under the adapters in use. It is cut into passes
+    within the budget; ``dropout`` is the seed of dropout masks.
     """
-    total = sum(len(answer) for _, answer in answers)
+    total = sum(sum(row.loss_mask) for row in rows)
     mean = 0.0
-    for chunk in passes(answers, lambda pair: len(pair[0]) + len(pair[1]), token_budget):
-        rows = [(*prompt, *answer) for prompt, answer in chunk]
-        log_p, _ = _response_log_p(base, rows, [len(prompt) for prompt, _ in chunk], dropout)
+    for chunk in passes(rows, lambda row: len(row.loss_mask), token_budget):
+        ids, masks = [tuple(row.ids) for row in chunk], [row.loss_mask for row in chunk]
+        log_p, _ = _masked_log_p(base, ids, masks, dropout)
         loss = -log_p.sum() / total
         loss.backward()
         mean += float(loss.detach())
     return mean
 
 
-def _response_log_p(
-    base: SharedBase, rows: Sequence[tuple[int, ...]], starts: Sequence[int], dropout: int | None
+def _masked_log_p(
+    base: SharedBase,
+    rows: Sequence[tuple[int, ...]],
+    masks: Sequence[Sequence[bool]],
+    dropout: int | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return log-probabilities of the tokens of ``rows`` from ``starts`` on, and their rows."""
+    """Return log-probabilities of the tokens of ``rows`` in ``masks``, and their rows' indices."""
     trees = pack(rows, base.knee, LARGEST_TREE)
     paths = row_positions(trees)
     predictors: list[int] = []
     targets: list[int] = []
     row_indices: list[int] = []
-    for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
-        predictors += paths[row][start - 1 : -1]  # a token is predicted at the one before it
-        targets += row[start:]
-        row_indices += [index] * (len(row) - start)
+    for index, (row, mask) in enumerate(zip(rows, masks, strict=True)):
+        positions = [position for position, is_learned in enumerate(mask) if is_learned]
+        # a token is predicted at the one before it
+        predictors += [paths[row][position - 1] for position in positions]
+        targets += [row[position] for position in positions]
+        row_indices += [index] * len(positions)
     packed = stack(trees, base.device, base.model.dtype, dropout)
     hidden = base.hidden_packed(packed, torch.tensor(predictors, device=base.device))[0]
     log_p = token_log_probabilities(base.logits(hidden), torch.tensor(targets, device=base.device))

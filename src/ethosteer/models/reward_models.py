@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import AutoTokenizer
 
+from ethosteer.files import write_json
 from ethosteer.models.adapters import load_bank, read_adapter, save_adapter
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import training_tokens
@@ -113,6 +115,25 @@ def read_scale(folder: Path) -> tuple[float, float]:
     """Return a stored reward model's (gain, bias)."""
     stored = json.loads((folder / NORMALISATION).read_text("utf-8"))
     return float(stored["gain"]), float(stored["bias"])
+
+
+def set_padding(base: Path, end_of_turn: int | None) -> None:
+    """Have a saved base pad with a token that no row ends with.
+
+    transformers' classifiers read a row at its last token that is not padding. Many chat models pad
+    with their end of turn, where a reward model is to be read.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == end_of_turn:
+        candidates = (tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id,
+                      *tokenizer.added_tokens_decoder)  # fmt: skip
+        others = [index for index in candidates if index not in (None, end_of_turn)]
+        if not others:
+            return
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(others[0])
+        tokenizer.save_pretrained(base)
+    config = json.loads((base / "config.json").read_text("utf-8"))
+    write_json(base / "config.json", {**config, "pad_token_id": tokenizer.pad_token_id})
 
 
 def load_rewards(base: SharedBase, folders: Sequence[Path]) -> RewardModels:

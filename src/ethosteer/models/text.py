@@ -1,24 +1,82 @@
-"""Turns of a dialogue as token ids, in the same way in every stage."""
+"""Turns of a dialogue as token ids, in the same way in every stage.
+
+One function joins a prompt, a response and the end of turn into a row: ``Template._row``. Rows of
+known text (fine-tuning, pairs) and rows of sampled answers (rewards in steering) both come from it,
+so a reward model is read at the token that it was trained at.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from hashlib import sha256
 from typing import Literal
 
+from jinja2 import TemplateError
+from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from ethosteer.errors import InputError
+from ethosteer.errors import InputError, RefusedDialogueError
 from ethosteer.records import Turn
+from ethosteer.settings import TEMPLATE_DATE
 
 HEADINGS = {
-    "guanaco": {"human": "### Human: ", "assistant": "### Assistant: "},
-    "hh": {"human": "\n\nHuman: ", "assistant": "\n\nAssistant: "},
+    "guanaco": {
+        "system": "### System: ",
+        "human": "### Human: ",
+        "assistant": "### Assistant: ",
+    },
+    "hh": {
+        "system": "\n\nSystem: ",
+        "human": "\n\nHuman: ",
+        "assistant": "\n\nAssistant: ",
+    },
 }
 SEPARATORS = {"guanaco": " ", "hh": ""}
 """Between two turns."""
+ROLES = {"system": "system", "human": "user", "assistant": "assistant"}
+"""As chat templates name them."""
+
+QUESTION: list[Turn] = [("human", "Is it far?")]
+PROBE = "ProbeOfTheAnswer"
+"""An answer whose surroundings show how a chat template opens and ends the assistant's turn."""
+
+TODAY = re.compile(r"strftime_now\s*\(\s*(['\"])(.*?)\1\s*\)")
+"""A template's call for today's date, and its form."""
+LITERAL, ALIAS = "\ue000{}\ue001", "\ue002{}\ue003"
+"""Stand in, by the token's id, for a special token's text in a turn, and for one of the template.
+
+Characters for private use, which no template treats in a special way.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A prompt and a response as token ids.
+
+    ``response_ids`` end with the end of turn, where the template writes one. A reward is read at
+    the last of them, in training as in steering. ``loss_mask`` covers ``ids``: the tokens that
+    training by likelihood learns.
+    """
+
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    loss_mask: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> Row:
+        """Join a prompt and a response, which is learned."""
+        mask = (False,) * len(prompt_ids) + (True,) * len(response_ids)
+        return cls(tuple(prompt_ids), tuple(response_ids), mask)
+
+    @property
+    def ids(self) -> list[int]:
+        """The whole row."""
+        return [*self.prompt_ids, *self.response_ids]
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -37,87 +95,313 @@ def _digest(text: str) -> str:
     return sha256(text.encode("utf-8")).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+def find_stop_ids(
+    tokenizer: PreTrainedTokenizerBase, configured: int | Sequence[int] | None
+) -> frozenset[int]:
+    """Return the tokens that end an answer; empty where none is known.
+
+    They are those of the generation config (``configured``), the tokenizer's EOS, and the end of
+    turn of its chat template.
+    """
+    ids = [configured] if isinstance(configured, int) else list(configured or ())
+    if tokenizer.eos_token_id is not None:
+        ids.append(int(tokenizer.eos_token_id))
+    if tokenizer.chat_template:
+        try:
+            end_of_turn = Template("chat", tokenizer).end_of_turn
+        except (
+            RefusedDialogueError
+        ):  # of no use for chat, but the base may still be used without it
+            end_of_turn = None
+        ids += [] if end_of_turn is None else [end_of_turn]
+    return frozenset(ids)
+
+
+@dataclass(frozen=True)
 class Template:
     """How a dialogue is written for the model.
 
     guanaco: ``### Human: ... ### Assistant: ...``, as in the 2024 study; hh: as in Anthropic's
     data; chat: the tokenizer's template. A response's ids continue its prompt's, as they do when it
-    is sampled.
+    is sampled. ``date`` (YYYY-MM-DD) is today for templates that print it. Text of a turn that
+    spells a special token is encoded as text.
+
+    Methods raise RefusedDialogueError where a chat template does not take a dialogue, and
+    InputError where the tokenizer has no chat template.
     """
 
     name: Literal["guanaco", "hh", "chat"]
     tokenizer: PreTrainedTokenizerBase
+    date: str = TEMPLATE_DATE
+
+    def row(self, turns: Sequence[Turn], response: str) -> Row:
+        """Encode a known response to ``turns``, which end with the human; the response is learned.
+
+        The whole is encoded, since some tokenizers (Llama 2's) put a space before every text. If a
+        token would span the end of the prompt, the response is encoded by itself.
+        """
+        prompt_text, answer = self._prompt(turns), self._answer(turns, response)
+        prompt, whole = self._encode(prompt_text), self._encode(prompt_text + answer)
+        if whole[: len(prompt)] == prompt:
+            return self._row(prompt, whole[len(prompt) :])
+        return self._row(prompt, self._encode(answer, alone=True))
+
+    def sampled_row(
+        self, prompt_ids: Sequence[int], answer_ids: Sequence[int], stop_ids: Iterable[int]
+    ) -> Row:
+        """Return the row of a sampled answer, whether it ended by itself or at its limit.
+
+        A last token among ``stop_ids`` (none where they are ignored) is not part of the text; where
+        the template has an end of turn, every row has it.
+        """
+        ends = {*stop_ids, self.end_of_turn}
+        ended = bool(answer_ids) and answer_ids[-1] in ends
+        return self._row(prompt_ids, answer_ids[:-1] if ended else answer_ids)
+
+    def conversation_row(self, turns: Sequence[Turn]) -> Row:
+        """Encode a whole dialogue, which ends with the assistant, to be fine-tuned on.
+
+        It closes with the end of turn, or with EOS where the template has none. A chat model learns
+        what it would have to say: every turn of the assistant's, and its end, that stands in the
+        dialogue as it would be sampled. With guanaco and hh a base learns the form as well: all
+        tokens but the first, which nothing predicts. Raises InputError where there is no EOS.
+        """
+        if self.name == "chat":
+            turns = joined(turns)
+        *before, (_, answer) = turns
+        row = self.row(before, answer)
+        ids = row.ids
+        if self.end_of_turn is None and ids[-1] != self._eos:
+            ids.append(self._eos)
+        if self.name != "chat":
+            mask = [False] + [True] * (len(ids) - 1)
+        else:
+            mask = [index >= len(row.prompt_ids) for index in range(len(ids))]
+            for index, (role, text) in enumerate(before):
+                if role == "assistant":
+                    earlier = self.row(turns[:index], text)
+                    end = len(earlier.ids)
+                    # some templates write an earlier turn otherwise than it was sampled (Qwen3)
+                    if ids[:end] == earlier.ids:
+                        mask[len(earlier.prompt_ids) : end] = [True] * len(earlier.response_ids)
+        return Row(row.prompt_ids, tuple(ids[len(row.prompt_ids) :]), tuple(mask))
+
+    def _row(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> Row:
+        """Join a prompt, a response and the end of turn, where the template has one."""
+        end = () if self.end_of_turn is None else (self.end_of_turn,)
+        return Row.of(prompt_ids, (*response_ids, *end))
+
+    def prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
+        """Encode ``turns``, which end with the human, up to where the answer starts."""
+        return self._encode(self._prompt(turns))
 
     def prompt_text(self, turns: Sequence[Turn]) -> str:
         """Write ``turns``, which end with the human, up to where the assistant's answer starts."""
-        if self.name == "chat":
-            return self._chat(turns, answer=False)
-        headings = HEADINGS[self.name]
-        written = [headings[role] + text for role, text in turns]
-        # without the space, which most tokenizers make the beginning of the answer's first token
-        return SEPARATORS[self.name].join([*written, headings["assistant"].rstrip(" ")])
+        return self._plain(self._prompt(turns))
 
     def response_text(self, turns: Sequence[Turn], response: str) -> str:
-        """Write the assistant's answer as it continues ``prompt_text(turns)``."""
-        if self.name != "chat":
-            return " " + response
-        prompt = self._chat(turns, answer=False)
-        whole = self._chat([*turns, ("assistant", response)], answer=True)
-        return whole[len(prompt) :] if whole.startswith(prompt) else response
+        """Write the answer as it continues ``prompt_text(turns)``, without the end of turn."""
+        return self._plain(self._answer(turns, response))
 
     def fingerprint(self) -> str:
         """Identify the template by how it writes a dialogue."""
         turns: list[Turn] = [("human", "A question."), ("assistant", "An answer.")]
         again: list[Turn] = [*turns, ("human", "Another?")]
-        return _digest(self.prompt_text(again) + self.response_text(again, "Another."))
+        end = "" if self.end_of_turn is None else str(self.end_of_turn)
+        return _digest(self.prompt_text(again) + self.response_text(again, "Another.") + end)
 
-    def prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
-        """Encode the prompt, with the tokenizer's default special tokens."""
-        ids: list[int] = self.tokenizer(
-            self.prompt_text(turns), add_special_tokens=self.name != "chat"
-        ).input_ids
-        return ids
+    @property
+    def end_of_turn(self) -> int | None:
+        """The token that ends the assistant's turn; None for guanaco, hh and templates without."""
+        return self._turn_ends.token if self.name == "chat" else None
 
-    def response_ids(self, turns: Sequence[Turn], response: str) -> list[int]:
-        """Encode an answer: the ids that the whole text has beyond the prompt's.
+    @property
+    def decoded_end_of_turn(self) -> str | None:
+        """The text of the token that ends the assistant's turn."""
+        if self.end_of_turn is None:
+            return None
+        return str(self.tokenizer.convert_ids_to_tokens(self.end_of_turn))
 
-        The whole is encoded, since some tokenizers (Llama 2's) put a space before every text. If a
-        token would span the end of the prompt, the answer is encoded by itself.
-        """
-        special = self.name != "chat"
-        prompt, answer = self.prompt_ids(turns), self.response_text(turns, response)
-        text = self.prompt_text(turns) + answer
-        whole: list[int] = self.tokenizer(text, add_special_tokens=special).input_ids
-        if whole[: len(prompt)] == prompt:
-            return whole[len(prompt) :]
-        ids: list[int] = self.tokenizer(answer, add_special_tokens=False).input_ids
-        return ids
+    @property
+    def _eos(self) -> int:
+        if self.tokenizer.eos_token_id is None:
+            raise InputError(
+                "base.model: its tokenizer has no EOS token, and its dialogue template no end of "
+                "turn, so no row to fine-tune on can be closed; set eos_token in its "
+                "tokenizer_config.json"
+            )
+        return int(self.tokenizer.eos_token_id)
 
-    def conversation_ids(self, turns: Sequence[Turn]) -> list[int]:
-        """Encode a whole dialogue, which ends with the assistant, and close it with EOS."""
-        *before, (_, answer) = turns
-        ids = self.prompt_ids(before) + self.response_ids(before, answer)
-        eos = self.tokenizer.eos_token_id
-        return ids if ids[-1] == eos else [*ids, int(eos)]
+    # --- text; special tokens that a turn spells are written as LITERAL
+
+    def _prompt(self, turns: Sequence[Turn]) -> str:
+        if self.name == "chat":
+            turns = joined(turns)
+            if turns[-1][0] != "human":
+                raise RefusedDialogueError("the turn before an answer must be the human's")
+            return self._chat(turns, answer=False) + self._turn_ends.cue
+        headings = HEADINGS[self.name]
+        written = [headings[role] + self._literal(text) for role, text in turns]
+        # without the space, which most tokenizers make the beginning of the answer's first token
+        return SEPARATORS[self.name].join([*written, headings["assistant"].rstrip(" ")])
+
+    def _answer(self, turns: Sequence[Turn], response: str) -> str:
+        if self.name != "chat":
+            return " " + self._literal(response)
+        prompt, ends = self._prompt(turns), self._turn_ends
+        whole = self._chat([*joined(turns), ("assistant", response)], answer=True)
+        if whole.startswith(prompt) and whole.endswith(ends.after):
+            return whole[len(prompt) : len(whole) - len(ends.after)]
+        return ends.gap + self._literal(response)
+
+    @cached_property
+    def _turn_ends(self) -> _TurnEnds:
+        """Find how the chat template opens and ends the assistant's turn, by writing one."""
+        prompt = self._chat(QUESTION, answer=False)
+        before, _, after = self._chat([*QUESTION, ("assistant", PROBE)], answer=True).rpartition(
+            PROBE
+        )
+        # what a template writes before an answer beside its generation prompt, if it has one
+        lead = before.removeprefix(prompt) if before.startswith(prompt) else ""
+        cue = lead.rstrip(" ")
+        # longest first, as the tokenizer matches
+        known = {
+            token.content: index
+            for index, token in self.tokenizer.added_tokens_decoder.items()
+            if token.content.strip()
+        }
+        names = sorted(known, key=len, reverse=True)
+        match = re.match(rf"\s*({'|'.join(map(re.escape, names))})", after) if names else None
+        return _TurnEnds(cue, lead[len(cue) :], after, known[match[1]] if match else None)
 
     def _chat(self, turns: Sequence[Turn], *, answer: bool) -> str:
+        """Write turns by the chat template: with their ``answer``, or up to where one starts."""
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [{"role": ROLES[role], "content": self._literal(text)} for role, text in turns],
+                chat_template=self._dated_template,
+                tokenize=False,
+                add_generation_prompt=not answer,
+                date_string=datetime.fromisoformat(self.date).strftime("%d %b %Y"),
+                enable_thinking=False,
+            )
+        except (TemplateError, TypeError) as fault:
+            raise RefusedDialogueError(
+                f"the base's chat template refuses a dialogue: {fault}"
+            ) from fault
+        assert isinstance(text, str)
+        return text
+
+    @cached_property
+    def _dated_template(self) -> str:
+        """The tokenizer's chat template, with the study's date where it asks for today's."""
         if not self.tokenizer.chat_template:
             raise InputError(
                 "data.template: the base's tokenizer has no chat template; use guanaco or hh"
             )
-        roles = {"human": "user", "assistant": "assistant"}
-        text = self.tokenizer.apply_chat_template(
-            [{"role": roles[role], "content": text} for role, text in turns],
-            tokenize=False,
-            add_generation_prompt=not answer,
-        )
-        assert isinstance(text, str)
-        return text
+        day = datetime.fromisoformat(self.date)
+        template = str(self.tokenizer.get_chat_template())
+        # transformers hands templates no functions but its own, so the call itself is replaced
+        template = TODAY.sub(lambda call: json.dumps(day.strftime(call[2])), template)
+        if re.search(r"strftime_now\s*\(", template):
+            raise InputError(
+                "data.template: the base's chat template prints today's date in a computed form, "
+                "so the study's date cannot be put there; use guanaco or hh"
+            )
+        return template
+
+    # --- special tokens
+
+    @cached_property
+    def _specials(self) -> dict[str, int]:
+        """The ids of the special tokens by their text."""
+        tokens = self.tokenizer.added_tokens_decoder.items()
+        return {token.content: index for index, token in tokens if token.special}
+
+    @cached_property
+    def _special_pattern(self) -> re.Pattern[str]:
+        names = sorted(self._specials, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, names)) or r"(?!)")
+
+    def _literal(self, text: str) -> str:
+        """Write the special tokens that a turn spells in another way, to tell them apart."""
+        ids = self._specials
+        return self._special_pattern.sub(lambda match: LITERAL.format(ids[match[0]]), text)
+
+    def _plain(self, text: str) -> str:
+        """Undo ``_literal``."""
+        tokens = self.tokenizer.convert_ids_to_tokens
+        pattern = LITERAL.format(r"(\d+)")
+        return re.sub(pattern, lambda match: str(tokens(int(match[1]))), text)
+
+    def _encode(self, text: str, *, alone: bool = False) -> list[int]:
+        """Encode what the functions above write; ``alone`` without the tokenizer's own specials."""
+        add_special_tokens = self.name != "chat" and not alone
+        if self._plain(text) == text:
+            whole: list[int] = self.tokenizer(text, add_special_tokens=add_special_tokens).input_ids
+            return whole
+        if getattr(self.tokenizer, "backend_tokenizer", None) is None:
+            raise RefusedDialogueError(
+                "a turn spells a special token, which needs a fast tokenizer"
+            )
+        ids = self._specials
+        # the template's own special tokens, then those that turns spell
+        aliased = self._special_pattern.sub(lambda match: ALIAS.format(ids[match[0]]), text)
+        encoder, real = self._text_encoder
+        encoding = encoder.encode(self._plain(aliased), add_special_tokens=add_special_tokens)
+        return [real.get(index, index) for index in encoding.ids]
+
+    @cached_property
+    def _text_encoder(self) -> tuple[Tokenizer, dict[int, int]]:
+        """A copy of the tokenizer to which special tokens are text, and their aliases are special.
+
+        Returned with the ids that the aliases stand for.
+        """
+        encoder = Tokenizer.from_str(self.tokenizer.backend_tokenizer.to_str())
+        encoder.no_truncation()
+        encoder.no_padding()
+        encoder.encode_special_tokens = True
+        real: dict[int, int] = {}
+        for index in self._specials.values():
+            token, alias = self.tokenizer.added_tokens_decoder[index], ALIAS.format(index)
+            copied = AddedToken(alias, lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)
+            encoder.add_tokens([copied])
+            real[encoder.token_to_id(alias) or 0] = index
+        return encoder, real
 
 
-def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """Return a response as plain text, special tokens left out."""
+@dataclass(frozen=True, slots=True)
+class _TurnEnds:
+    """How a chat template writes an answer.
+
+    After the generation prompt stands ``cue``, where the template has no generation prompt; an
+    answer follows after ``gap`` (spaces, which become part of its first token), then ``after``, in
+    which ``token`` ends the turn.
+    """
+
+    cue: str
+    gap: str
+    after: str
+    token: int | None
+
+
+def joined(turns: Sequence[Turn]) -> list[Turn]:
+    """Join turns of one speaker that follow each other, which many chat templates refuse."""
+    merged: list[Turn] = []
+    for role, text in turns:
+        if merged and merged[-1][0] == role:
+            merged[-1] = (role, f"{merged[-1][1]}\n\n{text}")
+        else:
+            merged.append((role, text))
+    return merged
+
+
+def decode(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stop_ids: Iterable[int] = ()
+) -> str:
+    """Return a response as plain text, without special tokens and the token that ended it."""
+    if ids and ids[-1] in set(stop_ids):
+        ids = ids[:-1]
     text = tokenizer.decode(list(ids), skip_special_tokens=True)
     assert isinstance(text, str)
     return text.strip()

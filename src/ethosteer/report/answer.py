@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
-from ethosteer.records import FINETUNED
 from ethosteer.report.alarms import alarms_in_words
 from ethosteer.report.blocks import Block, Bullets, Text
 from ethosteer.report.certainty import certainty, limits
@@ -47,12 +46,12 @@ class OnBenchmark:
 class OnArm:
     """The facts of ``text/arm.j2``: how far an arm's reward rose, and what became worse.
 
-    ``falling`` are the other reward models under which its answers fell below the fine-tuned
-    model's.
+    ``falling`` are the other reward models under which its answers fell below those of ``start``,
+    the model that every arm starts from.
     """
 
     arm: str
-    finetuned: str
+    start: str
     results: tuple[ArmResult, ...]
     direction: Direction
     worse: list[str]
@@ -108,7 +107,7 @@ def on_arm(view: View, arm: str) -> str:
     fell = all(result.gain.high < 0 for result in results)
     facts = OnArm(
         arm=arm,
-        finetuned=FINETUNED,
+        start=view.start,
         results=results,
         direction="rose" if rose else "fell" if fell else "unclear",
         worse=[benchmark.title for benchmark in view.benchmarks_where(arm, "worse")],

@@ -46,15 +46,15 @@ def count_table(view: View) -> Table:
 
 def drop_table(view: View) -> Table:
     """Return how many rows curation dropped, by reason and dataset."""
-    cards = view.results.cards
-    reasons = sorted({reason for card in cards for reason in card.dropped})
+    columns = {card.name: card.dropped for card in view.results.cards}
+    if view.results.conversations_dropped:
+        columns["conversations"] = view.results.conversations_dropped
+    reasons = sorted({reason for dropped in columns.values() for reason in dropped})
     rows: list[list[Value]] = [
-        [reason, *(card.dropped.get(reason, 0) for card in cards)] for reason in reasons
+        [reason, *(dropped.get(reason, 0) for dropped in columns.values())] for reason in reasons
     ]
-    rows.append(["all reasons", *(sum(card.dropped.values()) for card in cards)])
-    return table(
-        "Rows dropped in curation", ("reason", *(card.name for card in cards)), rows, summary=1
-    )
+    rows.append(["all reasons", *(sum(dropped.values()) for dropped in columns.values())])
+    return table("Rows dropped in curation", ("reason", *columns), rows, summary=1)
 
 
 def overlap_table(view: View) -> Table:

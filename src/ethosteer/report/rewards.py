@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ethosteer.records import FINETUNED
 from ethosteer.report.blocks import Block, Bullets, Cell, Figures, Table, Text, Tint, present
 from ethosteer.report.curves import reward_model_figures
 from ethosteer.report.numbers import count, interval, number, signed
@@ -26,7 +25,7 @@ def reward_blocks(view: View) -> tuple[Block, ...]:
         "Datasets that contradict each other", paragraphs("contradictions", results=below_chance)
     )
     return present(
-        Text(paragraph("rewards", finetuned=FINETUNED)) if rewards else None,
+        Text(paragraph("rewards", start=view.start)) if rewards else None,
         _conflicts(view) if rewards else None,
         rewards,
         Text(paragraph("reward_curves")) if curves else None,
@@ -69,7 +68,7 @@ def reward_matrix(view: View) -> Table | None:
         rows,
         note=f"Normalised (sd of base answers), over the same {prompts} held-out prompts for all "
         "models, with unadjusted 95 % confidence intervals. Framed: the arm's own reward model. "
-        f"Tints grow stronger for differences from {FINETUNED} beyond {REWARD_STEPS[0]:g} and "
+        f"Tints grow stronger for differences from {view.start} beyond {REWARD_STEPS[0]:g} and "
         f"{REWARD_STEPS[1]:g}.",
     )
 
@@ -109,7 +108,7 @@ def accuracy_matrix(view: View) -> Table | None:
 
 
 def shown_change(view: View, result: CrossCell) -> float:
-    """Return how far a model's reward lies from the fine-tuned control's; 0 where not shown.
+    """Return how far a model's reward lies from that of the shared base; 0 where not shown.
 
     Controls have no comparison, so theirs is 0.
     """
@@ -176,5 +175,5 @@ def _conflicts(view: View) -> Block | None:
         return None
     results = [(arm, rises(view, arm), falls(view, arm)) for arm in view.arms]
     conflicts = [(arm, rise, fallen) for arm, rise, fallen in results if rise and fallen]
-    sentences = paragraphs("reward_conflicts", conflicts=conflicts, finetuned=FINETUNED)
+    sentences = paragraphs("reward_conflicts", conflicts=conflicts, start=view.start)
     return Bullets("Conflicts between rewards", sentences) if conflicts else Text(sentences[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ethosteer.records import CONTROLS, Item, Outcome
+from ethosteer.records import BASE, CONTROLS, FINETUNED, Item, Outcome
 from ethosteer.results import (
     ArmResult,
     BenchmarkCell,
@@ -49,6 +49,12 @@ class View:
     def control(self) -> str:
         """The model that arms are held to."""
         return self.results.control
+
+    @property
+    def start(self) -> str:
+        """The model that every arm starts from: the base, fine-tuned unless the study says no."""
+        models = self.results.models
+        return BASE if BASE in models and FINETUNED not in models else FINETUNED
 
     @property
     def arms(self) -> tuple[str, ...]:

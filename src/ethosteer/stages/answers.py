@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ethosteer.records import BASE, FINETUNED
+from ethosteer.records import BASE
 from ethosteer.results import Select
+from ethosteer.stages.finetune import Finetune, name_of
 from ethosteer.stages.steer import Steer
 from ethosteer.stages.workspace import Workspace
 
@@ -21,7 +22,7 @@ def answers_of_all(
     purpose: str,
     workspace: Workspace,
 ) -> dict[str, list[list[int]]]:
-    """Answer prompts with both controls and the arms of one seed.
+    """Answer prompts with the controls and the arms of one seed.
 
     The sampling noise is derived from the seed and ``purpose``, the same for every model. Returns
     each model's answers by its name, as token ids in the order of ``prompts``.
@@ -37,10 +38,12 @@ def answers_of_all(
         flat = iter(generate(base, prompts, len(models), sampling, noise))
         return {model: [next(flat) for _ in prompts] for model in models}
 
-    finetuned = first.reward.finetuned
+    shared = first.reward.base
     folders = {stage.arm.name: stage.checkpoint(workspace.store.path(stage), select)
                for stage in steering}  # fmt: skip
-    answers = answer(workspace.base(finetuned.base), [BASE])
-    base, adapters = workspace.base(finetuned), {FINETUNED: None, **folders}
+    answers = {}
+    if isinstance(shared, Finetune):
+        answers = answer(workspace.base(shared.base), [BASE])
+    base, adapters = workspace.base(shared), {name_of(shared): None, **folders}
     with workspace.adapters(base, adapters):
         return answers | answer(base, list(adapters))

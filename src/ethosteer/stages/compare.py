@@ -26,6 +26,7 @@ from ethosteer.settings import CompareSettings
 from ethosteer.stages.cross import Cross
 from ethosteer.stages.curate import Curate
 from ethosteer.stages.evaluate import Evaluate, Items
+from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.samples import Samples
 from ethosteer.stages.stage import Stage
 from ethosteer.stages.steer import Steer
@@ -43,7 +44,7 @@ class Overlaps(Stage[tuple[Overlap, ...]]):
     """For every arm and benchmark, the pairs that share text with the benchmark."""
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
 
     overlap_ngram: int
     pairs: tuple[Curate, ...]
@@ -80,7 +81,7 @@ class Compare(Stage[StudyResults]):
     """Everything that the report shows of a study."""
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     left_out: ClassVar = {"compare.published": "shown by the report alone"}
 
     study: str
@@ -114,14 +115,20 @@ class Compare(Stage[StudyResults]):
         crossed = {stage.seed: store.load(stage) for stage in self.cross}
         steered = {stage.arm: store.load(stage) for stage in self.steering}
         arms = tuple(dict.fromkeys(stage.arm.name for stage in self.steering))
+        finetuned = self.steering[0].reward.base
+        evaluated = {stage.model.name for stage in self.evaluation}
+        controls = (name for name in CONTROLS if name in evaluated)
         return StudyResults(
             study=self.study,
             question=self.question,
             control=self.compare.control,
             seeds=tuple(stage.seed for stage in self.cross),
-            models=(*CONTROLS, *arms),
+            models=(*controls, *arms),
             cards=tuple(store.load(pairs).card for pairs in self.overlaps.pairs),
             overlaps=store.load(self.overlaps),
+            conversations_dropped=finetuned.dropped(store.path(finetuned))
+            if isinstance(finetuned, Finetune)
+            else {},
             arms=tuple(
                 reward_results.arm_result(
                     stage.arm,

@@ -29,7 +29,7 @@ class Cross(Stage[CrossResult]):
     """One seed's scores under all of its reward models."""
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     left_out: ClassVar = {
         "evaluate.tokens_per_batch": READ_ELSEWHERE,
         "evaluate.sample_prompts": READ_ELSEWHERE,
@@ -57,18 +57,18 @@ class Cross(Stage[CrossResult]):
         from ethosteer.models.reward_models import load_rewards
 
         first = self.steering[0]
-        store, base = workspace.store, workspace.base(first.reward.finetuned)
+        store, base = workspace.store, workspace.base(first.reward.base)
         names = [reward.arm.name for reward in first.rewards]
         rewards = load_rewards(base, [store.path(reward) for reward in first.rewards])
         prompts = first.prompts.ids("test", workspace)[: self.held_out_prompts]
         answers = answers_of_all(self.steering, self.select, prompts, "cross", workspace)
+        template = first.prompts.template(workspace)
         sampling = first.reward.sampling.sampling()
         rows = [
             row
             for model_answers in answers.values()
-            for row in sampling.scored_rows(prompts, model_answers, base.tokenizer.eos_token_id)
+            for row in sampling.scored_rows(base, template, prompts, model_answers)
         ]
-        template = first.prompts.template(workspace)
         limit = self.evaluate.cross_pairs
         pairs = {
             reward.arm.name: encode(ranked_by_hash(store.load(reward.pairs).test, limit), template)

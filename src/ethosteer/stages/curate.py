@@ -20,7 +20,7 @@ class Curate(Stage[PreferenceSet]):
     """The preference pairs of an arm; arms with equal settings share those of the first."""
 
     kind: ClassVar[str] = "curate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     left_out: ClassVar = {
         "arms.dataset": "the dataset's name is a field",
         "arms.algorithm": READ_ELSEWHERE,
@@ -44,7 +44,7 @@ class Curate(Stage[PreferenceSet]):
 
     def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
         """Curate the dataset."""
-        template = workspace.template(self.base.settings, self.data.template)
+        template = workspace.template(self.base.settings, self.data.template, self.data.date)
         dataset, origin = catalog.dataset(self.dataset), self.files.origin
         write_set(curate(dataset, self.arms, self.data, origin, template), folder)
 

@@ -14,7 +14,7 @@ from ethosteer.evaluation.items import ITEMS, load_items, pair_items, read_items
 from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
 from ethosteer.files import read_json, write_json
 from ethosteer.progress import Report
-from ethosteer.records import Item, Model, Outcome
+from ethosteer.records import BASE, Item, Model, Outcome
 from ethosteer.results import Comparability, Select
 from ethosteer.settings import BenchmarkSettings
 from ethosteer.stages.curate import Curate
@@ -41,13 +41,14 @@ class Items(Stage[list[Item]]):
     """The items of one benchmark, with the hashes that make results comparable."""
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     benchmark: str
     benchmarks: BenchmarkSettings
     files: PublishedFiles
     base: RawBase
     template: Literal["guanaco", "hh", "chat"]
+    date: str
 
     @property
     def name(self) -> str:
@@ -58,7 +59,7 @@ class Items(Stage[list[Item]]):
         """Store the items, and the hashes that make results comparable."""
         from ethosteer.models.text import tokenizer_fingerprint
 
-        template = workspace.template(self.base.settings, self.template)
+        template = workspace.template(self.base.settings, self.template, self.date)
         items, classifier = self.to_answer(workspace), self.classifier()
         comparability = comparability_of(
             items,
@@ -101,7 +102,7 @@ class PairItems(Items):
 
     def to_answer(self, workspace: Workspace) -> list[Item]:
         """Return the items of the test pairs."""
-        template = workspace.template(self.base.settings, self.template)
+        template = workspace.template(self.base.settings, self.template, self.date)
         return pair_items(workspace.store.load(self.pairs).test, self.benchmarks, template)
 
 
@@ -113,7 +114,7 @@ class Evaluate(Stage[list[Outcome]]):
     """
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     left_out: ClassVar = {"tokens_per_batch": CUTS_PASSES}
 
     model: Model
@@ -130,7 +131,7 @@ class Evaluate(Stage[list[Outcome]]):
 
     def batch(self) -> Hashable:
         """Models on one base answer a benchmark together."""
-        return self.items.fingerprint, type(self.base)
+        return self.items.fingerprint, self.base.identity()
 
     @classmethod
     def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
@@ -140,7 +141,7 @@ class Evaluate(Stage[list[Outcome]]):
         started = time.monotonic()
         first = stages[0]
         name = first.items.benchmark
-        alone = " (base)" if isinstance(first.base, RawBase) else ""
+        alone = " (base)" if all(stage.model.name == BASE for stage in stages) else ""
         with workspace.terminal.stage(f"evaluate {name}{alone}") as progress:
             items, classifier = first.items.to_answer(workspace), first.items.classifier()
             base = workspace.base(first.base)

@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ethosteer.data.conversations import read_conversations
-from ethosteer.errors import InputError
+from ethosteer.errors import InputError, RefusedDialogueError
 from ethosteer.files import write_json
 from ethosteer.progress import Report
+from ethosteer.records import BASE, FINETUNED
 from ethosteer.settings import BaseSettings, DataSettings, FinetuneSettings
 from ethosteer.stages.stage import BY_EDITION, READ_ELSEWHERE, PublishedFiles, RawBase, Stage
 from ethosteer.stages.store import Store
 from ethosteer.stages.workspace import Workspace
 
+if TYPE_CHECKING:
+    from ethosteer.models.text import Row
+
 ADAPTER = "adapter"
 MERGED = "model"
 LOSSES = "losses.json"
+CONVERSATIONS = "conversations.json"
+"""How many conversations were learned from, and how many were dropped by reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +32,7 @@ class Finetune(Stage[list[float]]):
     """The fine-tuned base that all arms share: an adapter, merged by stock PEFT."""
 
     kind: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     left_out: ClassVar = {
         "data.origin": BY_EDITION,
         "data.conversations": BY_EDITION,
@@ -52,7 +58,8 @@ class Finetune(Stage[list[float]]):
 
         base = workspace.base(self.base)
         with workspace.store.checkpoints([self]) as checkpoints:
-            rows = self._rows(workspace)
+            rows, dropped = self._rows(workspace)
+            write_json(folder / CONVERSATIONS, {"kept": len(rows), "dropped": dropped})
             bank, losses = finetune(base, rows, self.finetune, checkpoints, progress)
             write_json(folder / LOSSES, losses)
             save_adapter(folder / ADAPTER, base, bank, arm=0)
@@ -60,21 +67,35 @@ class Finetune(Stage[list[float]]):
             merge_into_base(model, revision, folder / ADAPTER, self.merged(folder))
             base.tokenizer.save_pretrained(self.merged(folder))
 
-    def _rows(self, workspace: Workspace) -> list[list[int]]:
-        """Return the conversations that are short enough, as token ids."""
-        template = workspace.template(self.base.settings, self.data.template)
+    def _rows(self, workspace: Workspace) -> tuple[list[Row], dict[str, int]]:
+        """Return the conversations that are short enough, and how many were dropped and why."""
+        template = workspace.template(self.base.settings, self.data.template, self.data.date)
         (path,) = self.conversations.paths()
-        limit = self.data.max_tokens
-        rows = [template.conversation_ids(turns) for turns in read_conversations(path)]
-        rows = [row for row in rows if len(row) <= limit]
+        conversations = read_conversations(path)
+        dropped, rows = conversations.dropped, []
+        for turns in conversations.turns:
+            try:
+                row = template.conversation_row(turns)
+            except RefusedDialogueError:
+                dropped["template refuses"] += 1
+                continue
+            if len(row.ids) <= self.data.max_tokens:
+                rows.append(row)
+            else:
+                dropped["too long"] += 1
         if not rows:
-            raise InputError(f"data.max_tokens: no conversation has {limit} tokens or fewer")
-        return rows
+            raise InputError(f"data.conversations: none can be learned from ({dict(dropped)})")
+        return rows, dict(sorted(dropped.items()))
 
     def load(self, folder: Path) -> list[float]:
         """Read the losses, step by step."""
         losses: list[float] = json.loads((folder / LOSSES).read_text("utf-8"))
         return losses
+
+    def dropped(self, folder: Path) -> dict[str, int]:
+        """Return how many conversations were not learned from, by reason."""
+        stored = json.loads((folder / CONVERSATIONS).read_text("utf-8"))
+        return dict(stored["dropped"])
 
     def to_load(self, store: Store) -> BaseSettings:
         """Return the settings that load the merged model."""
@@ -84,3 +105,8 @@ class Finetune(Stage[list[float]]):
     def merged(self, folder: Path) -> Path:
         """Return the folder of the merged model within the artifact's."""
         return folder / MERGED
+
+
+def name_of(base: RawBase | Finetune) -> str:
+    """Return the name of the control that a base is by itself."""
+    return FINETUNED if isinstance(base, Finetune) else BASE

@@ -40,7 +40,7 @@ class Prompts(Stage[PromptSet]):
     """
 
     kind: ClassVar[str] = "curate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     left_out: ClassVar = {"data.origin": BY_EDITION, "data.conversations": BY_EDITION}
 
     data: DataSettings
@@ -63,7 +63,7 @@ class Prompts(Stage[PromptSet]):
         template, limit = self.template(workspace), self.data.max_prompt_tokens
         if isinstance(self.source, PublishedFiles):
             (path,) = self.source.paths()
-            return first_turns(read_conversations(path), split, template, limit)
+            return first_turns(read_conversations(path).turns, split, template, limit)
         sets = [workspace.store.load(pairs) for pairs in self.source]
         return steering_prompts(sets, split, template, limit)
 
@@ -73,7 +73,7 @@ class Prompts(Stage[PromptSet]):
 
     def template(self, workspace: Workspace) -> Template:
         """Return the template of the study's dialogues."""
-        return workspace.template(self.base.settings, self.data.template)
+        return workspace.template(self.base.settings, self.data.template, self.data.date)
 
     def ids(self, split: Split, workspace: Workspace) -> list[list[int]]:
         """Return the prompts of a split as token ids."""

@@ -16,7 +16,7 @@ from ethosteer.settings import RewardSettings
 from ethosteer.stages.curate import Curate
 from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.prompts import Prompts
-from ethosteer.stages.stage import CUTS_PASSES, SamplingSettings, Stage
+from ethosteer.stages.stage import CUTS_PASSES, RawBase, SamplingSettings, Stage
 from ethosteer.stages.workspace import Workspace
 
 HELD_OUT = "held_out.json"
@@ -30,7 +30,7 @@ class Reward(Stage[HeldOutPairs]):
     """
 
     kind: ClassVar[str] = "reward"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     left_out: ClassVar = {"reward.tokens_per_batch": CUTS_PASSES}
 
     arm: Arm
@@ -38,7 +38,7 @@ class Reward(Stage[HeldOutPairs]):
     sampling: SamplingSettings
     pairs: Curate
     prompts: Prompts
-    finetuned: Finetune
+    base: RawBase | Finetune
 
     @property
     def name(self) -> str:
@@ -59,8 +59,8 @@ class Reward(Stage[HeldOutPairs]):
         started = time.monotonic()
         first = stages[0]
         seed = first.arm.seed
-        template = workspace.template(first.finetuned.base.settings, first.pairs.data.template)
-        base = workspace.base(first.finetuned)
+        template = first.prompts.template(workspace)
+        base = workspace.base(first.base)
         sets = [workspace.store.load(stage.pairs) for stage in stages]
         with (
             workspace.terminal.stage(f"reward, seed {seed}") as progress,
@@ -87,18 +87,19 @@ class Reward(Stage[HeldOutPairs]):
     def base_samples(self, workspace: Workspace) -> list[list[int]]:
         """Return the rows that all reward models of the seed are normalised on.
 
-        They are steering prompts with the fine-tuned base's answers, as token ids.
+        They are steering prompts with the shared base's answers, as token ids.
         """
         from ethosteer.models.generation import generate
         from ethosteer.models.optimiser import generator
 
-        base, sampling = workspace.base(self.finetuned), self.sampling.sampling()
+        base, sampling = workspace.base(self.base), self.sampling.sampling()
         prompts = self.prompts.ids("train", workspace)
         count = self.reward.normalisation_samples
         chosen = [prompts[i % len(prompts)] for i in range(count)]
         noise = generator(self.arm.seed, "normalisation")
         answers = generate(base, chosen, 1, sampling, noise)
-        return sampling.scored_rows(chosen, answers, base.tokenizer.eos_token_id)
+        template = self.prompts.template(workspace)
+        return sampling.scored_rows(base, template, chosen, answers)
 
     def load(self, folder: Path) -> HeldOutPairs:
         """Read the scores of held-out pairs."""

@@ -23,7 +23,7 @@ class Samples(Stage[tuple[Sample, ...]]):
     """Sample answers of the controls and one seed's arms, with their rewards."""
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     left_out: ClassVar = {
         "evaluate.tokens_per_batch": READ_ELSEWHERE,
         "evaluate.cross_pairs": READ_ELSEWHERE,
@@ -47,7 +47,7 @@ class Samples(Stage[tuple[Sample, ...]]):
         from ethosteer.models.text import decode
 
         first = self.steering[0]
-        store, base = workspace.store, workspace.base(first.reward.finetuned)
+        store, base = workspace.store, workspace.base(first.reward.base)
         template = first.prompts.template(workspace)
         prompts = store.load(first.prompts).test[: self.evaluate.sample_prompts]
         if not prompts:
@@ -58,11 +58,12 @@ class Samples(Stage[tuple[Sample, ...]]):
         ]
         answers = answers_of_all(self.steering, self.select, ids, "samples", workspace)
         rewards = load_rewards(base, [store.path(reward) for reward in first.rewards])
-        sampling, eos = first.reward.sampling.sampling(), base.tokenizer.eos_token_id
+        sampling = first.reward.sampling.sampling()
+        stop_ids = sampling.stop_ids(base)
         rows = [
             row
             for model_answers in answers.values()
-            for row in sampling.scored_rows(ids, model_answers, eos)
+            for row in sampling.scored_rows(base, template, ids, model_answers)
         ]
         scores = {  # by reward model: [models, prompts]
             reward.arm.name: rewards.score(base, index, rows).view(len(answers), -1).tolist()
@@ -74,7 +75,7 @@ class Samples(Stage[tuple[Sample, ...]]):
                 answers=tuple(
                     SampleAnswer(
                         model=model,
-                        text=decode(base.tokenizer, model_answers[prompt]),
+                        text=decode(base.tokenizer, model_answers[prompt], stop_ids),
                         rewards={name: by_model[row][prompt] for name, by_model in scores.items()},
                     )
                     for row, (model, model_answers) in enumerate(answers.items())

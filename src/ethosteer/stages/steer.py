@@ -1,4 +1,4 @@
-"""Steer: the arms of one seed and one algorithm, in parallel on the fine-tuned base."""
+"""Steer: the arms of one seed and one algorithm, in parallel on the base that they share."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Steer(Stage[SteeringResult]):
     """
 
     kind: ClassVar[str] = "steer"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     left_out: ClassVar = {
         "steer.select": "both checkpoints are kept",
         "steer.tokens_per_batch": CUTS_PASSES,
@@ -113,7 +113,7 @@ class Steer(Stage[SteeringResult]):
 
         first = stages[0]
         seed, rewards = first.arm.seed, first.rewards
-        base = workspace.base(first.reward.finetuned)
+        base = workspace.base(first.reward.base)
         template = first.prompts.template(workspace)
         policies = LoraBank(
             base.layers, len(stages), first.steer.lora, derived_seed(seed, "policy adapters")
@@ -121,6 +121,7 @@ class Steer(Stage[SteeringResult]):
         pairs = [workspace.store.load(stage.reward.pairs).train for stage in stages]
         task = Task(
             base=base,
+            template=template,
             policies=policies.to(base.device),
             reward_models=load_rewards(base, [workspace.store.path(reward) for reward in rewards]),
             reward_names=[reward.arm.name for reward in rewards],

@@ -49,12 +49,15 @@ class Workspace:
             self._bases[model.identity()] = load_base(model.to_load(self.store))
         return self._bases[model.identity()]
 
-    def template(self, base: BaseSettings, name: str) -> Template:
-        """Return the dialogue template called ``name``, with the base's tokenizer."""
+    def template(self, base: BaseSettings, name: str, date: str) -> Template:
+        """Return the dialogue template called ``name``, with the base's tokenizer.
+
+        ``date`` (YYYY-MM-DD) is today for chat templates that print it.
+        """
         from ethosteer.models.loading import load_tokenizer
         from ethosteer.models.text import Template
 
-        return Template(name, load_tokenizer(base))  # type: ignore[arg-type]
+        return Template(name, load_tokenizer(base), date)  # type: ignore[arg-type]
 
     def trackers(self, run: str) -> AbstractContextManager[Tracking]:
         """Return the trackers of one run of steering, to be entered."""

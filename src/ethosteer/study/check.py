@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from ethosteer import catalog
 from ethosteer.data.conversations import read_conversations
+from ethosteer.errors import InputError
 from ethosteer.study.plan import Plan
 
 
 def check_inputs(plan: Plan) -> None:
     """Read all published files and classifiers; InputError with file and row if one is invalid."""
     from ethosteer.algorithms.tracking import check_trackers
+    from ethosteer.models.generation import NO_STOP_TOKEN
+    from ethosteer.models.loading import load_stop_ids
 
     for stage in dict.fromkeys((*plan.pairs.values(), *plan.asked_pairs.values())):
         (path,) = stage.files.paths()
@@ -19,6 +22,9 @@ def check_inputs(plan: Plan) -> None:
     for items in plan.items.values():
         items.read()
         items.classifier()
-    (path,) = plan.conversations.paths()
-    read_conversations(path)
+    if plan.settings.finetune.enabled or plan.settings.data.prompts == "conversations":
+        (path,) = plan.conversations.paths()
+        read_conversations(path)
+    if not plan.settings.steer.ignore_eos and not load_stop_ids(plan.settings.base):
+        raise InputError(NO_STOP_TOKEN)
     check_trackers(plan.settings.track.trackers)

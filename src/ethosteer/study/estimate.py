@@ -18,8 +18,7 @@ import numpy as np
 from ethosteer import catalog
 from ethosteer.algorithms.algorithm import Cost, Workload, measured_steps
 from ethosteer.benchmarks.base import sources_of
-from ethosteer.data.conversations import CONVERSATIONS
-from ethosteer.data.readers import read_jsonl
+from ethosteer.data.conversations import CONVERSATIONS, read_conversations
 from ethosteer.data.sources import SAMPLE_DIR, Origin
 from ethosteer.data.splits import TEST_FRACTION, VALIDATION_FRACTION, split_of
 from ethosteer.evaluation.items import asked_items
@@ -113,7 +112,7 @@ def estimate(settings: StudySettings, origin: Origin) -> StudyEstimate:
 def stage_costs(settings: StudySettings, texts: Texts) -> dict[str, Cost]:
     """Return the tokens that each stage passes through the base, for all arms and seeds."""
     seeds = len(settings.seeds)
-    models = len(settings.arm_seeds()) + 2  # the controls: the base, raw and fine-tuned
+    models = len(settings.arm_seeds()) + len(settings.controls)
     return {
         "curate": Cost(),
         "finetune": Cost(trained_tokens=texts.conversation_tokens),
@@ -164,7 +163,7 @@ def steering_cost(settings: StudySettings, texts: Texts) -> Cost:
 
 def cross_cost(settings: StudySettings, texts: Texts) -> Cost:
     """Return the tokens of one seed's held-out answers and pairs under every reward model."""
-    reward_models, models = len(texts.pairs), len(settings.arms) + 2
+    reward_models, models = len(texts.pairs), len(settings.arms) + len(settings.controls)
     answers = models * settings.steer.held_out_prompts * mean_row(settings)
     limit = settings.evaluate.cross_pairs
     pairs = sum(min(limit, pairs.test) * pairs.tokens for pairs in texts.pairs.values())
@@ -187,13 +186,16 @@ def stage_disk(settings: StudySettings, shape: ModelShape, texts: Texts) -> dict
     arms = len(settings.arm_seeds())
     checkpoints = 1 if settings.steer.kl_target is None else 2
     return {
-        "finetune": 4 * base_parameters(shape),
+        "finetune": 4 * base_parameters(shape) * settings.finetune.enabled,
         "reward": 4
         * adapter_parameters(shape, settings.reward.lora)
         * len(settings.data_arms())
         * len(settings.seeds),
         "steer": 4 * adapter_parameters(shape, settings.steer.lora) * arms * checkpoints,
-        "evaluate": OUTCOME_BYTES * (arms + 2) * texts.item_tokens / ASSUMED_ITEM_TOKENS,
+        "evaluate": OUTCOME_BYTES
+        * (arms + len(settings.controls))
+        * texts.item_tokens
+        / ASSUMED_ITEM_TOKENS,
     }
 
 
@@ -324,12 +326,15 @@ def _item_tokens(
 def _conversation_tokens(settings: StudySettings, origin: Origin) -> float:
     """Return the tokens of all epochs of fine-tuning, up to its ``max_steps``."""
     finetune, choice = settings.finetune, settings.data.conversations
+    if not finetune.enabled:
+        return 0.0
     if choice == "sample":
         origin = Origin("sample")
     path = _local_file(origin, CONVERSATIONS.path if choice in ("sample", "hub") else choice)
     rows, mean = ASSUMED_CONVERSATIONS, settings.data.max_tokens / 2
     if path is not None:
-        lengths = [len(row.text("text")) for row in read_jsonl(path, ["text"])]
+        conversations = read_conversations(path).turns
+        lengths = [sum(len(text) for _, text in turns) for turns in conversations]
         rows, mean = len(lengths), sum(lengths) / len(lengths) / CHARACTERS_PER_TOKEN
     read = rows * finetune.epochs
     return min(read, (finetune.max_steps or read) * finetune.batch) * mean

@@ -11,9 +11,10 @@ from jinja2 import Environment, StrictUndefined
 
 from ethosteer.errors import InputError
 from ethosteer.files import temporary_name, write_atomic, write_json
-from ethosteer.models.adapters import CONFIG, WEIGHTS
-from ethosteer.models.reward_models import NORMALISATION, read_scale
+from ethosteer.models.adapters import CONFIG, WEIGHTS, save_base
+from ethosteer.models.reward_models import NORMALISATION, read_scale, set_padding
 from ethosteer.records import Arm
+from ethosteer.stages.finetune import Finetune
 from ethosteer.study.run import Study
 
 BASE_FOLDER = "base"
@@ -48,10 +49,16 @@ def export_arm(
     # Filled under a temporary name, so that a folder with the final name is complete.
     unfinished = temporary_name(folder)
     shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(plan.finetuned.merged(store.path(plan.finetuned)), unfinished / BASE_FOLDER)
+    if isinstance(plan.shared_base, Finetune):
+        merged = plan.shared_base.merged(store.path(plan.shared_base))
+        shutil.copytree(merged, unfinished / BASE_FOLDER)
+    else:
+        save_base(settings.base, unfinished / BASE_FOLDER)
     shutil.copy(source / WEIGHTS, unfinished)
     if reward:
         shutil.copy(source / NORMALISATION, unfinished)
+        template = plan.prompts.template(study.workspace)
+        set_padding(unfinished / BASE_FOLDER, template.end_of_turn)
     config = json.loads((source / CONFIG).read_text("utf-8"))
     write_json(unfinished / CONFIG, {**config, "base_model_name_or_path": BASE_FOLDER})
     write_atomic(unfinished / "README.md", model_card(study, arm, reward=reward))
@@ -63,17 +70,20 @@ def model_card(study: Study, arm: Arm, *, reward: bool) -> str:
     settings, store = study.settings, study.store
     steering = study.plan.steering[arm]
     results = store.load(study.plan.comparison).arms
-    template = Environment(
+    dialogues = study.plan.prompts.template(study.workspace)
+    page = Environment(
         autoescape=False,  # Markdown, not a web page
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     ).from_string((files("ethosteer.study") / MODEL_CARD).read_text("utf-8"))
-    return template.render(
+    return page.render(
         arm=arm,
         reward=reward,
         study=settings.name,
         question=settings.question,
         base=settings.base.model,
+        is_finetuned=settings.finetune.enabled,
+        row_end=dialogues.decoded_end_of_turn,
         folder=BASE_FOLDER,
         card=store.load(steering.reward.pairs).card,
         result=next(

@@ -13,7 +13,7 @@ from ethosteer.benchmarks.base import sources_of
 from ethosteer.data.conversations import CONVERSATIONS
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
-from ethosteer.records import BASE, CONTROLS, Arm, Model
+from ethosteer.records import BASE, Arm, Model
 from ethosteer.settings import ArmSettings, StudySettings
 from ethosteer.stages.compare import Compare, Overlaps
 from ethosteer.stages.cross import Cross
@@ -93,8 +93,10 @@ class Plan:
         return Prompts(data, self.base, source)
 
     @cached_property
-    def finetuned(self) -> Finetune:
-        """The fine-tuned base that all arms share."""
+    def shared_base(self) -> RawBase | Finetune:
+        """The base that all arms share: fine-tuned, or as it is."""
+        if not self.settings.finetune.enabled:
+            return self.base
         return Finetune(self.settings.finetune, self.settings.data, self.base, self.conversations)
 
     @cached_property
@@ -106,7 +108,7 @@ class Plan:
             source = Arm(self.settings.data_of(arm.name), arm.seed)
             stages[arm] = stages.get(source) or Reward(
                 arm, self.settings.reward, sampling, self.pairs[arm.name], self.prompts,
-                self.finetuned,
+                self.shared_base,
             )  # fmt: skip
         return stages
 
@@ -136,9 +138,9 @@ class Plan:
 
     @cached_property
     def models(self) -> tuple[Model, ...]:
-        """Both controls, then every arm."""
+        """The controls, then every arm."""
         arms = [Model(arm.name, arm.seed) for arm in self.settings.arm_seeds()]
-        return (*(Model(name) for name in CONTROLS), *arms)
+        return (*(Model(name) for name in self.settings.controls), *arms)
 
     @cached_property
     def items(self) -> dict[str, Items]:
@@ -147,12 +149,10 @@ class Plan:
         for name, settings in catalog.study_benchmarks(self.settings).items():
             sources = tuple(sources_of(catalog.benchmark(name), settings.source))
             files = PublishedFiles(self.origin, sources)
-            template = self.settings.data.template
-            if name in self.asked_pairs:
-                pairs = self.asked_pairs[name]
-                stages[name] = PairItems(name, settings, files, self.base, template, pairs)
-            else:
-                stages[name] = Items(name, settings, files, self.base, template)
+            data = self.settings.data
+            shared = (name, settings, files, self.base, data.template, data.date)
+            pairs = self.asked_pairs.get(name)
+            stages[name] = Items(*shared) if pairs is None else PairItems(*shared, pairs)
         return stages
 
     @cached_property
@@ -162,7 +162,7 @@ class Plan:
             (name, model): Evaluate(
                 model,
                 items,
-                self.base if model.name == BASE else self.finetuned,
+                self.base if model.name == BASE else self.shared_base,
                 self.steering[model.arm] if model.arm else None,
                 self.settings.steer.select if model.arm else None,
                 self.settings.evaluate.tokens_per_batch,
@@ -218,8 +218,9 @@ class Plan:
     @cached_property
     def stages(self) -> tuple[Stage[Any], ...]:
         """Every stage, in the order of the work."""
-        stages: list[Stage[Any]] = [*self.pairs.values(), *self.asked_pairs.values()]
-        stages += (self.prompts, self.finetuned)
+        stages: list[Stage[Any]] = [*self.pairs.values(), *self.asked_pairs.values(), self.prompts]
+        if isinstance(self.shared_base, Finetune):
+            stages.append(self.shared_base)
         for seed in self.settings.seeds:
             stages += self.rewards_of(seed)
             stages += _by_algorithm(self.steering_of(seed))

@@ -151,9 +151,10 @@ class Collector:
         lengths = rollout.response_mask[rows].sum(dim=1).tolist()
         tokens, responses = rollout.tokens[rows].tolist(), rollout.response_tokens[rows].tolist()
         scored = self.task.sampling.scored_rows(
+            self.base,
+            self.task.template,
             [row[:start] for row, start in zip(tokens, starts, strict=True)],
             [row[:length] for row, length in zip(responses, lengths, strict=True)],
-            self.base.tokenizer.eos_token_id,
         )
         return self.task.reward_models.score(self.base, reward_index, scored)
 
@@ -208,10 +209,10 @@ class Collector:
         return token_log_probabilities(logits, tokens, self.task.sampling.temperature)
 
     def ended(self, rollout: Rollout) -> Tensor:
-        """Return which responses end with EOS, ``[R]``."""
+        """Return which responses end with a stop token, ``[R]``."""
         last = rollout.response_mask.sum(dim=1, keepdim=True) - 1
         tokens = rollout.response_tokens.gather(1, last).squeeze(1)
-        return torch.eq(tokens, self.base.tokenizer.eos_token_id)
+        return torch.isin(tokens, torch.tensor(sorted(self.base.stop_ids), device=tokens.device))
 
 
 def _put(rollout: Rollout, target: Tensor, rows: Tensor, values: Tensor) -> None:

@@ -10,6 +10,7 @@ from ethosteer.models.generation import Sampling
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_models import RewardModels
+from ethosteer.models.text import Template
 from ethosteer.settings import SteerSettings
 
 
@@ -19,10 +20,12 @@ class Task:
 
     ``reward_models`` are all those of the seed, called ``reward_names``; arm ``i`` learns from
     number ``reward_index[i]`` of them. ``pairs`` are each arm's training pairs, for algorithms that
-    learn from pairs. ``settings`` are at the algorithm's pace (``SteerSettings.for_algorithm``).
+    learn from pairs. ``template`` writes the dialogues. ``settings`` are at the algorithm's pace
+    (``SteerSettings.for_algorithm``).
     """
 
     base: SharedBase
+    template: Template
     policies: LoraBank
     reward_models: RewardModels
     reward_names: Sequence[str]
