@@ -29,6 +29,8 @@ from ethosteer.records import Item, Model, Outcome, PreferencePair
 from ethosteer.settings import ArmSettings, BenchmarkSettings, DataSettings, OptimiserSettings
 from tests import tiny
 from tests.algorithms.test_dpo import make, telling
+from tests.chat import KINDS
+from tests.chat import tokenizer as chat_tokenizer
 
 CHAT = (
     "{% for m in messages %}{{ m['role'][0] + ': ' + m['content'] + '</s>' }}{% endfor %}"
@@ -75,6 +77,21 @@ def test_rows_are_those_of_training(architecture, name, tiny_bases):
             True,
             True,
         ]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_end_of_turn_is_part_of_the_response(kind):
+    """In ids and text alike, once, for the chat templates of real models."""
+    writer = Template("chat", chat_tokenizer(kind))
+    end = writer.end_of_turn
+    for item, pair in zip(held_out_items(PAIRS, writer), PAIRS, strict=True):
+        for (prompt, response), text, said in zip(
+            item.token_ids, item.continuations, (pair.rejected, pair.chosen), strict=True
+        ):
+            row = writer.row(pair.turns, said)
+            assert (prompt, response) == (row.prompt_ids, row.response_ids)
+            assert response.count(end) == int(end is not None)
+            assert text.strip() == said + (writer.decoded_end_of_turn or "")
 
 
 @torch.no_grad()
