@@ -102,8 +102,8 @@ def profile_sentences(view: View) -> tuple[str, ...]:
         for benchmark in view.profile:
             comparison = view.comparison(benchmark, arm, view.control)
             if comparison:
-                found = Finding(arm, benchmark.dataset, comparison)
-                by_verdict.setdefault(comparison.verdict, []).append(found)
+                finding = Finding(arm, benchmark.dataset, comparison)
+                by_verdict.setdefault(comparison.verdict, []).append(finding)
         facts = OnProfile(
             arm=arm,
             dataset=view.dataset_of(arm),
