@@ -17,10 +17,13 @@ from ethosteer.algorithms.rloo import RLOOSettings
 from ethosteer.errors import InputError
 from ethosteer.records import Arm
 from ethosteer.settings import (
+    TEMPLATE_DATE,
     ArmSettings,
     BenchmarkSettings,
+    DataSettings,
     ModelShape,
     Settings,
+    StudySettings,
 )
 from ethosteer.study.load import STUDIES_DIR, bundled_studies, load_study, study_path
 
@@ -484,3 +487,24 @@ def test_reading_a_study_loads_no_model_library():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert loaded.stdout.strip() == "[]"
+
+
+def test_without_fine_tuning_the_base_is_the_control():
+    study = {"name": "s", "question": "?", "arms": {"virtue": {}}, "benchmarks": {"toxigen": {}}}
+    settings = StudySettings.model_validate(study)
+    assert (settings.compare.control, settings.controls) == ("fine-tuned", ("base", "fine-tuned"))
+    study["finetune"] = {"enabled": False}
+    settings = StudySettings.model_validate(study)
+    assert (settings.compare.control, settings.controls) == ("base", ("base",))
+    study["compare"] = {"alpha": 0.01}
+    assert StudySettings.model_validate(study).compare.control == "base"
+    study["compare"] = {"control": "fine-tuned"}
+    with pytest.raises(ValidationError, match=r"compare\.control = 'fine-tuned' needs"):
+        StudySettings.model_validate(study)
+
+
+@pytest.mark.parametrize("date", ["yesterday", "26.07.2024", "2024-13-01"])
+def test_a_date_is_a_date(date):
+    assert DataSettings().date == TEMPLATE_DATE
+    with pytest.raises(ValidationError, match="must be a date, such as 2024-07-26"):
+        DataSettings(date=date)

@@ -69,8 +69,8 @@ MALFORMED: dict[str, tuple[str, Edit, str]] = {
         append(b'{"id": "x", "title": "t", "text": "u", "binarized_label": "MAYBE"}\n'),
         "binarized_label",
     ),
-    "conversations: no answer": (
-        "conversations/guanaco_train.jsonl", append(b'{"text": "hello"}\n'), "### Human:"
+    "conversations: neither messages nor text": (
+        "conversations/guanaco_train.jsonl", append(b'{"question": "hello"}\n'), "'messages'"
     ),
 }  # fmt: skip
 

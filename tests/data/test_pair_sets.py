@@ -19,8 +19,10 @@ from ethosteer.data.readers import Row, read_jsonl
 from ethosteer.data.sources import Origin, Source
 from ethosteer.data.splits import split_of
 from ethosteer.errors import InputError
+from ethosteer.models.text import Template
 from ethosteer.records import SPLITS, PreferencePair, PreferenceSet
 from ethosteer.settings import ArmSettings, DataSettings
+from tests.chat import tokenizer
 from tests.data.words import TEMPLATE
 
 SOURCE = Source("rows.jsonl", "https://example.org", "MIT")
@@ -64,6 +66,17 @@ def test_what_is_dropped_is_counted_by_reason_and_the_rest_is_kept(tmp_path):
     assert [len(whole.split(name)) for name in SPLITS] == list(whole.card.pairs.values())
     longer = curated(published(tmp_path, [*ROWS, ("a b c d e", f"{long}w", "x")]))
     assert longer.card.dropped == {"too long": 1}
+
+
+def test_dialogues_that_a_chat_template_refuses_are_counted(tmp_path):
+    """Gemma's refuses what the system says; two questions in a row are joined for it."""
+    system = r"\n\nSystem: Be brief.\n\nHuman: why"
+    twice = r"\n\nHuman: why\n\nHuman: what"
+    origin = published(tmp_path, [*ROWS, (system, "a", "b"), (twice, "a", "b")])
+    template = Template("chat", tokenizer("gemma"))
+    card = curate(DATASET, ArmSettings(), DataSettings(), origin, template).card
+    assert card.dropped == {"template refuses": 1}
+    assert sum(card.pairs.values()) == len(ROWS) + 1
 
 
 def test_lengths_of_the_card_are_of_the_prompt_and_of_the_longer_response(tmp_path):

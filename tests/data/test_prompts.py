@@ -9,7 +9,9 @@ import pytest
 from ethosteer.data.prompts import first_turns, steering_prompts
 from ethosteer.data.splits import split_of
 from ethosteer.errors import InputError
+from ethosteer.models.text import Template
 from ethosteer.records import DatasetCard, PreferencePair, PreferenceSet, Turn
+from tests.chat import tokenizer
 from tests.data.words import TEMPLATE
 
 
@@ -58,3 +60,10 @@ def test_openings_of_conversations_are_prompts_of_their_split():
     assert sum(map(len, by_split.values())) == 150, "each once, and none over three words"
     for name, prompts in by_split.items():
         assert {split_of(text) for ((_, text),) in prompts} == {name}
+
+
+def test_an_opening_keeps_what_the_system_says_where_the_template_takes_it():
+    question = next(f"question {n}" for n in range(99) if split_of(f"question {n}") == "train")
+    turns: list[Turn] = [("system", "Be brief."), ("human", question), ("assistant", "answer")]
+    assert first_turns([turns], "train", TEMPLATE, 9) == [turns[:2]]
+    assert first_turns([turns], "train", Template("chat", tokenizer("gemma")), 99) == []

@@ -187,8 +187,15 @@ def test_a_higher_reward_is_better_and_the_base_is_no_arm():
     ]  # fmt: skip
 
 
-def test_without_the_fine_tuned_control_or_arms_no_rewards_are_compared():
-    arms = CrossResult({"base": {"j": [1.0, 2.0]}, "duty": {"j": [1.0, 3.0]}}, {}, {})
+def test_without_fine_tuning_arms_are_compared_with_the_base():
+    result = CrossResult({"base": {"j": [1.0, 2.0]}, "duty": {"j": [1.0, 3.0]}}, {}, {})
+    (comparison,) = reward_comparisons({0: result}, SETTINGS)
+    assert (comparison.a, comparison.b, comparison.difference.value) == ("duty", "base", 0.5)
+    assert comparison.family == "reward of j: arms against base"
+
+
+def test_without_a_control_or_arms_no_rewards_are_compared():
+    arms = CrossResult({"duty": {"j": [1.0, 3.0]}}, {}, {})
     controls = CrossResult({"base": {"j": [1.0]}, "fine-tuned": {"j": [1.0]}}, {}, {})
     for own in (arms, controls):
         assert list(reward_comparisons({0: own}, SETTINGS)) == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 import pytest
 from tokenizers import Tokenizer, models, normalizers
@@ -117,7 +118,7 @@ def stock_ids(
         date_string="26 Jul 2024",
         enable_thinking=False,
     )
-    return [int(i) for i in ids]
+    return cast(list[int], ids)
 
 
 @pytest.fixture(params=list(KINDS))

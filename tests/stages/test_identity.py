@@ -74,6 +74,7 @@ OTHER_VALUES: dict[str, Any] = {
     "base.dtype": "bfloat16",
     "data.origin": "hub",
     "data.template": "hh",
+    "data.date": "2031-01-02",
     "data.conversations": "hub",
     "data.prompts": "conversations",
     "steer.algorithm": "dpo",
@@ -84,7 +85,7 @@ OTHER_VALUES: dict[str, Any] = {
     "arms.virtue.dataset": "harmless",
     "arms.virtue.algorithm": "dpo",
     "benchmarks.crows_pairs.source": "revised",
-    "compare.control": "base",
+    "compare.control": "fine-tuned",
     "compare.correction": "bh",
     "base.shape": {"hidden": 8, "layers": 1, "intermediate": 8, "vocabulary": 9, "tied": False},
 }
@@ -196,6 +197,7 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
         "demo",
         [
             "steer.minibatches=2",
+            "compare.control='base'",  # which a study without fine-tuning needs
             "benchmarks={crows_pairs={}}",
             "arms={virtue={}, v-rloo={dataset='virtue', algorithm='rloo'}, "
             "v-dpo={dataset='virtue', algorithm='dpo'}, "

@@ -65,15 +65,21 @@ def load_tokenizer(settings: BaseSettings) -> PreTrainedTokenizerBase:
 
 
 def load_stop_ids(settings: BaseSettings) -> frozenset[int]:
-    """Return the tokens that end a base's answers, without loading its weights."""
+    """Return the tokens that end a base's answers, without loading its weights.
+
+    Raises InputError where it has no usable tokenizer or config.
+    """
+    tokenizer = load_tokenizer(settings)
     name, revision = resolve_model(settings.model), settings.revision or "main"
     try:
         configured = GenerationConfig.from_pretrained(name, revision=revision).eos_token_id
     except OSError:  # older models keep it in config.json
-        configured = getattr(
-            AutoConfig.from_pretrained(name, revision=revision), "eos_token_id", None
-        )
-    return find_stop_ids(load_tokenizer(settings), configured)
+        try:
+            config = AutoConfig.from_pretrained(name, revision=revision)
+        except (OSError, ValueError) as fault:
+            raise InputError(f"model {settings.model}: cannot be loaded: {fault}") from fault
+        configured = getattr(config, "eos_token_id", None)
+    return find_stop_ids(tokenizer, configured)
 
 
 def choose_device(device: str) -> torch.device:
