@@ -38,7 +38,9 @@ class ModelShape(Settings):
 class BaseSettings(Settings):
     """[base]: the model that all arms share."""
 
-    model: str = Field("pocket", description="'pocket', a model folder, or a hub id")
+    model: str = Field(
+        "pocket", description="'pocket', 'smollm2', a model folder, a .gguf file, or a hub id"
+    )
     revision: str | None = Field(
         None, description="the hub revision; a commit for a repeatable run"
     )
