@@ -165,7 +165,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--adapter",
-            help="A LoRA adapter in PEFT's format: a folder, a hub id, or `NAME=FOLDER`. Repeatable.",
+            help="A LoRA adapter in PEFT's format: folder, hub id, or `NAME=FOLDER`. Repeatable.",
         ),
     ] = None,
     out: Annotated[
