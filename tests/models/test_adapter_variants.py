@@ -42,6 +42,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 """Architectures that differ in names of layers, biases, Conv1D, scales and caps of logits."""
 ROWS = tiny.ragged(3, 11, 11)
 NEW_TOKENS = 6
+ROUNDING = 2e-4
+"""Nats. Stock PEFT itself is up to 6e-5 from its float64 results here (Gemma 2, large updates)."""
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore:{warning}")  # what PEFT says of its own options
@@ -152,7 +154,7 @@ def same_as_stock(case: Case, folder: Path) -> None:
     bare = case.base.logits(case.base.hidden(torch.tensor(ROWS))).log_softmax(-1)
     assert (expected - bare).abs().max() > 0.1, "the adapter counts"
     log_likelihoods, answers = our_results(case, folder)
-    torch.testing.assert_close(log_likelihoods, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(log_likelihoods, expected, rtol=0, atol=ROUNDING)
     assert answers == expected_answers
 
 
@@ -358,7 +360,7 @@ def test_adapters_of_any_variant_share_a_bank(cases, tmp_path):
         with torch.no_grad(), bank.applied([arm]):
             logits = case.base.logits(case.base.hidden(torch.tensor(ROWS)))
         expected, _ = stock_results(case, folders[name])
-        torch.testing.assert_close(logits.log_softmax(-1), expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(logits.log_softmax(-1), expected, rtol=0, atol=ROUNDING)
 
 
 # --- what a study trains and exports

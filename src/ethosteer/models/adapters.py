@@ -54,8 +54,8 @@ def save_adapter(
     ).save_pretrained(str(folder))
     tensors = {}
     for name, (a, b) in bank.arm_tensors(arm).items():
-        tensors[f"{PREFIX}{name}.lora_A.weight"] = a.detach().cpu().contiguous()
-        tensors[f"{PREFIX}{name}.lora_B.weight"] = b.detach().cpu().contiguous()
+        for suffix, tensor in zip(SUFFIXES, (a, b), strict=True):
+            tensors[f"{PREFIX}{name}{suffix}"] = tensor.detach().cpu().contiguous()
     if score is not None:
         tensors[SCORE] = score.detach().cpu().unsqueeze(0).contiguous()
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
@@ -77,7 +77,8 @@ def _last(name: str) -> str:
 def find_adapter(name: str) -> Path:
     """Return the folder of a language model's PEFT adapter, downloaded where ``name`` is a hub id.
 
-    Raises InputError where there is none, or it cannot be applied; its tensors are not read yet.
+    Raises InputError where there is none, or it cannot be applied. Of the tensors only the names are
+    read, so that a broken file is reported before a base is loaded.
     """
     folder = Path(name)
     if not folder.is_dir() and name.count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -147,8 +148,8 @@ def read_adapter(folder: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor
     for layer, (a, b) in layers.items():
         if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1]:
             raise InputError(
-                f"{folder / WEIGHTS}: layer {layer}: A {list(a.shape)} and B {list(b.shape)} are "
-                "not [r, in] and [out, r]"
+                f"{folder / WEIGHTS}: layer {layer}: A has shape {list(a.shape)} and B "
+                f"{list(b.shape)}, not [r, in] and [out, r]"
             )
     return layers, score
 
@@ -159,8 +160,8 @@ def load_bank(
     """Load adapters into one bank, an arm each; None stands for the base itself.
 
     Adapters may differ in layers, ranks and scales: a smaller rank is padded with zeros, a missing
-    layer is zero, and each scale is folded into B. Raises InputError for an
-    adapter that cannot be applied, is for another task, or does not fit the base.
+    layer is zero, and each scale is folded into B. Raises InputError for an adapter that cannot be
+    applied, is for another task, or does not fit the base.
     """
     stored = {
         name: _read_scaled(base, folder, task_type) for name, folder in folders.items() if folder
