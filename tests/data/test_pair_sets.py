@@ -100,7 +100,7 @@ def test_content_hashes_change_with_the_pairs_alone(tmp_path):
 
 
 def test_a_split_without_pairs_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match=r"arms\.x: curation leaves no \w+ pairs"):
+    with pytest.raises(InputError, match=r"dataset x: curation leaves no \w+ pairs"):
         curated(published(tmp_path, ROWS[:1]))
 
 

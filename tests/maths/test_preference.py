@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +10,7 @@ from scipy.special import log_expit
 from torch import tensor
 from torch.testing import assert_close
 
-from ethosteer.maths.preference import best_of_n_kl, bradley_terry_loss, dpo_loss
+from ethosteer.maths.preference import bradley_terry_loss, dpo_loss
 
 REWARDS = st.floats(-50, 50)
 
@@ -93,37 +92,3 @@ def test_dpo_against_scipy(chosen, rejected, of_chosen, of_rejected, beta):
     )
     margin = beta * ((chosen - of_chosen) - (rejected - of_rejected))
     assert float(found) == pytest.approx(-log_expit(margin), rel=1e-4, abs=1e-5)
-
-
-# --- best of n
-
-
-def test_best_of_n_kl_by_hand():
-    assert best_of_n_kl(1) == 0
-    assert best_of_n_kl(2) == pytest.approx(math.log(2) - 0.5)
-    assert best_of_n_kl(16) == pytest.approx(math.log(16) - 15 / 16)
-    assert best_of_n_kl(16) == pytest.approx(1.835088722, abs=1e-8)
-
-
-@pytest.mark.parametrize("n", [2, 4, 16])
-def test_best_of_n_kl_is_that_of_drawing_n_and_keeping_the_best(n):
-    # outcomes of equal probability, ordered by reward; the best of n is counted by drawing
-    outcomes, draws = 100, 400_000
-    noise = np.random.default_rng(n)
-    best = noise.integers(0, outcomes, size=(draws, n)).max(axis=1)
-    shares = np.bincount(best, minlength=outcomes) / draws
-    kept = shares[shares > 0]
-    found = float((kept * np.log(kept * outcomes)).sum())
-    # outcomes that tie keep the best a little nearer to the sampler
-    assert found == pytest.approx(best_of_n_kl(n), rel=0.02)
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.integers(1, 32), st.lists(st.floats(0.01, 1), min_size=2, max_size=12))
-def test_best_of_n_kl_bounds_every_sampler(n, weights):
-    p = np.array(weights) / sum(weights)
-    below = np.concatenate([[0.0], np.cumsum(p)])
-    q = below[1:] ** n - below[:-1] ** n  # the best of n is at most i, less at most i - 1
-    kept = q > 1e-300
-    found = float((q[kept] * np.log(q[kept] / p[kept])).sum())
-    assert found <= best_of_n_kl(n) + 1e-9

@@ -1,4 +1,4 @@
-"""Steering algorithms: one file each, found by its public object ALGORITHM.
+"""Steering algorithms: one file each, discovered by its public object ALGORITHM.
 
 To add one, write ``algorithms/NAME.py``; no other file changes, and no other arm is trained anew:
 
@@ -14,7 +14,7 @@ To add one, write ``algorithms/NAME.py``; no other file changes, and no other ar
         name="mine",
         title="Mine",
         settings=MineSettings,
-        learner=learner,  # returns Mine(steering)
+        learner=Mine,
         updates=lambda steer: 1,
         cost=cost,
     )
@@ -22,5 +22,5 @@ To add one, write ``algorithms/NAME.py``; no other file changes, and no other ar
 The file is imported without torch, so it imports torch inside functions only. ``observe`` samples
 with the arms in ``steering.running``; ``learn`` updates each of them and returns what it learned.
 Optimisers, KL control, stop rules, curves, checkpoints and resumption are the loop's. No arm may
-depend on another: tests/algorithms/test_loop.py runs every algorithm in the catalog.
+depend on another: tests/algorithms/loop/test_steering.py runs every algorithm in the catalog.
 """

@@ -1,7 +1,7 @@
-"""What a steering algorithm is: one file beside this one, with one public object ALGORITHM.
+"""The interface of a steering algorithm, and the tokens that it costs.
 
-The file is imported without torch, since study files are validated and studies are planned without
-it. What needs torch is imported inside the functions that run it.
+Algorithms are imported without torch, since study files are validated and studies planned without
+it. Their functions that need torch import it themselves.
 """
 
 from __future__ import annotations
@@ -107,12 +107,12 @@ def policy_gradient_cost(steer: SteerSettings, workload: Workload) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """A way to steer an arm.
+    """A steering algorithm.
 
-    ``settings`` is the class of its table [steer.NAME]. ``learner(steering)`` makes what samples
-    and learns; it takes ``updates(steer)`` optimiser steps per step, and trains a value head beside
-    the adapter if ``critic``. ``cost(steer, workload)`` counts the tokens of a run of one arm.
-    ``steer`` is always [steer] at the algorithm's pace.
+    ``settings`` is the class of its table [steer.NAME]. ``learner(steering)`` returns its learner,
+    which takes ``updates(steer)`` optimiser steps per step and, with ``critic``, also trains a
+    value head. ``cost(steer, workload)`` counts the tokens of a run of one arm. ``steer`` is always
+    ``SteerSettings.for_algorithm`` of this algorithm.
     """
 
     name: str

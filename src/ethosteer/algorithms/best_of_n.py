@@ -76,11 +76,11 @@ class BestOfN:
 
         steering, task, n = self.steering, self.steering.task, self.settings.n
         eos = task.base.tokenizer.eos_token_id
-        pairs = list(zip(prompts, answers, strict=True))
-        rows = [[*prompt, *task.sampling.scored_part(answer, eos)] for prompt, answer in pairs]
+        rows = task.sampling.scored_rows(prompts, answers, eos)
         scores = task.reward_models.score(task.base, task.reward_index[arm], rows)
         best = scores.view(-1, n).argmax(dim=1).tolist()
-        chosen = [pairs[prompt * n + answer] for prompt, answer in enumerate(best)]
+        indices = [prompt * n + answer for prompt, answer in enumerate(best)]
+        chosen = [(prompts[index], answers[index]) for index in indices]
         losses, finite = [], True
         for epoch in range(self.settings.epochs):
             with task.policies.applied([arm]):

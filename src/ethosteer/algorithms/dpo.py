@@ -1,8 +1,8 @@
-"""DPO: from the pairs alone, without a reward model or samples in training.
+"""DPO: learns from the pairs alone, without a reward model or samples in training.
 
 Rafailov et al. 2023, "Direct Preference Optimization: Your Language Model is Secretly a Reward
-Model". Beside PPO on the same pairs it separates a dataset's effect from an algorithm's. Samples
-are only drawn for the curve and for the checkpoint at equal KL.
+Model". Compared with PPO on the same pairs, it separates a dataset's effect from an algorithm's.
+Samples are drawn only for the curve and the checkpoint at equal KL.
 """
 
 from __future__ import annotations

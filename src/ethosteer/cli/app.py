@@ -129,7 +129,8 @@ def plan(
     """
     settings = load_study(study, overrides or ())
     origin = study_origin(settings, data_dir)
-    from ethosteer.study.estimate import estimate, plan_table
+    from ethosteer.cli.show import plan_table
+    from ethosteer.study.estimate import estimate
 
     Console().print(plan_table(estimate(settings, origin)))
 

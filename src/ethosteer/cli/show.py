@@ -13,13 +13,14 @@ from ethosteer import catalog
 from ethosteer.data.pair_sets import curate
 from ethosteer.data.sources import Origin
 from ethosteer.records import FINETUNED, parse_dialogue
-from ethosteer.report.numbers import interval, number
+from ethosteer.report.numbers import duration, interval, number
 from ethosteer.settings import ArmSettings, BaseSettings, DataSettings
 from ethosteer.stages.stage import SamplingSettings
 from ethosteer.study.run import Study
 
 if TYPE_CHECKING:
     from ethosteer.evaluation.standalone import Evaluation
+    from ethosteer.study.estimate import StudyEstimate
 
 NAMES_SHOWN = 4
 """How many missing pieces of work ``status`` names for each kind of stage."""
@@ -90,14 +91,15 @@ def answers_table(study: Study, question: str, seed: int) -> Table:
     plan, store, workspace = study.plan, study.store, study.workspace
     base = workspace.base(plan.finetuned)
     template = workspace.template(study.settings.base, study.settings.data.template)
-    adapters = {
+    steered = {
         stage.arm.name: stage.checkpoint(store.path(stage), study.settings.steer.select)
         for stage in plan.steering_of(study.settings.seeds[0])
     }
     prompts = [template.prompt_ids(parse_dialogue(question))]
     sampling = SamplingSettings.of(study.settings.steer).sampling()
     noise = generator(seed, "chat", question)
-    with workspace.adapters(base, {FINETUNED: None, **adapters}) as models:
+    models = {FINETUNED: None, **steered}
+    with workspace.adapters(base, models):
         answers = generate(base, prompts, len(models), sampling, noise)
     table = Table(show_lines=True)
     table.add_column("model")
@@ -138,4 +140,31 @@ def results_table(evaluations: Sequence[Evaluation]) -> Table:
                 f"{', '.join(truncated[:3])}{more}"
             )
     table.caption = escape("\n".join(remarks)) or None
+    return table
+
+
+def plan_table(plan: StudyEstimate) -> Table:
+    """Return an estimate as a table for the terminal."""
+    total = sum(stage.seconds for stage in plan.stages)
+    table = Table(
+        title=escape(
+            f"{plan.name}: about {duration(total)} on this machine ({plan.device}, "
+            f"{plan.flops / 1e9:,.0f} GFLOP/s matrix product)"
+        ),
+        title_justify="left",
+    )
+    for heading in ("", "work, TFLOP", "time", "disk, GB"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for stage in plan.stages:
+        table.add_row(
+            stage.stage,
+            f"{stage.flop / 1e12:,.1f}",
+            duration(stage.seconds),
+            f"{stage.disk / 1e9:,.2f}",
+        )
+    table.add_section()
+    for name, size in plan.memory.items():
+        table.add_row(f"memory: {name}", "", "", f"{size / 1e9:,.2f}")
+    table.add_row("memory: in all", "", "", f"{sum(plan.memory.values()) / 1e9:,.2f}")
+    table.caption = escape("; ".join(plan.notes)) or None
     return table

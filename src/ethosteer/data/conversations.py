@@ -1,4 +1,4 @@
-"""Conversations that the base is fine-tuned on, and that may give the steering prompts."""
+"""Conversations to fine-tune the base on, and optionally to take steering prompts from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preference pairs: what a dataset is, and how curation makes a set of pairs of it.
+"""Preference datasets, and their curation into sets of pairs.
 
 Curation drops duplicates and long pairs, splits the rest by scenario and writes a card that counts
 all of it.
@@ -31,7 +31,7 @@ CARD = "card.json"
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A row, or a pair, that is of no use, and why: ``empty``, ``tied``, ``no contrast``, ..."""
+    """A row, or a pair, that is left out, with the reason: ``empty``, ``tied``, ``no contrast``."""
 
     row: int
     reason: str
@@ -62,7 +62,7 @@ def curate(
     """Read a dataset's file and make its preference set, with lengths as ``template`` writes pairs.
 
     Duplicate pairs and pairs over ``limits.max_tokens`` are dropped and counted; with
-    ``arm.max_pairs`` each split is cut as ``split_pairs`` says. Raises InputError for a malformed
+    ``arm.max_pairs`` each split is limited by ``split_pairs``. Raises InputError for a malformed
     row, and where a split is left without pairs.
     """
     rows = list(dataset.rows(origin.locate(dataset.source)))
@@ -84,7 +84,7 @@ def curate(
     for split in SPLITS:
         if not splits[split]:
             raise InputError(
-                f"arms.{dataset.name}: curation leaves no {split} pairs ({dict(dropped)})"
+                f"dataset {dataset.name}: curation leaves no {split} pairs ({dict(dropped)})"
             )
     digest = sha256()
     for pair in pairs:
@@ -119,7 +119,7 @@ def split_pairs(
 ) -> dict[Split, tuple[PreferencePair, ...]]:
     """Put every pair in its group's split, at most ``limit`` in each.
 
-    The hash of its group decides which pairs stay, so a smaller set is part of a larger one.
+    Pairs are kept in the order of their group's hash, so a smaller set is a subset of a larger one.
     """
     splits: dict[Split, list[PreferencePair]] = {split: [] for split in SPLITS}
     for pair in pairs:

@@ -1,4 +1,4 @@
-"""Steering prompts: what the models under training are asked, from pairs or from conversations."""
+"""Steering prompts, taken from preference pairs or from conversations."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Readers of published files: CSV, JSON lines and text, gzipped or plain.
 
-A malformed row is an InputError with the file and the line. Rows that are well formed but of no use
-are left to curation, which counts them.
+A malformed row is an InputError with the file and the line. Curation leaves out well-formed rows
+that it cannot use, and counts them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Every model answers every item of a benchmark, all models together on one base."""
+"""Answers of every model to every item of a benchmark, all models together on one base."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,14 +15,14 @@ from ethosteer.models.classifiers import Classifier, load_classifier, train_clas
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.log_likelihood import fit, log_likelihoods, plan_requests
 from ethosteer.models.text import decode
+from ethosteer.progress import Report
 from ethosteer.records import Item, Model, Outcome
 from ethosteer.settings import BenchmarkSettings
 
-Progress = Callable[[int, int, str], None]
-
 CPU_TOKENS = 1024
-TREE_TOKENS = 384
 GPU_TOKENS = 32_768
+TREE_TOKENS = 384
+"""Tokens of an arm's block that most prefix trees of benchmarks fit in."""
 SMALLEST_PROBABILITY = 1e-12
 
 
@@ -55,10 +55,10 @@ def benchmark_classifier(
 
 
 def token_budget(tokens_per_batch: int | None, base: SharedBase, arms: int) -> int:
-    """Return the tokens of a batch, all arms together: those asked for, or the device's default.
+    """Return the tokens of a batch, all arms together: as set, or the device's default.
 
-    On a processor small batches keep a small model's activations in the cache, but each arm's part
-    must hold a prefix tree.
+    On a processor small batches keep a small model's activations in the cache, but each arm's block
+    must be large enough for a prefix tree.
     """
     if tokens_per_batch is not None:
         return tokens_per_batch
@@ -72,7 +72,7 @@ def answer_items(
     items: Sequence[Item],
     classifier: Classifier | None,
     tokens_per_batch: int,
-    progress: Progress,
+    progress: Report,
 ) -> list[list[Outcome]]:
     """Answer every item with every model: the arms of the bank in use, or the bare base.
 
@@ -109,7 +109,7 @@ def answer_items(
 
 
 def _choose(
-    base: SharedBase, arms: int, items: Sequence[Item], tokens_per_batch: int, progress: Progress
+    base: SharedBase, arms: int, items: Sequence[Item], tokens_per_batch: int, progress: Report
 ) -> tuple[list[list[Answer]], Sequence[bool]]:
     """Answer fixed-choice items by the continuation of highest log-likelihood, ties by the first.
 
@@ -139,7 +139,7 @@ def _generate_texts(
     items: Sequence[Item],
     new_tokens: int,
     tokens_per_batch: int,
-    progress: Progress,
+    progress: Report,
 ) -> tuple[list[list[str]], Sequence[bool]]:
     """Generate ``new_tokens`` tokens greedily after each item's context.
 
@@ -175,7 +175,7 @@ def _generate_texts(
 def _read_texts(
     texts: Sequence[str], benchmark: Benchmark, classifier: Classifier | None
 ) -> list[Answer]:
-    """Answer with what the benchmark's parser or the classifier reads in generated texts."""
+    """Turn generated texts into answers, by the classifier or else by the benchmark's parser."""
     if classifier is not None:
         return classified_answers(classifier, texts)
     assert benchmark.parse is not None

@@ -1,6 +1,6 @@
-"""What makes two studies' results on a benchmark comparable.
+"""Whether two studies' results on a benchmark are comparable.
 
-They are only where items, prompts, dialogue template, tokenizer and classifier are the same.
+They are where items, prompts, dialogue template, tokenizer and classifier are the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ assert list(WORDS) == [field.name for field in fields(Comparability)]
 def comparability_of(
     items: Sequence[Item], template: str, tokenizer: str, classifier: str
 ) -> Comparability:
-    """Return what results on ``items`` must have in common with others to be comparable.
+    """Return the hashes that other results must share to be comparable with those on ``items``.
 
     ``template`` and ``tokenizer`` are fingerprints, ``classifier`` a description ("" for none).
     """

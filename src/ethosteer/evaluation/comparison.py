@@ -116,7 +116,7 @@ def compare_family(
 
 
 def compared_metric(metric: Metric) -> Metric:
-    """Return what models are compared by: the metric, or its distance from 50 % as an aim."""
+    """Return the metric to compare by: where 50 % is the aim, the distance from it."""
     if metric.better != "half":
         return metric
     combine = metric.quantity.combine

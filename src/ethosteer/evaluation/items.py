@@ -1,8 +1,9 @@
-"""Items of benchmarks: read from published files, limited, and kept beside what rests on them."""
+"""Items of benchmarks: read from published files, limited, and stored as Parquet."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -52,15 +53,7 @@ def load_items(benchmark: Benchmark, settings: BenchmarkSettings, origin: Origin
 def write_items(path: Path, items: Mapping[str, Sequence[Item]]) -> None:
     """Write the items of benchmarks, by their names, as one Parquet file, atomically."""
     rows = [
-        {
-            "benchmark": benchmark,
-            "id": item.id,
-            "contexts": item.contexts,
-            "continuations": item.continuations,
-            "label": item.label,
-            "group": item.group,
-            "slices": item.slices,
-        }
+        {"benchmark": benchmark, **asdict(item)}  # the schema leaves ``trim`` out
         for benchmark, members in items.items()
         for item in members
     ]
@@ -80,7 +73,7 @@ def read_items(path: Path) -> dict[str, list[Item]]:
 
 
 def example_of(item: Item) -> str:
-    """Return what a model reads for an item, word for word, with the choices after it."""
+    """Return an item's text, verbatim as a model reads it, followed by its choices."""
     if not item.continuations:
         return item.contexts[0]
     if len(set(item.contexts)) == 1:

@@ -42,12 +42,8 @@ def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
 
 def read_outcomes(path: Path) -> list[Outcome]:
     """Read outcomes back."""
+    tuples = ("slices", "log_likelihoods", "lengths")
     return [
-        Outcome(
-            **{
-                **row,
-                **{name: tuple(row[name]) for name in ("slices", "log_likelihoods", "lengths")},
-            }
-        )
+        Outcome(**row | {name: tuple(row[name]) for name in tuples})
         for row in pq.read_table(path, schema=SCHEMA).to_pylist()
     ]

@@ -92,7 +92,7 @@ def _constant(outcome: Outcome, answer: int) -> Outcome:
 
 
 def flags(benchmark: Benchmark, by_seed: BySeed) -> tuple[str, ...]:
-    """Describe degenerate answers: one to nearly all items, or a value that a class rate equals."""
+    """Describe degenerate answers: one to nearly all items, or a value equal to a class rate."""
     if not benchmark.answers:
         return ()
     outcomes = [outcome for seed in by_seed.values() for outcome in seed]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import log
-
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -23,11 +21,3 @@ def dpo_loss(policy: Tensor, reference: Tensor, beta: float) -> Tensor:
     """
     ratios = (policy - reference).float()
     return -logsigmoid(beta * (ratios[:, 0] - ratios[:, 1]))
-
-
-def best_of_n_kl(n: int) -> float:
-    """The most nats by which the best of ``n`` answers can leave the sampler.
-
-    ``log n - (n - 1) / n`` (Stiennon et al. 2020, appendix G.3; a bound: Beirami et al. 2024).
-    """
-    return log(n) - (n - 1) / n

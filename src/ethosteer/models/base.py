@@ -1,8 +1,8 @@
-"""The frozen base that all arms share, and how text runs through it.
+"""The frozen base that all arms share, and its passes over text.
 
 Sequences are right-padded wherever they are known in full (training, rewards, scoring): in a causal
 model nothing after a row's last real token can reach it, so no padding mask is needed and lengths
-alone say what is real. Only generation pads on the left (see generation.py).
+alone mark what is real. Only generation pads on the left (see generation.py).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ethosteer.models.fast.packing import Packed, packed_attention, repack, unpa
 from ethosteer.models.lora_bank import ArmLinear, dropout_on, features
 
 ATTENTION_RATE = 0.2
-"""FLOP/s of attention under a mask over those of a large matrix product."""
+"""FLOP/s of masked attention as a fraction of those of a large matrix product."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedBase:
     """A frozen causal language model whose linear layers can carry arms' adapters.
 
-    ``runs_packed`` tells whether the model takes rows packed without padding, prefix trees among
+    ``runs_packed`` is whether the model takes rows packed without padding, prefix trees among
     them (fast/packing.py, fast/trees.py); if not, rows are padded, with the same results.
     ``autocast`` runs float32 weights in bfloat16.
     """

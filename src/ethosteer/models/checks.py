@@ -1,4 +1,4 @@
-"""What is tried of a model when it is loaded, since no list of architectures can be complete."""
+"""Checks of a model when it is loaded, since no list of architectures can be complete."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ethosteer.models.fast.trees import LARGEST_TREE, pack, stack
 
 @torch.no_grad()
 def makes_its_logits(base: SharedBase) -> bool:
-    """Tell whether ``base.logits`` are the model's own."""
+    """Return whether ``base.logits`` equal the model's own logits."""
     tokens = probe_tokens(base, [range(8)])
     own_logits = base.model(tokens, use_cache=False).logits
     return nearly_equal(base.logits(base.hidden(tokens)), own_logits)
@@ -22,11 +22,11 @@ def makes_its_logits(base: SharedBase) -> bool:
 
 @torch.no_grad()
 def runs_packed(base: SharedBase) -> bool:
-    """Tell whether the model keeps packed rows apart and follows a tree's mask and positions.
+    """Return whether packed rows and prefix trees have the same hidden states as single rows.
 
-    ALiBi, recurrence, and attention that is not taken from transformers' interface do not.
+    They do not with ALiBi, recurrence, or attention outside transformers' interface.
     """
-    if slides(base):
+    if has_sliding_window(base):
         return False
     tokens = probe_tokens(base, [range(20), [*range(4), *range(8, 24)]])
     first, second = (tuple(row) for row in tokens.tolist())
@@ -46,8 +46,8 @@ def runs_packed(base: SharedBase) -> bool:
     )
 
 
-def slides(base: SharedBase) -> bool:
-    """Tell whether a layer reads only the latest tokens, which a tree's mask would undo."""
+def has_sliding_window(base: SharedBase) -> bool:
+    """Return whether a layer attends to recent tokens only, which a tree's mask would undo."""
     kinds = getattr(base.config, "layer_types", None)
     if kinds is not None:
         return any(kind != "full_attention" for kind in kinds)
@@ -55,12 +55,12 @@ def slides(base: SharedBase) -> bool:
 
 
 def probe_tokens(base: SharedBase, rows: Sequence[Iterable[int]]) -> Tensor:
-    """Make token rows ``[R, T]`` that every vocabulary has."""
+    """Make token rows ``[R, T]`` whose ids are in every vocabulary."""
     size = base.config.vocab_size
     return torch.tensor([[(11 * i + 5) % size for i in row] for row in rows], device=base.device)
 
 
 def nearly_equal(a: Tensor, b: Tensor) -> bool:
-    """Tell whether two tensors differ by rounding only."""
+    """Return whether two tensors differ by rounding only."""
     tolerance = 1e-3 if a.dtype == torch.float32 else 5e-2
     return bool((a - b).float().norm() <= tolerance * b.float().norm())

@@ -1,9 +1,9 @@
 """Dropout masks that depend on what a token reads, never on how rows are batched.
 
 A token's mask at a layer is a hash of a seed, of the row's tokens up to this one, and of the layer.
-So it is the same however rows are ordered, cut into passes, packed or padded, whatever the device,
-and whenever a pass runs again. Rows that begin alike share the masks of what they share, since a
-prefix tree runs that once; arms that read the same text share its masks (common random numbers).
+So it does not depend on the order of rows, on passes, packing or padding, or on the device, and it
+is the same when a pass is repeated. Rows with a common prefix share its masks, as a prefix tree
+runs it once; arms that read the same text share its masks (common random numbers).
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ def mix(words: Tensor) -> Tensor:
 def token_hashes(tokens: Tensor, positions: Tensor, seed: int) -> Tensor:
     """Hash every token at its position; the sum over a prefix identifies the prefix.
 
-    A sum is one ``cumsum`` over a row, and what a branch of a tree adds can be taken off again.
+    Sums are one ``cumsum`` over a row, and a branch of a tree can be subtracted after its end.
     """
     return mix((positions << 32) + tokens + seed)
 
 
 def keep_mask(prefixes: Tensor, layer: int, features: int, rate: float) -> Tensor:
-    """Say which inputs of a layer are kept: prefix hashes ``[...]`` -> bool ``[..., features]``.
+    """Return which inputs of a layer are kept: prefix hashes ``[...]`` -> bool ``[..., features]``.
 
-    Every token has a SplitMix64 stream of its own at every layer. The rate is met to 1 in 65,536.
+    Every token has its own SplitMix64 stream at every layer. The rate is met to 1 in 65,536.
     """
     states = mix(prefixes + layer).unsqueeze(-1)
     counter = torch.arange(1, -(-features // LANES) + 1, device=prefixes.device)
     lanes = mix(states + counter * GOLDEN).view(torch.int16)[..., :features]
+    # lanes are uniform over -32,768 .. 32,767, so the lowest share of ``rate`` is dropped
     return lanes >= round(rate * 65_536) - 32_768

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from ethosteer.models.optimiser import (
     save_checkpoint,
 )
 from ethosteer.models.pairs import accumulate_nll
+from ethosteer.progress import Report
 from ethosteer.settings import FinetuneSettings
 
 CHECKPOINT_EVERY = 50
@@ -29,7 +30,7 @@ def finetune(
     rows: Sequence[Sequence[int]],
     settings: FinetuneSettings,
     checkpoints: Path,
-    progress: Callable[[int, int, str], None],
+    progress: Report,
 ) -> tuple[LoraBank, list[float]]:
     """Train one adapter on whole conversations (next-token loss, mean over tokens).
 

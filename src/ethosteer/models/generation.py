@@ -7,7 +7,7 @@ arm: arms that agree on the next token's distribution sample the same token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +24,7 @@ COMPACT_BELOW = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a response is drawn.
+    """How responses are sampled.
 
     Each row's limit is drawn from ``min_new_tokens..max_new_tokens``. Unless ``ignore_eos``, a row
     ends at its EOS, which stays part of it. ``greedy`` takes the likeliest token instead.
@@ -40,6 +40,15 @@ class Sampling:
         """Return what a reward model reads of a response: all but the EOS that ended it."""
         ended = not self.ignore_eos and response[-1] == eos
         return response[:-1] if ended else response
+
+    def scored_rows(
+        self, prompts: Iterable[Sequence[int]], responses: Iterable[list[int]], eos: int | None
+    ) -> list[list[int]]:
+        """Return the rows that a reward model reads: prompts with their responses' scored parts."""
+        return [
+            [*prompt, *self.scored_part(response, eos)]
+            for prompt, response in zip(prompts, responses, strict=True)
+        ]
 
 
 class PreallocatedLayer(DynamicLayer):
@@ -99,7 +108,7 @@ def generate(
     """Answer the same prompts with every arm of the bank in use (``arms`` = 1 for the bare base).
 
     Returns ``arms * len(prompts)`` responses, arm by arm. ``noise`` is a CPU generator, so that a
-    seed means the same on every device; each prompt has noise of its own, whatever runs beside it.
+    seed means the same on every device; a prompt's noise does not depend on the rest of its batch.
     As many prompts run at once as the memory for their cache allows.
     """
     count = len(prompts)

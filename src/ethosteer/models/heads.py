@@ -1,4 +1,4 @@
-"""Scalar heads of many arms: the reward's score and PPO's value."""
+"""Scalar heads of many arms: reward models' scores and PPO's values."""
 
 from __future__ import annotations
 

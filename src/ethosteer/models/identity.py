@@ -1,4 +1,4 @@
-"""Which model a base is, and its shape: what can be known without loading torch or transformers."""
+"""A base's identity and shape, without torch or transformers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZES = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers"),
     "vocabulary": ("vocab_size",),
 }
-"""A size's keys in config.json: architectures differ in what they call it."""
+"""A size's keys in config.json, which differ between architectures."""
 INNER_SIZES = ("intermediate_size", "n_inner", "ffn_dim")
 
 

@@ -1,4 +1,4 @@
-"""Loading a base, so that it is frozen and its linear layers can carry adapters."""
+"""Loading a base: it is frozen, and its linear layers are wrapped to carry adapters."""
 
 from __future__ import annotations
 
@@ -71,8 +71,7 @@ def choose_device(device: str) -> torch.device:
 def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedBase:
     """Freeze ``model`` and wrap the linear layers of its decoder (not its output embedding).
 
-    Raises InputError for an architecture whose logits are not made from its last hidden state in a
-    way known here.
+    Raises InputError for an architecture whose logits ``SharedBase.logits`` does not reproduce.
     """
     model.eval().requires_grad_(False)
     head = model.get_output_embeddings()

@@ -24,7 +24,7 @@ from ethosteer.records import Item
 POSITIONS_AT_ONCE = 256
 """Rows of logits at once: few enough to stay in a processor's cache."""
 GAP = " ... "
-"""Stands for text that was cut out of an item that is too long."""
+"""Replaces the text that is cut out of an item that is too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Plan:
 def encode_pairs(
     tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]
 ) -> list[tuple[list[int], list[int]]]:
-    """Encode (context, continuation) pairs as the reference does, every text once.
+    """Encode (context, continuation) pairs as lm-evaluation-harness does, every text once.
 
     Trailing spaces of the context move to the continuation, and the continuation's ids are what the
     whole text has beyond the context's. An empty context becomes BOS, or EOS where there is none.
@@ -83,7 +83,7 @@ def fit(tokenizer: PreTrainedTokenizerBase, item: Item, max_length: int, reserve
         longest = max(len(tokenizer(context).input_ids) for context in shorter.contexts)
         if longest + reserved <= max_length:
             break
-        # in proportion to what is too long, and by 8 characters at least, so that it ends
+        # in proportion to the excess, but by at least 8 characters, so that the loop ends
         keep = max(0, min(int(keep * (max_length - reserved) / longest), keep - 8))
         head, tail = (keep + 1) // 2, keep // 2
         shorter = replace(

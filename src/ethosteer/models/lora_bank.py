@@ -78,7 +78,7 @@ def dropout_on(layers: Iterable[ArmLinear], prefixes: Tensor | None) -> Iterator
 
 
 def features(layer: nn.Module) -> tuple[int, int]:
-    """Return (in, out) of a linear-like layer."""
+    """Return the widths (in, out) of a linear-like layer."""
     if hasattr(layer, "in_features"):
         return int(layer.in_features), int(layer.out_features)  # type: ignore[arg-type]
     weight = layer.weight  # GPT-2's Conv1D keeps its weight as [in, out]

@@ -21,8 +21,8 @@ from ethosteer.settings import OptimiserSettings
 def derived_seed(*purpose: object) -> int:
     """Return a seed of 56 bits derived from a purpose, such as (seed, "prompts", step).
 
-    The purpose of what arms share never names an arm: the same prompts and the same noise make
-    their differences paired.
+    What arms share must have a purpose without the arm's name: the same prompts and noise for all
+    arms make their differences paired.
     """
     digest = sha256(json.dumps(purpose).encode()).digest()
     return int.from_bytes(digest[:7], "big")
@@ -35,7 +35,7 @@ def generator(*purpose: object) -> torch.Generator:
 
 @dataclass(frozen=True, slots=True)
 class ArmOptimiser:
-    """AdamW, schedule and gradient-norm clip of one arm. Nothing of another arm enters it."""
+    """AdamW, schedule and gradient-norm clip of one arm, independent of every other arm."""
 
     parameters: list[nn.Parameter]
     adamw: AdamW
@@ -46,7 +46,7 @@ class ArmOptimiser:
     def build(
         cls, parameters: Sequence[nn.Parameter], settings: OptimiserSettings, steps: int
     ) -> ArmOptimiser:
-        """Make the optimiser of a run of ``steps`` steps."""
+        """Make the optimiser of a run of ``steps`` steps: linear warm-up and, if set, decay."""
         adamw = AdamW(
             parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=False
         )
@@ -59,9 +59,9 @@ class ArmOptimiser:
         return cls(list(parameters), adamw, LambdaLR(adamw, factor), settings.max_grad_norm)
 
     def step(self) -> bool:
-        """Take one step from the gradients at hand and clear them.
+        """Take one step with the accumulated gradients and clear them.
 
-        Returns False, and moves nothing, where a gradient is not finite.
+        Returns False, and leaves the parameters alone, where a gradient is not finite.
         """
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
         finite = bool(torch.isfinite(norm))
@@ -72,6 +72,16 @@ class ArmOptimiser:
         self.schedule.step()
         return finite
 
+    def copy_parameters(self) -> list[Tensor]:
+        """Copy the arm's parameters as they are now."""
+        return [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def set_parameters(self, values: Sequence[Tensor]) -> None:
+        """Set the arm's parameters to those that ``copy_parameters`` returned."""
+        for parameter, value in zip(self.parameters, values, strict=True):
+            parameter.copy_(value)
+
     def tensors(self) -> dict[str, Tensor]:
         """Return parameters and moments by name, for a checkpoint."""
         out = {f"parameter.{i}": p.detach() for i, p in enumerate(self.parameters)}
@@ -81,7 +91,7 @@ class ArmOptimiser:
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], steps_done: int) -> None:
-        """Take over what ``tensors`` returned after ``steps_done`` steps."""
+        """Continue from what ``tensors`` returned after ``steps_done`` steps."""
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             kind, index, *rest = name.split(".")
@@ -91,12 +101,13 @@ class ArmOptimiser:
                 state.setdefault(int(index), {})[rest[0]] = value
         self.adamw.load_state_dict({**self.adamw.state_dict(), "state": state})
         self.schedule.load_state_dict({**self.schedule.state_dict(), "last_epoch": steps_done})
+        # a schedule sets the learning rate when it steps, not when its state is loaded
         (rate,), (factor,) = self.schedule.base_lrs, self.schedule.lr_lambdas
         self.adamw.param_groups[0]["lr"] = rate * factor(steps_done)
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class StoredState:
     """What a checkpoint holds beside the optimisers: JSON facts, and tensors by name."""
 
     facts: dict[str, object]
@@ -109,7 +120,7 @@ def save_checkpoint(
     facts: dict[str, object],
     extra: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the optimisers' tensors, JSON ``facts`` and more as one safetensors file, atomically.
+    """Write optimisers, JSON ``facts`` and ``extra`` tensors as one safetensors file, atomically.
 
     The name of an ``extra`` tensor must start with a letter: an optimiser's start with its index.
     """
@@ -127,8 +138,8 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, optimisers: Sequence[ArmOptimiser], steps_done: str
-) -> Checkpoint | None:
-    """Restore the optimisers from ``folder``; None where there is nothing.
+) -> StoredState | None:
+    """Restore the optimisers from ``folder``; None where there is no checkpoint.
 
     ``steps_done`` names the fact that counts each optimiser's steps.
     """
@@ -149,4 +160,4 @@ def load_checkpoint(
             int(str(facts[steps_done])),
         )
     extra = {name: tensor for name, tensor in tensors.items() if not name[0].isdigit()}
-    return Checkpoint(facts, extra)
+    return StoredState(facts, extra)

@@ -1,4 +1,4 @@
-"""Preference pairs as token rows, and how they are batched and packed."""
+"""Preference pairs as token rows: batches, passes, and log-likelihoods of responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ethosteer.records import PreferencePair
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
-    """A pair as token rows: prompt and response joined; ``prompt_tokens`` are common to both."""
+    """A pair as token rows: each a prompt of ``prompt_tokens`` tokens, then a response."""
 
     chosen: list[int]
     rejected: list[int]
@@ -59,14 +59,19 @@ def batches(count: int, size: int, noise: torch.Generator) -> list[list[int]]:
 def schedule(
     count: int, size: int, epochs: float, noise: Callable[[int], torch.Generator]
 ) -> list[list[int]]:
-    """All batches of a run over ``epochs`` epochs, the last perhaps in part, of ``count`` pairs.
+    """Return the batches of all steps: ``epochs`` epochs, perhaps fractional, of ``count`` pairs.
 
-    ``noise(epoch)`` orders an epoch. Fewer pairs than ``size`` make one smaller batch.
+    ``noise(epoch)`` shuffles an epoch. Fewer pairs than ``size`` make one smaller batch.
     """
     whole = math.ceil(epochs)
     size = min(size, count)
     plan = [batch for epoch in range(whole) for batch in batches(count, size, noise(epoch))]
     return plan[: max(1, round(len(plan) * epochs / whole))]
+
+
+def response_rows(pairs: Sequence[EncodedPair]) -> list[list[int]]:
+    """Return the rows of all responses, ``2 * pairs``: a pair's chosen, then its rejected."""
+    return [row for pair in pairs for row in (pair.chosen, pair.rejected)]
 
 
 def pair_passes(pairs: Sequence[EncodedPair], token_budget: int) -> list[list[EncodedPair]]:
@@ -81,7 +86,7 @@ def response_log_likelihoods(
 
     A pair's dialogue runs once. Gradients flow. ``dropout`` is the seed of dropout masks.
     """
-    rows = [tuple(row) for pair in pairs for row in (pair.chosen, pair.rejected)]
+    rows = [tuple(row) for row in response_rows(pairs)]
     starts = [pair.prompt_tokens for pair in pairs for _ in range(2)]
     log_p, row_indices = _response_log_p(base, rows, starts, dropout)
     return log_p.new_zeros(len(rows)).index_add(0, row_indices, log_p).view(-1, 2)

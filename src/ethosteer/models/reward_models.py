@@ -1,4 +1,4 @@
-"""Reward models of many arms: one adapter bank, one score head each, one common scale."""
+"""Reward models of many arms: one adapter bank, a score head each, a common scale."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""Training of Bradley-Terry reward models, those of several arms beside each other on one base."""
+"""Training of Bradley-Terry reward models, those of several arms in parallel on one base."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ethosteer.maths.preference import bradley_terry_loss
 from ethosteer.models.base import SharedBase
@@ -23,8 +23,9 @@ from ethosteer.models.optimiser import (
     load_checkpoint,
     save_checkpoint,
 )
-from ethosteer.models.pairs import EncodedPair, pair_passes, schedule
+from ethosteer.models.pairs import EncodedPair, pair_passes, response_rows, schedule
 from ethosteer.models.reward_models import raw_scores, score_rows
+from ethosteer.progress import Report
 from ethosteer.results import HeldOutPairs, ValidationPoint
 from ethosteer.settings import RewardSettings
 
@@ -80,7 +81,7 @@ class RewardTraining:
         self.validation: list[list[ValidationPoint]] = [[] for _ in pairs]
         self.best: dict[int, list[Tensor]] = {}
 
-    def train(self, checkpoints: Path, progress: Callable[[int, int, str], None]) -> None:
+    def train(self, checkpoints: Path, progress: Report) -> None:
         """Run every arm's plan; ``progress(done, steps, note)`` after every step."""
         steps = max(map(len, self.plans))
         for step in range(self._resume(checkpoints), steps):
@@ -93,7 +94,7 @@ class RewardTraining:
             loss = np.mean([losses[-1] for losses in self.losses])
             progress(step + 1, steps, f"loss {loss:.3f}")
         for arm, parameters in self.best.items():
-            restore_parameters(self.optimisers[arm].parameters, parameters)
+            self.optimisers[arm].set_parameters(parameters)
 
     def step(self, step: int) -> None:
         """Take one step with every arm that still has a batch, one arm after another."""
@@ -103,10 +104,10 @@ class RewardTraining:
                 self._learn(arm, [self.pairs[arm][index] for index in plan[step]], dropout)
 
     def _learn(self, arm: int, batch: Sequence[EncodedPair], dropout: int) -> None:
-        """Take one optimiser step with one arm, its gradient summed over passes that fit."""
+        """Take one optimiser step with one arm; its passes add up to one gradient."""
         total = 0.0
         for pairs in pair_passes(batch, self.token_budget):
-            rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
+            rows = response_rows(pairs)
             scores = raw_scores(self.base, self.bank, self.heads, arm, rows, dropout).view(-1, 2)
             loss = bradley_terry_loss(scores[:, 0], scores[:, 1]).sum() / len(batch)
             loss.backward()
@@ -116,17 +117,15 @@ class RewardTraining:
 
     @torch.no_grad()
     def _validate(self, step: int, arm: int) -> None:
-        """Score an arm's validation pairs; remember its weights where the loss is the lowest."""
+        """Score an arm's validation pairs; copy its weights if the loss is the lowest so far."""
         pairs = self.validation_pairs[arm]
         if not pairs:
             return
-        rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
-        chosen, rejected = self.scores(arm, rows).view(-1, 2).unbind(dim=1)
+        chosen, rejected = self._pair_scores(arm, pairs).unbind(dim=1)
         loss = float(bradley_terry_loss(chosen, rejected).mean())
         accuracy = float((chosen > rejected).float().mean())
         if all(loss < point.loss for point in self.validation[arm]):
-            parameters = self.optimisers[arm].parameters
-            self.best[arm] = [parameter.detach().clone() for parameter in parameters]
+            self.best[arm] = self.optimisers[arm].copy_parameters()
         self.validation[arm].append(ValidationPoint(step, loss, accuracy))
 
     def _save(self, folder: Path, done: int) -> None:
@@ -159,16 +158,19 @@ class RewardTraining:
 
     def held_out(self, arm: int, pairs: Sequence[EncodedPair]) -> HeldOutPairs:
         """Score held-out pairs with one arm's reward model."""
-        rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
-        scores = self.scores(arm, rows).view(-1, 2)
+        chosen, rejected = self._pair_scores(arm, pairs).unbind(dim=1)
         return HeldOutPairs(
-            scores[:, 0].tolist(),
-            scores[:, 1].tolist(),
+            chosen.tolist(),
+            rejected.tolist(),
             [pair.group for pair in pairs],
             [pair.response_tokens for pair in pairs],
             self.losses[arm],
             self.validation[arm],
         )
+
+    def _pair_scores(self, arm: int, pairs: Sequence[EncodedPair]) -> Tensor:
+        """Raw scores of the chosen and the rejected responses, ``[pairs, 2]``."""
+        return self.scores(arm, response_rows(pairs)).view(-1, 2)
 
     def scores(self, arm: int, rows: Sequence[Sequence[int]]) -> Tensor:
         """Raw scores of token rows by one arm, ``[rows]``."""
@@ -184,10 +186,3 @@ class RewardTraining:
 def validation_steps(steps: int, validations: int) -> set[int]:
     """Return the steps after which validation pairs are scored: evenly spaced, the last too."""
     return {round(steps * (i + 1) / validations) for i in range(validations)}
-
-
-@torch.no_grad()
-def restore_parameters(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
-    """Overwrite parameters with values of the same shapes."""
-    for parameter, value in zip(parameters, values, strict=True):
-        parameter.copy_(value)

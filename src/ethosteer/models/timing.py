@@ -1,4 +1,4 @@
-"""The seconds that parts of a run take, and the memory that it needed."""
+"""The seconds that parts of a run take, and its peak memory."""
 
 from __future__ import annotations
 

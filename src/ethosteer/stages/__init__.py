@@ -1,1 +1,1 @@
-"""Each stage reads artifacts and writes artifacts; none hands a live model to the next."""
+"""Stages of a study. Each reads and writes artifacts; none passes a live model to the next."""

@@ -21,10 +21,10 @@ def answers_of_all(
     purpose: str,
     workspace: Workspace,
 ) -> dict[str, list[list[int]]]:
-    """Answer the same prompts with both controls and the arms of one seed, with the same noise.
+    """Answer prompts with both controls and the arms of one seed.
 
-    Returns each model's answers by its name, as token ids in the order of ``prompts``. The noise
-    belongs to the seed and to ``purpose``.
+    The sampling noise is derived from the seed and ``purpose``, the same for every model. Returns
+    each model's answers by its name, as token ids in the order of ``prompts``.
     """
     from ethosteer.models.generation import generate
     from ethosteer.models.optimiser import generator
@@ -41,6 +41,6 @@ def answers_of_all(
     folders = {stage.arm.name: stage.checkpoint(workspace.store.path(stage), select)
                for stage in steering}  # fmt: skip
     answers = answer(workspace.base(finetuned.base), [BASE])
-    base = workspace.base(finetuned)
-    with workspace.adapters(base, {FINETUNED: None, **folders}) as models:
-        return answers | answer(base, models)
+    base, adapters = workspace.base(finetuned), {FINETUNED: None, **folders}
+    with workspace.adapters(base, adapters):
+        return answers | answer(base, list(adapters))

@@ -1,4 +1,4 @@
-"""Compare: outcomes and rewards of all models become estimates, paired differences, verdicts."""
+"""Compare: from all outcomes and rewards to estimates, paired differences and verdicts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OVERLAPS = "overlaps.json"
 
 @dataclass(frozen=True, eq=False)
 class Overlaps(Stage[tuple[Overlap, ...]]):
-    """How much text every arm's pairs share with every benchmark."""
+    """For every arm and benchmark, the pairs that share text with the benchmark."""
 
     kind: ClassVar[str] = "compare"
     version: ClassVar[int] = 6

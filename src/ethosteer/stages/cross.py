@@ -1,7 +1,8 @@
 """Cross: every model's answers, and every dataset's pairs, under every reward model of a seed.
 
-Where an arm's reward rises under its own reward model and falls under the others', values conflict
-or the reward is hacked; where a reward model orders another's pairs, the values agree.
+Where an arm's reward rises under its own reward model and falls under the others', the values
+conflict or the reward is hacked. Where a reward model also ranks another dataset's pairs correctly,
+the values agree.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Cross(Stage[CrossResult]):
     def _scores(self, workspace: Workspace) -> CrossResult:
         import torch
 
-        from ethosteer.models.pairs import encode
+        from ethosteer.models.pairs import encode, response_rows
         from ethosteer.models.reward_models import load_rewards
 
         first = self.steering[0]
@@ -63,11 +64,11 @@ class Cross(Stage[CrossResult]):
         answers = answers_of_all(self.steering, self.select, prompts, "cross", workspace)
         sampling = first.reward.sampling.sampling()
         rows = [
-            [*prompt, *sampling.scored_part(answer, base.tokenizer.eos_token_id)]
+            row
             for model_answers in answers.values()
-            for prompt, answer in zip(prompts, model_answers, strict=True)
+            for row in sampling.scored_rows(prompts, model_answers, base.tokenizer.eos_token_id)
         ]
-        template = workspace.template(first.prompts.base.settings, first.prompts.data.template)
+        template = first.prompts.template(workspace)
         limit = self.evaluate.cross_pairs
         pairs = {
             reward.arm.name: encode(ranked_by_hash(store.load(reward.pairs).test, limit), template)
@@ -80,8 +81,8 @@ class Cross(Stage[CrossResult]):
             for model, model_scores in zip(answers, by_model.tolist(), strict=True):
                 scores[model][name] = model_scores
             for dataset, held_out in pairs.items():
-                sides = [row for pair in held_out for row in (pair.chosen, pair.rejected)]
-                chosen, rejected = rewards.score(base, index, sides).view(-1, 2).unbind(dim=1)
+                pair_scores = rewards.score(base, index, response_rows(held_out)).view(-1, 2)
+                chosen, rejected = pair_scores.unbind(dim=1)
                 correct[name][dataset] = torch.gt(chosen, rejected).tolist()
         groups = {name: [pair.group for pair in held_out] for name, held_out in pairs.items()}
         return CrossResult(scores, correct, groups)

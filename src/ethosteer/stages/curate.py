@@ -17,7 +17,7 @@ from ethosteer.stages.workspace import Workspace
 
 @dataclass(frozen=True, eq=False)
 class Curate(Stage[PreferenceSet]):
-    """The preference pairs of an arm: arms with equal settings share the first one's."""
+    """The preference pairs of an arm; arms with equal settings share those of the first."""
 
     kind: ClassVar[str] = "curate"
     version: ClassVar[int] = 2
@@ -39,7 +39,7 @@ class Curate(Stage[PreferenceSet]):
 
     @property
     def name(self) -> str:
-        """The arm that brings the pairs."""
+        """The first arm with these pairs."""
         return self.arm
 
     def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:

@@ -49,7 +49,7 @@ class Items(Stage[list[Item]]):
         return f"{self.benchmark}-items"
 
     def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
-        """Read the items and keep them as they will be answered."""
+        """Store the items, and the hashes that make results comparable."""
         from ethosteer.models.text import tokenizer_fingerprint
 
         template = workspace.template(self.base.settings, self.template)
@@ -64,7 +64,7 @@ class Items(Stage[list[Item]]):
         write_json(folder / COMPARABILITY, comparability)
 
     def read(self) -> list[Item]:
-        """Read the items from the published files, with what may be shortened of them."""
+        """Read the items from the published files, with the ``trim`` spans that are not stored."""
         return load_items(catalog.benchmark(self.benchmark), self.benchmarks, self.files.origin)
 
     def classifier(self) -> Classifier | None:
@@ -79,7 +79,7 @@ class Items(Stage[list[Item]]):
         return read_items(folder / ITEMS)[self.benchmark]
 
     def comparability(self, folder: Path) -> Comparability:
-        """Read what results on these items rest on."""
+        """Read the hashes that results on these items must share to be comparable."""
         return read_json(folder / COMPARABILITY, Comparability)
 
 
@@ -87,7 +87,7 @@ class Items(Stage[list[Item]]):
 class Evaluate(Stage[list[Outcome]]):
     """One model's outcomes on one benchmark.
 
-    The model is an adapter of ``steering`` on the fine-tuned ``base``, or a base alone.
+    The model is ``base`` alone, or with the adapter of ``steering``.
     """
 
     kind: ClassVar[str] = "evaluate"
@@ -145,5 +145,5 @@ class Evaluate(Stage[list[Outcome]]):
         return read_outcomes(folder / OUTCOMES)
 
     def classifier_note(self, folder: Path) -> str:
-        """Say which classifier classed the texts, and how good it is; "" where none did."""
+        """Return the classifier of generated texts and its quality; "" where there is none."""
         return read_json(folder / CLASSIFIER, str)

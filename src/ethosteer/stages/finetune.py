@@ -1,4 +1,4 @@
-"""Finetune: the base learns the dialogue form, once, before the arms branch off."""
+"""Finetune: the base is fine-tuned on dialogues, once for all arms."""
 
 from __future__ import annotations
 

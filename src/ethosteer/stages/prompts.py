@@ -1,4 +1,4 @@
-"""Prompts: what arms are steered on, and what all models answer when they are compared."""
+"""Prompts: those that arms are steered on, and held-out ones for comparing all models."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class PromptSet:
 class Prompts(Stage[PromptSet]):
     """The prompts of a study, the same for all arms.
 
-    They are a mixture of the arms' own prompts in equal parts, or the openings of conversations:
-    ``source`` are the curated pairs or the file.
+    ``source`` is what they are taken from: the arms' pairs, mixed in equal parts, or the opening
+    questions of a file of conversations.
     """
 
     kind: ClassVar[str] = "curate"
@@ -54,17 +54,13 @@ class Prompts(Stage[PromptSet]):
 
     def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
         """Gather the prompts of both splits."""
-        template = workspace.template(self.base.settings, self.data.template)
         train, test = (
-            tuple(map(tuple, self._split(split, template, workspace)))
-            for split in ("train", "test")
+            tuple(map(tuple, self._split(split, workspace))) for split in ("train", "test")
         )
         write_json(folder / PROMPTS, PromptSet(train, test))
 
-    def _split(
-        self, split: Split, template: Template, workspace: Workspace
-    ) -> Sequence[Sequence[Turn]]:
-        limit = self.data.max_prompt_tokens
+    def _split(self, split: Split, workspace: Workspace) -> Sequence[Sequence[Turn]]:
+        template, limit = self.template(workspace), self.data.max_prompt_tokens
         if isinstance(self.source, PublishedFiles):
             (path,) = self.source.paths()
             return first_turns(read_conversations(path), split, template, limit)
@@ -75,8 +71,12 @@ class Prompts(Stage[PromptSet]):
         """Read the prompts."""
         return read_json(folder / PROMPTS, PromptSet)
 
+    def template(self, workspace: Workspace) -> Template:
+        """Return the template of the study's dialogues."""
+        return workspace.template(self.base.settings, self.data.template)
+
     def ids(self, split: Split, workspace: Workspace) -> list[list[int]]:
         """Return the prompts of a split as token ids."""
-        template = workspace.template(self.base.settings, self.data.template)
+        template = self.template(workspace)
         prompts: PromptSet = workspace.store.load(self)
         return [template.prompt_ids(turns) for turns in getattr(prompts, split)]

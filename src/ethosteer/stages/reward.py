@@ -24,7 +24,10 @@ HELD_OUT = "held_out.json"
 
 @dataclass(frozen=True, eq=False)
 class Reward(Stage[HeldOutPairs]):
-    """One reward model, of the arm that brings the pairs: an adapter with its head and scale."""
+    """One reward model: an adapter with its head and scale.
+
+    ``arm`` is the first arm with these pairs; arms with the same pairs share the reward model.
+    """
 
     kind: ClassVar[str] = "reward"
     version: ClassVar[int] = 3
@@ -48,7 +51,7 @@ class Reward(Stage[HeldOutPairs]):
 
     @classmethod
     def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
-        """Train the reward models of one seed, measure and normalise each."""
+        """Train the reward models of one seed; evaluate, normalise and store each."""
         from ethosteer.models.pairs import encode
         from ethosteer.models.reward_models import save_reward
         from ethosteer.models.reward_training import RewardTraining
@@ -82,9 +85,9 @@ class Reward(Stage[HeldOutPairs]):
                     write_json(folder / HELD_OUT, held_out)
 
     def base_samples(self, workspace: Workspace) -> list[list[int]]:
-        """Return prompts with the fine-tuned base's answers, as rewards see them.
+        """Return the rows that all reward models of the seed are normalised on.
 
-        They are what every reward model of the seed is normalised on.
+        They are steering prompts with the fine-tuned base's answers, as token ids.
         """
         from ethosteer.models.generation import generate
         from ethosteer.models.optimiser import generator
@@ -95,11 +98,8 @@ class Reward(Stage[HeldOutPairs]):
         chosen = [prompts[i % len(prompts)] for i in range(count)]
         noise = generator(self.arm.seed, "normalisation")
         answers = generate(base, chosen, 1, sampling, noise)
-        return [
-            [*prompt, *sampling.scored_part(answer, base.tokenizer.eos_token_id)]
-            for prompt, answer in zip(chosen, answers, strict=True)
-        ]
+        return sampling.scored_rows(chosen, answers, base.tokenizer.eos_token_id)
 
     def load(self, folder: Path) -> HeldOutPairs:
-        """Read how the reward model did on held-out pairs."""
+        """Read the scores of held-out pairs."""
         return read_json(folder / HELD_OUT, HeldOutPairs)

@@ -48,7 +48,7 @@ class Samples(Stage[tuple[Sample, ...]]):
 
         first = self.steering[0]
         store, base = workspace.store, workspace.base(first.reward.finetuned)
-        template = workspace.template(first.prompts.base.settings, first.prompts.data.template)
+        template = first.prompts.template(workspace)
         prompts = store.load(first.prompts).test[: self.evaluate.sample_prompts]
         if not prompts:
             return ()
@@ -60,9 +60,9 @@ class Samples(Stage[tuple[Sample, ...]]):
         rewards = load_rewards(base, [store.path(reward) for reward in first.rewards])
         sampling, eos = first.reward.sampling.sampling(), base.tokenizer.eos_token_id
         rows = [
-            [*prompt, *sampling.scored_part(answer, eos)]
+            row
             for model_answers in answers.values()
-            for prompt, answer in zip(ids, model_answers, strict=True)
+            for row in sampling.scored_rows(ids, model_answers, eos)
         ]
         scores = {  # by reward model: [models, prompts]
             reward.arm.name: rewards.score(base, index, rows).view(len(answers), -1).tolist()

@@ -1,10 +1,9 @@
-"""A stage of a study: what it rests on, what it writes, how it runs, and how its result is read.
+"""A stage of a study: what it reads, what it writes, how it runs, and how its result is loaded.
 
 A stage is a frozen dataclass. Its fields are everything that its work may read: tables of settings,
-published files, a seed, the stages before it. They are also its identity, so a setting that can
-change a result cannot be forgotten there. The few settings that are left out of the identity are
-named in ``left_out`` with the reason, and ``tests/stages/test_identity.py`` varies each of them and
-finds the same artifact.
+published files, a seed, earlier stages. They are also its identity, so a setting that can change a
+result is always part of it. The few settings that are left out are listed in ``left_out``, each
+with the reason; ``tests/stages/test_identity.py`` varies each of them and finds the same artifact.
 
 This module and those of the stages import torch only inside ``run``, so that a study can be planned
 and its status shown without it.
@@ -36,7 +35,7 @@ Result = TypeVar("Result")
 
 READ_ELSEWHERE = "read by another stage"
 BY_EDITION = "files count by their editions"
-CUTS_PASSES = "says how much runs at once; no mask, gradient or likelihood depends on it"
+CUTS_PASSES = "bounds how much runs at once; no mask, gradient or likelihood depends on it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,31 +84,26 @@ class SamplingSettings:
 
     @classmethod
     def of(cls, steer: SteerSettings) -> SamplingSettings:
-        """Take them out of [steer]."""
+        """Select them from [steer]."""
         return cls(**{field.name: getattr(steer, field.name) for field in fields(cls)})
 
     def sampling(self) -> Sampling:
-        """Return them as generation takes them."""
+        """Return them as the type that ``generate`` takes."""
         from ethosteer.models.generation import Sampling
 
-        return Sampling(
-            self.min_new_tokens,
-            self.max_new_tokens,
-            ignore_eos=self.ignore_eos,
-            temperature=self.temperature,
-        )
+        return Sampling(**asdict(self))
 
 
 @dataclass(frozen=True, eq=False)
 class Stage(ABC, Generic[Result]):
-    """One piece of work, and the artifact it leaves. Stages of one fingerprint are equal."""
+    """One piece of work, and the artifact it writes. Stages with the same fingerprint are equal."""
 
     kind: ClassVar[str]
     """The folder its artifacts are kept in."""
     version: ClassVar[int]
     """Raised when a change of its code makes stored artifacts stale."""
     left_out: ClassVar[Mapping[str, str]] = {}
-    """Fields and settings (``field.setting``) that are no part of the identity, with the reason."""
+    """Fields and settings (``field.setting``) left out of the identity, with the reason."""
 
     @property
     @abstractmethod
@@ -128,7 +122,7 @@ class Stage(ABC, Generic[Result]):
         return fingerprint(self.version, self.kind, self.name, values)
 
     def identity(self) -> str:
-        """Return the fingerprint, for the stages that rest on this one."""
+        """Return the fingerprint, for the stages that read this one's artifact."""
         return self.fingerprint
 
     def __eq__(self, other: object) -> bool:
@@ -138,18 +132,18 @@ class Stage(ABC, Generic[Result]):
         return hash(self.fingerprint)
 
     def exclusions(self) -> Mapping[str, str]:
-        """Return ``left_out``, and what else this stage does not read of its settings."""
+        """Return what the identity leaves out; a subclass may add to ``left_out``."""
         return self.left_out
 
     def batch(self) -> Hashable:
-        """Stages that are equal here and follow each other run together, as arms of a seed do."""
+        """Return a key: consecutive stages with the same key run together, as arms of a seed do."""
         return self.fingerprint
 
     @classmethod
     def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
-        """Do the work of ``stages``, which are of one batch, and store every artifact.
+        """Do the work of ``stages``, which have one ``batch`` key, and store every artifact.
 
-        By default one after another, each by its ``make``.
+        By default each runs by its ``make``, one after another.
         """
         for stage in stages:
             with (
@@ -164,11 +158,11 @@ class Stage(ABC, Generic[Result]):
 
     @abstractmethod
     def load(self, folder: Path) -> Result:
-        """Read the result back from the artifact's folder."""
+        """Read the result from the artifact's folder."""
 
 
 def _identity(value: object, name: str, left_out: Mapping[str, str]) -> object:
-    """Return what of a field's value enters a fingerprint, as JSON-able values."""
+    """Return the part of a field's value that enters the fingerprint, as JSON-able values."""
     if isinstance(value, PublishedFiles | RawBase | Stage):
         return value.identity()
     if isinstance(value, BaseModel):

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 RESULT = "steering.json"
 AT_KL = "at-kl"
-"""Within an arm's folder: its last checkpoint within the KL target."""
+"""The folder, within an arm's artifact, of its last checkpoint within the KL target."""
 
 
 @dataclass(frozen=True, eq=False)
 class Steer(Stage[SteeringResult]):
     """One arm's policy: an adapter at its last step, and one at the KL target.
 
-    ``reward`` is the model that the arm learns from; ``rewards`` are all of its seed, by the arms
-    that bring their pairs: the curve shows every one of them.
+    ``reward`` is the model that the arm learns from; ``rewards`` are all distinct ones of its seed,
+    under each of which the curve shows the arm's answers.
     """
 
     kind: ClassVar[str] = "steer"
@@ -114,7 +114,7 @@ class Steer(Stage[SteeringResult]):
         first = stages[0]
         seed, rewards = first.arm.seed, first.rewards
         base = workspace.base(first.reward.finetuned)
-        template = workspace.template(first.prompts.base.settings, first.prompts.data.template)
+        template = first.prompts.template(workspace)
         policies = LoraBank(
             base.layers, len(stages), first.steer.lora, derived_seed(seed, "policy adapters")
         )

@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 
 class Work(Protocol[Result_co]):
-    """What leaves an artifact: a stage."""
+    """What the store uses of a stage (stage.py imports this module)."""
 
     kind: ClassVar[str]
 
@@ -60,11 +60,11 @@ class Store:
         return self.root / stage.kind / f"{stage.name}-{stage.fingerprint[:12]}"
 
     def has(self, stage: AnyWork) -> bool:
-        """Say whether the artifact is there and whole."""
+        """Return whether the artifact is there; an artifact is always complete."""
         return (self.folder(stage) / MANIFEST).is_file()
 
     def missing(self, stages: Iterable[W]) -> list[W]:
-        """Return the stages that are still to do."""
+        """Return the stages without an artifact."""
         return [stage for stage in stages if not self.has(stage)]
 
     def path(self, stage: AnyWork) -> Path:
@@ -83,9 +83,9 @@ class Store:
 
     @contextmanager
     def checkpoints(self, stages: Sequence[AnyWork]) -> Iterator[Path]:
-        """Yield the folder for checkpoints of work that makes ``stages`` together.
+        """Yield the folder for checkpoints of the work that makes ``stages`` together.
 
-        It stays where the work is interrupted, and is removed when the block is done.
+        It is removed at the end of the block, and kept if the block is interrupted.
         """
         identity = fingerprint([stage.fingerprint for stage in stages])
         folder = self.root / stages[0].kind / f".{stages[0].name}-{identity[:12]}.checkpoint"
@@ -120,7 +120,7 @@ class Store:
         unfinished.rename(final)
 
     def is_locked(self) -> bool:
-        """Say whether some process is running the study now."""
+        """Return whether a process is running the study now."""
         if not (self.root / LOCK).is_file():
             return False
         try:
@@ -131,7 +131,7 @@ class Store:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the study for this process; InputError if another one runs it."""
+        """Hold the study for this process; InputError if another process has it."""
         self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / LOCK)
         try:

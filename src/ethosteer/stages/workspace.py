@@ -1,9 +1,9 @@
-"""What a stage runs with: the store of artifacts, the terminal, and models, each loaded once."""
+"""What stages run with: the store of artifacts, the terminal, and models, each loaded once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from ethosteer.models.text import Template
 
 
-class BaseModel(Protocol):
-    """A base that stages can load: raw, or an artifact."""
+class LoadableBase(Protocol):
+    """The raw base, or a fine-tuned one among the artifacts."""
 
     def identity(self) -> str:
         """Return its fingerprint."""
 
     def to_load(self, store: Store) -> BaseSettings:
-        """Return the settings that load it from where it is."""
+        """Return the settings that load it from the hub, a folder or ``store``."""
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The surroundings of a study's stages; nothing here can change a result.
+    """What stages run with; nothing in it can change a result.
 
     ``tracker_names`` are trackers of accelerate; those that write files write into ``tracking``.
     """
@@ -41,7 +41,7 @@ class Workspace:
     terminal: Terminal = field(default_factory=Terminal)
     _bases: dict[str, SharedBase] = field(default_factory=dict, repr=False)
 
-    def base(self, model: BaseModel) -> SharedBase:
+    def base(self, model: LoadableBase) -> SharedBase:
         """Return the raw base, or the fine-tuned one that all arms share."""
         from ethosteer.models.loading import load_base
 
@@ -50,7 +50,7 @@ class Workspace:
         return self._bases[model.identity()]
 
     def template(self, base: BaseSettings, name: str) -> Template:
-        """Return how dialogues are written for a base."""
+        """Return the dialogue template called ``name``, with the base's tokenizer."""
         from ethosteer.models.loading import load_tokenizer
         from ethosteer.models.text import Template
 
@@ -62,20 +62,16 @@ class Workspace:
 
         return Tracking.open(self.tracker_names, run, self.tracking)
 
-    @contextmanager
     def adapters(
         self, base: SharedBase, folders: Mapping[str, Path | None]
-    ) -> Iterator[Sequence[str]]:
-        """Run models in parallel on ``base`` inside the block, each with its adapter or without.
+    ) -> AbstractContextManager[None]:
+        """Return a context in which models run in parallel on ``base``, in the order given.
 
-        ``folders`` maps a model's name to its adapter; the block's rows belong to these models in
-        their order.
+        ``folders`` maps a model's name to its adapter, None for the base itself.
         """
         from ethosteer.models.adapters import load_bank
 
-        if not any(folders.values()):
-            assert len(folders) == 1, "without adapters there is one model: the base itself"
-            yield list(folders)
-            return
-        with load_bank(base, folders).applied():
-            yield list(folders)
+        if any(folders.values()):
+            return load_bank(base, folders).applied()
+        assert len(folders) == 1, "without adapters there is one model: the base itself"
+        return nullcontext()

@@ -113,16 +113,12 @@ def confusion(outcome: Outcome) -> tuple[float, ...]:
     )
 
 
-def _correct(outcome: Outcome) -> bool:
-    return bool(outcome.correct)
-
-
 def _correct_normalised(outcome: Outcome) -> bool:
     scores = np.array(outcome.log_likelihoods) / np.array(outcome.lengths)
     return int(scores.argmax()) == outcome.label
 
 
-ACCURACY = proportion_metric("acc", _correct, "higher")
+ACCURACY = proportion_metric("acc", lambda outcome: bool(outcome.correct), "higher")
 ACCURACY_NORMALISED = proportion_metric("acc_norm", _correct_normalised, "higher")
 MCC = Metric("mcc", "higher", confusion, CORRELATION)
 BALANCED_ACCURACY = Metric("balanced_acc", "higher", confusion, BALANCED)

@@ -1,9 +1,8 @@
 """Estimates and paired differences of metrics, over items and seeds.
 
-A model's value is a metric over items, averaged over its seeds. Two things could have come out
-otherwise: which items were asked (whole clusters of them: Winograd twins, one scenario) and how
-training went (seeds). Every interval covers both, as crossed random effects; with one seed it
-covers the items alone. What cannot be known is nan, never 0.
+A model's value is a metric over items, averaged over its seeds. It varies with the items (in
+whole clusters, such as Winograd twins) and with the seed of training. Every interval covers both,
+as crossed random effects; with one seed it covers the items alone. What is unknown is nan, never 0.
 """
 
 from __future__ import annotations
@@ -57,8 +56,8 @@ class Clustered:
     def pseudo_values(self) -> Floats:
         """Jackknife pseudo-values of each seed's metric (Tukey 1958), ``[seeds, clusters]``.
 
-        Their mean is the metric, nearly, and their variance is its, so any metric is treated as a
-        mean. For a mean over items of equal clusters they are the clusters' means.
+        Their mean is nearly the metric, and the variance of their mean estimates the metric's, so
+        any metric is treated as a mean. For means over equal clusters they are the clusters' means.
         """
         totals = self.sums.sum(axis=1, keepdims=True)
         without_cluster = self.quantity.combine(totals - self.sums)
@@ -103,10 +102,10 @@ def clustered_values(
 
 
 def estimate(model: Clustered, level: float = LEVEL) -> Estimate:
-    """The metric with its interval over items and seeds; nan bounds where nothing is known of it.
+    """The metric with its interval over items and seeds; nan bounds where it has no known error.
 
     Proportions get two added successes and two added failures (Agresti & Coull 1998), here whole
-    clusters, so that 30 right of 30 has an interval too.
+    clusters, so that 30 correct of 30 have an interval too.
     """
     adjusted = (
         model.with_added_clusters((1.0, 1.0, 0.0, 0.0)) if model.quantity.is_proportion else model
@@ -129,7 +128,7 @@ def mean_estimate(
 class Difference:
     """a - b on the same items: its estimate, p of no difference, and its error.
 
-    ``centre`` is the middle of the interval: of proportions it is drawn a little towards 0.
+    ``centre`` is the middle of the interval; for proportions, added clusters shrink it towards 0.
     """
 
     estimate: Estimate
@@ -164,7 +163,7 @@ class Difference:
             return float("inf")
         if excess(fewest) <= 0:
             return 2.0
-        # Rounded up, but not for the root finder's own error.
+        # Rounded up; 1e-3 absorbs the root finder's error at whole numbers.
         return float(np.ceil(np.exp(brentq(excess, fewest, largest, xtol=1e-6)) - 1e-3))
 
 
@@ -234,6 +233,6 @@ def _permutation_p(
         sums_b.sum(axis=0) - moved
     )
     observed = abs(a.value - b.value)
-    # Ties are extreme whatever their rounding, and so is nan: an undefined metric proves nothing.
+    # Ties count as extreme despite rounding, and so does nan, which is no evidence of a difference.
     extreme = int(np.sum(~(np.abs(differences) < observed - 1e-12)))
     return (1 + extreme) / (1 + permutations)

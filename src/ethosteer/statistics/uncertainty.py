@@ -1,9 +1,9 @@
 """The uncertainty of a mean over items and seeds.
 
 Items and seeds are crossed random effects: every seed answers the same items. A mean over both
-varies with the items drawn, with the seeds drawn, and with their interaction. Taking items for all
-that varies is the language-as-fixed-effect fallacy (Clark 1973). With three seeds the variance
-among seeds is itself hardly known, and an interval must reflect that. A two-level bootstrap of
+varies with the items sampled, with the seeds, and with their interaction. Taking one of the two as
+fixed is the language-as-fixed-effect fallacy (Clark 1973). With three seeds the variance among
+seeds is itself poorly known, and an interval must reflect that. A two-level bootstrap of
 three seeds does not, nor do Satterthwaite's degrees of freedom. A generalised confidence interval
 (Weerahandi 1993) does: it replaces each variance by its generalised pivot ``df s^2 / chi^2_df`` and
 integrates over the chi-squares.
@@ -17,9 +17,8 @@ from functools import cached_property, lru_cache
 from math import nan
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from ethosteer.statistics.metrics import Floats
 
 SEED_NODES = 240
 ITEM_NODES = 48

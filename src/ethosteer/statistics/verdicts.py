@@ -14,7 +14,7 @@ from ethosteer.statistics.paired import NAN, Difference
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a study preregistered of its tests; ``margin`` and ``effect`` are None where unstated.
+    """The preregistered rules of a study's tests; ``margin`` and ``effect`` None where unset.
 
     ``margin`` is the largest difference that does not matter (equivalence), ``effect`` the smallest
     that a study should detect.
@@ -28,7 +28,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What one difference shows within its family.
+    """The verdict of one difference within its family, and its evidence.
 
     ``equivalence_p`` is adjusted too. ``minimum_detectable`` and ``clusters_needed`` are those of
     the correction's strictest level. nan where unknown, or where no margin or effect was stated.
@@ -108,6 +108,7 @@ def adjusted_p_values(p_values: Sequence[float], correction: Correction = "holm"
 def _holm(p: Floats) -> Floats:
     """Holm's step-down adjustment; statsmodels' takes a fifth of a second at every call."""
     order = np.argsort(p)
+    # times the number of hypotheses not yet rejected, and never below the adjusted p of a smaller p
     stepped = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
     adjusted = np.empty_like(p)
     adjusted[order] = stepped

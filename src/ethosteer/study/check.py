@@ -1,4 +1,4 @@
-"""All input of a study read once, so that what is wrong ends it before any expensive work."""
+"""All input of a study is read once, so that errors are found before any expensive work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ethosteer.study.plan import Plan
 
 
 def check_inputs(plan: Plan) -> None:
-    """Read all published files and classifiers; InputError that names file and row."""
+    """Read all published files and classifiers; InputError with file and row if one is invalid."""
     from ethosteer.algorithms.tracking import check_trackers
 
     for stage in dict.fromkeys(plan.pairs.values()):

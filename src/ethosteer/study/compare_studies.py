@@ -84,7 +84,7 @@ def write_across(runs: Sequence[Run], folder: Path) -> None:
 
 
 def qualified(run: Run, model: str) -> str:
-    """Return a model's name beside models of other studies."""
+    """Return a model's name, prefixed with its study's."""
     return f"{run.name}: {model}"
 
 

@@ -1,4 +1,4 @@
-"""What a study will need, before it starts: memory, time and disk, from plain formulas.
+"""Estimates of a study's memory, time and disk space before it starts, from plain formulas.
 
 The work of a stage is counted in tokens that pass through the base (``Cost``) and turned into
 floating-point operations. Time is that work over the machine's rate of matrix products, measured
@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
-from rich.table import Table
 
 from ethosteer import catalog
 from ethosteer.algorithms.algorithm import Cost, Workload, measured_steps
@@ -80,7 +78,7 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What a study reads: pairs by ``data_arms``, tokens of all items and of fine-tuning."""
+    """Sizes of a study's texts: pairs by ``data_arms``, tokens of all items and of fine-tuning."""
 
     pairs: dict[str, Pairs]
     item_tokens: float
@@ -141,7 +139,7 @@ def reward_cost(settings: StudySettings, texts: Texts) -> Cost:
 
 
 def steering_cost(settings: StudySettings, texts: Texts) -> Cost:
-    """Return the tokens of one seed's arms: their algorithms, their curves and their ends."""
+    """Return the tokens of one seed's arms: algorithms, curves and held-out evaluations."""
     reward_models = len(texts.pairs)
     cost = Cost()
     for arm in settings.arms:
@@ -330,38 +328,3 @@ def _conversation_tokens(settings: StudySettings, origin: Origin) -> float:
         rows, mean = len(lengths), sum(lengths) / len(lengths) / CHARACTERS_PER_TOKEN
     read = rows * finetune.epochs
     return min(read, (finetune.max_steps or read) * finetune.batch) * mean
-
-
-def plan_table(plan: StudyEstimate) -> Table:
-    """Return an estimate as a table for the terminal."""
-    total = sum(stage.seconds for stage in plan.stages)
-    table = Table(
-        title=escape(
-            f"{plan.name}: about {_duration(total)} on this machine ({plan.device}, "
-            f"{plan.flops / 1e9:,.0f} GFLOP/s matrix product)"
-        ),
-        title_justify="left",
-    )
-    for heading in ("", "work, TFLOP", "time", "disk, GB"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for stage in plan.stages:
-        table.add_row(
-            stage.stage,
-            f"{stage.flop / 1e12:,.1f}",
-            _duration(stage.seconds),
-            f"{stage.disk / GIGABYTE:,.2f}",
-        )
-    table.add_section()
-    for name, size in plan.memory.items():
-        table.add_row(f"memory: {name}", "", "", f"{size / GIGABYTE:,.2f}")
-    table.add_row("memory: in all", "", "", f"{sum(plan.memory.values()) / GIGABYTE:,.2f}")
-    table.caption = escape("; ".join(plan.notes)) or None
-    return table
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:,.0f} h"

@@ -1,4 +1,4 @@
-"""Reading a study file: changed by ``--set``, validated, with one-line errors."""
+"""Reading a study file: overrides by ``--set``, validation, one-line errors."""
 
 from __future__ import annotations
 
@@ -137,4 +137,6 @@ def check_names(settings: StudySettings) -> None:
     for name, benchmark in settings.benchmarks.items():
         catalog.check_source(name, benchmark.source)
         if benchmark.classifier is not None and catalog.benchmark(name).classification is None:
-            raise InputError(f"benchmarks.{name}.classifier: this benchmark needs none")
+            raise InputError(
+                f"benchmarks.{name}.classifier: remove it; no text of this benchmark is classified"
+            )

@@ -1,4 +1,4 @@
-"""The plan of a study: its stages, each resting on those before it."""
+"""The plan of a study: its stages, each of which reads artifacts of earlier ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Plan:
 
     @cached_property
     def conversations(self) -> PublishedFiles:
-        """The file to fine-tune on; InputError where it is named without a folder to find it in."""
+        """The file to fine-tune on; InputError where it needs a data folder and there is none."""
         choice = self.settings.data.conversations
         if choice == "sample":
             return PublishedFiles(Origin("sample"), (CONVERSATIONS,))
@@ -167,7 +167,7 @@ class Plan:
 
     @cached_property
     def samples(self) -> Samples:
-        """Answers of all models to a few prompts, with the first seed's arms."""
+        """Sample answers of the controls and the first seed's arms."""
         first = self.steering_of(self.settings.seeds[0])
         return Samples(self.settings.evaluate, self.settings.steer.select, first)
 
@@ -208,7 +208,7 @@ class Plan:
         return tuple(dict.fromkeys(stages))
 
     def batches(self, stages: Sequence[Stage[Any]]) -> list[list[Stage[Any]]]:
-        """Cut stages, in the order of the work, into those that run together."""
+        """Group stages, which are in the order of the work, into those that run together."""
         return [list(batch) for _, batch in groupby(stages, key=lambda stage: stage.batch())]
 
 

@@ -1,4 +1,4 @@
-"""What a study preregistered of its tests before it knew an outcome, and what changed since."""
+"""The settings of its tests that a study preregistered, and those changed since."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ethosteer.settings import CompareSettings
 
 PREREGISTERED = "preregistered.json"
 FREE = {"resamples", "overlap_ngram", "published"}
-"""Settings of [compare] that no verdict hangs on: they may change at any time."""
+"""Settings of [compare] that are not preregistered: no rule of a verdict depends on them."""
 
 
 def preregister(compare: CompareSettings, folder: Path, *, outcomes_known: bool) -> None:
-    """Keep the settings of the tests, unless some are kept or outcomes are known already."""
+    """Store the settings of the tests, unless settings are stored or outcomes known already."""
     path = folder / PREREGISTERED
     if not path.is_file() and not outcomes_known:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A study: its plan carried out, stage by stage, and its files."""
+"""The run of a study: its stages, and the files it writes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FILES = (
 
 
 class Study:
-    """A study file brought together with its folder and its data."""
+    """A study with its folder, plan, artifacts and data."""
 
     def __init__(
         self, settings: StudySettings, runs: Path, origin: Origin, terminal: Terminal | None = None
@@ -49,12 +49,12 @@ class Study:
         )
 
     def is_finished(self) -> bool:
-        """Say whether every stage is done and the run's files are there."""
+        """Return whether every stage is done and the run's files are up to date."""
         if self.store.missing(self.plan.stages):
             return False
         if not all((self.folder / name).is_file() for name in FILES):
             return False
-        # some settings redo no step but are in the report, such as compare.published
+        # settings such as compare.published are in no stage's identity, but in the report
         if (self.folder / "study.toml").read_text("utf-8") != self.as_toml():
             return False
         manifest = json.loads((self.folder / MANIFEST).read_text("utf-8"))
@@ -71,7 +71,7 @@ class Study:
             )
 
     def run(self) -> bool:
-        """Do what is missing; return False where there was nothing to do.
+        """Run the stages without artifacts; return False where nothing was missing.
 
         Raises InputError for invalid input, before any model is trained.
         """

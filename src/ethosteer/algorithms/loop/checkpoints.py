@@ -1,4 +1,4 @@
-"""A whole run of steering, and its two checkpoints: the last step, and the last at equal KL."""
+"""A whole run of steering, and its two checkpoints: the last step, and the last one at equal KL."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ def steer(
     arms = range(len(steering.curves))
     ends = [steering.snapshot(arm, _last_step(steering, arm)) for arm in arms]
     for arm in arms:
+        # the curve measures an arm before each step, so the last state is known only from here
         if float(last.kl[arm].mean()) <= target:
             steering.within_kl[arm] = ends[arm]
         steering.restore(arm, steering.within_kl[arm])

@@ -1,4 +1,4 @@
-"""The points of an arm's curve: what a step's rollout measures, and the alarms raised on it."""
+"""The points of an arm's curve: measurements of a step's rollout, and the alarms they raise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RATIO_DRIFT = 1e-3
 NEGATIVE_KL = -0.05
 EOS_DRIFT = 0.3
 REWARD_FALL = 0.5
-"""In standard deviations of the base's answers: another reward's fall while an arm's own rises."""
+"""Fall of another reward model's score, in sd of the base's answers, that raises an alarm."""
 
 
 def measure(

@@ -16,7 +16,7 @@ from ethosteer.records import Rollout
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What a step learns towards: advantages, and returns for a critic; ``[R, N]``."""
+    """Advantages for the policy, and returns for a critic; ``[R, N]``."""
 
     advantages: Tensor
     returns: Tensor | None = None
@@ -49,7 +49,7 @@ class _Terms:
 
 @dataclass
 class PolicyGradient:
-    """Clipped policy gradient on an arm's own samples (Schulman et al. 2017).
+    """Clipped policy gradient on fresh samples (Schulman et al. 2017).
 
     ``targets(rollout)`` are the advantages, and a critic's returns. Each prompt is answered
     ``copies`` times; a step samples ``steer.batch`` answers.

@@ -1,7 +1,7 @@
 """Answers of arms to the same prompts, scored and measured: what algorithms learn from.
 
-Arms sample together, in one batch. Where each reads its own answers they take turns, each with the
-whole token budget. The reference is the base without adapters.
+Arms sample together, in one batch, and read their answers in turn, each with the whole token
+budget. The reference is the base without adapters.
 """
 
 from __future__ import annotations
@@ -147,15 +147,15 @@ class Collector:
 
         Equal rows are read once.
         """
-        eos = self.base.tokenizer.eos_token_id
-        starts = rollout.prompt_lengths.tolist()
-        ends = (rollout.prompt_lengths + rollout.response_mask.sum(dim=1)).tolist()
-        texts = []
-        for row in rows.tolist():
-            ids = rollout.tokens[row, : ends[row]].tolist()
-            prompt, response = ids[: starts[row]], ids[starts[row] :]
-            texts.append([*prompt, *self.task.sampling.scored_part(response, eos)])
-        return self.task.reward_models.score(self.base, reward_index, texts)
+        starts = rollout.prompt_lengths[rows].tolist()
+        lengths = rollout.response_mask[rows].sum(dim=1).tolist()
+        tokens, responses = rollout.tokens[rows].tolist(), rollout.response_tokens[rows].tolist()
+        scored = self.task.sampling.scored_rows(
+            [row[:start] for row, start in zip(tokens, starts, strict=True)],
+            [row[:length] for row, length in zip(responses, lengths, strict=True)],
+            self.base.tokenizer.eos_token_id,
+        )
+        return self.task.reward_models.score(self.base, reward_index, scored)
 
     def block(self, rollout: Rollout, position: int) -> Tensor:
         """Row numbers of the arm at ``position`` in the rollout."""

@@ -53,7 +53,7 @@ class Snapshot:
 
 
 class Steering:
-    """Steers the arms of a task. Arms share nothing that another arm could change.
+    """Steers the arms of a task. No state that an arm changes is shared with another arm.
 
     ``learner(steering)`` makes the algorithm's learner, which takes ``updates`` optimiser steps per
     step; ``critic`` gives each arm a value head, trained together with its adapter.
@@ -206,13 +206,11 @@ class Steering:
 
     def snapshot(self, arm: int, step: int = 0) -> Snapshot:
         """Copy an arm's parameters as they are now."""
-        return Snapshot(step, [parameter.detach().clone() for parameter in self.parameters(arm)])
+        return Snapshot(step, self.optimisers[arm].copy_parameters())
 
-    @torch.no_grad()
     def restore(self, arm: int, snapshot: Snapshot) -> None:
         """Set an arm's parameters to those of a snapshot."""
-        for parameter, value in zip(self.parameters(arm), snapshot.parameters, strict=True):
-            parameter.copy_(value)
+        self.optimisers[arm].set_parameters(snapshot.parameters)
 
     def _save(self, folder: Path, done: int) -> None:
         snapshots = {"healthy": self.healthy, "within": self.within_kl}
@@ -237,7 +235,7 @@ class Steering:
         save_checkpoint(folder, self.optimisers, facts, extra)
 
     def _resume(self, folder: Path) -> int:
-        """Take over the last checkpoint; return the number of steps that are done."""
+        """Restore the last checkpoint; return the number of steps that are done."""
         checkpoint = load_checkpoint(folder, self.optimisers, "updates")
         if checkpoint is None:
             return 0

@@ -1,4 +1,4 @@
-"""What is steered, and what an update of it shows."""
+"""The input of a run of steering, and the result of an arm's updates in a step."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """The updates of one arm in one step: mean losses, and what alarms are raised on.
+    """The updates of one arm in one step: mean losses, and figures that raise alarms.
 
     ``clip_fraction`` is the share of tokens whose ratio was clipped, ``drift`` the largest
     ``|ratio - 1|`` before the first update; ``finite`` is False if a gradient was not finite.

@@ -1,1 +1,1 @@
-"""Only faster: without these modules every result is the same, up to rounding."""
+"""Speed-ups: without these modules every result is the same, up to rounding."""
