@@ -77,7 +77,7 @@ def _last(name: str) -> str:
 def find_adapter(name: str) -> Path:
     """Return the folder of a language model's PEFT adapter, downloaded where ``name`` is a hub id.
 
-    Raises InputError where there is none, or it cannot be applied. Only the names of its tensors are
+    Raises InputError where there is none, or it cannot be applied. Only its tensors' names are
     read, so that a broken file is reported before a base is loaded.
     """
     folder = Path(name)
