@@ -210,7 +210,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--adapter",
-            help="A PEFT adapter for the model: a folder, a hub id, or `NAME=FOLDER`. Repeatable.",
+            help="A LoRA adapter in PEFT's format: folder, hub id, or `NAME=FOLDER`. Repeatable.",
         ),
     ] = None,
     out: Annotated[
@@ -234,6 +234,7 @@ def evaluate(
     """Evaluate a model, and PEFT adapters on it, on benchmarks; no study is needed.
 
     The model and all adapters are evaluated together, on one copy of the base.
+    Adapters may use rslora, rank_pattern and alpha_pattern; other variants are refused by name.
 
     Example: `ethosteer evaluate --model pocket --sample --benchmarks toxigen,wsc273`
     """

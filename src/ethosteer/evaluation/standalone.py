@@ -52,7 +52,7 @@ def name_adapters(arguments: Sequence[str]) -> dict[str, Path]:
     adapters: dict[str, Path] = {}
     for argument in arguments:
         name, sign, location = argument.partition("=")
-        if not sign:
+        if not sign or Path(argument).is_dir():  # a folder's path may have an equals sign
             name, location = Path(argument).resolve().name, argument
         if name in (*adapters, BASE):
             raise InputError(

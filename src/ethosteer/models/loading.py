@@ -81,10 +81,11 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
     """
     model.eval().requires_grad_(False)
     head = model.get_output_embeddings()
+    decoder = set(model.get_decoder().modules())  # without the towers of a multimodal model
     linear = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not head
+        if isinstance(module, nn.Linear | Conv1D) and module in decoder and module is not head
     ]
     layers = {}
     for name, module in linear:

@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from ethosteer.errors import InputError
 from ethosteer.files import temporary_name, write_atomic, write_json
-from ethosteer.models.adapters import CONFIG, WEIGHTS
+from ethosteer.models.adapter_config import CONFIG, WEIGHTS
 from ethosteer.models.reward_models import NORMALISATION, read_scale
 from ethosteer.records import Arm
 from ethosteer.study.run import Study
