@@ -2,27 +2,33 @@
 
 In every round the peer runs once for each model that ethosteer evaluates at once: one process for
 N models against N processes. The peer always runs the base, since its time does not depend on the
-weights.
+weights. ``--chat`` compares the two with every request written by the tokenizer's chat template;
+``--limit`` takes the first rows of each file.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ethosteer import catalog
 from ethosteer.bench.adapters import random_adapters
 from ethosteer.models.adapters import save_adapter
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.loading import load_base
 from ethosteer.settings import BaseSettings
 
+PEER_SCRIPT = Path(__file__).parent / "lm_eval_items.py"
+WITHOUT_HEADER = ("ethics/utilitarianism/util_test.csv",)
 PEER_NAMES = {"crows_pairs": "crows_pairs_english"}
 
 
@@ -45,6 +51,23 @@ def write_adapters(model: str, count: int, folder: Path) -> list[Path]:
     return paths
 
 
+def first_rows(data: Path, tasks: list[str], limit: int, folder: Path) -> Path:
+    """Copy the first ``limit`` rows of the tasks' files; return the folder of the copies."""
+    for source in (source for task in tasks for source in catalog.benchmark(task).sources):
+        copy = folder / source.path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            (data / source.path).open(newline="", encoding="utf-8") as published,
+            copy.open("w", newline="", encoding="utf-8") as file,
+        ):
+            if copy.suffix == ".csv":
+                has_header = source.path not in WITHOUT_HEADER
+                csv.writer(file).writerows(islice(csv.reader(published), limit + has_header))
+            else:
+                file.writelines(islice(published, limit))
+    return folder
+
+
 def print_differences(ours: dict[str, Any], peer: dict[str, Any], tasks: list[str]) -> None:
     """Print each task's largest difference of a log-likelihood, and how many predictions differ."""
     for task in tasks:
@@ -65,27 +88,32 @@ def main() -> None:
     """Measure both in turn, compare their outcomes, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", required=True, help="a Python that has lm_eval")
-    parser.add_argument("--peer-script", required=True)
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--tasks", default="toxigen,wsc273,crows_pairs")
     parser.add_argument("--models", type=int, default=1, help="the base and adapters on it")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--chat", action="store_true", help="with the tokenizer's chat template")
+    parser.add_argument("--limit", type=int, help="of each file's rows, the first so many")
     arguments = parser.parse_args()
     tasks = arguments.tasks.split(",")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        data = Path(arguments.data_dir)
+        if arguments.limit:
+            data = first_rows(data, tasks, arguments.limit, folder / "data")
+        chat = ["--chat"] if arguments.chat else []
         adapters = write_adapters(arguments.model, arguments.models - 1, folder)
         our_command = [
             sys.executable, "-m", "ethosteer", "evaluate", "--model", arguments.model,
-            "--data-dir", arguments.data_dir, "--benchmarks", arguments.tasks,
-            "--out", str(folder / "ours.json"),
+            "--data-dir", str(data), "--benchmarks", arguments.tasks,
+            "--out", str(folder / "ours.json"), *chat,
             *(text for path in adapters for text in ("--adapter", str(path))),
         ]  # fmt: skip
         peer_command = [
-            arguments.peer, arguments.peer_script, resolve_model(arguments.model),
-            arguments.data_dir, str(folder / "peer.json"),
-            *(PEER_NAMES.get(task, task) for task in tasks),
+            arguments.peer, str(PEER_SCRIPT), resolve_model(arguments.model),
+            str(data), str(folder / "peer.json"),
+            *(PEER_NAMES.get(task, task) for task in tasks), *chat,
         ]  # fmt: skip
         ratios = []
         for _ in range(arguments.rounds):

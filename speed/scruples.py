@@ -18,7 +18,7 @@ from ethosteer.data.sources import Origin
 from ethosteer.evaluation.items import load_items
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.loading import load_base
-from ethosteer.models.log_likelihood import fit
+from ethosteer.models.requests import fit
 from ethosteer.settings import BaseSettings, BenchmarkSettings
 
 PUBLISHED_TOKENS = 2048

@@ -68,6 +68,7 @@ def evaluate(
     data_dir: Path | str | None = None,
     sample: bool = False,
     template: TemplateName = "guanaco",
+    chat: bool = False,
     tokens_per_batch: int | None = None,
     quiet: bool = False,
 ) -> list[Evaluation]:
@@ -89,6 +90,8 @@ def evaluate(
         sample: read the bundled sample data instead.
         template: how the dialogues of ``preferences`` are written: ``"guanaco"``, ``"hh"``, or
             ``"chat"``, the tokenizer's own template.
+        chat: write every other benchmark's request by the tokenizer's chat template, as
+            lm-evaluation-harness does with ``apply_chat_template``.
         tokens_per_batch: the token budget of one pass, for all models together.
         quiet: show no progress on stderr.
 
@@ -115,6 +118,7 @@ def evaluate(
         read_tasks(benchmarks, origin, settings, template),
         tokens_per_batch,
         Terminal(quiet=quiet),
+        chat=chat,
     )
 
 

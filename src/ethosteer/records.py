@@ -178,6 +178,21 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
+class PlainForm:
+    """How an item's texts write a dialogue where no chat template does.
+
+    The first ``opening`` and last ``closing`` characters of every context are headings, and the
+    turns ``earlier``; between them stands the human's last turn. ``delimiter`` is what parts a
+    continuation from its context. A chat template takes the place of all of these.
+    """
+
+    opening: int = 0
+    closing: int = 0
+    earlier: tuple[Turn, ...] = ()
+    delimiter: str = " "
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One question of a benchmark.
 
@@ -188,7 +203,7 @@ class Item:
     in every context that may be shortened from its middle where the item is too long for the
     model; None where contexts lose their first tokens, as in the reference harness. ``token_ids``
     are the ids of every choice's context and continuation where these are not the reference
-    harness's encoding of the texts.
+    harness's encoding of the texts. ``form`` is what a chat template replaces.
     """
 
     id: str
@@ -199,6 +214,7 @@ class Item:
     slices: tuple[str, ...] = ()
     trim: tuple[int, int] | None = None
     token_ids: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
+    form: PlainForm = PlainForm()
 
     def texts(self) -> tuple[str, ...]:
         """Return every text that a model may read for this item."""

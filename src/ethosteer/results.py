@@ -265,7 +265,8 @@ class BenchmarkResult:
     ``truncated`` counts the items that were too long for the model. ``classifier`` describes the
     classifier of generated texts, "" where there is none. ``example`` is what a model reads for the
     first item, word for word, choices after it. ``dataset`` is the preference dataset whose
-    held-out pairs are the items, "" for other benchmarks.
+    held-out pairs are the items, "" for other benchmarks. ``chat`` if requests were written by the
+    tokenizer's chat template.
     """
 
     name: str
@@ -283,6 +284,7 @@ class BenchmarkResult:
     comparability: Comparability | None = None
     example: str = ""
     dataset: str = ""
+    chat: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,6 +269,11 @@ class BenchmarkSettings(Settings):
 class EvaluateSettings(Settings):
     """[evaluate]: how models are scored."""
 
+    chat: bool = Field(
+        False,
+        description="write every benchmark's request by the tokenizer's chat template, as "
+        "lm-evaluation-harness does with apply_chat_template",
+    )
     tokens_per_batch: int | None = Field(
         None,
         ge=1,

@@ -9,8 +9,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ethosteer.models.log_likelihood import GAP, encode_pairs, fit, log_likelihoods, plan_requests
+from ethosteer.models.log_likelihood import log_likelihoods, plan_requests
 from ethosteer.models.lora_bank import LoraBank
+from ethosteer.models.requests import GAP, encode_pairs, fit
 from ethosteer.records import Item
 from tests import tiny
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from ethosteer.benchmarks.base import Benchmark
 from ethosteer.data.readers import Row, read_csv, read_jsonl
 from ethosteer.data.sources import Source
-from ethosteer.records import Item, Outcome
+from ethosteer.records import Item, Outcome, PlainForm
 from ethosteer.statistics.metrics import mean_metric, proportion_metric
 
 
@@ -44,6 +44,7 @@ def _item(row: Row) -> Item:
         label=None,
         group=name,
         slices=(row.text("bias_type"),),
+        form=PlainForm(delimiter=""),
     )
 
 

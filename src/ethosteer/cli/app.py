@@ -237,6 +237,14 @@ def evaluate(
             "template."
         ),
     ] = TemplateChoice.guanaco,
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="Write every other benchmark's request by the tokenizer's chat template, as "
+            "lm-evaluation-harness does with `--apply_chat_template`.",
+        ),
+    ] = False,
     tokens_per_batch: TokenBudget = None,
 ) -> None:
     """Evaluate a model, and PEFT adapters on it, on benchmarks; no study is needed.
@@ -255,6 +263,7 @@ def evaluate(
         data_dir=data_dir,
         sample=sample,
         template=template.value,
+        chat=chat,
         tokens_per_batch=tokens_per_batch,
     )
     from ethosteer.cli.show import results_table

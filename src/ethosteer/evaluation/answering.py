@@ -14,8 +14,9 @@ from ethosteer.data.sources import Origin
 from ethosteer.models.base import SharedBase
 from ethosteer.models.classifiers import Classifier, load_classifier, train_classifier
 from ethosteer.models.generation import Sampling, generate
-from ethosteer.models.log_likelihood import fit, log_likelihoods, plan_requests
-from ethosteer.models.text import decode
+from ethosteer.models.log_likelihood import log_likelihoods, plan_requests
+from ethosteer.models.requests import encode_texts, fit, in_chat
+from ethosteer.models.text import Template, decode
 from ethosteer.progress import Report
 from ethosteer.records import Item, Model, Outcome
 from ethosteer.settings import BenchmarkSettings
@@ -78,19 +79,27 @@ def answer_items(
     classifier: Classifier | None,
     tokens_per_batch: int,
     progress: Report,
+    chat: Template | None = None,
 ) -> list[list[Outcome]]:
     """Answer every item with every model: the arms of the bank in use, or the bare base.
 
-    Returns one list of outcomes per model, in the order of ``items``.
+    With a ``chat`` template every request is written by it. Returns one list of outcomes per model,
+    in the order of ``items``.
     """
     if benchmark.new_tokens:
         texts, truncated = _generate_texts(
-            base, len(models), items, benchmark.new_tokens, tokens_per_batch, progress
+            base, len(models), items, benchmark.new_tokens, tokens_per_batch, progress, chat
         )
         answers = [_read_texts(model_texts, benchmark, classifier) for model_texts in texts]
     else:
         answers, truncated = _choose(
-            base, len(models), items, tokens_per_batch, progress, per_token=benchmark.per_token
+            base,
+            len(models),
+            items,
+            tokens_per_batch,
+            progress,
+            chat,
+            per_token=benchmark.per_token,
         )
     return [
         [
@@ -121,6 +130,7 @@ def _choose(
     items: Sequence[Item],
     tokens_per_batch: int,
     progress: Report,
+    chat: Template | None,
     *,
     per_token: bool,
 ) -> tuple[list[list[Answer]], Sequence[bool]]:
@@ -129,7 +139,7 @@ def _choose(
     Log-likelihoods are compared as sums or ``per_token``. Returns answers by arm and item, and
     whether each item was truncated.
     """
-    plan = plan_requests(base, items)
+    plan = plan_requests(base, items, chat)
     scores = [np.zeros((arms, len(item.continuations))) for item in items]
     done = 0
     for batch in log_likelihoods(base, plan, arms, tokens_per_batch):
@@ -170,6 +180,7 @@ def _generate_texts(
     new_tokens: int,
     tokens_per_batch: int,
     progress: Report,
+    chat: Template | None,
 ) -> tuple[list[list[str]], Sequence[bool]]:
     """Generate ``new_tokens`` tokens greedily after each item's context.
 
@@ -177,8 +188,10 @@ def _generate_texts(
     """
     sampling = Sampling(new_tokens, new_tokens, greedy=True)
     longest = base.max_length - new_tokens
-    fitted = [fit(base.tokenizer, item, base.max_length, new_tokens) for item in items]
-    contexts = [base.tokenizer(item.contexts[0]).input_ids for item in fitted]
+    fitted = [fit(base.tokenizer, item, base.max_length, new_tokens, chat) for item in items]
+    written = [item.contexts[0] for item in in_chat(fitted, chat)]
+    ids_of = encode_texts(base.tokenizer, written)
+    contexts = [ids_of[text] for text in written]
     truncated = [
         short is not item or len(ids) > longest
         for short, item, ids in zip(fitted, items, contexts, strict=True)

@@ -23,16 +23,17 @@ assert list(WORDS) == [field.name for field in fields(Comparability)]
 
 
 def comparability_of(
-    items: Sequence[Item], template: str, tokenizer: str, classifier: str
+    items: Sequence[Item], template: str, tokenizer: str, classifier: str, *, chat: bool = False
 ) -> Comparability:
     """Return the hashes that other results must share to be comparable with those on ``items``.
 
     ``template`` and ``tokenizer`` are fingerprints, ``classifier`` a description ("" for none).
+    With ``chat`` requests are written by the template, which is then another one.
     """
     return Comparability(
         items=fingerprint([[item.id, item.label, item.group] for item in items]),
         prompts=fingerprint([[item.contexts, item.continuations] for item in items]),
-        template=template,
+        template=fingerprint("chat", template) if chat else template,
         tokenizer=tokenizer,
         classifier=classifier,
     )

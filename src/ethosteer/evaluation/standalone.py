@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ethosteer.models.adapters import find_adapter, load_bank
 from ethosteer.models.cached import prepare_base
 from ethosteer.models.classifiers import Classifier
 from ethosteer.models.loading import load_base, load_tokenizer
+from ethosteer.models.requests import chat_template
 from ethosteer.models.text import Template
 from ethosteer.progress import Terminal
 from ethosteer.records import BASE, Item, Model, Outcome
@@ -113,10 +114,17 @@ def evaluate_models(
     tasks: Sequence[BenchmarkTask],
     tokens_per_batch: int | None,
     terminal: Terminal,
+    *,
+    chat: bool = False,
 ) -> list[Evaluation]:
-    """Answer every task with the base and with each of ``adapters`` (name to folder) on it."""
+    """Answer every task with the base and with each of ``adapters`` (name to folder) on it.
+
+    With ``chat`` every request is written by the tokenizer's chat template.
+    """
     prepare_base(settings.model, terminal)
-    load_tokenizer(settings)  # so that a missing tokenizer is reported before weights are read
+    # before weights are read, so that a missing tokenizer or chat template is reported at once
+    tokenizer = load_tokenizer(settings)
+    template = chat_template(tokenizer) if chat else None
     with terminal.stage("load"):
         base = load_base(settings)
         bank = load_bank(base, {BASE: None, **adapters}) if adapters else None
@@ -127,7 +135,14 @@ def evaluate_models(
         for task in tasks:
             with terminal.stage(f"evaluate {task.benchmark.name}") as progress:
                 answers = answer_items(
-                    base, models, task.benchmark, task.items, task.classifier, budget, progress
+                    base,
+                    models,
+                    task.benchmark,
+                    task.items,
+                    task.classifier,
+                    budget,
+                    progress,
+                    template,
                 )
             outcomes = dict(zip((model.name for model in models), answers, strict=True))
             result = summarise(
@@ -136,6 +151,8 @@ def evaluate_models(
                 {name: {0: answered} for name, answered in outcomes.items()},
                 task.classifier.note if task.classifier else "",
             )
+            # pairs of a dataset are written by the dialogue template in either case
+            result = replace(result, chat=chat and task.benchmark.dataset is None)
             evaluations.append(Evaluation(result, outcomes))
     return evaluations
 
@@ -167,6 +184,7 @@ def _benchmark(result: BenchmarkResult, model: str, outcomes: Sequence[Outcome])
         },
         "cut": [outcome.item for outcome in outcomes if outcome.truncated],
         "note": result.classifier,
+        "chat": result.chat,
         "items": [
             {
                 "id": outcome.item,

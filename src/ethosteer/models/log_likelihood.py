@@ -8,23 +8,22 @@ continuation positions only.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.trees import LARGEST_TREE, Row, Tree, batches, pack, row_positions, stack
+from ethosteer.models.requests import encode_pairs, fit, in_chat
+from ethosteer.models.text import Template
 from ethosteer.records import Item
 
 POSITIONS_AT_ONCE = 256
 """Rows of logits at once: few enough to stay in a processor's cache."""
-GAP = " ... "
-"""Replaces the text that is cut out of an item that is too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,67 +44,20 @@ class Plan:
     cut: tuple[bool, ...]
 
 
-def encode_pairs(
-    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]
-) -> list[tuple[list[int], list[int]]]:
-    """Encode (context, continuation) pairs as lm-evaluation-harness does, every text once.
+def plan_requests(base: SharedBase, items: Sequence[Item], chat: Template | None = None) -> Plan:
+    """Tokenise every continuation of ``items`` once; items with token ids keep those.
 
-    Trailing spaces of the context move to the continuation, and the continuation's ids are what the
-    whole text has beyond the context's. An empty context becomes BOS, or EOS where there is none.
+    With a ``chat`` template every request is written by it.
     """
-    texts = {text for context, end in pairs for text in (context.rstrip(), context + end)} - {""}
-    known = sorted(texts)
-    ids = dict(zip(known, tokenizer(known).input_ids, strict=True)) if known else {}
-    prefix = tokenizer.bos_token_id
-    prefix = int(tokenizer.eos_token_id if prefix is None else prefix)
-
-    def encode(context: str, end: str) -> tuple[list[int], list[int]]:
-        whole: list[int] = ids[context + end]
-        if context:
-            before: list[int] = ids[context.rstrip()]
-            return before, whole[len(before) :]
-        return (whole[:1], whole[1:]) if whole[0] == prefix else ([prefix], whole)
-
-    return [encode(context, end) for context, end in pairs]
-
-
-def fit(tokenizer: PreTrainedTokenizerBase, item: Item, max_length: int, reserved: int) -> Item:
-    """Cut the middle of an item's ``trim`` span until contexts leave ``reserved`` tokens free.
-
-    Returns the item itself where it fits or has no span.
-    """
-    if item.trim is None:
-        return item
-    start, end = item.trim
-    shorter = item
-    keep = end - start
-    while keep > 0:
-        longest = max(len(tokenizer(context).input_ids) for context in shorter.contexts)
-        if longest + reserved <= max_length:
-            break
-        # in proportion to the excess, but by at least 8 characters, so that the loop ends
-        keep = max(0, min(int(keep * (max_length - reserved) / longest), keep - 8))
-        head, tail = (keep + 1) // 2, keep // 2
-        shorter = replace(
-            item,
-            contexts=tuple(
-                context[: start + head] + GAP + context[end - tail :] for context in item.contexts
-            ),
-        )
-    return shorter
-
-
-def plan_requests(base: SharedBase, items: Sequence[Item]) -> Plan:
-    """Tokenise every continuation of ``items`` once; items with token ids keep those."""
     fitted = []
     for item in items:
         longest = 0
         if item.trim is not None:
             longest = max(len(base.tokenizer(choice).input_ids) for choice in item.continuations)
-        fitted.append(fit(base.tokenizer, item, base.max_length, longest + 1))
+        fitted.append(fit(base.tokenizer, item, base.max_length, longest + 1, chat))
     pairs = [
         pair
-        for item in fitted
+        for item in in_chat(fitted, chat)
         if not item.token_ids
         for pair in zip(item.contexts, item.continuations, strict=True)
     ]

@@ -203,6 +203,14 @@ class Template:
         """Write the answer as it continues ``prompt_text(turns)``, without the end of turn."""
         return self._plain(self._answer(turns, response))
 
+    def request_text(self, turns: Sequence[Turn]) -> str:
+        """Write a benchmark's request, as lm-evaluation-harness does with apply_chat_template.
+
+        It is what the chat template itself writes, with its generation prompt, thinking off and the
+        study's date. Unlike ``prompt_text`` it adds nothing where a template has no such prompt.
+        """
+        return self._plain(self._chat(turns, answer=False))
+
     def fingerprint(self) -> str:
         """Identify the template by how it writes a dialogue."""
         turns: list[Turn] = [("human", "A question."), ("assistant", "An answer.")]

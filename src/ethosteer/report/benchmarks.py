@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from math import nan
 
 from ethosteer.report.blocks import Cell, Figure, Table
@@ -77,9 +78,22 @@ def _summary_table(view: View, benchmarks: tuple[BenchmarkResult, ...], suffix: 
         ("model", *heads),
         [*models, ("constant answers", *constants), ("items", *items)],
         note=f"Below each value: 95 % confidence interval{verdict}. Seeds of an arm are pooled."
+        + requests_note(benchmarks)
         + "".join(classifiers),
         summary=2,
     )
+
+
+def requests_note(benchmarks: Sequence[BenchmarkResult]) -> str:
+    """Return a sentence: were requests written by the chat template, or are they plain text?"""
+    asked = [benchmark for benchmark in benchmarks if not benchmark.dataset]
+    chat = [benchmark.title for benchmark in asked if benchmark.chat]
+    if not asked:
+        return ""
+    if not chat:
+        return " Requests were plain text, without the base's chat template."
+    written = "" if len(chat) == len(asked) else f" of {listing(chat)}"
+    return f" Requests{written} were written by the base's chat template."
 
 
 def _primary_cell(view: View, benchmark: BenchmarkResult, model: str) -> Cell | None:
@@ -118,6 +132,7 @@ def metrics_table(view: View, benchmark: BenchmarkResult) -> Table:
         rows,
         note=f"{benchmark.title} ({benchmark.name}): {count(benchmark.items)} items from "
         f"{benchmark.source}, licence {benchmark.licence}."
+        + (" Requests were written by the base's chat template." if benchmark.chat else "")
         + (f" Texts were classified by {benchmark.classifier}." if benchmark.classifier else ""),
         folded=True,
     )

@@ -169,7 +169,12 @@ class Compare(Stage[StudyResults]):
             summary = summarise(benchmark, len(stored), outcomes, note)
             comparability = items.comparability(store.path(items))
             benchmarks.append(
-                replace(summary, comparability=comparability, example=example_of(stored[0]))
+                replace(
+                    summary,
+                    comparability=comparability,
+                    example=example_of(stored[0]),
+                    chat=items.chat,
+                )
             )
             comparisons += compare_models(benchmark, outcomes, self.compare)
         return benchmarks, comparisons

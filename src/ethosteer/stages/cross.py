@@ -31,6 +31,7 @@ class Cross(Stage[CrossResult]):
     kind: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 4
     left_out: ClassVar = {
+        "evaluate.chat": READ_ELSEWHERE,
         "evaluate.tokens_per_batch": READ_ELSEWHERE,
         "evaluate.sample_prompts": READ_ELSEWHERE,
     }

@@ -25,6 +25,7 @@ from ethosteer.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from ethosteer.models.classifiers import Classifier
+    from ethosteer.models.text import Template
 
 OUTCOMES = "outcomes.parquet"
 COMPARABILITY = "comparability.json"
@@ -49,6 +50,7 @@ class Items(Stage[list[Item]]):
     base: RawBase
     template: Literal["guanaco", "hh", "chat"]
     date: str
+    chat: bool
 
     @property
     def name(self) -> str:
@@ -57,15 +59,18 @@ class Items(Stage[list[Item]]):
 
     def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
         """Store the items, and the hashes that make results comparable."""
+        from ethosteer.models.requests import in_chat
         from ethosteer.models.text import tokenizer_fingerprint
 
-        template = workspace.template(self.base.settings, self.template, self.date)
-        items, classifier = self.to_answer(workspace), self.classifier()
+        chat = self.chat_template()
+        template = chat or workspace.template(self.base.settings, self.template, self.date)
+        items, classifier = in_chat(self.to_answer(workspace), chat), self.classifier()
         comparability = comparability_of(
             items,
             template.fingerprint(),
             tokenizer_fingerprint(template.tokenizer),
             classifier.note if classifier else "",
+            chat=self.chat,
         )
         write_items(folder / ITEMS, {self.benchmark: items})
         write_json(folder / COMPARABILITY, comparability)
@@ -77,6 +82,13 @@ class Items(Stage[list[Item]]):
     def to_answer(self, workspace: Workspace) -> list[Item]:
         """Return the items with what is not stored of them and only answering needs."""
         return self.read()
+
+    def chat_template(self) -> Template | None:
+        """Return the chat template that writes requests; None where they are plain text."""
+        from ethosteer.models.loading import load_tokenizer
+        from ethosteer.models.requests import chat_template
+
+        return chat_template(load_tokenizer(self.base.settings), self.date) if self.chat else None
 
     def classifier(self) -> Classifier | None:
         """Return the classifier of generated texts; None where none is needed."""
@@ -150,7 +162,14 @@ class Evaluate(Stage[list[Outcome]]):
             folders = {stage.model.label: stage._adapter(workspace) for stage in stages}
             with workspace.adapters(base, folders):
                 outcomes = answer_items(
-                    base, models, catalog.benchmark(name), items, classifier, budget, progress
+                    base,
+                    models,
+                    catalog.benchmark(name),
+                    items,
+                    classifier,
+                    budget,
+                    progress,
+                    first.items.chat_template(),
                 )
             seconds = (time.monotonic() - started) / len(models)
             for stage, answered in zip(stages, outcomes, strict=True):

@@ -13,6 +13,7 @@ def check_inputs(plan: Plan) -> None:
     from ethosteer.algorithms.tracking import check_trackers
     from ethosteer.models.generation import NO_STOP_TOKEN
     from ethosteer.models.loading import load_stop_ids
+    from ethosteer.models.requests import in_chat
 
     for stage in dict.fromkeys((*plan.pairs.values(), *plan.asked_pairs.values())):
         (path,) = stage.files.paths()
@@ -20,7 +21,8 @@ def check_inputs(plan: Plan) -> None:
         for _ in dataset.pairs(dataset.rows(path), stage.arms.pairs_per_group):
             pass
     for items in plan.items.values():
-        items.read()
+        read, chat = items.read(), items.chat_template()
+        in_chat(read[:1], chat)
         items.classifier()
     if plan.settings.finetune.enabled or plan.settings.data.prompts == "conversations":
         (path,) = plan.conversations.paths()

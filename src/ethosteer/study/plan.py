@@ -152,7 +152,10 @@ class Plan:
             data = self.settings.data
             shared = (name, settings, files, self.base, data.template, data.date)
             pairs = self.asked_pairs.get(name)
-            stages[name] = Items(*shared) if pairs is None else PairItems(*shared, pairs)
+            if pairs is None:
+                stages[name] = Items(*shared, self.settings.evaluate.chat)
+            else:  # pairs are written by data.template in either case
+                stages[name] = PairItems(*shared, False, pairs)
         return stages
 
     @cached_property
