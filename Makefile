@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test check format clean
+.PHONY: install demo smollm2 test check format clean
 
 install: .venv/installed  ## the package and its development tools, in .venv
 
@@ -14,6 +14,10 @@ install: .venv/installed  ## the package and its development tools, in .venv
 
 demo: .venv/installed  ## run the demo study; its report is runs/demo/report.html
 	$(BIN)/ethosteer run demo
+
+smollm2: .venv/installed  ## fetch SmolLM2-135M-Instruct and run its study, which needs DATA_DIR
+	$(BIN)/ethosteer fetch smollm2
+	$(BIN)/ethosteer run smollm2 --data-dir $(or $(DATA_DIR),$(error DATA_DIR=FOLDER: a folder with the published data))
 
 test: .venv/installed check  ## ruff, mypy and all tests
 	$(BIN)/python -m pytest

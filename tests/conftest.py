@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from ethosteer.cli.app import main
+from ethosteer.errors import InputError
+from ethosteer.progress import Terminal
 
 if TYPE_CHECKING:
     from ethosteer.models.base import SharedBase
@@ -28,6 +30,20 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip("the published data is not there: no folder ../shared/data")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """Return the folder of the base ``smollm2``, fetched into the user's cache if need be."""
+    from ethosteer.models.cached import cached_folder, prepare_base
+
+    try:
+        prepare_base("smollm2", Terminal(quiet=True))
+    except InputError as fault:
+        pytest.skip(str(fault))
+    folder = cached_folder("smollm2")
+    assert folder is not None
+    return folder
 
 
 @pytest.fixture

@@ -205,12 +205,16 @@ def test_the_command_line_starts_without_torch():
     assert started.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("base", ["pocket", "smollm2"])
 @pytest.mark.parametrize("command", ["status", "plan"])
-def test_a_study_is_planned_and_its_status_shown_without_torch(command: str, tmp_path: Path):
+def test_a_study_is_planned_and_its_status_shown_without_torch(
+    command: str, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ETHOSTEER_CACHE", str(tmp_path / "cache"))
     code = f"""
 import sys
 from ethosteer.cli.app import main
-sys.argv = ["ethosteer", {command!r}, "demo"]
+sys.argv = ["ethosteer", {command!r}, "demo", "--set", "base.model={base}"]
 try:
     main()
 finally:
@@ -220,3 +224,4 @@ finally:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert shown.stdout.split()[-1] == "none"
+    assert ("ethosteer fetch smollm2" in shown.stdout) == (base == "smollm2")

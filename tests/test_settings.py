@@ -129,7 +129,7 @@ def test_a_loaded_study_cannot_be_changed(study: Path):
     ):
         with pytest.raises(ValidationError, match="frozen"):
             setattr(group, key, value)
-    assert isinstance(config.steer.lora.targets, tuple)
+    assert config.steer.lora.targets == "all-linear"
 
 
 def test_every_group_of_settings_is_frozen_strict_and_closed():
@@ -246,7 +246,12 @@ def test_a_key_given_twice_is_not_toml(study: Path):
         (
             "steps = 7",
             "lora = { targets = 'q_proj' }",
-            "steer.lora.targets: Input should be a valid tuple, found 'q_proj'",
+            "steer.lora.targets: Input should be 'all-linear' or a list of layer names, found 'q_p",
+        ),
+        (
+            "steps = 7",
+            "lora = { targets = ['q_proj', 3] }",
+            "steer.lora.targets: Input should be 'all-linear' or a list of layer names, found (",
         ),
         ("[steer]\nsteps = 7", "[reward]\nlora = 8", "reward.lora: Input should be"),
         # missing and out of range

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -180,7 +180,9 @@ def with_eos(base: SharedBase, token: int) -> SharedBase:
 
 @torch.no_grad()
 def rewards(
-    base: SharedBase, arms: Sequence[int], targets: tuple[str, ...] = LORA["llama"]
+    base: SharedBase,
+    arms: Sequence[int],
+    targets: Literal["all-linear"] | tuple[str, ...] = LORA["llama"],
 ) -> RewardModels:
     """Return a random reward model for each of ``arms``; an arm's does not depend on the others."""
     bank = LoraBank(base.layers, len(arms), lora(targets=targets), seed=0)

@@ -43,7 +43,9 @@ class ModelShape(Settings):
 class BaseSettings(Settings):
     """[base]: the model that all arms share."""
 
-    model: str = Field("pocket", description="'pocket', a model folder, or a hub id")
+    model: str = Field(
+        "pocket", description="'pocket', 'smollm2', a model folder, a .gguf file, or a hub id"
+    )
     revision: str | None = Field(
         None, description="the hub revision; a commit for a repeatable run"
     )
@@ -94,10 +96,20 @@ class LoraSettings(Settings):
     r: int = Field(8, ge=1, description="rank")
     alpha: float = Field(32.0, gt=0, description="the update is scaled by alpha / r")
     dropout: float = Field(0.0, ge=0, lt=1, description="of the adapter's input, in training")
-    targets: tuple[str, ...] = Field(
-        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-        description="names of the linear layers to adapt",
+    targets: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear",
+        description="names of the linear layers to adapt; 'all-linear': every linear layer of the "
+        "decoder but the output embedding",
     )
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        # one message for both kinds, where the union would give one for each
+        names = value if isinstance(value, tuple | list) else ()
+        if value != "all-linear" and not (names and all(isinstance(name, str) for name in names)):
+            raise ValueError("Input should be 'all-linear' or a list of layer names")
+        return value
 
 
 class OptimiserSettings(Settings):

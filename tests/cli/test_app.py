@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from ethosteer.data.sources import SAMPLE_DIR
+from ethosteer.errors import InputError
+from tests.models import gguf_files
 from tests.tiny_study import OVERRIDES
 
 Edit = Callable[[Path], None]
@@ -170,6 +172,51 @@ def test_a_tracker_that_cannot_be_had_is_told_before_any_model_is_loaded(
     assert (status, out) == (2, "")
     assert err.startswith(f"error: {expected}")
     assert err.count("\n") == 1
+
+
+def test_a_base_is_fetched_before_it_is_asked_for(
+    tmp_path: Path,
+    tiny_base: Path,
+    call: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ETHOSTEER_CACHE", str(tmp_path / "cache"))
+    path = gguf_files.write(tmp_path / "tiny.gguf", tiny_base)
+    status, out, err = call("fetch", str(path))
+    (folder,) = (tmp_path / "cache" / "gguf").glob("*-1")
+    assert (status, out) == (0, f"done: {folder}\n")
+    assert err == "converting tiny.gguf to safetensors, once\n"
+    assert call("fetch", str(path)) == (0, out, "")
+    status, out, err = call("fetch", "pocket")
+    assert (status, out) == (2, "")
+    assert err == "error: pocket: only smollm2 and .gguf files are fetched before they are used\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "demo"),
+        ("report", "demo"),
+        ("evaluate", "--sample", "--benchmarks", "wsc273"),
+        ("bench", "evaluate", "--sample", "--benchmarks", "wsc273"),
+    ],
+)
+def test_commands_fetch_the_base_they_ask_for(
+    command: tuple[str, ...],
+    tmp_path: Path,
+    call: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fetch(*_: object) -> None:
+        raise InputError("no network")
+
+    monkeypatch.setenv("ETHOSTEER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ethosteer.models.cached._fetch_smollm2", fetch)
+    if command[0] in {"run", "report"}:
+        options: tuple[str, ...] = ("--runs-dir", str(tmp_path), "--set", "base.model=smollm2")
+    else:
+        options = ("--model", "smollm2")
+    assert call(*command, *options) == (2, "", "error: no network\n")
 
 
 def test_the_life_of_a_study(

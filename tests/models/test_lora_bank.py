@@ -98,6 +98,15 @@ def test_targets_the_base_does_not_have_are_named_with_those_it_has(llama):
         LoraBank(llama.layers, 1, tiny.lora("gpt2", targets=("c_attn",)), seed=0)
 
 
+def test_all_linear_layers_of_a_llama_are_the_seven_projections(llama):
+    """So studies on a Llama have the same results with either setting."""
+    named = LoraBank(llama.layers, 1, tiny.lora(targets=tiny.LORA["llama"]), seed=0)
+    every = LoraBank(llama.layers, 1, tiny.lora(targets="all-linear"), seed=0)
+    assert every.names == named.names == list(llama.layers)
+    for name, (a, _) in every.arm_tensors(0).items():
+        assert torch.equal(a, named.arm_tensors(0)[name][0])
+
+
 def test_the_output_embedding_is_never_adapted(shared):
     _, base = shared
     assert not any("lm_head" in name or "score" in name for name in base.layers)

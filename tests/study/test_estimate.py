@@ -133,6 +133,8 @@ def test_parameters_by_hand():
         update={"r": 2, "targets": ("q_proj", "up_proj")}
     )
     assert adapter_parameters(SHAPE, lora) == 3 * 2 * ((4 + 4) + (4 + 10))
+    everywhere = lora.model_copy(update={"targets": "all-linear"})
+    assert adapter_parameters(SHAPE, everywhere) == 3 * 2 * (4 * (4 + 4) + 3 * (4 + 10))
 
 
 def test_an_estimate_holds_together():

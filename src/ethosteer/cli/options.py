@@ -57,7 +57,11 @@ Benchmarks = Annotated[
     ),
 ]
 ModelOption = Annotated[
-    str, typer.Option("--model", help="A model folder, a hub id, or `pocket` (bundled).")
+    str,
+    typer.Option(
+        "--model",
+        help="`pocket` (bundled), `smollm2`, a model folder, a `.gguf` file, or a hub id.",
+    ),
 ]
 Limit = Annotated[
     int | None, typer.Option(min=1, help="At most this many items of each benchmark.")

@@ -18,6 +18,7 @@ from ethosteer.evaluation.answering import answer_items, benchmark_classifier, t
 from ethosteer.evaluation.items import load_items
 from ethosteer.evaluation.summary import summarise
 from ethosteer.models.adapters import find_adapter, load_bank
+from ethosteer.models.cached import prepare_base
 from ethosteer.models.classifiers import Classifier
 from ethosteer.models.loading import load_base, load_tokenizer
 from ethosteer.progress import Terminal
@@ -51,7 +52,7 @@ def name_adapters(arguments: Sequence[str]) -> dict[str, Path]:
     adapters: dict[str, Path] = {}
     for argument in arguments:
         name, sign, location = argument.partition("=")
-        if not sign:
+        if not sign or Path(argument).is_dir():  # a folder's path may have an equals sign
             name, location = Path(argument).resolve().name, argument
         if name in (*adapters, BASE):
             raise InputError(
@@ -85,6 +86,7 @@ def evaluate_models(
     terminal: Terminal,
 ) -> list[Evaluation]:
     """Answer every task with the base and with each of ``adapters`` (name to folder) on it."""
+    prepare_base(settings.model, terminal)
     load_tokenizer(settings)  # so that a missing tokenizer is reported before weights are read
     with terminal.stage("load"):
         base = load_base(settings)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from safetensors.torch import load_file, save_file
+from peft import LoraConfig, PeftModel
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from ethosteer.errors import InputError
+from ethosteer.models.adapter_config import (
+    CONFIG,
+    WEIGHTS,
+    AdapterConfig,
+    TaskType,
+    read_config,
+    refuse_pointer,
+)
 from ethosteer.models.base import SharedBase
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.loading import load_tokenizer
@@ -23,128 +33,156 @@ from ethosteer.models.lora_bank import LoraBank
 from ethosteer.settings import BaseSettings, LoraSettings
 
 PREFIX = "base_model.model."
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
-UNSUPPORTED = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern")
+SUFFIXES = (".lora_A.weight", ".lora_B.weight")
+SCORE = f"{PREFIX}score.weight"
 
 
 def save_adapter(
     folder: Path, base: SharedBase, bank: LoraBank, arm: int, score: Tensor | None = None
 ) -> None:
     """Write one arm as a PEFT adapter; with ``score`` (``[hidden]``) as a SEQ_CLS reward model."""
-    from peft import LoraConfig, TaskType  # slow to import, and reading adapters does without
-
     folder.mkdir(parents=True, exist_ok=True)
     settings = bank.settings
     LoraConfig(
-        task_type=TaskType.CAUSAL_LM if score is None else TaskType.SEQ_CLS,
+        task_type="CAUSAL_LM" if score is None else "SEQ_CLS",
         base_model_name_or_path=base.model.name_or_path,
         r=settings.r,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]
         lora_dropout=settings.dropout,
-        target_modules=sorted({name.rsplit(".", 1)[-1] for name in bank.names}),
+        target_modules=target_modules(base, bank),
         fan_in_fan_out=isinstance(base.layers[bank.names[0]].layer, Conv1D),
         modules_to_save=None if score is None else ["score"],
         inference_mode=True,
     ).save_pretrained(str(folder))
     tensors = {}
     for name, (a, b) in bank.arm_tensors(arm).items():
-        tensors[f"{PREFIX}{name}.lora_A.weight"] = a.detach().cpu().contiguous()
-        tensors[f"{PREFIX}{name}.lora_B.weight"] = b.detach().cpu().contiguous()
+        for suffix, tensor in zip(SUFFIXES, (a, b), strict=True):
+            tensors[f"{PREFIX}{name}{suffix}"] = tensor.detach().cpu().contiguous()
     if score is not None:
-        tensors[f"{PREFIX}score.weight"] = score.detach().cpu().unsqueeze(0).contiguous()
+        tensors[SCORE] = score.detach().cpu().unsqueeze(0).contiguous()
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
-def find_adapter(name: str) -> Path:
-    """Return the folder of a PEFT adapter, downloading it where ``name`` is a hub id.
+def target_modules(base: SharedBase, bank: LoraBank) -> list[str]:
+    """Return the names by which PEFT selects a bank's layers.
 
-    Raises InputError where there is none.
+    They are the layers' last names, or whole names where the base has others of that last name.
     """
-    if Path(name).is_dir() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        read_settings(Path(name))
-        return Path(name)
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as fault:
-        raise InputError(
-            f"adapter {name}: no such folder, and it cannot be downloaded from the hub "
-            f"({type(fault).__name__})"
-        ) from fault
-    read_settings(folder)
+    others = {_last(name) for name in base.layers.keys() - set(bank.names)}
+    return sorted({name if _last(name) in others else _last(name) for name in bank.names})
+
+
+def _last(name: str) -> str:
+    return name.rsplit(".", 1)[-1]
+
+
+def find_adapter(name: str) -> Path:
+    """Return the folder of a language model's PEFT adapter, downloaded where ``name`` is a hub id.
+
+    Raises InputError where there is none, or it cannot be applied. Only its tensors' names are
+    read, so that a broken file is reported before a base is loaded.
+    """
+    folder = Path(name)
+    if not folder.is_dir() and name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as fault:
+            raise InputError(
+                f"adapter {name}: no such folder, and it cannot be downloaded from the hub "
+                f"({type(fault).__name__})"
+            ) from fault
+    config = read_config(folder)
+    with _open_weights(folder) as weights:
+        _check_layers(folder, config, _layer_names(folder, weights.keys()))
     return folder
 
 
-def read_settings(folder: Path) -> LoraSettings:
-    """Return the settings of a stored adapter; InputError unless it is a plain LoRA adapter."""
-    path = folder / CONFIG
-    if not path.is_file() or not (folder / WEIGHTS).is_file():
-        raise InputError(f"{folder}: not a PEFT adapter ({CONFIG} and {WEIGHTS} are needed)")
-    stored = json.loads(path.read_text("utf-8"))
-    targets = stored.get("target_modules")
-    unsupported = [key for key in UNSUPPORTED if stored.get(key)]
-    if stored.get("peft_type") != "LORA" or unsupported:
-        reason = f" ({unsupported[0]} is set)" if unsupported else ""
-        raise InputError(f"{path}: only plain LoRA adapters are supported{reason}")
-    return LoraSettings(
-        r=stored["r"],
-        alpha=float(stored["lora_alpha"]),
-        dropout=0.0,
-        targets=tuple(sorted(targets)) if isinstance(targets, list) else (str(targets),),
-    )
+@contextmanager
+def _open_weights(folder: Path) -> Iterator[safe_open]:
+    """Open the tensors of an adapter; InputError where the file is broken."""
+    path = folder / WEIGHTS
+    refuse_pointer(path)
+    try:
+        with safe_open(path, "pt") as weights:
+            yield weights
+    except SafetensorError as fault:
+        raise InputError(f"{path}: not a safetensors file, or cut off: {fault}") from fault
+
+
+def _layer_names(folder: Path, keys: Sequence[str]) -> list[str]:
+    """Return the layers that an adapter's tensors belong to; InputError for any other tensor."""
+    stored = set(keys) - {SCORE}
+    layers = {
+        key.removeprefix(PREFIX).removesuffix(suffix)
+        for key in stored
+        for suffix in SUFFIXES
+        if key.startswith(PREFIX) and key.endswith(suffix)
+    }
+    expected = {f"{PREFIX}{layer}{suffix}" for layer in layers for suffix in SUFFIXES}
+    if not layers or stored - expected:
+        name = min(stored - expected, default="(none)")
+        raise InputError(f"{folder / WEIGHTS}: tensor {name} is not of a plain LoRA adapter")
+    if expected - stored:
+        raise InputError(f"{folder / WEIGHTS}: tensor {min(expected - stored)} is missing")
+    return sorted(layers)
+
+
+def _check_layers(folder: Path, config: AdapterConfig, layers: Sequence[str]) -> None:
+    """Raise InputError for a layer with tensors that PEFT would ignore."""
+    if ignored := [layer for layer in layers if not config.selects(layer)]:
+        raise InputError(
+            f"{folder / CONFIG}: target_modules and its filters do not select layer {ignored[0]}, "
+            f"which {WEIGHTS} has tensors of"
+        )
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor | None]:
     """Return a stored adapter's (A, B) by layer, and its score head ``[hidden]`` if it has one."""
-    tensors = load_file(folder / WEIGHTS)
-    score = tensors.pop(f"{PREFIX}score.weight", None)
-    suffixes = (".lora_A.weight", ".lora_B.weight")
-    unknown = sorted(name for name in tensors if not name.endswith(suffixes))
-    if unknown:
-        raise InputError(f"{folder / WEIGHTS}: tensor {unknown[0]} is not of a plain LoRA adapter")
-    layers: dict[str, tuple[Tensor, Tensor]] = {}
-    for layer in sorted({name.removeprefix(PREFIX).rsplit(".lora_", 1)[0] for name in tensors}):
-        try:
-            a, b = (tensors[f"{PREFIX}{layer}{suffix}"].float() for suffix in suffixes)
-        except KeyError as fault:
-            raise InputError(f"{folder / WEIGHTS}: tensor {fault} is missing") from fault
-        layers[layer] = (a, b)
-    return layers, None if score is None else score.squeeze(0).float()
+    with _open_weights(folder) as weights:
+        keys = weights.keys()
+        layers = {
+            layer: tuple(
+                weights.get_tensor(f"{PREFIX}{layer}{suffix}").float() for suffix in SUFFIXES
+            )
+            for layer in _layer_names(folder, keys)
+        }
+        score = weights.get_tensor(SCORE).squeeze(0).float() if SCORE in keys else None
+    for layer, (a, b) in layers.items():
+        if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1]:
+            raise InputError(
+                f"{folder / WEIGHTS}: layer {layer}: A has shape {list(a.shape)} and B "
+                f"{list(b.shape)}, not [r, in] and [out, r]"
+            )
+    return layers, score
 
 
-def load_bank(base: SharedBase, folders: Mapping[str, Path | None]) -> LoraBank:
+def load_bank(
+    base: SharedBase, folders: Mapping[str, Path | None], task_type: TaskType = "CAUSAL_LM"
+) -> LoraBank:
     """Load adapters into one bank, an arm each; None stands for the base itself.
 
-    Adapters may differ in rank, scale and targets: a smaller rank is padded with zeros, a missing
-    layer is zero, and each scale is folded into B.
+    Adapters may differ in layers, ranks and scales: a smaller rank is padded with zeros, a missing
+    layer is zero, and each scale is folded into B. Raises InputError for an adapter that cannot be
+    applied, is for another task, or does not fit the base.
     """
-    stored_settings = {name: read_settings(folder) for name, folder in folders.items() if folder}
-    if not stored_settings:
+    stored = {
+        name: _read_scaled(base, folder, task_type) for name, folder in folders.items() if folder
+    }
+    if not stored:
         raise ValueError("a bank needs at least one adapter")
-    stored = {name: read_adapter(folder)[0] for name, folder in folders.items() if folder}
-    rank = max(settings.r for settings in stored_settings.values())
-    targets = sorted({layer.rsplit(".", 1)[-1] for layers in stored.values() for layer in layers})
-    settings = LoraSettings(r=rank, alpha=float(rank), targets=tuple(targets))
-    try:
-        bank = LoraBank(base.layers, len(folders), settings, seed=0)
-    except InputError as fault:
-        raise InputError(
-            f"{', '.join(map(str, filter(None, folders.values())))}: {fault}"
-        ) from fault
+    rank = max(a.shape[0] for layers in stored.values() for a, _ in layers.values())
+    targets = {layer for layers in stored.values() for layer in layers}
+    settings = LoraSettings(r=rank, alpha=float(rank), targets=tuple(sorted(targets)))
+    bank = LoraBank(base.layers, len(folders), settings, seed=0)
     zeros = {
         name: (torch.zeros_like(a), torch.zeros_like(b))
         for name, (a, b) in bank.arm_tensors(0).items()
     }
     for arm, (label, folder) in enumerate(folders.items()):
         tensors = dict(zeros)
-        if folder is not None:
-            scale = stored_settings[label].alpha / stored_settings[label].r
-            for name, (a, b) in stored[label].items():
-                missing = rank - a.shape[0]
-                tensors[name] = (
-                    functional.pad(a, (0, 0, 0, missing)),
-                    functional.pad(b, (0, missing)) * scale,
-                )
+        for name, (a, b) in stored.get(label, {}).items():
+            missing = rank - a.shape[0]
+            tensors[name] = functional.pad(a, (0, 0, 0, missing)), functional.pad(b, (0, missing))
         try:
             bank.set_arm(arm, tensors)
         except InputError as fault:
@@ -152,8 +190,36 @@ def load_bank(base: SharedBase, folders: Mapping[str, Path | None]) -> LoraBank:
     return bank.to(base.device).requires_grad_(False)
 
 
+def _read_scaled(
+    base: SharedBase, folder: Path, task_type: TaskType
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return an adapter's (A, scale * B) by layer, checked against its config and the base."""
+    config = read_config(folder, task_type)
+    layers, score = read_adapter(folder)
+    if (score is None) == (task_type == "SEQ_CLS"):
+        raise InputError(
+            f"{folder / WEIGHTS}: tensor {SCORE}, the head of a reward model, is "
+            + ("missing" if score is None else "there, but a language model is needed")
+        )
+    _check_layers(folder, config, list(layers))
+    for name, (a, _) in layers.items():
+        if name not in base.layers:
+            known = sorted({_last(layer) for layer in base.layers})
+            raise InputError(
+                f"{folder}: the base has no linear layer {name} in its decoder, whose layers are "
+                f"named {', '.join(known)}"
+            )
+        if a.shape[0] != config.rank(name):
+            raise InputError(
+                f"{folder / CONFIG}: r and rank_pattern give layer {name} the rank "
+                f"{config.rank(name)}, but {WEIGHTS} has {a.shape[0]}"
+            )
+    return {name: (a, b * config.scale(name)) for name, (a, b) in layers.items()}
+
+
 def save_base(settings: BaseSettings, out: Path) -> None:
     """Save a base as it is, with its tokenizer, to ``out``."""
+    tokenizer = load_tokenizer(settings)
     name, revision = resolve_model(settings.model), settings.revision or "main"
     model = AutoModelForCausalLM.from_pretrained(
         name,
@@ -163,13 +229,11 @@ def save_base(settings: BaseSettings, out: Path) -> None:
         trust_remote_code=False,
     )
     model.save_pretrained(out)
-    load_tokenizer(settings).save_pretrained(out)
+    tokenizer.save_pretrained(out)
 
 
 def merge_into_base(base_name: str, revision: str | None, adapter: Path, out: Path) -> None:
     """Merge a stored adapter into its base with stock PEFT and save the result to ``out``."""
-    from peft import PeftModel
-
     model = AutoModelForCausalLM.from_pretrained(
         base_name, revision=revision or "main", dtype=torch.float32, use_safetensors=True
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ethosteer.errors import InputError
+from ethosteer.models.cached import cached_folder, cached_shape, cached_source
 from ethosteer.settings import BaseSettings, ModelShape
 
 POCKET = Path(str(files("ethosteer"))) / "assets" / "pocket"
@@ -25,8 +26,11 @@ INNER_SIZES = ("intermediate_size", "n_inner", "ffn_dim")
 
 
 def resolve_model(model: str) -> str:
-    """Return the folder or hub id behind a study's ``base.model``."""
-    return str(POCKET) if model == "pocket" else model
+    """Return the folder or hub id behind a study's ``base.model``.
+
+    The folder of a base that is fetched or converted first is not there before that is done.
+    """
+    return str(POCKET if model == "pocket" else cached_folder(model) or model)
 
 
 def folder_fingerprint(folder: Path) -> str:
@@ -48,16 +52,25 @@ def folder_fingerprint(folder: Path) -> str:
 
 
 def model_fingerprint(settings: BaseSettings) -> str:
-    """Identify a base: a folder by its content, a hub model by its id and revision."""
-    name = resolve_model(settings.model)
-    content = (
-        folder_fingerprint(Path(name)) if Path(name).is_dir() else f"{name}@{settings.revision}"
-    )
+    """Identify a base: a folder by its content, a hub model by its id and revision.
+
+    A base that is fetched or converted is identified by what it is made from, a hub commit or the
+    content of a GGUF file; ``smollm2`` before it is fetched, by a name that no stored work has.
+    """
+    if cached_folder(settings.model):
+        content = cached_source(settings.model) or f"{settings.model}: not fetched"
+    else:
+        name = resolve_model(settings.model)
+        content = (
+            folder_fingerprint(Path(name)) if Path(name).is_dir() else f"{name}@{settings.revision}"
+        )
     return ":".join([content, settings.dtype, *(["autocast"] if settings.autocast else [])])
 
 
 def read_shape(settings: BaseSettings) -> ModelShape:
     """Read a base's shape from its config.json; InputError where that cannot be read."""
+    if shape := cached_shape(settings.model):
+        return shape
     try:
         config = _read_config(resolve_model(settings.model), settings.revision or "main")
         sizes = {

@@ -21,16 +21,21 @@ from transformers.pytorch_utils import Conv1D
 
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
+from ethosteer.models.cached import prepare_base
 from ethosteer.models.checks import makes_its_logits, runs_packed
 from ethosteer.models.fast.budget import keep_freed_memory
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.lora_bank import ArmLinear
 from ethosteer.models.text import find_stop_ids
+from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings
 
 
 def load_base(settings: BaseSettings) -> SharedBase:
-    """Load a base from safetensors and share it; InputError where it cannot be loaded."""
+    """Load a base from safetensors and share it; InputError where it cannot be loaded.
+
+    A base that is to be fetched or converted first is so, with its progress on stderr.
+    """
     tokenizer = load_tokenizer(settings)
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -49,6 +54,7 @@ def load_base(settings: BaseSettings) -> SharedBase:
 
 def load_tokenizer(settings: BaseSettings) -> PreTrainedTokenizerBase:
     """Load a base's tokenizer; InputError where there is none."""
+    prepare_base(settings.model, Terminal())
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             resolve_model(settings.model),
@@ -96,10 +102,11 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
     """
     model.eval().requires_grad_(False)
     head = model.get_output_embeddings()
+    decoder = set(model.get_decoder().modules())  # without the towers of a multimodal model
     linear = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not head
+        if isinstance(module, nn.Linear | Conv1D) and module in decoder and module is not head
     ]
     layers = {}
     for name, module in linear:

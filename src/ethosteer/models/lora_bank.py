@@ -99,10 +99,16 @@ class LoraBank(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = settings
-        self.names = [name for name in layers if name.rsplit(".", 1)[-1] in settings.targets]
+        targets = settings.targets
+        self.names = [
+            name
+            for name in layers
+            # as PEFT does: a target is a whole name, or the end of one
+            if targets == "all-linear" or f".{name}".endswith(tuple(f".{end}" for end in targets))
+        ]
         if not self.names:
             raise InputError(
-                f"lora.targets: the base has no layer named {', '.join(settings.targets)}; it has "
+                f"lora.targets: the base has no layer named {', '.join(targets)}; it has "
                 f"{', '.join(sorted({name.rsplit('.', 1)[-1] for name in layers}))}"
             )
         self._layers = {name: layers[name] for name in self.names}

@@ -138,13 +138,13 @@ def set_padding(base: Path, end_of_turn: int | None) -> None:
 
 def load_rewards(base: SharedBase, folders: Sequence[Path]) -> RewardModels:
     """Load stored reward models into one bank, an arm each."""
-    bank = load_bank(base, {str(arm): folder for arm, folder in enumerate(folders)})
+    bank = load_bank(base, {str(arm): folder for arm, folder in enumerate(folders)}, "SEQ_CLS")
     heads = ScalarHeads(len(folders), base.hidden_size, bias=False)
     scales = [read_scale(folder) for folder in folders]
     with torch.no_grad():
         for arm, folder in enumerate(folders):
             _, score = read_adapter(folder)
-            assert score is not None, "a reward model is saved with its head"
+            assert score is not None, "load_bank has refused an adapter without its head"
             heads.weights[arm].copy_(score)
     return RewardModels(
         bank,

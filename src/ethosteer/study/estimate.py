@@ -230,10 +230,17 @@ def base_parameters(shape: ModelShape) -> float:
 
 
 def adapter_parameters(shape: ModelShape, lora: LoraSettings) -> float:
-    """Return the parameters of one arm's adapter: r (in + out) per adapted layer."""
+    """Return the parameters of one arm's adapter: r (in + out) per adapted layer.
+
+    A Llama-like layer has four projections of attention and three of its gated MLP.
+    """
     h, m = shape.hidden, shape.intermediate
-    sizes = {"gate_proj": h + m, "up_proj": h + m, "down_proj": h + m}
-    return float(shape.layers * lora.r * sum(sizes.get(target, 2 * h) for target in lora.targets))
+    mlp = {"gate_proj": h + m, "up_proj": h + m, "down_proj": h + m}
+    if lora.targets == "all-linear":
+        size = 4 * 2 * h + sum(mlp.values())
+    else:
+        size = sum(mlp.get(target, 2 * h) for target in lora.targets)
+    return float(shape.layers * lora.r * size)
 
 
 def matrix_product_rate(settings: StudySettings) -> tuple[str, float]:

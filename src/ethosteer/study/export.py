@@ -11,7 +11,8 @@ from jinja2 import Environment, StrictUndefined
 
 from ethosteer.errors import InputError
 from ethosteer.files import temporary_name, write_atomic, write_json
-from ethosteer.models.adapters import CONFIG, WEIGHTS, save_base
+from ethosteer.models.adapter_config import CONFIG, WEIGHTS
+from ethosteer.models.adapters import save_base
 from ethosteer.models.reward_models import NORMALISATION, read_scale, set_padding
 from ethosteer.records import Arm
 from ethosteer.stages.finetune import Finetune

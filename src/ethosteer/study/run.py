@@ -14,6 +14,7 @@ from ethosteer.errors import InputError
 from ethosteer.evaluation.items import ITEMS, write_items
 from ethosteer.evaluation.outcomes import write_outcomes
 from ethosteer.files import to_json, write_atomic, write_json
+from ethosteer.models.cached import prepare_base
 from ethosteer.progress import Terminal
 from ethosteer.results import StageTime
 from ethosteer.settings import StudySettings
@@ -62,6 +63,7 @@ class Study:
 
     def check_finished(self) -> None:
         """Raise InputError, naming what is missing, unless every stage is done."""
+        self._prepare_base()
         missing = self.store.missing(self.plan.stages)
         if missing:
             raise InputError(
@@ -78,6 +80,7 @@ class Study:
         from ethosteer.models.loading import quiet_libraries
 
         with self.store.lock():
+            self._prepare_base()
             if self.is_finished():
                 return False
             quiet_libraries()
@@ -91,6 +94,10 @@ class Study:
                 type(batch[0]).run(batch, self.workspace)
             self.write_files()
         return True
+
+    def _prepare_base(self) -> None:
+        """Fetch or convert the base where it is missing: stored work is recognised by it."""
+        prepare_base(self.settings.base.model, self.workspace.terminal)
 
     def write_files(self) -> None:
         """Write the run's files anew from what is stored; LookupError if a stage is not done."""
