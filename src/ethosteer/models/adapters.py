@@ -219,6 +219,7 @@ def _read_scaled(
 
 def save_base(settings: BaseSettings, out: Path) -> None:
     """Save a base as it is, with its tokenizer, to ``out``."""
+    tokenizer = load_tokenizer(settings)
     name, revision = resolve_model(settings.model), settings.revision or "main"
     model = AutoModelForCausalLM.from_pretrained(
         name,
@@ -228,7 +229,7 @@ def save_base(settings: BaseSettings, out: Path) -> None:
         trust_remote_code=False,
     )
     model.save_pretrained(out)
-    load_tokenizer(settings).save_pretrained(out)
+    tokenizer.save_pretrained(out)
 
 
 def merge_into_base(base_name: str, revision: str | None, adapter: Path, out: Path) -> None:
