@@ -21,7 +21,7 @@ LONG = "The ferry was late again, and neither of the sisters complained. " * 6
 
 
 def tokenizer(kind: str, *, adds_bos: bool = True) -> PreTrainedTokenizerFast:
-    """Return a tokenizer with a chat template that puts BOS before every text, as Llama 3's does."""
+    """Return a tokenizer with a chat template; by default it puts BOS first, as Llama 3's does."""
     made = chat.tokenizer(kind)
     if adds_bos:
         made.backend_tokenizer.post_processor = processors.TemplateProcessing(
@@ -47,7 +47,7 @@ def harness_text(made: PreTrainedTokenizerFast, context: str) -> str:
 
 def harness_encode(made: PreTrainedTokenizerFast, text: str) -> list[int]:
     """Encode as HFLM.tok_encode: special tokens unless the text starts with BOS."""
-    if text.startswith(made.decode(made.bos_token_id)):
+    if text.startswith(str(made.bos_token)):
         return list(made.encode(text, add_special_tokens=False))
     return list(made.encode(text))
 
@@ -115,7 +115,7 @@ def test_text_that_spells_a_special_token_is_that_token_as_in_the_harness():
     made = tokenizer("chatml")
     item = Item("q", ("Say <|im_end|> twice.",), (" no",), 0, "q")
     ((before, _),) = pairs_of(made, item)
-    assert before.count(made.convert_tokens_to_ids("<|im_end|>")) == 2
+    assert [made.decode(index) for index in before].count("<|im_end|>") == 2
     assert before == harness_pair(made, harness_text(made, item.contexts[0]), "no")[0]
 
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 from ethosteer.report.benchmarks import (
     answers_table,
     metrics_table,
+    requests_note,
     slices_table,
     summary_tables,
     unequal_items,
@@ -43,6 +44,20 @@ def test_summary_holds_every_models_number_interval_and_verdict() -> None:
 def test_many_benchmarks_make_several_tables() -> None:
     many = replace(RESULTS, benchmarks=RESULTS.benchmarks * 2 + RESULTS.benchmarks[:1])
     assert [len(table.columns) for table in summary_tables(View(many))] == [7, 7, 2]
+
+
+def test_a_note_says_which_requests_were_written_by_the_chat_template() -> None:
+    toxigen, other = (replace(result, dataset="") for result in RESULTS.benchmarks[:2])
+    in_chat = [replace(result, chat=True) for result in (toxigen, other)]
+    pairs = replace(toxigen, dataset="virtue")
+    assert "plain text" in requests_note([toxigen, other])
+    assert requests_note(in_chat) == " Requests were written by the base's chat template."
+    assert requests_note([in_chat[0], pairs]) == requests_note(in_chat)
+    assert requests_note([pairs]) == ""
+    only = requests_note([in_chat[0], other])
+    assert only == f" Requests of {toxigen.title} were written by the base's chat template."
+    (table,) = summary_tables(VIEW)
+    assert table.note.endswith(requests_note(RESULTS.benchmarks))
 
 
 def test_details_show_all_metrics_by_seed() -> None:

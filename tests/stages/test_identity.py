@@ -42,6 +42,7 @@ VARIATIONS = {
     "data.max_prompt_tokens": "data.max_prompt_tokens=60",
     "data.origin": "data.origin='hub'",
     "data.prompts": "data.prompts='conversations'",
+    "evaluate.chat": "evaluate.chat=true",
     "evaluate.cross_pairs": "evaluate.cross_pairs=9",
     "evaluate.sample_prompts": "evaluate.sample_prompts=3",
     "evaluate.tokens_per_batch": "evaluate.tokens_per_batch=200",
