@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation import answering
+from ethosteer.models.generation import generate
 from ethosteer.progress import Terminal
 from ethosteer.study.compare_studies import compare_runs, write_across
 from ethosteer.study.finished import Run, open_run
@@ -159,7 +160,6 @@ def test_answers_are_generated_after_the_generation_prompt(
     call, chat_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts: list[list[int]] = []
-    generate = answering.generate
 
     def watched(base, rows, *others):
         prompts.extend(rows)
