@@ -15,9 +15,8 @@ install: .venv/installed  ## the package and its development tools, in .venv
 demo: .venv/installed  ## run the demo study; its report is runs/demo/report.html
 	$(BIN)/ethosteer run demo
 
-smollm2: .venv/installed  ## fetch SmolLM2-135M-Instruct and run its study, which needs DATA_DIR
+smollm2: .venv/installed  ## fetch SmolLM2-135M-Instruct, a chat model, into the user's cache
 	$(BIN)/ethosteer fetch smollm2
-	$(BIN)/ethosteer run smollm2 --data-dir $(or $(DATA_DIR),$(error DATA_DIR=FOLDER: a folder with the published data))
 
 test: .venv/installed check  ## ruff, mypy and all tests
 	$(BIN)/python -m pytest
