@@ -21,8 +21,10 @@ from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
     LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
@@ -76,6 +78,22 @@ def build(architecture: str, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def save_llama(folder: Path, tokenizer: PreTrainedTokenizerBase, **settings: object) -> None:
+    """Save a two-layer Llama of random weights with ``tokenizer``, for whole studies."""
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 512,
+        "initializer_range": 0.1,
+    }
+    config = LlamaConfig(vocab_size=len(tokenizer), **{**shape, **settings})
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def make_tokenizer(architecture: str) -> PreTrainedTokenizerFast:

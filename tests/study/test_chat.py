@@ -11,8 +11,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
 )
 
 from ethosteer.data.sources import Origin
@@ -26,6 +24,7 @@ from ethosteer.results import StudyResults
 from ethosteer.study.export import export_arm
 from ethosteer.study.load import load_study
 from ethosteer.study.run import Study
+from tests import tiny
 from tests.chat import tokenizer
 from tests.tiny_study import OVERRIDES
 
@@ -44,22 +43,14 @@ CHANGES = (
 def chat_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a tiny Llama that pads with its end of turn, as SmolLM2 does."""
     folder = tmp_path_factory.mktemp("chat-base")
-    own = tokenizer("chatml")
-    own.pad_token = "<|im_end|>"
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(own),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=512,
-        initializer_range=0.1,
-        pad_token_id=own.pad_token_id,
-        eos_token_id=own.eos_token_id,
+    chatml = tokenizer("chatml")
+    chatml.pad_token = "<|im_end|>"
+    tiny.save_llama(
+        folder,
+        chatml,
+        pad_token_id=chatml.pad_token_id,
+        eos_token_id=chatml.eos_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    own.save_pretrained(folder)
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
@@ -19,6 +19,7 @@ from ethosteer.study.compare_studies import compare_runs, write_across
 from ethosteer.study.finished import Run, open_run
 from ethosteer.study.load import load_study
 from ethosteer.study.run import Study
+from tests import tiny
 from tests.chat import tokenizer
 from tests.tiny_study import OVERRIDES
 
@@ -36,22 +37,15 @@ SENTENCE = "Requests were written by the base's chat template."
 def chat_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a tiny Llama that has a ChatML template."""
     folder = tmp_path_factory.mktemp("chat-base")
-    own = tokenizer("chatml")
-    own.pad_token = "<|im_end|>"
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(own),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=512,
+    chatml = tokenizer("chatml")
+    chatml.pad_token = "<|im_end|>"
+    tiny.save_llama(
+        folder,
+        chatml,
+        pad_token_id=chatml.pad_token_id,
+        eos_token_id=chatml.eos_token_id,
         initializer_range=0.3,
-        pad_token_id=own.pad_token_id,
-        eos_token_id=own.eos_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    own.save_pretrained(folder)
     return folder
 
 

@@ -153,7 +153,10 @@ class Stage(ABC, Generic[Result]):
                 stage.make(folder, workspace, progress)
 
     def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
-        """Do the work of this stage alone, and write its artifact into ``folder``."""
+        """Do the work of this stage alone, and write its artifact into ``folder``.
+
+        A stage whose work is done together with others' overrides ``run`` and needs none.
+        """
         raise NotImplementedError
 
     @abstractmethod
