@@ -374,7 +374,9 @@ class Template:
             token, alias = self.tokenizer.added_tokens_decoder[index], ALIAS.format(index)
             copied = AddedToken(alias, lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)
             encoder.add_tokens([copied])
-            real[encoder.token_to_id(alias) or 0] = index
+            alias_id = encoder.token_to_id(alias)
+            assert alias_id is not None, "it was added just now"
+            real[alias_id] = index
         return encoder, real
 
 
