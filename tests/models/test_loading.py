@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -47,3 +49,24 @@ def test_pefts_own_deprecated_call_stays_off_the_users_terminal(recwarn):
         )
         warnings.warn("something else is deprecated", FutureWarning, stacklevel=1)
     assert [str(w.message) for w in recwarn] == ["something else is deprecated"]
+
+
+def test_the_hubs_log_of_failed_attempts_stays_off_the_users_terminal():
+    """In a process of its own, as the hub's library prints to the stderr that it starts with."""
+    code = """
+import logging, sys
+import huggingface_hub
+from ethosteer.models.loading import quiet_libraries
+log = logging.getLogger("huggingface_hub.utils._http")
+if "quiet" in sys.argv:
+    quiet_libraries()
+log.warning("an attempt failed")
+"""
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        ).stderr
+        for arguments in ([], ["quiet"])
+    ]
+    assert "an attempt failed" in printed[0]
+    assert printed[1] == ""
