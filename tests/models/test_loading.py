@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import warnings
 
 import pytest
 import torch
+import transformers
 
 from ethosteer.errors import InputError
 from ethosteer.models.loading import choose_device, load_base, load_tokenizer, quiet_libraries
@@ -70,3 +72,11 @@ log.warning("an attempt failed")
     ]
     assert "an attempt failed" in printed[0]
     assert printed[1] == ""
+
+
+def test_whatever_loads_a_base_keeps_transformers_bars_and_advice_off_the_terminal(tiny_models):
+    transformers.logging.enable_progress_bar()
+    transformers.logging.set_verbosity_warning()
+    load_tokenizer(BaseSettings(model=str(tiny_models["llama"])))
+    assert not transformers.logging.is_progress_bar_enabled()
+    assert transformers.logging.get_verbosity() == logging.ERROR

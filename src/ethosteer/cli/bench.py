@@ -58,9 +58,7 @@ def bench_evaluate(
     settings = read_benchmarks(benchmarks, limit)
     base = base_settings(model, dtype, device)
     from ethosteer.bench.evaluate import measure_evaluation
-    from ethosteer.models.loading import quiet_libraries
 
-    quiet_libraries()
     _show(measure_evaluation(base, arms, settings, origin, tokens_per_batch), json_file)
 
 
@@ -91,9 +89,8 @@ def bench_ppo(
     settings = base_settings(model, dtype, device)
     from ethosteer.bench.hh import hh_prompts
     from ethosteer.bench.ppo import PPOEpisodes, measure_ppo
-    from ethosteer.models.loading import load_base, quiet_libraries
+    from ethosteer.models.loading import load_base
 
-    quiet_libraries()
     base = load_base(settings)
     episodes = PPOEpisodes(batch, new_tokens, epochs, minibatches, steps)
     prompts = hh_prompts(base, origin, batch * steps, prompt_tokens, new_tokens)
@@ -119,9 +116,8 @@ def bench_reward(
     settings = base_settings(model, dtype, device)
     from ethosteer.bench.hh import hh_pairs
     from ethosteer.bench.reward import measure_reward
-    from ethosteer.models.loading import load_base, quiet_libraries
+    from ethosteer.models.loading import load_base
 
-    quiet_libraries()
     base = load_base(settings)
     _show(measure_reward(base, hh_pairs(base, origin, pairs), arms, batch), json_file)
 

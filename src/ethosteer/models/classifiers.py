@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from ethosteer.errors import InputError
+from ethosteer.models.loading import quiet_libraries
 from ethosteer.records import LabelledText
 
 TEXTS_AT_ONCE = 64
@@ -55,6 +56,7 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
 
     ``label`` is the index or name of its positive class. InputError where it cannot be loaded.
     """
+    quiet_libraries()
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         model = AutoModelForSequenceClassification.from_pretrained(

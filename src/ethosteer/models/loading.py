@@ -55,6 +55,7 @@ def load_base(settings: BaseSettings) -> SharedBase:
 
 def load_tokenizer(settings: BaseSettings) -> PreTrainedTokenizerBase:
     """Load a base's tokenizer; InputError where there is none."""
+    quiet_libraries()  # whatever loads a base starts here
     prepare_base(settings.model, Terminal())
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(

@@ -77,13 +77,10 @@ class Study:
 
         Raises InputError for invalid input, before any model is trained.
         """
-        from ethosteer.models.loading import quiet_libraries
-
         with self.store.lock():
             self._prepare_base()
             if self.is_finished():
                 return False
-            quiet_libraries()
             missing = self.store.missing(self.plan.stages)
             if missing:
                 check_inputs(self.plan)
