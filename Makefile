@@ -15,8 +15,9 @@ install: .venv/installed  ## the package and its development tools, in .venv
 demo: .venv/installed  ## run the demo study; its report is runs/demo/report.html
 	$(BIN)/ethosteer run demo
 
-smollm2: .venv/installed  ## fetch SmolLM2-135M-Instruct, a chat model, into the user's cache
+smollm2: .venv/installed  ## fetch a chat model and run its study; DATA=folder for local data files
 	$(BIN)/ethosteer fetch smollm2
+	$(BIN)/ethosteer run smollm2 $(if $(DATA),--data-dir $(DATA))
 
 test: .venv/installed check  ## ruff, mypy and all tests
 	$(BIN)/python -m pytest

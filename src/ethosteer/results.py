@@ -32,6 +32,9 @@ class Estimate:
     n: int
 
 
+UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"), 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Comparability:
     """What two results on one benchmark must have in common to be comparable, as hashes.
@@ -177,6 +180,7 @@ class ArmResult:
     nats per response. The end is the checkpoint that the study evaluates, of ``step``, by rule
     ``select``. ``reward_model`` is named after the arm whose pairs it was trained on, ``dataset``
     is that of the pairs; ``stopped`` is the reason for which an arm ended early.
+    ``matched_accuracy`` is the reward model's accuracy at matched length.
     """
 
     arm: str
@@ -197,6 +201,7 @@ class ArmResult:
     stopped: str = ""
     validation: tuple[ValidationPoint, ...] = ()
     dataset: str = ""
+    matched_accuracy: Estimate = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

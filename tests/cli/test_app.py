@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import html
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 
 from ethosteer.data.sources import SAMPLE_DIR
 from ethosteer.errors import InputError
+from ethosteer.files import read_json, to_json
+from ethosteer.results import StudyResults
+from ethosteer.study.finished import open_run
 from tests.models import gguf_files
 from tests.tiny_study import OVERRIDES
 
@@ -219,6 +223,41 @@ def test_commands_fetch_the_base_they_ask_for(
     assert call(*command, *options) == (2, "", "error: no network\n")
 
 
+def _publish(
+    run: Path, folder: Path, common: list[str], call: Callable[..., tuple[int, str, str]]
+) -> None:
+    """Write a report without texts; what the run's own one has of them is in no published file."""
+    finished = open_run(run)
+    texts = [
+        text
+        for items in finished.items.values()
+        for item in items
+        for text in (*item.contexts, *item.continuations)
+        if len(text) > 30
+    ] + [answer.text for sample in finished.results.samples for answer in sample.answers]
+    private = (run / "report.html").read_text("utf-8")
+    assert call("report", *common, "--no-texts") == (
+        2,
+        "",
+        "error: --no-texts: give a single study, and a folder by --out\n",
+    )
+    status, _, error = call("report", *common, "--no-texts", "--out", str(run))
+    assert (status, "is the run's own folder" in error) == (2, True)
+    assert call("report", *common, "--no-texts", "--out", str(folder))[0] == 0
+    by_folder = folder.parent / "by-folder"
+    assert call("report", str(run), "--no-texts", "--out", str(by_folder))[0] == 0
+    assert (run / "report.html").read_text("utf-8") == private
+    assert texts
+    assert 'id="item-browser"' in private
+    for path in filter(Path.is_file, folder.rglob("*")):
+        published = path.read_text("utf-8")
+        assert not [text for text in texts if text in html.unescape(published)]
+        assert 'id="item-browser"' not in published
+        assert (by_folder / path.relative_to(folder)).read_text("utf-8") == published
+    results = read_json(folder / "results.json", StudyResults)
+    assert to_json(results.comparisons) == to_json(finished.results.comparisons)
+
+
 def test_the_life_of_a_study(
     tmp_path: Path, tiny_base: Path, call: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -236,6 +275,7 @@ def test_the_life_of_a_study(
     (tmp_path / "demo" / "report.md").unlink()
     assert call("report", *common)[0] == 0
     assert (tmp_path / "demo" / "report.md").is_file()
+    _publish(tmp_path / "demo", tmp_path / "published", common, call)
     status, out, _ = call("chat", *common, "--prompt", "Hello [there]")
     assert status == 0
     assert "fine-tuned" in out

@@ -14,6 +14,7 @@ from ethosteer.evaluation.reward_results import (
     arm_result,
     cross_accuracies,
     cross_rewards,
+    matched_accuracy,
     reward_comparisons,
     slopes,
 )
@@ -27,6 +28,8 @@ from ethosteer.results import (
     SteeringResult,
 )
 from ethosteer.settings import CompareSettings
+from ethosteer.statistics.metrics import PROPORTION
+from ethosteer.statistics.paired import mean_estimate
 
 SETTINGS = CompareSettings(resamples=400)
 
@@ -252,6 +255,50 @@ def test_an_arms_end_is_the_checkpoint_that_is_selected(
     # two scenarios, (1 of 2) and (0 of 1)
     assert found.accuracy.n == 3
     assert 0 <= found.accuracy.low < 1 / 3 < found.accuracy.high <= 1
+
+
+def held_out(pairs: list[tuple[int, int, bool]]) -> HeldOutPairs:
+    """Return held-out pairs of (length of the chosen, of the rejected response, correct)."""
+    return HeldOutPairs(
+        [float(correct) for *_, correct in pairs],
+        [0.0] * len(pairs),
+        [str(index) for index in range(len(pairs))],
+        [(chosen, rejected) for chosen, rejected, _ in pairs],
+        [],
+    )
+
+
+def test_accuracy_at_matched_length_by_hand():
+    longer, shorter = [(9, 3, True)] * 30, [(3, 4, True)] * 2 + [(3, 9, False)] * 8
+    equal = [(5, 5, True)] * 4 + [(5, 5, False)]
+    matched = matched_accuracy(held_out(longer + shorter))
+    assert matched.value == pytest.approx((30 * 2 / 3 + 2 * 2) / 40)  # 0.6, where 0.8 are correct
+    assert matched.n == 40
+    assert matched.low < 0.5 < matched.value < matched.high
+    with_equal = matched_accuracy(held_out(longer + equal + shorter))
+    assert with_equal.value == pytest.approx((30 * 2 / 3 + 2 * 2 + 4) / 45)
+
+
+@pytest.mark.parametrize("longer", [10, 30, 300])
+def test_a_reward_of_length_alone_is_at_chance_at_matched_length(longer: int):
+    pairs = [(9, 3, True)] * longer + [(3, 9, False)] * 40
+    matched = matched_accuracy(held_out(pairs))
+    assert matched.value == pytest.approx(0.5)
+    assert matched.low <= 0.5 <= matched.high
+
+
+def test_accuracy_at_matched_length_is_the_accuracy_where_lengths_are_balanced():
+    pairs = held_out([(9, 3, index % 3 > 0) for index in range(60)] * 2)
+    pairs.response_tokens[:60] = [(3, 9)] * 60
+    assert matched_accuracy(pairs).value == pytest.approx(2 / 3)
+    correct = [[float(index % 3 > 0) for index in range(60)] * 2]
+    expected = mean_estimate(correct, pairs.groups, PROPORTION)
+    assert matched_accuracy(pairs).low == pytest.approx(expected.low)
+
+
+def test_accuracy_at_matched_length_is_unknown_where_one_kind_is_rare():
+    assert math.isnan(matched_accuracy(held_out([(9, 3, True)] * 50 + [(3, 9, True)] * 9)).value)
+    assert math.isnan(matched_accuracy(held_out([(9, 9, True)] * 50)).value)
 
 
 def test_slopes_of_arms_and_of_their_differences_by_hand():

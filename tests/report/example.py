@@ -239,6 +239,7 @@ def _arm(place: int, arm: str, seed: int) -> ArmResult:
         arm=arm,
         seed=seed,
         accuracy=_estimate(0.62 + 0.05 * place, 0.047, 400),
+        matched_accuracy=_estimate(0.6 + 0.05 * place, 0.06, 400),
         length_correlation=-0.12 + 0.14 * place,
         normalisation_gain=0.83 + 0.1 * place,
         normalisation_bias=-0.31 + 0.2 * place,

@@ -114,7 +114,7 @@ def test_without_slopes_there_are_no_tables() -> None:
 
 def test_reward_models() -> None:
     rewards = [[cell.text for cell in row] for row in reward_table(VIEW).rows]
-    assert rewards[-1] == ["virtue", "1", "0.770", "400", "+0.30", "1.130", "0.290", "–"]
+    assert rewards[-1] == ["virtue", "1", "0.770", "400", "0.750", "+0.30", "1.130", "0.290", "–"]
 
 
 def test_early_stopping_is_shown_where_there_was_validation() -> None:

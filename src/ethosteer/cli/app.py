@@ -9,7 +9,6 @@ import atexit
 import gc
 import io
 import sys
-import tomllib
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -290,15 +289,26 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="The report's folder, for several studies; by default `runs/A+B`."
+            "--out",
+            help="The report's folder; by default the run's own, and `runs/A+B` for several "
+            "studies.",
         ),
     ] = None,
+    texts: Annotated[
+        bool,
+        typer.Option(
+            "--texts/--no-texts",
+            help="Without texts, no prompt, answer or item is in the report: it may be published "
+            "where the data may not. Needs --out.",
+        ),
+    ] = True,
 ) -> None:
     """Write a finished study's report again, or compare several studies.
 
     `ethosteer report A B` compares every arm of A with every arm of B, on each benchmark where
     both used the same items, prompts, template and tokenizer, and names what differs elsewhere.
     `ethosteer report runs/A` needs only the files in that folder.
+    `ethosteer report A --no-texts --out FOLDER` writes one to publish, with its results.json.
     `ethosteer report published-2024` shows what the counts of the 2024 study support.
 
     Example: `ethosteer report demo`
@@ -306,6 +316,8 @@ def report(
     from ethosteer.published.counts import counts_path, read_counts
 
     published = counts_path(studies[0]) if len(studies) == 1 else None
+    if not texts and (out is None or published is not None or len(studies) > 1):
+        raise InputError("--no-texts: give a single study, and a folder by --out")
     if published is not None:
         from ethosteer.published.document import write_counts_report
 
@@ -319,24 +331,23 @@ def report(
         runs = [open_run(_run_folder(study, runs_dir, overrides or ())) for study in studies]
         folder = out or runs_dir / "+".join(run.name for run in runs)
         write_across(runs, folder)
-    elif Path(studies[0]).is_dir():
-        from ethosteer.published.comparison import comparison_sections
-        from ethosteer.report import write_report
-        from ethosteer.study.finished import open_run
+    else:
+        from ethosteer.study.finished import open_run, write_run_report
 
         folder = Path(studies[0])
-        run = open_run(folder)
-        study_file = tomllib.loads(run.results.provenance.get("study file", ""))
-        published = study_file.get("compare", {}).get("published")
-        sections = comparison_sections(published, run.results, run.outcomes)
-        write_report(run.results, run.outcomes, run.items, folder, sections)
-    else:
-        prepared = prepare_study(
-            studies[0], runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ()
-        )
-        prepared.check_finished()
-        prepared.write_files()
-        folder = prepared.folder
+        rewritten = not folder.is_dir()
+        if rewritten:
+            prepared = prepare_study(
+                studies[0], runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ()
+            )
+            prepared.check_finished()
+            prepared.write_files()
+            folder = prepared.folder
+        if out is not None and out.resolve() == folder.resolve() and not texts:
+            raise InputError(f"--out {out}: is the run's own folder, whose report has its texts")
+        if out is not None or not rewritten:
+            run, folder = open_run(folder), out or folder
+            write_run_report(run, folder, texts=texts)
     typer.echo(f"done: {folder / 'report.html'}")
 
 

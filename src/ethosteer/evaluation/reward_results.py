@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
+import numpy as np
+
 from ethosteer.evaluation.comparison import Family, compare_family
 from ethosteer.records import BASE, CONTROLS, FINETUNED, Arm
 from ethosteer.results import (
+    UNKNOWN,
     ArmResult,
     Comparison,
     Correction,
     CrossCell,
     CrossResult,
+    Estimate,
     HeldOutPairs,
     Select,
     Slope,
@@ -21,11 +25,14 @@ from ethosteer.results import (
 )
 from ethosteer.settings import CompareSettings
 from ethosteer.statistics.metrics import PROPORTION
-from ethosteer.statistics.paired import clustered_values, mean_estimate
+from ethosteer.statistics.paired import cluster_sums, clustered_values, estimate, mean_estimate
 from ethosteer.statistics.slopes import slope
 from ethosteer.statistics.verdicts import adjusted_p_values
 
 CrossBySeed = Mapping[int, CrossResult]
+
+MATCHED_PAIRS = 10
+"""Fewer pairs of longer, or of shorter, chosen responses say too little of their kind."""
 
 
 def arm_result(
@@ -66,7 +73,28 @@ def arm_result(
         stopped=steering.stopped,
         validation=tuple(pairs.validation),
         dataset=dataset,
+        matched_accuracy=matched_accuracy(pairs),
     )
+
+
+def matched_accuracy(pairs: HeldOutPairs) -> Estimate:
+    """Return the accuracy as if the chosen response were as often the longer as the shorter one.
+
+    Pairs whose chosen response is the longer one, and those whose chosen response is the shorter
+    one, are weighted to have the same total; pairs of equal lengths keep a weight of 1. A reward
+    that is a function of length alone then has an accuracy of at most 0.5. Unknown with fewer than
+    ``MATCHED_PAIRS`` pairs of either kind.
+    """
+    differences = np.array([chosen - rejected for chosen, rejected in pairs.response_tokens])
+    longer, shorter = differences > 0, differences < 0
+    if min(longer.sum(), shorter.sum()) < MATCHED_PAIRS:
+        return UNKNOWN
+    weights = np.ones(len(differences))
+    for stratum in (longer, shorter):
+        weights[stratum] = (longer.sum() + shorter.sum()) / (2 * stratum.sum())
+    correct = np.array(pairs.chosen) > np.array(pairs.rejected)
+    terms = np.stack([weights * correct, weights], axis=1)
+    return estimate(cluster_sums([terms], pairs.groups, PROPORTION))
 
 
 def cross_rewards(cross: CrossBySeed) -> Iterator[CrossCell]:

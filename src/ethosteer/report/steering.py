@@ -31,13 +31,18 @@ def reward_table(view: View) -> Table:
             Numbers("seed"): lambda run: str(run.seed),
             "held-out accuracy": lambda run: run.accuracy,
             "pairs": lambda run: run.accuracy.n,
+            "accuracy at matched length": lambda run: (
+                None if isnan(run.matched_accuracy.value) else run.matched_accuracy
+            ),
             Numbers("correlation with length", signed, 2): lambda run: run.length_correlation,
             "normalisation gain": lambda run: run.normalisation_gain,
             "normalisation bias": lambda run: run.normalisation_bias,
             "step kept": lambda run: kept.step if (kept := kept_point(run)) else None,
         },
         note="Accuracy: share of held-out pairs whose chosen response has the higher reward "
-        "(chance: 0.5). Gain and bias normalise the rewards of base answers to mean 0 and sd 1. "
+        "(chance: 0.5). At matched length: as if the chosen response were as often the longer as "
+        "the shorter one; a reward that follows length alone has 0.5. Gain and bias normalise the "
+        "rewards of base answers to mean 0 and sd 1. "
         "Step kept: the training step with the lowest loss on validation pairs (early stopping).",
     )
 

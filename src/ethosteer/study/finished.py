@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ethosteer.errors import InputError
 from ethosteer.evaluation.items import ITEMS, read_items
 from ethosteer.evaluation.outcomes import read_outcomes
-from ethosteer.files import read_json
+from ethosteer.files import read_json, to_json, write_atomic
 from ethosteer.records import Item, Outcome
 from ethosteer.results import BenchmarkResult, StudyResults
 from ethosteer.study.run import OUTCOMES, RESULTS
@@ -54,3 +55,24 @@ def open_run(folder: Path | str) -> Run:
         return Run(results, read_outcomes(folder / OUTCOMES), read_items(folder / ITEMS))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: its outcomes or items cannot be read: {error}") from error
+
+
+def write_run_report(run: Run, folder: Path, *, texts: bool = True) -> None:
+    """Write a finished run's report and ``results.json`` into ``folder``, which is made if missing.
+
+    Without ``texts`` they hold no prompt, answer or item: those belong to the data's authors, and
+    some are offensive.
+    """
+    from ethosteer.published.comparison import comparison_sections
+    from ethosteer.report import write_report
+
+    study_file = tomllib.loads(run.results.provenance.get("study file", ""))
+    published = study_file.get("compare", {}).get("published")
+    sections = comparison_sections(published, run.results, run.outcomes)
+    results, items = run.results, run.items
+    if not texts:
+        benchmarks = tuple(replace(result, example="") for result in results.benchmarks)
+        results, items = replace(results, samples=(), benchmarks=benchmarks), {}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / RESULTS, to_json(results))
+    write_report(results, run.outcomes, items, folder, sections)
