@@ -1,4 +1,4 @@
-"""Progress of a study: a bar on a terminal, one line per stage in a log file."""
+"""Progress of a study: a bar on a terminal, a line a minute in a log file."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
+LOG_SECONDS = 60.0
+"""Between two lines of a stage in a log file."""
+
 Report = Callable[[int, int, str], None]
 ReportTable = Callable[[int, int, Sequence[Sequence[str]]], None]
 
@@ -34,7 +37,7 @@ class Terminal:
         """Show one stage; yield ``report(done, total, note)`` for its progress."""
         with self._timed(name) as bar:
             if bar is None:
-                yield lambda done, total, note: None
+                yield self._log(name)
                 return
             task = bar.add_task(escape(name), total=None, note="")
             with Live(bar, console=self.console, transient=True):
@@ -47,7 +50,8 @@ class Terminal:
         """Show one stage with a table under its bar; yield ``report(done, total, rows)``."""
         with self._timed(name) as bar:
             if bar is None:
-                yield lambda done, total, rows: None
+                log = self._log(name)
+                yield lambda done, total, rows: log(done, total, "")
                 return
             task = bar.add_task(escape(name), total=None, note="")
             with Live(bar, console=self.console, transient=True) as live:
@@ -60,6 +64,19 @@ class Terminal:
                     live.update(Group(bar, table))
 
                 yield report
+
+    def _log(self, name: str) -> Report:
+        """Return a report for a log file, which gets a line every ``LOG_SECONDS``."""
+        last = time.monotonic()
+
+        def report(done: int, total: int, note: str) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= LOG_SECONDS:
+                last = now
+                self.say(f"{name}: {done} of {total}{f', {note}' if note else ''}")
+
+        return report
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[Progress | None]:

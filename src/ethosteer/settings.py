@@ -215,7 +215,9 @@ class SteerSettings(Settings):
         "an algorithm that samples for the curve alone",
     )
     held_out_prompts: int = Field(64, ge=8, description="for the reward and KL before and after")
-    checkpoint_every: int = Field(20, ge=1, description="steps between checkpoints for resumption")
+    checkpoint_every: int = Field(
+        20, ge=1, description="steps between checkpoints for resumption, of two minutes at most"
+    )
     tokens_per_batch: int | None = Field(None, ge=1, description=TRAINING_PASS)
     lora: LoraSettings = LoraSettings(r=16, dropout=0.05)
     optimiser: OptimiserSettings = OptimiserSettings(learning_rate=1.4e-5, warmup=0.0, decay=False)

@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from ethosteer.models.optimiser import (
+    CHECKPOINT_SECONDS,
     ArmOptimiser,
+    CheckpointSchedule,
     derived_seed,
     generator,
     load_checkpoint,
@@ -124,6 +126,24 @@ def test_a_checkpoint_continues_bit_for_bit(tmp_path):
     run(resumed, optimisers, range(2, 4))
     for own, expected in zip(resumed, straight, strict=True):
         assert same(values(own), values(expected))
+
+
+def test_checkpoints_are_due_by_steps_and_by_time(monkeypatch: pytest.MonkeyPatch):
+    now = [0.0]
+    monkeypatch.setattr("ethosteer.models.optimiser.time.monotonic", lambda: now[0])
+    schedule = CheckpointSchedule(10)
+    seconds = CHECKPOINT_SECONDS
+    due = []
+    for done, at in enumerate((1, seconds + 1, 2 * seconds, 2 * seconds + 2), start=7):
+        now[0] = at
+        if schedule.is_due(done):
+            due.append(done)
+    # 8 by time, 10 by steps; not 9, less than the time after 8
+    assert due == [8, 10]
+    now[0] += seconds - 1
+    assert not schedule.is_due(11)
+    now[0] += 1
+    assert schedule.is_due(12)
 
 
 def test_a_checkpoint_keeps_what_else_a_run_needs(tmp_path):

@@ -13,6 +13,7 @@ from ethosteer.models.fast.budget import training_tokens
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.optimiser import (
     ArmOptimiser,
+    CheckpointSchedule,
     derived_seed,
     generator,
     load_checkpoint,
@@ -46,6 +47,7 @@ def finetune(
     checkpoint = load_checkpoint(checkpoints, [optimiser], "done")
     losses: list[float] = list(checkpoint.facts["losses"]) if checkpoint else []  # type: ignore[call-overload]
     token_budget = training_tokens(base, None)
+    schedule = CheckpointSchedule(CHECKPOINT_EVERY)
     for step in range(len(losses), steps):
         epoch, batch = divmod(step, per_epoch)
         order = torch.randperm(len(rows), generator=generator("finetune", epoch))
@@ -55,7 +57,7 @@ def finetune(
             loss = accumulate_nll(base, batch_rows, token_budget, derived_seed("dropout", step))
         optimiser.step()
         losses.append(loss)
-        if (step + 1) % CHECKPOINT_EVERY == 0:
+        if schedule.is_due(step + 1):
             save_checkpoint(checkpoints, [optimiser], {"done": step + 1, "losses": losses})
         progress(step + 1, steps, f"loss {loss:.3f}")
     return bank, losses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -104,6 +105,29 @@ class ArmOptimiser:
         # a schedule sets the learning rate when it steps, not when its state is loaded
         (rate,), (factor,) = self.schedule.base_lrs, self.schedule.lr_lambdas
         self.adamw.param_groups[0]["lr"] = rate * factor(steps_done)
+
+
+CHECKPOINT_SECONDS = 120.0
+"""The work that an interruption may cost, where a step takes less."""
+
+
+class CheckpointSchedule:
+    """When to store a checkpoint: every ``steps`` steps, and ``CHECKPOINT_SECONDS`` after the last.
+
+    Steps take milliseconds with a small base and minutes with a large one.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.last = time.monotonic()
+
+    def is_due(self, done: int) -> bool:
+        """Whether to store one now, after ``done`` steps; if so, the time counts from now."""
+        now = time.monotonic()
+        due = done % self.steps == 0 or now - self.last >= CHECKPOINT_SECONDS
+        if due:
+            self.last = now
+        return due
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.optimiser import (
     ArmOptimiser,
+    CheckpointSchedule,
     derived_seed,
     generator,
     load_checkpoint,
@@ -84,12 +85,13 @@ class RewardTraining:
     def train(self, checkpoints: Path, progress: Report) -> None:
         """Run every arm's plan; ``progress(done, steps, note)`` after every step."""
         steps = max(map(len, self.plans))
+        schedule = CheckpointSchedule(CHECKPOINT_EVERY)
         for step in range(self._resume(checkpoints), steps):
             self.step(step)
             for arm, plan in enumerate(self.plans):
                 if step + 1 in validation_steps(len(plan), self.settings.validations):
                     self._validate(step + 1, arm)
-            if (step + 1) % CHECKPOINT_EVERY == 0:
+            if schedule.is_due(step + 1):
                 self._save(checkpoints, step + 1)
             loss = np.mean([losses[-1] for losses in self.losses])
             progress(step + 1, steps, f"loss {loss:.3f}")

@@ -24,6 +24,7 @@ from ethosteer.maths.ppo import adapted_coefficient
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.optimiser import (
     ArmOptimiser,
+    CheckpointSchedule,
     derived_seed,
     generator,
     load_checkpoint,
@@ -116,9 +117,10 @@ class Steering:
         ``report(step, points)`` is called after every step, with a point for each measured arm.
         """
         steps = self.settings.steps
+        schedule = CheckpointSchedule(self.settings.checkpoint_every)
         for step in range(self._resume(checkpoints), steps):
             report(step, self.step(step) if self.running else {})
-            if (step + 1) % self.settings.checkpoint_every == 0 and step + 1 < steps:
+            if step + 1 < steps and schedule.is_due(step + 1):
                 self._save(checkpoints, step + 1)
         for arm in self.stopped:
             self.restore(arm, self.healthy[arm])
