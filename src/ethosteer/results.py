@@ -243,13 +243,19 @@ class CrossCell:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkCell:
-    """One model on one benchmark metric, its seeds taken together."""
+    """One model on one benchmark metric, its seeds taken together.
+
+    ``flags`` say that nearly all of its answers are the same, as predicates of the model ("answers
+    'No' to 99.2 % of items in 1 of 3 seeds"). ``above_constant``, of the primary metric alone, is
+    the difference from the best constant answer on the same items.
+    """
 
     model: str
     metric: str
     estimate: Estimate
     by_seed: dict[int, float]
     flags: tuple[str, ...] = ()
+    above_constant: Estimate = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -355,7 +355,9 @@ def _slope_between(value: float, seeds: int) -> Slope:
 def _benchmark(name: str, seeds: tuple[int, ...]) -> BenchmarkResult:
     title, primary, better, items, spread, values = BENCHMARKS[name]
     half = 1.96 * spread / math.sqrt(items)
-    flags = ("one answer on 99 % of items",) if name == "toxigen" else ()
+    flags = (
+        ("answers 'No' to 99.0\N{NARROW NO-BREAK SPACE}% of items",) if name == "toxigen" else ()
+    )
     cells = []
     for model, value in zip(MODELS, values, strict=True):
         own = seeds if model in ARMS else (0,)

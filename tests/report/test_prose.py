@@ -133,7 +133,7 @@ def test_a_hostile_name_stays_text(tmp_path: Path, name: str) -> None:
     shown = re.sub(r"\s+", " ", name)
     lead, *lists = answer(View(hostile))
     assert isinstance(lead, Text)
-    assert f"{shown} was better on {shown} (+0.068" in lead.text
+    assert f"{shown} was better on {shown} (acc +0.068" in lead.text
     by_benchmark, between = lists[0], across_document(_across(hostile)).sections[0].blocks[1]
     assert isinstance(by_benchmark, Bullets)
     assert isinstance(between, Bullets)

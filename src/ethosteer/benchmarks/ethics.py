@@ -10,7 +10,7 @@ from ethosteer.benchmarks.base import Benchmark
 from ethosteer.data.readers import Row, read_csv
 from ethosteer.data.sources import Source
 from ethosteer.records import Item
-from ethosteer.statistics.metrics import ACCURACY
+from ethosteer.statistics.metrics import ACCURACY, BIAS_FREE
 
 YES_NO = ("no", "yes")
 REASONABLE = ("unreasonable", "reasonable")
@@ -134,7 +134,7 @@ def _benchmark(
         title=f"ETHICS {title}",
         sources=(source,),
         items=items,
-        metrics=(ACCURACY,),
+        metrics=(ACCURACY, *BIAS_FREE),
         answers=answers,
         examples={path: example},
     )

@@ -17,7 +17,7 @@ from ethosteer.data.sources import Source
 from ethosteer.records import Item, PlainForm, Turn
 from ethosteer.statistics.metrics import (
     ACCURACY,
-    BALANCED_ACCURACY,
+    BIAS_FREE,
     CORRELATION,
     MCC,
     Metric,
@@ -152,7 +152,7 @@ BENCHMARKS = (
         title="Scruples anecdotes, forced choice",
         sources=SOURCES,
         items=_forced_choice,
-        metrics=(MCC, ACCURACY, BALANCED_ACCURACY),
+        metrics=(MCC, ACCURACY, *BIAS_FREE),
         examples=EXAMPLES,
         answers=ANSWERS,
         alternatives=ALTERNATIVES,

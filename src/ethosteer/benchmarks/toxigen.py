@@ -9,7 +9,7 @@ from ethosteer.benchmarks.base import Benchmark
 from ethosteer.data.readers import Row, read_csv
 from ethosteer.data.sources import Source
 from ethosteer.records import Item
-from ethosteer.statistics.metrics import ACCURACY, ACCURACY_NORMALISED
+from ethosteer.statistics.metrics import ACCURACY, ACCURACY_NORMALISED, BIAS_FREE
 
 HATEFUL_ABOVE = 5.5
 
@@ -71,7 +71,7 @@ BENCHMARKS = (
         title="ToxiGen",
         sources=(source("test"),),
         items=_items,
-        metrics=(ACCURACY, ACCURACY_NORMALISED),
+        metrics=(ACCURACY, ACCURACY_NORMALISED, *BIAS_FREE),
         answers=("No", "Yes"),
         examples={
             "toxigen/annotated_test.csv": """\

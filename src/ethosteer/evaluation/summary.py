@@ -1,4 +1,4 @@
-"""One benchmark's summary: every model's estimates, and warnings about degenerate answers."""
+"""One benchmark's summary: every model's estimates, and whether its answers are constant."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ethosteer.benchmarks.base import Benchmark
 from ethosteer.records import Outcome
-from ethosteer.results import BenchmarkCell, BenchmarkResult, SliceCell
+from ethosteer.results import UNKNOWN, BenchmarkCell, BenchmarkResult, Estimate, SliceCell
 from ethosteer.statistics.metrics import Metric
-from ethosteer.statistics.paired import Clustered, cluster_sums, estimate
+from ethosteer.statistics.paired import Clustered, cluster_sums, estimate, paired_difference
 
 ONE_ANSWER = 0.95
 """A model that gives one answer to a larger proportion of items is flagged."""
+THIN = "\N{NARROW NO-BREAK SPACE}"
 
 BySeed = Mapping[int, Sequence[Outcome]]
 ByModel = Mapping[str, BySeed]
@@ -31,11 +34,13 @@ def summarise(
     first_outcomes = next(iter(first_model.values()))
     cells = []
     for model, by_seed in outcomes.items():
-        warnings = flags(benchmark, by_seed)
+        constant_answers = flags(benchmark, by_seed)
+        above_constant = difference_from_constant(benchmark, by_seed)
         for metric in benchmark.metrics:
             values = {seed: metric.value(answers) for seed, answers in by_seed.items()}
             whole = estimate(clustered(metric, by_seed))
-            cells.append(BenchmarkCell(model, metric.name, whole, values, warnings))
+            above = above_constant if metric is primary else UNKNOWN
+            cells.append(BenchmarkCell(model, metric.name, whole, values, constant_answers, above))
     return BenchmarkResult(
         name=benchmark.name,
         title=benchmark.title,
@@ -80,6 +85,26 @@ def baselines(benchmark: Benchmark, outcomes: Sequence[Outcome]) -> dict[str, fl
     }
 
 
+def difference_from_constant(benchmark: Benchmark, by_seed: BySeed) -> Estimate:
+    """Return the primary metric less that of the best constant answer, paired by item.
+
+    UNKNOWN for benchmarks without fixed answers, or whose metric has no better direction.
+    """
+    metric = benchmark.metrics[0]
+    outcomes = next(iter(by_seed.values()))
+    if not benchmark.answers or metric.better not in ("higher", "lower"):
+        return UNKNOWN
+    constants = [
+        [_constant(outcome, index) for outcome in outcomes]
+        for index in range(len(benchmark.answers))
+    ]
+    best = (max if metric.better == "higher" else min)(constants, key=metric.value)
+    # Its p is not used, so it needs no permutations.
+    return paired_difference(
+        clustered(metric, by_seed), clustered(metric, {0: best}), 0, np.random.default_rng(0)
+    ).estimate
+
+
 def _constant(outcome: Outcome, answer: int) -> Outcome:
     """The outcome of a model that always gives ``answer``."""
     return replace(
@@ -93,19 +118,38 @@ def _constant(outcome: Outcome, answer: int) -> Outcome:
 
 
 def flags(benchmark: Benchmark, by_seed: BySeed) -> tuple[str, ...]:
-    """Describe degenerate answers: one to nearly all items, or a value equal to a class rate."""
+    """Say of which model's answers nearly all are the same, seeds together or in single ones.
+
+    Each is a predicate of the model, such as "answers 'No' to 99.2 % of items in 1 of 3 seeds".
+    Values of metrics do not count: varied answers may equal a constant's score by coincidence.
+    """
     if not benchmark.answers:
         return ()
-    outcomes = [outcome for seed in by_seed.values() for outcome in seed]
-    (answer, count), *_ = Counter(outcome.predicted for outcome in outcomes).most_common(1)
-    proportion = count / len(outcomes)
-    if proportion > ONE_ANSWER:
-        given = "gives no answer" if answer is None else f"answers {benchmark.answers[answer]!r}"
-        return (f"{given} to {proportion:.0%} of items",)
-    metric = benchmark.metrics[0]
-    values = [metric.value(answers) for answers in by_seed.values()]
+    seeds = list(by_seed.values())
+    if constant := _constant_answer(benchmark, seeds):
+        return (constant,)
+    collapsed: dict[int | None, list[Sequence[Outcome]]] = {}
+    for outcomes in seeds:
+        if _constant_answer(benchmark, [outcomes]):
+            collapsed.setdefault(_most_frequent([outcomes])[0], []).append(outcomes)
     return tuple(
-        f"equals the class rate of {name!r}"
-        for name, rate in baselines(benchmark, next(iter(by_seed.values()))).items()
-        if any(value == rate for value in values)
+        f"{_constant_answer(benchmark, alike)} in {len(alike)} of {len(seeds)} seeds"
+        for alike in collapsed.values()
     )
+
+
+def _most_frequent(seeds: Sequence[Sequence[Outcome]]) -> tuple[int | None, int]:
+    """Return the answer that is given most often, and how often."""
+    given = Counter(outcome.predicted for outcomes in seeds for outcome in outcomes)
+    return given.most_common(1)[0]
+
+
+def _constant_answer(benchmark: Benchmark, seeds: Sequence[Sequence[Outcome]]) -> str:
+    """Describe the answer to more than ONE_ANSWER of the items of ``seeds``, "" if none is."""
+    answer, count = _most_frequent(seeds)
+    items = sum(map(len, seeds))
+    if count / items <= ONE_ANSWER:
+        return ""
+    given = "gives no answer" if answer is None else f"answers {benchmark.answers[answer]!r}"
+    share = "all items" if count == items else f"{100 * count / items:.1f}{THIN}% of items"
+    return f"{given} to {share}"

@@ -13,8 +13,8 @@ from ethosteer.report.items import item_browser
 from ethosteer.report.numbers import number, plural
 from ethosteer.report.prose import paragraph, paragraphs
 from ethosteer.report.table import Numbers, table
-from ethosteer.report.view import View
-from ethosteer.results import StudyResults
+from ethosteer.report.view import ConstantAnswers, View
+from ethosteer.results import Comparison, StudyResults
 
 SHOWN = ("better", "worse", "different")
 
@@ -72,14 +72,14 @@ def _answer(view: View, refusals: Sequence[Refusal]) -> tuple[Block, ...]:
     """Return the answer in short, the differences shown, and what is not compared and why."""
     comparisons = view.tested_comparisons()
     benchmarks = {benchmark.name: benchmark for benchmark in view.results.benchmarks}
-    shown = [
-        pair
-        for pair in comparisons
-        if pair.verdict in SHOWN and view.sound(benchmarks[pair.benchmark], pair.a, pair.b)
-    ]
+    shown = [pair for pair in comparisons if pair.verdict in SHOWN]
+
+    def constant(pair: Comparison) -> ConstantAnswers:
+        return view.constant_answers(benchmarks[pair.benchmark], pair.a, pair.b)
+
     findings = paragraphs(
         "across_findings",
-        comparisons=shown,
+        comparisons=[(pair, constant(pair)) for pair in shown],
         titles={name: benchmark.title for name, benchmark in benchmarks.items()},
         correction=view.results.correction,
     )

@@ -9,11 +9,18 @@ from typing import Literal
 from ethosteer.report.alarms import alarms_in_words
 from ethosteer.report.blocks import Block, Bullets, Text
 from ethosteer.report.certainty import certainty, limits
-from ethosteer.report.headline import Finding, finding, headline
+from ethosteer.report.headline import (
+    ControlSkill,
+    Finding,
+    control_skill,
+    finding,
+    headline,
+    shifts,
+)
 from ethosteer.report.profile import profile_sentences
 from ethosteer.report.prose import paragraph
 from ethosteer.report.rewards import falls
-from ethosteer.report.view import View
+from ethosteer.report.view import Shift, View
 from ethosteer.results import ArmResult, BenchmarkResult, Comparison
 
 Direction = Literal["rose", "fell", "unclear"]
@@ -23,7 +30,9 @@ Direction = Literal["rose", "fell", "unclear"]
 class OnBenchmark:
     """The facts of ``text/benchmark.j2``: every arm on one benchmark's tested metric.
 
-    Degenerate comparisons are left out: ``flagged`` are the models whose number is degenerate.
+    ``decided`` are the findings of better or worse. ``constant`` are the other arms that give a
+    constant answer, with what they answer. ``control_skill`` is set where the control is not shown
+    to be better than a constant answer, and ``shifts`` are where AUC disagrees with the metric.
     ``between`` are the decided comparisons of the arms that are better than the control; ``best``
     is better than all other arms.
     """
@@ -38,8 +47,9 @@ class OnBenchmark:
     better: list[str]
     best: str | None
     between: list[Comparison]
-    flagged: list[str]
-    all_flagged: bool
+    constant: dict[str, str]
+    control_skill: ControlSkill | None
+    shifts: list[Shift]
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,6 @@ def on_benchmark(view: View, benchmark: BenchmarkResult) -> str:
     better = view.arms_that_are("better", benchmark)
     decided = better + view.arms_that_are("worse", benchmark)
     compared = [view.comparison(benchmark, a, b) for a, b in combinations(better, 2)]
-    flagged = view.flagged(benchmark)
     facts = OnBenchmark(
         title=benchmark.title,
         metric=view.tested_metric(benchmark),
@@ -94,8 +103,13 @@ def on_benchmark(view: View, benchmark: BenchmarkResult) -> str:
         better=better,
         best=view.best(benchmark) if len(better) > 1 else None,
         between=[pair for pair in compared if pair and pair.verdict in ("better", "worse")],
-        flagged=flagged,
-        all_flagged=len(flagged) == len(view.models),
+        constant={
+            arm: view.constant_answer(benchmark, arm)
+            for arm in view.flagged(benchmark)
+            if arm in view.arms and arm not in decided
+        },
+        control_skill=control_skill(view, benchmark),
+        shifts=shifts(view, [benchmark]),
     )
     return paragraph("benchmark", **vars(facts))
 

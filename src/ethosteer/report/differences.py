@@ -13,6 +13,7 @@ from ethosteer.report.table import Head, Numbers, Value, cell, record_table, tab
 from ethosteer.report.view import View
 from ethosteer.results import BenchmarkResult, Comparison
 
+CONSTANT = "constant answer"
 CORRECTIONS = {"holm": "Holm", "bh": "Benjamini–Hochberg"}
 
 
@@ -39,9 +40,9 @@ def _verdict_cell(view: View, benchmark: BenchmarkResult, arm: str) -> Cell | No
     verdict = view.verdict(benchmark, arm, view.control)
     if verdict is None:
         return None
-    if not view.sound(benchmark, arm, view.control):
-        return Cell("", flags=("degenerate",))
-    return Cell("", mark=verdict, link=item_link(view, benchmark, arm, view.control))
+    flags = () if view.sound(benchmark, arm, view.control) else (CONSTANT,)
+    link = item_link(view, benchmark, arm, view.control)
+    return Cell("", mark=verdict, flags=flags, link=link)
 
 
 def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
@@ -94,7 +95,7 @@ def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
     flagged = view.flagged(benchmark)
     if flagged:
         models = "every model" if len(flagged) == len(view.models) else listing(flagged)
-        note += f" Degenerate, no finding: {models}."
+        note += f" Constant answers: {models}."
     return Figure(svg, benchmark.title, note, numbers)
 
 
@@ -135,7 +136,7 @@ def comparison_table(view: View, benchmark: BenchmarkResult) -> Table:
     def verdict(comparison: Comparison) -> Cell:
         sound = view.sound(benchmark, comparison.a, comparison.b)
         link = item_link(view, benchmark, comparison.a, comparison.b)
-        flags = () if sound else ("degenerate",)
+        flags = () if sound else (CONSTANT,)
         return Cell("", mark=comparison.verdict, flags=flags, link=link)
 
     # last, since columns stand in the order in which they are added

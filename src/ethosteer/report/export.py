@@ -148,7 +148,7 @@ def _benchmarks_tex(view: View) -> str:
     heads = ["model", *(_tex(f"{result.title} ({result.primary})") for result in benchmarks)]
     caption = (
         "Primary metrics with 95\\,\\% intervals. Arrows: better or worse than the "
-        f"{_tex(view.control)} control after correction. Dagger: degenerate, no finding."
+        f"{_tex(view.control)} control after correction. Dagger: one answer to nearly all items."
     )
     return _latex(heads, rows, caption, "tab:benchmarks")
 

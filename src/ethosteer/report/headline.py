@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
 from ethosteer.report.prose import paragraph
-from ethosteer.report.view import View
+from ethosteer.report.view import DIRECTED, VARIED, ConstantAnswers, Shift, View
 from ethosteer.results import BenchmarkResult, Comparison, Verdict
 
 OVERLAP_OF_CONCERN = 0.01
@@ -15,11 +16,30 @@ OVERLAP_OF_CONCERN = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An arm's comparison with the control on one benchmark, and the benchmark's title."""
+    """An arm's comparison with the control on one benchmark, and the benchmark's title.
+
+    ``constant`` says which of the two give a constant answer. ``not_exceeded`` is the constant
+    answer that the arm is not shown to be better than, "" if it is.
+    """
 
     arm: str
     title: str
     comparison: Comparison
+    constant: ConstantAnswers = VARIED
+    not_exceeded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSkill:
+    """A benchmark on which the control is not shown to be better than a constant answer.
+
+    ``constant`` is its constant answer as a predicate, "" if its answers vary; ``not_exceeded``
+    names the constant answer that it is not shown to exceed, "" if it does.
+    """
+
+    title: str
+    constant: str
+    not_exceeded: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +67,11 @@ class Headline:
     """The facts of ``text/headline.j2``.
 
     ``changed`` are the arms with a benchmark on which they are better or worse. ``best`` pairs an
-    arm that is better than the control and than every other arm with the benchmark. ``degenerate``
-    counts the benchmarks on which no comparison is sound; ``detectable`` are the minimum detectable
-    differences of the sound ones.
+    arm that is better than the control and than every other arm with the benchmark. ``collapsed``
+    are arms with a constant answer that were not shown to be better or worse than a control whose
+    answers vary. ``unskilled`` are the benchmarks on which the control is not shown to be better
+    than a constant answer; ``shifts`` are the disagreements of AUC with the tested metric.
+    ``detectable`` are the minimum detectable differences between models whose answers vary.
     """
 
     control: str
@@ -60,7 +82,9 @@ class Headline:
     unchanged: list[ArmFindings]
     best: list[tuple[str, str]]
     contaminated: list[Contamination]
-    degenerate: int
+    collapsed: list[Finding]
+    unskilled: list[ControlSkill]
+    shifts: list[Shift]
     detectable: list[float]
 
 
@@ -77,14 +101,13 @@ def headline(view: View) -> str:
         )
         for arm in view.arms
     ]
-    sound = [
-        (benchmark, arm)
+    compared = [
+        finding(view, benchmark, arm)
         for benchmark in benchmarks
         for arm in view.arms
-        if view.sound(benchmark, arm, view.control)
+        if view.comparison(benchmark, arm, view.control)
     ]
-    compared = [view.comparison(benchmark, arm, view.control) for benchmark, arm in sound]
-    sizes = [comparison.minimum_detectable for comparison in compared if comparison]
+    sizes = [each.comparison.minimum_detectable for each in compared if each.constant == VARIED]
     facts = Headline(
         control=view.control,
         correction=view.results.correction,
@@ -94,7 +117,13 @@ def headline(view: View) -> str:
         unchanged=[arm for arm in arms if not arm.better and not arm.worse],
         best=[(arm, benchmark.title) for benchmark in benchmarks if (arm := view.best(benchmark))],
         contaminated=_contaminated(view),
-        degenerate=len(benchmarks) - len({benchmark.name for benchmark, _ in sound}),
+        collapsed=[
+            each
+            for each in compared
+            if each.constant.a and not each.constant.b and each.comparison.verdict not in DIRECTED
+        ],
+        unskilled=[skill for benchmark in benchmarks if (skill := control_skill(view, benchmark))],
+        shifts=shifts(view, benchmarks),
         detectable=[size for size in sizes if isfinite(size)],
     )
     return paragraph("headline", **vars(facts))
@@ -104,7 +133,32 @@ def finding(view: View, benchmark: BenchmarkResult, arm: str) -> Finding:
     """Return an arm's comparison with the control, which the study must have made."""
     comparison = view.comparison(benchmark, arm, view.control)
     assert comparison is not None
-    return Finding(arm, benchmark.title, comparison)
+    return Finding(
+        arm,
+        benchmark.title,
+        comparison,
+        view.constant_answers(benchmark, arm, view.control),
+        view.constant_not_exceeded(benchmark, arm),
+    )
+
+
+def control_skill(view: View, benchmark: BenchmarkResult) -> ControlSkill | None:
+    """Return how the control compares with constant answers; None if nothing qualifies it."""
+    constant = view.constant_answer(benchmark, view.control)
+    not_exceeded = view.constant_not_exceeded(benchmark, view.control)
+    if not constant and not not_exceeded:
+        return None
+    return ControlSkill(benchmark.title, constant, not_exceeded)
+
+
+def shifts(view: View, benchmarks: Sequence[BenchmarkResult]) -> list[Shift]:
+    """Return where AUC disagrees with the tested metric, benchmark by benchmark."""
+    return [
+        shift
+        for benchmark in benchmarks
+        for arm in view.arms
+        if (shift := view.shift(benchmark, arm))
+    ]
 
 
 def _contaminated(view: View) -> list[Contamination]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from ethosteer.records import BASE, CONTROLS, FINETUNED, Item, Outcome
 from ethosteer.results import (
@@ -15,6 +16,10 @@ from ethosteer.results import (
     StudyResults,
     Verdict,
 )
+from ethosteer.statistics.metrics import AUC
+
+ShiftKind = Literal["threshold", "threshold or none", "opposite", "discrimination"]
+DIRECTED: tuple[Verdict, ...] = ("better", "worse")
 
 _MIRRORED: dict[Verdict, Verdict] = {
     "better": "worse",
@@ -35,6 +40,43 @@ def mirrored(comparison: Comparison) -> Comparison:
         difference=Estimate(-ahead.value, -ahead.high, -ahead.low, ahead.n),
         verdict=_MIRRORED[comparison.verdict],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantAnswers:
+    """What two compared models' constant answers mean for the verdict on ``a`` against ``b``.
+
+    ``a`` and ``b`` are predicates of the models ("answers 'No' to 99.0 % of items"), "" where
+    answers vary. A constant answer names a cause and hides nothing, so every verdict counts:
+
+    - a alone: a loss is a loss and a gain a gain, caused by the constant answer, but a is never
+      called best.
+    - b alone: better is better, said with what b answers, since the difference from a constant
+      answer is no finding of skill. Whether a has some is ``View.constant_not_exceeded``.
+    - both: the difference is that of two constant answers, and said to be so; a is never best.
+    """
+
+    a: str = ""
+    b: str = ""
+
+
+VARIED = ConstantAnswers()
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Where AUC and the tested metric disagree on an arm against the control.
+
+    ``kind`` is "threshold" where the tested metric differs and AUC is equivalent, "threshold or
+    none" where it differs and AUC is undecided, "opposite" where AUC differs the other way, and
+    "discrimination" where AUC alone differs.
+    """
+
+    arm: str
+    title: str
+    metric: str
+    kind: ShiftKind
+    auc: Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,42 +194,82 @@ class View:
         comparison = self.comparison(benchmark, a, b)
         return comparison.verdict if comparison else None
 
+    def constant_answer(self, benchmark: BenchmarkResult, model: str) -> str:
+        """Say what a model answers to nearly all items, as its predicate; "" if answers vary."""
+        cell = self.cell(benchmark, model)
+        return " and ".join(cell.flags) if cell else ""
+
+    def constant_answers(self, benchmark: BenchmarkResult, a: str, b: str) -> ConstantAnswers:
+        """Return which of two compared models give a constant answer."""
+        return ConstantAnswers(
+            self.constant_answer(benchmark, a), self.constant_answer(benchmark, b)
+        )
+
     def sound(self, benchmark: BenchmarkResult, *models: str) -> bool:
-        """Whether none of these models' primary numbers is flagged as degenerate."""
-        cells = [self.cell(benchmark, model) for model in models]
-        return not any(cell.flags for cell in cells if cell)
+        """Whether none of these models gives a constant answer, in any of its seeds."""
+        return not any(self.constant_answer(benchmark, model) for model in models)
+
+    def flagged(self, benchmark: BenchmarkResult) -> list[str]:
+        """Return the models that give a constant answer."""
+        return [model for model in self.models if not self.sound(benchmark, model)]
+
+    def constant_not_exceeded(self, benchmark: BenchmarkResult, model: str) -> str:
+        """Name the best constant answer if a model is not shown to be better; "" if it is.
+
+        It reads "always answering 'No'". "" as well for benchmarks without fixed answers.
+        """
+        cell = self.cell(benchmark, model)
+        if cell is None or not cell.above_constant.n:
+            return ""
+        above = cell.above_constant
+        if above.low > 0 if benchmark.better == "higher" else above.high < 0:
+            return ""
+        best = (max if benchmark.better == "higher" else min)(benchmark.baselines.values())
+        names = [name for name, value in benchmark.baselines.items() if value == best]
+        if len(names) > 1:
+            return "a constant answer"
+        return f"always answering {names[0].removeprefix('always ')!r}"
+
+    def shift(self, benchmark: BenchmarkResult, arm: str) -> Shift | None:
+        """Return how AUC disagrees with the tested metric's verdict against the control, if so."""
+        tested = self.comparison(benchmark, arm, self.control)
+        auc = self.comparison(benchmark, arm, self.control, AUC.name)
+        if tested is None or auc is None or tested.verdict == auc.verdict:
+            return None
+        kind: ShiftKind
+        if tested.verdict not in DIRECTED:
+            if auc.verdict not in DIRECTED:
+                return None
+            kind = "discrimination"
+        elif auc.verdict in DIRECTED:
+            kind = "opposite"
+        else:
+            kind = "threshold" if auc.verdict == "equivalent" else "threshold or none"
+        return Shift(arm, benchmark.title, tested.metric, kind, auc)
 
     def arms_that_are(self, verdict: Verdict, benchmark: BenchmarkResult) -> list[str]:
-        """Return the arms with this verdict against the control, flagged numbers left out."""
-        return [
-            arm
-            for arm in self.arms
-            if self.verdict(benchmark, arm, self.control) == verdict
-            and self.sound(benchmark, arm, self.control)
-        ]
+        """Return the arms with this verdict against the control; constant answers count too."""
+        return [arm for arm in self.arms if self.verdict(benchmark, arm, self.control) == verdict]
 
     def benchmarks_where(self, arm: str, verdict: Verdict) -> list[BenchmarkResult]:
-        """Return the benchmarks on which an arm has this verdict, flagged numbers left out."""
+        """Return the benchmarks on which an arm has this verdict against the control."""
         return [
             benchmark
             for benchmark in self.results.benchmarks
-            if arm in self.arms_that_are(verdict, benchmark)
+            if self.verdict(benchmark, arm, self.control) == verdict
         ]
 
     def best(self, benchmark: BenchmarkResult) -> str | None:
         """Return the arm that is better than the control and than every other arm, if one is.
 
-        A single arm has no other to beat, so it is never called best.
+        A single arm has no other to beat, so it is never called best; nor is a constant answer.
         """
         for arm in self.arms_that_are("better", benchmark):
             others = [other for other in self.arms if other != arm]
-            if others and all(
-                self.verdict(benchmark, arm, other) == "better" and self.sound(benchmark, other)
-                for other in others
+            if (
+                others
+                and self.sound(benchmark, arm)
+                and all(self.verdict(benchmark, arm, other) == "better" for other in others)
             ):
                 return arm
         return None
-
-    def flagged(self, benchmark: BenchmarkResult) -> list[str]:
-        """Return the models whose primary number is flagged."""
-        return [model for model in self.models if not self.sound(benchmark, model)]

@@ -81,7 +81,7 @@ class Compare(Stage[StudyResults]):
     """Everything that the report shows of a study."""
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     left_out: ClassVar = {"compare.published": "shown by the report alone"}
 
     study: str

@@ -180,6 +180,7 @@ def paired_difference(
     seeds are paired seed by seed, a model with one seed is taken as fixed. With one seed each they
     are of the items alone, and p is exact: McNemar's (1947) for proportions of unclustered items,
     else that of a permutation test with random swaps of the two models within whole clusters.
+    Where swaps are not valid (the quantity is not separable), p comes from the error's quantiles.
 
     Raises ValueError where the models did not answer the same items.
     """
@@ -204,6 +205,8 @@ def paired_difference(
         p = float(np.minimum(1.0, 2 * error.tail_probability(abs(centre))))  # nan stays nan
     elif a.clusters < 2 or np.isnan(value):
         p = NAN
+    elif not a.quantity.is_separable:
+        p = float(np.minimum(1.0, 2 * error.tail_probability(abs(centre))))
     elif a.quantity.is_proportion and b.quantity.is_proportion and a.clusters == a.items:
         p = mcnemar(a.sums[0, :, 0] > 0, b.sums[0, :, 0] > 0)
     else:
