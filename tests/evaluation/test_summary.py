@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import matthews_corrcoef
 
-from ethosteer.evaluation.summary import baselines, flags, slice_cells, summarise
-from ethosteer.results import SliceCell
+from ethosteer.evaluation.summary import (
+    baselines,
+    difference_from_constant,
+    flags,
+    slice_cells,
+    summarise,
+)
+from ethosteer.results import UNKNOWN, SliceCell
 from ethosteer.statistics.metrics import (
     ACCURACY,
     MCC,
@@ -85,25 +91,72 @@ LABELS = [0] * 60 + [1] * 40
     ("predicted", "expected"),
     [
         ([0] * 60 + [1] * 40, ()),
-        ([0] * 100, ("answers 'No' to 100% of items",)),
-        ([1] * 96 + [0] * 4, ("answers 'Yes' to 96% of items",)),
+        ([0] * 100, ("answers 'No' to all items",)),
+        ([1] * 96 + [0] * 4, ("answers 'Yes' to 96.0\u202f% of items",)),
         ([1] * 95 + [0] * 5, ()),
-        ([None] * 98 + [0, 1], ("gives no answer to 98% of items",)),
-        # 60 right by another way than to answer No always: 30 of the first 60, 30 of the others
-        ([0] * 30 + [1] * 30 + [1] * 30 + [0] * 10, ("equals the class rate of 'always No'",)),
+        ([None] * 98 + [0, 1], ("gives no answer to 98.0\u202f% of items",)),
+        # 60 right, as with No always, but by varied answers: a coincidence
+        ([0] * 30 + [1] * 30 + [1] * 30 + [0] * 10, ()),
     ],
     ids=["all right", "always No", "nearly always Yes", "often Yes", "no answer", "class rate"],
 )
-def test_degenerate_results_are_flagged(predicted, expected):
+def test_one_answer_to_nearly_all_items_is_flagged(predicted, expected):
     own = benchmark(ACCURACY, answers=("No", "Yes"))
     assert flags(own, {0: outcomes(LABELS, predicted)}) == expected
 
 
-def test_flags_are_of_all_seeds_together_but_class_rates_of_any_one():
+def test_flags_are_of_all_seeds_together_or_of_the_seeds_that_collapsed():
     own = benchmark(ACCURACY, answers=("No", "Yes"))
     always, fair = outcomes(LABELS, [0] * 100), outcomes(LABELS, LABELS)
-    assert flags(own, {0: always, 1: always}) == ("answers 'No' to 100% of items",)
-    assert flags(own, {0: fair, 1: always}) == ("equals the class rate of 'always No'",)
+    nearly, other = outcomes(LABELS, [0] * 98 + [1] * 2), outcomes(LABELS, [1] * 100)
+    assert flags(own, {0: always, 1: always}) == ("answers 'No' to all items",)
+    assert flags(own, {0: fair, 1: always, 2: fair}) == (
+        "answers 'No' to all items in 1 of 3 seeds",
+    )
+    assert flags(own, {0: nearly, 1: always, 2: fair}) == (
+        "answers 'No' to 99.0\u202f% of items in 2 of 3 seeds",
+    )
+    assert flags(own, {0: always, 1: other}) == (
+        "answers 'No' to all items in 1 of 2 seeds",
+        "answers 'Yes' to all items in 1 of 2 seeds",
+    )
+
+
+def test_varied_answers_are_never_flagged_by_coincidence():
+    draw = np.random.default_rng(7)
+    own = benchmark(ACCURACY, answers=("No", "Yes"))
+    labels = [0] * 10 + [1] * 10
+    equal = 0
+    for _ in range(200):
+        seeds = {seed: outcomes(labels, list(draw.integers(0, 2, 20))) for seed in range(3)}
+        equal += any(ACCURACY.value(answers) == 0.5 for answers in seeds.values())
+        assert flags(own, seeds) == ()
+    assert equal > 50, "the coincidence that was flagged before"
+
+
+def test_a_model_is_compared_with_the_best_constant_answer_item_by_item():
+    own = benchmark(ACCURACY, answers=("No", "Yes"))
+    right_on_90 = [0] * 55 + [1] * 5 + [1] * 35 + [0] * 5
+    better = difference_from_constant(own, {0: outcomes(LABELS, right_on_90)})
+    assert better.value == pytest.approx(0.9 - 0.6)
+    assert 0 < better.low < 0.3 < better.high
+    constant = difference_from_constant(own, {0: outcomes(LABELS, [0] * 100)})
+    assert constant.value == 0
+    assert not constant.low > 0
+    # 5 discordant items each way: no better than to answer No always
+    close = difference_from_constant(own, {0: outcomes(LABELS, [0] * 55 + [1] * 10 + [0] * 35)})
+    assert close.value == 0
+    assert close.low < 0 < close.high
+    correlated = benchmark(MCC, answers=("No", "Yes"))
+    assert difference_from_constant(correlated, {0: outcomes(LABELS, LABELS)}).value == 1
+    assert difference_from_constant(benchmark(ACCURACY), {0: outcomes(LABELS, LABELS)}) is UNKNOWN
+
+
+def test_the_difference_from_a_constant_answer_stands_with_the_primary_metric_alone():
+    own = benchmark(ACCURACY, MCC, answers=("No", "Yes"))
+    primary, other = summarise(own, 100, {"base": {0: outcomes(LABELS, LABELS)}}).cells
+    assert primary.above_constant.value == pytest.approx(0.4)
+    assert other.above_constant.n == 0
 
 
 def test_without_fixed_answers_nothing_is_flagged():

@@ -35,6 +35,7 @@ CONTROL = "fine-tuned"
 MODELS = ("base", CONTROL, *ARMS)
 SEEDS = (0, 1)
 MARGIN = 0.02
+ALWAYS_NO = "answers 'No' to 99.0\N{NARROW NO-BREAK SPACE}% of items"
 
 # name: title, primary metric, aim, items, spread of one item, value per model (order of MODELS)
 BENCHMARKS: dict[str, tuple[str, str, Better, int, float, tuple[float, ...]]] = {
@@ -355,9 +356,7 @@ def _slope_between(value: float, seeds: int) -> Slope:
 def _benchmark(name: str, seeds: tuple[int, ...]) -> BenchmarkResult:
     title, primary, better, items, spread, values = BENCHMARKS[name]
     half = 1.96 * spread / math.sqrt(items)
-    flags = (
-        ("answers 'No' to 99.0\N{NARROW NO-BREAK SPACE}% of items",) if name == "toxigen" else ()
-    )
+    flags = (ALWAYS_NO,) if name == "toxigen" else ()
     cells = []
     for model, value in zip(MODELS, values, strict=True):
         own = seeds if model in ARMS else (0,)

@@ -1,14 +1,23 @@
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from ethosteer.evaluation.comparison import compare_models
+from ethosteer.evaluation.summary import summarise
+from ethosteer.records import Outcome
 from ethosteer.report.answer import answer
 from ethosteer.report.blocks import Bullets, Text
 from ethosteer.report.headline import headline
 from ethosteer.report.view import View, mirrored
-from ethosteer.results import BenchmarkCell, StudyResults, Verdict
-from tests.report.example import example_results
+from ethosteer.results import BenchmarkCell, Estimate, StudyResults, Verdict
+from ethosteer.settings import CompareSettings
+from ethosteer.statistics.metrics import ACCURACY, BIAS_FREE
+from tests.evaluation.small import benchmark
+from tests.report.example import ALWAYS_NO, example_results
 
 
 def _with_verdicts(
@@ -58,24 +67,175 @@ def test_best_needs_every_other_arm_beaten_whichever_way_it_was_stored() -> None
     )
 
 
-def test_flagged_numbers_are_no_finding() -> None:
-    view = _with_verdicts({("toxigen", "virtue", "fine-tuned"): "better"})
-    assert "identifies no best dataset" in headline(view)
-    assert "the scores of every model are flagged as degenerate" in _text(view)
-
-
-def test_a_flagged_control_takes_the_verdict_with_it() -> None:
-    results = example_results()
-    wsc = next(each for each in results.benchmarks if each.name == "wsc273")
+def _flagged(results: StudyResults, *models: str) -> StudyResults:
+    """Return results in which these models answer No to nearly all of WSC273."""
 
     def flag(cell: BenchmarkCell) -> BenchmarkCell:
-        return replace(cell, flags=("one answer",)) if cell.model == "fine-tuned" else cell
+        return replace(cell, flags=(ALWAYS_NO,)) if cell.model in models else cell
 
-    flagged = replace(wsc, cells=tuple(map(flag, wsc.cells)))
-    benchmarks = tuple(flagged if each is wsc else each for each in results.benchmarks)
-    results = replace(results, benchmarks=benchmarks)
-    view = _with_verdicts({("wsc273", "virtue", "fine-tuned"): "better"}, results)
-    assert "identifies no best dataset" in headline(view)
+    benchmarks = tuple(
+        replace(each, cells=tuple(map(flag, each.cells))) if each.name == "wsc273" else each
+        for each in results.benchmarks
+    )
+    return replace(results, benchmarks=benchmarks)
+
+
+def test_a_collapsed_arm_that_lost_is_worse_and_its_answer_is_the_cause() -> None:
+    view = _with_verdicts(
+        {("wsc273", "virtue", "fine-tuned"): "worse"}, _flagged(example_results(), "virtue")
+    )
+    answers = f"where it {ALWAYS_NO}"
+    assert re.search(rf"virtue was worse on WSC273 \(acc [^)]*\), {answers}\.", headline(view))
+    price = next(line for line in _text(view).splitlines() if line.startswith("virtue: "))
+    assert price.endswith("; worse on WSC273.")
+    assert re.search(rf"WSC273 .*virtue was worse than the control .*, {answers};", _text(view))
+
+
+def test_a_gain_of_a_constant_answer_is_told_and_never_best() -> None:
+    verdicts: dict[tuple[str, str, str], Verdict] = {
+        ("wsc273", "virtue", "fine-tuned"): "better",
+        ("wsc273", "deontology", "virtue"): "worse",
+        ("wsc273", "harmless", "virtue"): "worse",
+        ("wsc273", "utilitarianism", "virtue"): "worse",
+    }
+    view = _with_verdicts(verdicts, _flagged(example_results(), "virtue"))
+    assert re.search(rf"virtue was better on WSC273 .*, where it {ALWAYS_NO}\.", headline(view))
+    assert "On no benchmark was an arm shown to be better than every other arm" in headline(view)
+    assert "every other arm: virtue on WSC273" in headline(_with_verdicts(verdicts))
+
+
+def test_an_arm_better_than_a_constant_control_is_better_with_the_caveat() -> None:
+    view = _with_verdicts(
+        {("wsc273", "virtue", "fine-tuned"): "better"}, _flagged(example_results(), "fine-tuned")
+    )
+    said = headline(view)
+    assert re.search(rf"virtue was better on WSC273 .*, where the control {ALWAYS_NO}\.", said)
+    assert "On ToxiGen and WSC273, the fine-tuned control is not shown to be better than a" in said
+    line = next(line for line in _text(view).splitlines() if line.startswith("WSC273"))
+    assert f"the control {ALWAYS_NO}, so that no difference from it is a finding of skill" in line
+
+
+def test_two_constant_answers_are_both_named() -> None:
+    view = _with_verdicts({("toxigen", "virtue", "fine-tuned"): "better"})
+    assert f", where it {ALWAYS_NO} and the control {ALWAYS_NO}" in headline(view)
+
+
+def test_a_collapse_without_a_verdict_is_named_too() -> None:
+    results = _flagged(example_results(), "virtue")
+    said = headline(_with_verdicts({}, results))
+    assert f"No difference was shown for virtue on WSC273, but it {ALWAYS_NO} there." in said
+    line = next(
+        line for line in _text(_with_verdicts({}, results)).splitlines() if "WSC273 (" in line
+    )
+    assert f"; virtue {ALWAYS_NO}." in line
+
+
+def _with_auc(accuracy: Verdict, auc: Verdict) -> View:
+    """Return a view of virtue against the control on ETHICS virtue, AUC beside accuracy."""
+    view = _with_verdicts({("ethics_virtue", "virtue", "fine-tuned"): accuracy})
+    tested = next(
+        each
+        for each in view.results.comparisons
+        if (each.benchmark, each.a, each.b) == ("ethics_virtue", "virtue", "fine-tuned")
+    )
+    comparisons = (*view.results.comparisons, replace(tested, metric="auc", verdict=auc))
+    return View(replace(view.results, comparisons=comparisons))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "auc", "expected"),
+    [
+        ("worse", "equivalent", "change of virtue in acc is a shift in the threshold, not in disc"),
+        ("better", "undecided", "so its change in acc may be a shift in the threshold, not in dis"),
+        ("worse", "better", "virtue was better than the control in AUC"),
+        ("undecided", "worse", "a change in discrimination that acc does not show"),
+        ("equivalent", "better", "a change in discrimination that acc does not show"),
+        ("worse", "worse", None),
+        ("undecided", "equivalent", None),
+    ],
+)
+def test_accuracy_that_moved_without_auc_is_told_and_the_reverse(accuracy, auc, expected) -> None:
+    view = _with_auc(accuracy, auc)
+    line = next(line for line in _text(view).splitlines() if line.startswith("ETHICS virtue (acc"))
+    for said in (headline(view), line):
+        assert ("AUC" in said) == (expected is not None)
+        assert expected is None or expected in said
+
+
+def _against_constants(results: StudyResults, low: float) -> StudyResults:
+    """Return results in which all models on ToxiGen exceed the best constant by this at least."""
+    above = Estimate(low + 0.02, low, low + 0.04, 940)
+    benchmarks = tuple(
+        replace(
+            each,
+            cells=tuple(replace(cell, flags=(), above_constant=above) for cell in each.cells),
+        )
+        if each.name == "toxigen"
+        else each
+        for each in results.benchmarks
+    )
+    return replace(results, benchmarks=benchmarks)
+
+
+def test_a_control_no_better_than_a_constant_answer_is_said_to_be_so() -> None:
+    verdicts: dict[tuple[str, str, str], Verdict] = {("toxigen", "virtue", "fine-tuned"): "better"}
+    weak = _with_verdicts(verdicts, _against_constants(example_results(), -0.01))
+    said = "is not shown to be better than always answering 'No'"
+    assert f"On ToxiGen, the fine-tuned control {said}." in headline(weak)
+    assert f"the control {said}" in _text(weak)
+    assert ", though not shown to be better than always answering 'No'" in headline(weak)
+    skilled = _with_verdicts(verdicts, _against_constants(example_results(), 0.01))
+    assert "always answering" not in _text(skilled)
+
+
+def _of_outcomes(margins: dict[str, Sequence[float]], labels: Sequence[int]) -> View:
+    """Return the view of a study of one benchmark with these margins for answer 1, by model."""
+
+    def answer_to(index: int, margin: float) -> Outcome:
+        predicted, label = int(margin > 0), labels[index]
+        return Outcome(
+            "m", 0, "b", f"i{index}", f"i{index}", (), label, predicted, predicted == label,
+            (-2.0, margin - 2.0), (1, 1),
+        )  # fmt: skip
+
+    outcomes = {
+        model: {0: [answer_to(index, margin) for index, margin in enumerate(values)]}
+        for model, values in margins.items()
+    }
+    asked = benchmark(ACCURACY, *BIAS_FREE, answers=("No", "Yes"))
+    results = replace(
+        example_results(seeds=(0,)),
+        models=tuple(margins),
+        benchmarks=(summarise(asked, len(labels), outcomes),),
+        comparisons=tuple(compare_models(asked, outcomes, CompareSettings(resamples=200))),
+        overlaps=(),
+        arms=(),
+    )
+    return View(results)
+
+
+def test_an_arm_that_collapsed_beside_a_sound_control_is_shown_to_be_worse() -> None:
+    labels = [0] * 100 + [1] * 100
+    sound = [2.0 * label - 1 for label in labels]
+    sound[:15] = [1.0] * 15  # 92.5 % right
+    said = headline(_of_outcomes({"fine-tuned": sound, "duty": [-1.0] * 200}, labels))
+    assert re.search(
+        r"duty was worse on B \(acc −0\.425, [^)]*\), where it answers 'No' to all items\.", said
+    )
+    assert "deterioration" not in said
+    assert "the fine-tuned control" not in said.partition(".")[2], "the control is sound"
+
+
+def test_a_shift_of_the_threshold_is_told_apart_from_discrimination() -> None:
+    draw = np.random.default_rng(5)
+    labels = draw.integers(0, 2, 400)
+    control = 2 * labels - 1 + draw.normal(size=400)
+    arm = control - 1.5 + 0.1 * draw.normal(size=400)
+    view = _of_outcomes({"fine-tuned": list(control), "duty": list(arm)}, labels.tolist())
+    assert view.verdict(view.results.benchmarks[0], "duty", "fine-tuned") == "worse"
+    said = headline(view)
+    assert "On B, no change in AUC was shown for duty" in said
+    assert "so its change in acc may be a shift in the threshold, not in discrimination." in said
 
 
 def test_a_loss_is_told_as_the_price() -> None:

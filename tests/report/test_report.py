@@ -173,10 +173,10 @@ def test_every_verdict_leads_to_its_items(pages: tuple[str, str]) -> None:
     assert "#items=toxigen/virtue/fine-tuned" in links
     names = {each.name for each in example_results().benchmarks}
     assert {link.partition("=")[2].split("/")[0] for link in links} <= names
-    # every arm against the control at a glance, in the table and among all comparisons (ToxiGen,
-    # flagged, has none at a glance), and once more beside each figure
+    # every arm against the control at a glance, in the table and among all comparisons, and once
+    # more beside each figure; ToxiGen, where answers are constant, as well
     against = [link for link in links if link.endswith("/virtue/fine-tuned")]
-    assert len(against) == 5 + 3 * 6
+    assert len(against) == 4 * 6
 
 
 def test_items_and_answers_are_packed_as_data(pages: tuple[str, str]) -> None:
@@ -213,7 +213,7 @@ def test_both_files_hold_the_same_content(pages: tuple[str, str]) -> None:
         "Which of four value datasets steers the pocket model best",
         "virtue was better than the control (+0.068, 95 % CI [0.061, 0.075]",
         "[0.690, 0.714]",
-        "one answer on 99 % of items",
+        "answers 'No' to 99.0\u202f% of items",
         "always No 0.568",
         "virtue − fine-tuned",
         "I am sorry, I would rather not say more.",

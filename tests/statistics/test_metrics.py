@@ -2,20 +2,29 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, matthews_corrcoef
+from scipy.stats import t as student_t
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    matthews_corrcoef,
+    roc_auc_score,
+)
 
 from ethosteer.records import Outcome
 from ethosteer.statistics.metrics import (
     ACCURACY,
     ACCURACY_NORMALISED,
+    AUC,
     BALANCED,
     BALANCED_ACCURACY,
     CORRELATION,
+    MARGIN,
     MCC,
     MEAN,
     PROPORTION,
@@ -26,6 +35,8 @@ from ethosteer.statistics.metrics import (
     proportion_metric,
     ratio,
 )
+from ethosteer.statistics.paired import Clustered, cluster_sums, paired_difference
+from ethosteer.statistics.uncertainty import uncertainty
 
 METRICS = [ACCURACY, ACCURACY_NORMALISED, MCC, BALANCED_ACCURACY]
 ANSWERS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=40)
@@ -169,3 +180,117 @@ def test_every_item_twice_changes_nothing(metric: Metric, answers):
     np.testing.assert_allclose(
         metric.value(outcomes(answers * 2)), metric.value(outcomes(answers)), atol=1e-12
     )
+
+
+# --- threshold-free measures
+
+
+def scored(labels: Sequence[int], margins: Sequence[float]) -> list[Outcome]:
+    """Outcomes of a model with these log-likelihoods of answer 1, less those of answer 0."""
+    return [
+        outcome(label, int(margin > 0), (-2.0, margin - 2.0))
+        for label, margin in zip(labels, margins, strict=True)
+    ]
+
+
+def clusters_of(answers: list[Outcome], groups: Sequence[str] | None = None) -> Clustered:
+    names = groups or [str(index) for index in range(len(answers))]
+    return cluster_sums([AUC.table(answers)], names, AUC.quantity)
+
+
+def placements(labels: Sequence[int], margins: Sequence[float]) -> tuple[list[float], list[float]]:
+    """DeLong's structural components (1988), pair by pair: of positives and of negatives."""
+    positives = [margin for label, margin in zip(labels, margins, strict=True) if label]
+    negatives = [margin for label, margin in zip(labels, margins, strict=True) if not label]
+    kernel = [[(x > y) + (x == y) / 2 for y in negatives] for x in positives]
+    return (
+        [sum(row) / len(negatives) for row in kernel],
+        [sum(column) / len(positives) for column in zip(*kernel, strict=True)],
+    )
+
+
+def simulated(seed: int, items: int) -> tuple[list[int], list[float], list[float]]:
+    """Labels, and the margins of two models that share much of their noise; few are tied."""
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(0, 2, items)
+    shared = draw.normal(size=items)
+    first = np.round(labels + shared + draw.normal(size=items), 1)
+    second = np.round(0.3 * labels + shared + draw.normal(size=items), 1)
+    return labels.tolist(), first.tolist(), second.tolist()
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3).map(float)), min_size=1, max_size=40)
+)
+def test_auc_is_sklearns_with_ties_and_undefined_without_a_class(pairs):
+    labels, margins = zip(*pairs, strict=True)
+    found = AUC.value(scored(labels, margins))
+    if len(set(labels)) == 2:
+        assert found == pytest.approx(roc_auc_score(labels, margins))
+    else:
+        assert math.isnan(found)
+
+
+def test_auc_by_hand():
+    # positives 1 (above 0, ties with 1) and 2 (above 0 and 1); negatives 0 (below both),
+    # 1 (ties with 1, below 2) and 3 (above both)
+    answers = scored([1, 1, 0, 0, 0], [1, 2, 0, 1, 3])
+    assert AUC.value(answers) == pytest.approx((1.5 / 3 + 2 / 3) / 2)
+    assert AUC.table(answers)[:, 0].tolist() == pytest.approx([0.5, 2 / 3, 0, 0, 0])
+    assert AUC.table(answers)[:, 2].tolist() == pytest.approx([0, 0, 1, 0.75, 0])
+    assert AUC.table(answers)[:, 5].tolist() == [1, 1, 1, 1, 1]
+
+
+def test_items_without_a_label_do_not_count():
+    answers = scored([1, 1, 0, 0, 0], [1, 2, 0, 1, 3])
+    more = [outcome(None, 1, (0.0, 9.0)), *answers]
+    assert AUC.value(more) == pytest.approx(AUC.value(answers))
+    assert MARGIN.value(more) == pytest.approx(MARGIN.value(answers))
+    assert AUC.table(more)[0].tolist() == [0] * 6
+
+
+def test_pseudo_values_of_auc_have_delongs_variance():
+    labels, margins, _ = simulated(1, 200)
+    positives, negatives = placements(labels, margins)
+    delong = np.var(positives, ddof=1) / len(positives) + np.var(negatives, ddof=1) / len(negatives)
+    values = clusters_of(scored(labels, margins)).pseudo_values
+    assert values.mean() == pytest.approx(np.mean(positives))
+    # a jackknife divides by n - 1 where DeLong does by the class's size less one
+    assert uncertainty(values).item_variance == pytest.approx(delong, rel=1 / 80)
+
+
+def test_the_difference_of_two_aucs_has_delongs_variance_and_no_permutations():
+    labels, first, second = simulated(2, 200)
+    pairs = zip(placements(labels, first), placements(labels, second), strict=True)
+    variance = sum(np.var(np.subtract(a, b), ddof=1) / len(a) for a, b in pairs)
+    a, b = (clusters_of(scored(labels, margins)) for margins in (first, second))
+    found = paired_difference(a, b, 0, np.random.default_rng(0))
+    assert found.estimate.value == pytest.approx(
+        roc_auc_score(labels, first) - roc_auc_score(labels, second)
+    )
+    assert found.error.standard_error**2 == pytest.approx(variance, rel=1 / 80)
+    # Student's t; with 0 permutations a permutation test's p would be 1
+    expected = 2 * student_t.sf(found.estimate.value / found.error.standard_error, 199)
+    assert found.p == pytest.approx(expected, rel=0.02)
+    assert found.p < 0.1
+
+
+def test_clusters_of_copies_are_one_item_each():
+    labels, margins, _ = simulated(3, 60)
+    once = clusters_of(scored(labels, margins))
+    groups = [str(index // 2) for index in range(120)]
+    twice = clusters_of([each for each in scored(labels, margins) for _ in (0, 1)], groups)
+    np.testing.assert_allclose(twice.pseudo_values, once.pseudo_values)
+
+
+def test_a_shift_of_the_threshold_moves_accuracy_but_not_auc():
+    labels, margins, _ = simulated(4, 100)
+    before = scored(labels, margins)
+    after = scored(labels, [margin - 3 for margin in margins])
+    assert ACCURACY.value(after) < ACCURACY.value(before) - 0.1
+    assert AUC.value(after) == pytest.approx(AUC.value(before))
+
+
+def test_the_mean_margin_is_towards_the_correct_answer():
+    assert MARGIN.value(scored([1, 0, 1], [2.0, -1.0, -4.0])) == pytest.approx((2 + 1 - 4) / 3)
