@@ -29,6 +29,7 @@ def summarise(
     primary = benchmark.metrics[0]
     first_model = next(iter(outcomes.values()))
     first_outcomes = next(iter(first_model.values()))
+    sizes = Counter(outcome.group for outcome in first_outcomes)
     cells = []
     for model, by_seed in outcomes.items():
         warnings = flags(benchmark, by_seed)
@@ -50,6 +51,8 @@ def summarise(
         slices=tuple(slice_cells(primary, outcomes)),
         classifier=classifier,
         dataset=benchmark.dataset.name if benchmark.dataset else "",
+        clusters=len(sizes),
+        largest_cluster=max(sizes.values()),
     )
 
 
