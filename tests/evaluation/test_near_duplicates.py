@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -168,6 +170,40 @@ def test_clusters_are_part_of_what_makes_results_comparable():
                      for items in (JUSTICE, clustered_items(JUSTICE)))  # fmt: skip
     assert before.items != after.items
     assert before.prompts == after.prompts
+
+
+def read(publish: Callable[[str, str], Path], name: str, limit: int | None = None) -> list[Item]:
+    """Load a benchmark's examples, from a folder with nothing else."""
+    benchmark = catalog.benchmark(name)
+    for path, text in benchmark.examples.items():
+        folder = publish(path, text).parents[len(Path(path).parts) - 1]
+    return load_items(benchmark, BenchmarkSettings(limit=limit), Origin("folder", folder))
+
+
+def test_a_benchmarks_near_duplicates_are_joined_when_it_is_read(publish):
+    # two of the three statements begin alike
+    assert [item.group for item in read(publish, "ethics_justice")] == [
+        "ethics_justice-2", "ethics_justice-2", "ethics_justice-4",
+    ]  # fmt: skip
+    assert len(read(publish, "ethics_justice", limit=1)) == 1
+    assert {item.group for item in read(publish, "ethics_justice", limit=2)} in (
+        {"ethics_justice-2"}, {"ethics_justice-4"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["wsc273", "winogender"])
+def test_groups_that_are_a_benchmarks_design_stay(publish, name: str):
+    items = read(publish, name)
+    benchmark = catalog.benchmark(name)
+    assert benchmark.designed_groups
+    whole = items[0]
+    copy = replace(whole, id="copy", group="another template")
+    published = replace(benchmark, items=lambda _: [*items, copy])
+    origin = Origin("folder", publish("x", "").parent)
+    asked = load_items(published, BenchmarkSettings(), origin)
+    assert [item.group for item in asked] == [*(item.group for item in items), copy.group]
+    joined = load_items(replace(published, designed_groups=False), BenchmarkSettings(), origin)
+    assert joined[0].group == joined[-1].group
 
 
 CLUSTERS = {
