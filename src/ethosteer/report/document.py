@@ -48,9 +48,7 @@ from ethosteer.report.steering import reward_table, slope_tables, steering_table
 from ethosteer.report.view import View
 
 
-def document(
-    view: View, added: Sequence[Section] = (), files: Sequence[str] = ()
-) -> Document:
+def document(view: View, added: Sequence[Section] = (), files: Sequence[str] = ()) -> Document:
     """Lay out the whole report, with links to ``files`` beside it.
 
     ``added`` stands before the last sections; empty sections are left out.

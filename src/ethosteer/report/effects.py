@@ -7,6 +7,7 @@ wide page and a line of a telephone alike.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from math import isfinite
 from statistics import median
 
@@ -30,6 +31,7 @@ SIGNS = {
     FLAGGED: "M-4 -4L4 4M-4 4L4 -4",
 }
 """The outline of every verdict's sign around the origin, in pixels."""
+DECIDED = ("better", "worse", "different")
 MEANINGS = {
     "different": "different (no better direction)",
     FLAGGED: "degenerate (constant answers): no finding",
@@ -38,8 +40,8 @@ ROOM = 1.3
 """How much further than the largest difference the scale reaches, so that signs lie inside."""
 SMALLEST_SIDE = 0.25
 """The smallest share of the scale's longer side that the side beyond zero has."""
-FEW_ARMS = 5
-"""Up to so many arms a column is wide enough for three numbers under it."""
+MATRIX_WIDTH, VALUE_WIDTH, LABEL_WIDTH = 650, 60, 34
+"""On a wide page, in pixels: all columns, the number in each of them, a number of the scale."""
 
 
 def effect_matrix(view: View) -> EffectMatrix | None:
@@ -69,14 +71,19 @@ def effect_matrix(view: View) -> EffectMatrix | None:
         )
         for title, benchmarks in groups.items()
     }
-    effects = [effect for row in sum(rows.values(), ()) for effect in row.effects if effect]
-    kinds = {FLAGGED if effect.flags else effect.mark for effect in effects}
+    kinds = {
+        FLAGGED if effect.flags else effect.mark
+        for measures in rows.values()
+        for row in measures
+        for effect in row.effects
+        if effect
+    }
     return EffectMatrix(
         title=f"Difference of each arm from the {view.control} control",
         note=_note(view),
         arms=view.arms,
         groups=tuple((title, measures) for title, measures in rows.items() if measures),
-        axis=_axis(x, 4 if len(view.arms) <= FEW_ARMS else 2),
+        axis=_axis(x, len(view.arms)),
         legend=tuple((_sign(kind), MEANINGS.get(kind, kind)) for kind in SIGNS if kind in kinds),
     )
 
@@ -93,7 +100,8 @@ def _note(view: View) -> str:
     shaded = f" Shaded: the equivalence margin, ±{number(margin)}." if margin else ""
     opens = " Each sign opens the items behind it." if view.items else ""
     return (
-        f"Lines: 95 % confidence intervals, in the unit of each metric; all on one scale."
+        "Lines: 95 % confidence intervals, in the unit of each metric; higher is better where "
+        "nothing else is stated."
         f"{shaded}{opens}"
     )
 
@@ -104,40 +112,47 @@ def _row(
     compared: Mapping[tuple[str, str], Comparison],
     x: Scale,
 ) -> EffectRow:
-    effects = []
-    for arm in view.arms:
-        comparison = compared.get((benchmark.name, arm))
-        if comparison is None:
-            effects.append(None)
-            continue
-        flags = () if view.sound(benchmark, arm, view.control) else (FLAGGED,)
-        effects.append(
-            Effect(
-                svg=_drawing(comparison, FLAGGED if flags else comparison.verdict, x,
-                             view.results.margin),
-                value=signed(comparison.difference.value),
-                interval=interval(comparison.difference),
-                mark=comparison.verdict,
-                flags=flags,
-                link=item_link(view, benchmark, arm, view.control),
-            )
-        )  # fmt: skip
-    return EffectRow(benchmark.title, metric_in_words(view, benchmark), tuple(effects))
+    effects = (
+        _effect(view, benchmark, comparison, x)
+        if (comparison := compared.get((benchmark.name, arm)))
+        else None
+        for arm in view.arms
+    )
+    metric = metric_in_words(view, benchmark).removesuffix(f"; {AIMS['higher']}")
+    return EffectRow(benchmark.title, metric, tuple(effects))
+
+
+def _effect(view: View, benchmark: BenchmarkResult, comparison: Comparison, x: Scale) -> Effect:
+    sound = view.sound(benchmark, comparison.a, comparison.b)
+    kind = comparison.verdict if sound else FLAGGED
+    return Effect(
+        svg=_drawing(comparison, kind, x, view.results.margin),
+        value=signed(comparison.difference.value),
+        interval=interval(comparison.difference),
+        mark=comparison.verdict,
+        flags=() if sound else (FLAGGED,),
+        link=item_link(view, benchmark, comparison.a, comparison.b),
+    )
 
 
 def _scale(comparisons: Iterable[Comparison], margin: float | None) -> Scale:
     """Return the scale, in percent of a cell, that holds every difference and most intervals.
 
-    The widest intervals are cut, since they would leave no room for differences that were found.
+    Wide intervals that decide nothing are cut, since they would leave no room for those that do.
     """
-    known = [pair.difference for pair in comparisons if isfinite(pair.difference.value)]
-    ends = [end for estimate in known for end in (estimate.low, estimate.high) if isfinite(end)]
-    reach = ROOM * max([abs(estimate.value) for estimate in known], default=0.0)
+    known = [pair for pair in comparisons if isfinite(pair.difference.value)]
+    ends = [end for pair in known for end in _ends(pair)]
+    decided = [abs(end) for pair in known if pair.verdict in DECIDED for end in _ends(pair)]
+    reach = ROOM * max([abs(pair.difference.value) for pair in known], default=0.0)
     typical = median(map(abs, ends)) if ends else 0.0
-    limit = max(reach, typical, ROOM * (margin or 0.0)) or 1.0
+    limit = max([*decided, reach, typical, ROOM * (margin or 0.0)]) or 1.0
     low, high = max(-limit, min([*ends, 0.0])), min(limit, max([*ends, 0.0]))
     smallest = max(SMALLEST_SIDE * max(-low, high), ROOM * (margin or 0.0))
     return Scale((min(low, -smallest), max(high, smallest)), (0.0, 100.0))
+
+
+def _ends(comparison: Comparison) -> list[float]:
+    return [*filter(isfinite, (comparison.difference.low, comparison.difference.high))]
 
 
 def _drawing(comparison: Comparison, kind: str, x: Scale, margin: float | None) -> Markup:
@@ -161,10 +176,16 @@ def _drawing(comparison: Comparison, kind: str, x: Scale, margin: float | None) 
     return _svg(f"effect {kind}", elements)
 
 
-def _axis(x: Scale, most: int) -> Markup:
+def _axis(x: Scale, arms: int) -> Markup:
+    """Draw as many numbers under a column as it has room for."""
     form = '<text class="tick" x="{:.1f}%" y="14" text-anchor="middle">{}</text>'
-    marks = ticks(*x.domain, most)
-    return _svg("axis", [Markup(form).format(x(value), label) for value, label in marks])
+    column = max(MATRIX_WIDTH / arms - VALUE_WIDTH, LABEL_WIDTH)
+    for most in (5, 4, 3, 2, 1):
+        marks = ticks(*x.domain, most)
+        distances = [x(b) - x(a) for (a, _), (b, _) in pairwise(marks)]
+        if not distances or min(distances) / 100 * column >= LABEL_WIDTH:
+            break
+    return _svg("scale", [Markup(form).format(x(value), label) for value, label in marks])
 
 
 def _sign(kind: str) -> Markup:

@@ -43,10 +43,10 @@ def warnings(view: View) -> Warnings | None:
         benchmark for benchmark in benchmarks if not view.sound(benchmark, view.control)
     ]
     constant_arms = {
-        arm: titles
+        arm: flagged
         for arm in view.arms
         if (
-            titles := [
+            flagged := [
                 benchmark.title
                 for benchmark in benchmarks
                 if benchmark not in constant_control and not view.sound(benchmark, arm)

@@ -12,11 +12,15 @@ from ethosteer.report.blocks import Glossary
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A term, its definition, and other forms in which it is written (plurals are found)."""
+    """A term, its definition, and other forms in which it is written (plurals are found).
+
+    An ``everyday`` word is explained where it stands alone, not within sentences.
+    """
 
     name: str
     definition: str
     forms: tuple[str, ...] = ()
+    everyday: bool = False
 
 
 TERMS = (
@@ -65,13 +69,19 @@ TERMS = (
         "better",
         "The arm differs significantly from the control, in the direction in which the metric "
         "improves.",
+        everyday=True,
     ),
     Term(
         "worse",
         "The arm differs significantly from the control, against the direction in which the metric "
         "improves.",
+        everyday=True,
     ),
-    Term("different", "The arm differs significantly on a metric that has no better direction."),
+    Term(
+        "different",
+        "The arm differs significantly on a metric that has no better direction.",
+        everyday=True,
+    ),
     Term(
         "equivalent",
         "The difference was shown to lie within the equivalence margin that the study set in "
@@ -144,7 +154,8 @@ def explained(text: str) -> Markup:
     end = 0
     for match in _PATTERN.finditer(text):
         term = _FORMS[match[0].lower()]
-        if term.name not in seen:
+        alone = match[0] == text
+        if term.name not in seen and (alone or not term.everyday):
             seen.add(term.name)
             pieces += [escape(text[end : match.start()]), _MARKED.format(term.definition, match[0])]
             end = match.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from ethosteer.report.blocks import (
     Block,
@@ -56,25 +57,33 @@ def escape(text: str) -> str:
 def _block(block: Block) -> str:
     match block:
         case Text(text):
-            return escape(text)
+            written = escape(text)
         case Bullets(title, items):
-            return f"**{escape(title)}**\n\n" + "\n".join(f"- {escape(item)}" for item in items)
+            written = f"**{escape(title)}**\n\n{_list(map(escape, items))}"
         case Code(text):
-            return "\n".join(f"    {line}" for line in text.splitlines())
+            written = "\n".join(f"    {line}" for line in text.splitlines())
         case Table():
-            return _table(block)
+            written = _table(block)
         case ItemBrowser(benchmarks, files=files):
             titles = ", ".join(packed.title for packed in benchmarks)
             kept = f"; they are kept in {' and '.join(files)}" if files else ""
-            return escape(f"{IN_PAGE}{kept}. Benchmarks: {titles}.")
+            written = escape(f"{IN_PAGE}{kept}. Benchmarks: {titles}.")
         case Figures(figures):
-            return "\n\n".join(map(_figure, figures))
+            written = "\n\n".join(map(_figure, figures))
         case FirstScreen():
-            return _first_screen(block)
+            written = _first_screen(block)
         case Glossary(definitions):
-            return "\n".join(
-                f"- **{escape(term)}**: {escape(meaning)}" for term, meaning in definitions
-            )
+            written = _list(map(_definition, definitions))
+    return written
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _definition(pair: tuple[str, str]) -> str:
+    term, meaning = map(escape, pair)
+    return f"**{term}**: {meaning}"
 
 
 def _first_screen(screen: FirstScreen) -> str:
@@ -110,10 +119,8 @@ def _effect(effect: Effect | None) -> str:
 
 
 def _warnings(warnings: Warnings) -> str:
-    lines = [
-        f"- **{escape(notice.title)}**: {escape(notice.text)}" for notice in warnings.notices
-    ]
-    return "**Read with care**\n\n" + "\n".join(lines)
+    notices = ((notice.title, notice.text) for notice in warnings.notices)
+    return f"**Read with care**\n\n{_list(map(_definition, notices))}"
 
 
 def _files(files: FileList) -> str:

@@ -94,8 +94,10 @@ function explainTerms() {
     term.addEventListener("pointerleave", hide);
     holder.addEventListener("focus", () => holder.matches(":focus-visible") && show(term));
     holder.addEventListener("blur", hide);
+    term.addEventListener("click", () => show(term));
   }
   window.addEventListener("scroll", hide, { passive: true, capture: true });
+  window.addEventListener("pointerdown", hide);
   window.addEventListener("keydown", (event) => event.key === "Escape" && hide());
 }
 

@@ -24,6 +24,7 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_ENVIRONMENT.tests["in_tables"] = lambda name: name.startswith("tables/")
 _ENVIRONMENT.filters["explained"] = explained
 _ENVIRONMENT.globals["signs"] = MARKS
 

@@ -8,7 +8,6 @@ from ethosteer.report.numbers import duration
 from ethosteer.report.table import Numbers, Value, table
 from ethosteer.report.view import View
 
-
 STUDY_FILE = "study file"
 
 
