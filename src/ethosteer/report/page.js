@@ -73,16 +73,24 @@ function explainTerms() {
   tip.role = "tooltip";
   tip.hidden = true;
   document.body.append(tip);
-  const show = (term) => {
-    tip.textContent = term.dataset.meaning;
-    tip.hidden = false;
+  let shown = null;
+  const place = (term) => {
     const box = term.getBoundingClientRect();
     const left = Math.min(box.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
     const below = box.bottom + tip.offsetHeight + 8 < window.innerHeight;
     tip.style.left = `${Math.max(8, left)}px`;
     tip.style.top = `${below ? box.bottom + 4 : box.top - tip.offsetHeight - 4}px`;
   };
-  const hide = () => (tip.hidden = true);
+  const show = (term) => {
+    shown = term;
+    tip.textContent = term.dataset.meaning;
+    tip.hidden = false;
+    place(term);
+  };
+  const hide = () => {
+    shown = null;
+    tip.hidden = true;
+  };
   for (const term of document.querySelectorAll(".term")) {
     term.dataset.meaning = term.title;
     term.removeAttribute("title");
@@ -96,7 +104,8 @@ function explainTerms() {
     holder.addEventListener("blur", hide);
     term.addEventListener("click", () => show(term));
   }
-  window.addEventListener("scroll", hide, { passive: true, capture: true });
+  const follow = () => shown && place(shown);
+  window.addEventListener("scroll", follow, { passive: true, capture: true });
   window.addEventListener("pointerdown", hide);
   window.addEventListener("keydown", (event) => event.key === "Escape" && hide());
 }
