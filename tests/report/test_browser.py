@@ -186,7 +186,10 @@ def test_a_verdict_leads_to_the_items_behind_it(browser: Browser, report: Path) 
     ]
     assert chosen == ["ToxiGen", "harmless, seed 0", "fine-tuned"]
     top = page.locator("#items").bounding_box()
-    assert top is not None and 30 < top["y"] < 150, "below the navigation and the section's title"
+    below = page.evaluate(
+        "document.documentElement.scrollHeight - window.scrollY - window.innerHeight"
+    )
+    assert top is not None and (30 < top["y"] < 150 or below < 2), "as far up as the page goes"
     assert watch.errors == []
     page.close()
     place = "#items=scruples_original/virtue/base"
