@@ -414,5 +414,9 @@ def test_text_on_tinted_cells_has_contrast_in_every_scheme(pages: tuple[str, str
     for scheme in (light, dark):
         for name in names:
             assert _contrast(scheme["ink"], scheme[name]) >= 4.5, name
+        for name in ("ink", "soft", "link", "better", "worse", "s3"):
+            # the numbers of the first screen, and definitions on their raised ground
+            assert _contrast(scheme[name], scheme["paper"]) >= (3 if name == "s3" else 4.5), name
+        assert _contrast(scheme["ink"], scheme["raised"]) >= 4.5
     assert {name: schemes[2][name] for name in names} == {name: light[name] for name in names}
     assert re.search(r":is\(\.above1[^)]*\.below3\) \.small \{ color: var\(--ink\); \}", style)

@@ -1,4 +1,4 @@
-"""A finished run's report elsewhere: it links to the files that stand beside it, and to no other."""
+"""A run's report elsewhere: it links to the files that stand beside it, and to no other."""
 
 import re
 from pathlib import Path
