@@ -74,9 +74,9 @@ def test_zero_is_at_the_same_place_in_every_cell_and_values_are_to_scale() -> No
     zero = zeros.pop()
     by_value = {}
     for effect in effects.values():
-        found = re.search(r'<svg x="([\d.]+)%" y="50%"><path class="sign"', effect.svg)
-        assert found
-        by_value[float(effect.value.replace("−", "-"))] = float(found[1]) - zero
+        sign = re.search(r'<svg x="([\d.]+)%" y="50%"><path class="sign"', effect.svg)
+        assert sign
+        by_value[float(effect.value.replace("−", "-"))] = float(sign[1]) - zero
     scales = {distance / value for value, distance in by_value.items() if abs(value) > 0.03}
     # both are rounded: to 0.1 percent, and to 0.0005 of at least 0.03
     assert max(scales) / min(scales) < 1.05
@@ -95,14 +95,14 @@ def test_each_verdict_has_a_sign_of_its_own_beside_its_colour() -> None:
 
 
 def test_an_interval_that_decides_nothing_is_cut_with_a_sign_and_one_that_decides_is_not() -> None:
-    found = _one((0.1, 0.01, 0.3), verdict="better")
+    decisive = _one((0.1, 0.01, 0.3), verdict="better")
     wide = _one((0.0, -2.0, 2.0), verdict="undecided", a="virtue")
     near = _one((0.01, -0.02, 0.04), verdict="undecided", a="harmless")
-    effects = _effects(_matrix(replace(RESULTS, comparisons=found + wide + near)))
+    effects = _effects(_matrix(replace(RESULTS, comparisons=decisive + wide + near)))
     drawn = {arm: effect.svg for (_, arm), effect in effects.items()}
     assert drawn["virtue"].count('class="cut"') == 2
-    assert drawn[found[0].a].count('class="cut"') == drawn["harmless"].count('class="cut"') == 0
-    assert _percent(drawn["virtue"], "reach", "x2") == _percent(drawn[found[0].a], "reach", "x2")
+    assert drawn[decisive[0].a].count('class="cut"') == drawn["harmless"].count('class="cut"') == 0
+    assert _percent(drawn["virtue"], "reach", "x2") == _percent(drawn[decisive[0].a], "reach", "x2")
 
 
 def test_the_margin_is_shaded_where_the_study_has_one() -> None:

@@ -11,8 +11,8 @@ RESULTS = example_results()
 
 
 def _notices(results: StudyResults) -> dict[str, str]:
-    found = warnings(View(results))
-    return {notice.title: notice.text for notice in found.notices} if found else {}
+    result = warnings(View(results))
+    return {notice.title: notice.text for notice in result.notices} if result else {}
 
 
 def _without_flags(results: StudyResults, *kept: str) -> StudyResults:
@@ -74,10 +74,10 @@ def test_rare_overlaps_changed_settings_and_unequal_items() -> None:
     assert "Shared text" not in _notices(replace(RESULTS, overlaps=rare))
     changed = _notices(replace(RESULTS, deviations=("margin: none, later 0.02",)))
     assert changed["Changed after outcomes were known"] == "margin: none, later 0.02."
-    found = warnings(View(RESULTS, example_outcomes()[1:]))
-    assert found is not None
+    result = warnings(View(RESULTS, example_outcomes()[1:]))
+    assert result is not None
     assert ("Different items", "Models answered different items of toxigen.") in {
-        (notice.title, notice.text) for notice in found.notices
+        (notice.title, notice.text) for notice in result.notices
     }
 
 

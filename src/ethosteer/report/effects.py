@@ -140,10 +140,10 @@ def _scale(comparisons: Iterable[Comparison], margin: float | None) -> Scale:
 
     Wide intervals that decide nothing are cut, since they would leave no room for those that do.
     """
-    known = [pair for pair in comparisons if isfinite(pair.difference.value)]
-    ends = [end for pair in known for end in _ends(pair)]
-    decided = [abs(end) for pair in known if pair.verdict in DECIDED for end in _ends(pair)]
-    reach = ROOM * max([abs(pair.difference.value) for pair in known], default=0.0)
+    finite = [pair for pair in comparisons if isfinite(pair.difference.value)]
+    ends = [end for pair in finite for end in _ends(pair)]
+    decided = [abs(end) for pair in finite if pair.verdict in DECIDED for end in _ends(pair)]
+    reach = ROOM * max([abs(pair.difference.value) for pair in finite], default=0.0)
     typical = median(map(abs, ends)) if ends else 0.0
     limit = max([*decided, reach, typical, ROOM * (margin or 0.0)]) or 1.0
     low, high = max(-limit, min([*ends, 0.0])), min(limit, max([*ends, 0.0]))
@@ -168,11 +168,11 @@ def _drawing(comparison: Comparison, kind: str, x: Scale, margin: float | None) 
         form = '<line class="reach" x1="{:.1f}%" x2="{:.1f}%" y1="50%" y2="50%"/>'
         elements.append(Markup(form).format(x(low), x(high)))
         if estimate.low < low:
-            elements.append(_at(x(low), '<path class="cut" d="M5 -4L0 0L5 4"/>'))
+            elements.append(_moved(x(low), '<path class="cut" d="M5 -4L0 0L5 4"/>'))
         if estimate.high > high:
-            elements.append(_at(x(high), '<path class="cut" d="M-5 -4L0 0L-5 4"/>'))
+            elements.append(_moved(x(high), '<path class="cut" d="M-5 -4L0 0L-5 4"/>'))
     if isfinite(estimate.value):
-        elements.append(_at(x(estimate.value), f'<path class="sign" d="{SIGNS[kind]}"/>'))
+        elements.append(_moved(x(estimate.value), f'<path class="sign" d="{SIGNS[kind]}"/>'))
     return _svg(f"effect {kind}", elements)
 
 
@@ -189,7 +189,7 @@ def _axis(x: Scale, arms: int) -> Markup:
 
 
 def _sign(kind: str) -> Markup:
-    return _svg(f"key {kind}", [_at(50.0, f'<path class="sign" d="{SIGNS[kind]}"/>')])
+    return _svg(f"key {kind}", [_moved(50.0, f'<path class="sign" d="{SIGNS[kind]}"/>')])
 
 
 def _svg(kind: str, elements: Sequence[Markup]) -> Markup:
@@ -203,6 +203,6 @@ def _vertical(kind: str, x: float) -> Markup:
     return Markup(form).format(kind, x, x)
 
 
-def _at(x: float, path: str) -> Markup:
+def _moved(x: float, path: str) -> Markup:
     """Move a path, whose coordinates are pixels, to the middle of the cell at ``x`` percent."""
     return Markup('<svg x="{:.1f}%" y="50%">{}</svg>').format(x, Markup(path))

@@ -64,13 +64,13 @@ def warnings(view: View) -> Warnings | None:
     lines = paragraphs(
         "warnings",
         seeds=len(results.seeds) if results.arms else 0,
-        few=FEW_SEEDS,
+        few_seeds=FEW_SEEDS,
         control=view.control,
         constant_control=[benchmark.title for benchmark in constant_control],
         constant_arms=constant_arms,
         shares=shares,
-        stopped=[arm for arm, own in runs.items() if any(run.stopped for run in own)],
-        alarmed={arm: words for arm, own in runs.items() if (words := alarms_in_words(own))},
+        stopped=[arm for arm, seeds in runs.items() if any(run.stopped for run in seeds)],
+        alarmed={arm: words for arm, seeds in runs.items() if (words := alarms_in_words(seeds))},
         unequal=unequal[:1].upper() + unequal[1:],
         deviations=listing(results.deviations),
     )

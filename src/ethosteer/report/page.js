@@ -74,7 +74,7 @@ function explainTerms() {
   tip.hidden = true;
   document.body.append(tip);
   let shown = null;
-  const place = (term) => {
+  const position = (term) => {
     const box = term.getBoundingClientRect();
     const left = Math.min(box.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
     const below = box.bottom + tip.offsetHeight + 8 < window.innerHeight;
@@ -85,7 +85,7 @@ function explainTerms() {
     shown = term;
     tip.textContent = term.dataset.meaning;
     tip.hidden = false;
-    place(term);
+    position(term);
   };
   const hide = () => {
     shown = null;
@@ -104,7 +104,7 @@ function explainTerms() {
     holder.addEventListener("blur", hide);
     term.addEventListener("click", () => show(term));
   }
-  const follow = () => shown && place(shown);
+  const follow = () => shown && position(shown);
   window.addEventListener("scroll", follow, { passive: true, capture: true });
   window.addEventListener("pointerdown", hide);
   window.addEventListener("keydown", (event) => event.key === "Escape" && hide());
@@ -113,7 +113,8 @@ function explainTerms() {
 /* ---- folded sections: a link opens what it leads to ---- */
 
 function unfold(element) {
-  for (let at = element; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+  for (let node = element; node; node = node.parentElement)
+    if (node.tagName === "DETAILS") node.open = true;
 }
 
 function unfoldTarget() {

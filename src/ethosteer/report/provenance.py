@@ -13,8 +13,8 @@ STUDY_FILE = "study file"
 
 def provenance_table(view: View) -> Table:
     """Return versions, machine and hashes."""
-    known = {key: text for key, text in view.results.provenance.items() if key != STUDY_FILE}
-    return table("Provenance", ("", Column("", "code")), known.items())
+    entries = {key: text for key, text in view.results.provenance.items() if key != STUDY_FILE}
+    return table("Provenance", ("", Column("", "code")), entries.items())
 
 
 def study_file_table(view: View) -> Table | None:
