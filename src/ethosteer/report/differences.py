@@ -1,11 +1,11 @@
-"""Comparisons: an overview of verdicts, differences from the control, and all tests."""
+"""Comparisons: differences from the control, and all tests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ethosteer.report.benchmarks import AIMS
-from ethosteer.report.blocks import Cell, Column, Figure, Table
+from ethosteer.report.blocks import Cell, Figure, Table
+from ethosteer.report.effects import metric_in_words
 from ethosteer.report.figures import Bar, interval_plot
 from ethosteer.report.items import item_link
 from ethosteer.report.numbers import MINUS, count, listing, number, p_value, signed
@@ -14,34 +14,6 @@ from ethosteer.report.view import View
 from ethosteer.results import BenchmarkResult, Comparison
 
 CORRECTIONS = {"holm": "Holm", "bh": "Benjamini–Hochberg"}
-
-
-def verdict_overview(view: View) -> Table | None:
-    """Return the verdicts alone, arms by benchmarks; None for a study without comparisons."""
-    if not view.results.comparisons:
-        return None
-    benchmarks = view.results.benchmarks
-    metrics = "; ".join(
-        f"{benchmark.title}, {view.tested_metric(benchmark)}" for benchmark in benchmarks
-    )
-    return table(
-        f"Verdicts against {view.control}",
-        ("arm", *(Column(benchmark.title, "mark") for benchmark in benchmarks)),
-        [
-            (arm, *(_verdict_cell(view, benchmark, arm) for benchmark in benchmarks))
-            for arm in view.arms
-        ],
-        note=f"Tested metrics: {metrics}.",
-    )
-
-
-def _verdict_cell(view: View, benchmark: BenchmarkResult, arm: str) -> Cell | None:
-    verdict = view.verdict(benchmark, arm, view.control)
-    if verdict is None:
-        return None
-    if not view.sound(benchmark, arm, view.control):
-        return Cell("", flags=("degenerate",))
-    return Cell("", mark=verdict, link=item_link(view, benchmark, arm, view.control))
 
 
 def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
@@ -54,8 +26,6 @@ def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
     if not compared:
         return None
     metric = view.tested_metric(benchmark)
-    # a derived metric is a distance from the aim, which is better the smaller it is
-    aim = AIMS[benchmark.better if metric == benchmark.primary else "lower"]
     svg = interval_plot(
         f"difference-{view.results.benchmarks.index(benchmark)}",
         [
@@ -90,7 +60,7 @@ def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
             for _, arm, comparison in compared
         ],
     )
-    note = f"Arm {MINUS} {view.control}: {metric}; {aim}."
+    note = f"Arm {MINUS} {view.control}: {metric_in_words(view, benchmark)}."
     flagged = view.flagged(benchmark)
     if flagged:
         models = "every model" if len(flagged) == len(view.models) else listing(flagged)
