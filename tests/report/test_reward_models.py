@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from ethosteer.report import first_screen
 from ethosteer.report.answer import answer
 from ethosteer.report.blocks import Bullets, Table, Text
 from ethosteer.report.certainty import limits
 from ethosteer.report.curves import all_axes
+from ethosteer.report.glossary import explained
 from ethosteer.report.reward_models import doubt_of, doubts, is_sound, reward_unit, warnings
 from ethosteer.report.rewards import accuracy_matrix, falls, reward_blocks, reward_matrix, rises
 from ethosteer.report.steering import reward_table, slope_tables, steering_table
@@ -117,6 +119,18 @@ def test_a_reward_model_that_may_follow_length_is_named_with_its_correlation() -
     assert "0.53 [0.42, 0.64]; correlation of its rewards with length +0.91" in matched
 
 
+def test_doubtful_reward_models_are_a_warning_on_the_first_screen() -> None:
+    shown = first_screen.warnings(_with("virtue", accuracy=AT_CHANCE))
+    assert shown is not None
+    (notice,) = [notice for notice in shown.notices if notice.title == "Reward models"]
+    assert notice.text == (
+        "Nothing is concluded from the rewards of virtue (accuracy 0.53 [0.42, 0.64], not above "
+        "chance)."
+    )
+    without = first_screen.warnings(VIEW)
+    assert without is None or "Reward models" not in [each.title for each in without.notices]
+
+
 def test_an_arms_rise_is_no_claim_where_its_reward_model_is_at_chance() -> None:
     title = "Reward, KL and cost"
     sound = next(line for line in _bullets(VIEW, title) if line.startswith("virtue: "))
@@ -202,6 +216,7 @@ def test_the_unit_of_rewards_names_the_base() -> None:
     assert reward_unit(raw) == "sd of the raw base's answers"
     for view in (VIEW, raw):
         unit = reward_unit(view)
+        assert 'class="term"' in explained(unit), "the unit is in the glossary"
         assert f"reward, {unit}" in [axes.y.label for axes in all_axes(view)]
         for table in (steering_table(view), slope_tables(view)[0], reward_matrix(view)):
             assert table is not None and unit in table.note

@@ -13,6 +13,7 @@ from ethosteer.report.effects import effect_matrix
 from ethosteer.report.headline import OVERLAP_OF_CONCERN
 from ethosteer.report.numbers import listing
 from ethosteer.report.prose import paragraphs
+from ethosteer.report.reward_models import doubts
 from ethosteer.report.view import View
 
 LEAD_SENTENCES = 3
@@ -68,6 +69,7 @@ def warnings(view: View) -> Warnings | None:
         control=view.control,
         constant_control=[benchmark.title for benchmark in constant_control],
         constant_arms=constant_arms,
+        doubts=doubts(view).values(),
         shares=shares,
         stopped=[arm for arm, seeds in runs.items() if any(run.stopped for run in seeds)],
         alarmed={arm: words for arm, seeds in runs.items() if (words := alarms_in_words(seeds))},

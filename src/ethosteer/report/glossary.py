@@ -125,9 +125,10 @@ TERMS = (
         "and tests.",
     ),
     Term(
-        "sd of base answers",
-        "The unit of rewards: each reward model is scaled so that its rewards of the base model's "
-        "answers have mean 0 and standard deviation 1.",
+        "sd of the base's answers",
+        "The unit of rewards: each reward model is scaled so that answers of the base that arms "
+        "start from have rewards of mean 0 and standard deviation 1.",
+        ("sd of the fine-tuned base's answers", "sd of the raw base's answers"),
     ),
 )
 _BY_FORM = {form.lower(): term for term in TERMS for form in (term.name, *term.forms)}
