@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -147,6 +148,10 @@ class HeldOutPairs:
     losses: list[float]
     validation: list[ValidationPoint] = field(default_factory=list)
 
+    def clustered(self, clusters: Mapping[str, str]) -> HeldOutPairs:
+        """Return the same pairs, each group replaced by its cluster."""
+        return replace(self, groups=[clusters[group] for group in self.groups])
+
     @property
     def length_correlation(self) -> float:
         """Pearson correlation of a response's reward with its length in tokens; nan if constant."""
@@ -169,6 +174,14 @@ class CrossResult:
     rewards: dict[str, dict[str, list[float]]]
     correct: dict[str, dict[str, list[bool]]]
     groups: dict[str, list[str]]
+
+    def clustered(self, clusters: Mapping[str, Mapping[str, str]]) -> CrossResult:
+        """Return the same results, each dataset's groups replaced by their clusters."""
+        groups = {
+            dataset: [clusters[dataset][group] for group in names]
+            for dataset, names in self.groups.items()
+        }
+        return replace(self, groups=groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +290,8 @@ class BenchmarkResult:
     classifier of generated texts, "" where there is none. ``example`` is what a model reads for the
     first item, word for word, choices after it. ``dataset`` is the preference dataset whose
     held-out pairs are the items, "" for other benchmarks. ``chat`` if requests were written by the
-    tokenizer's chat template.
+    tokenizer's chat template. ``clusters`` counts the clusters that statistics take whole, the
+    largest of ``largest_cluster`` items.
     """
 
     name: str
@@ -296,6 +310,8 @@ class BenchmarkResult:
     example: str = ""
     dataset: str = ""
     chat: bool = False
+    clusters: int = 0
+    largest_cluster: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,28 @@ def test_pairs_of_one_scenario_are_one_cluster():
     assert lone.estimate.low == pytest.approx(0.5 - half, abs=1e-4)
 
 
+def test_near_duplicate_pairs_are_one_cluster_of_every_estimate():
+    right = [i % 4 < 2 for i in range(40)]
+    names = [f"p{i}" for i in range(40)]
+    clusters = {f"p{i}": f"p{i // 2 * 2}" for i in range(40)}
+    result = CrossResult({}, {"j": {"d": right}}, {"d": names})
+    (cell,) = cross_accuracies({0: result.clustered({"d": clusters})})
+    # 20 clusters, as in test_pairs_of_one_scenario_are_one_cluster
+    half = 2.068658 * math.sqrt(0.25 / 23)
+    assert cell.estimate.low == pytest.approx(0.5 - half, abs=1e-4)
+    lengths = [(9, 3), (3, 9)] * 20
+    pairs = HeldOutPairs([float(x) for x in right], [0.5] * 40, names, lengths, [])
+    run = steered([0.0, 0.5])
+    single, joined = (
+        arm_result(Arm("d", 0), held, (1.0, 0.0), run, "d", "step", "d")
+        for held in (pairs, pairs.clustered(clusters))
+    )
+    assert joined.accuracy.low == pytest.approx(0.5 - half, abs=1e-4)
+    assert joined.accuracy.low < single.accuracy.low
+    assert joined.matched_accuracy.low < single.matched_accuracy.low
+    assert (joined.accuracy.value, joined.accuracy.n) == (single.accuracy.value, 40)
+
+
 # --- arms' rewards against the control's
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import matthews_corrcoef
@@ -58,6 +60,13 @@ def test_items_that_lost_text_are_counted_once():
     own = [outcome(i, 1, 1, cut=i < 3) for i in range(5)]
     given = {"base": {0: own}, "duty": {0: own, 1: own}}
     assert summarise(benchmark(ACCURACY), 5, given).truncated == 3
+
+
+def test_clusters_are_counted_and_the_largest_is_known():
+    names = ("g", "g", "g", "h", "i", "h")
+    own = [replace(outcome(i, 1, 1), group=group) for i, group in enumerate(names)]
+    summary = summarise(benchmark(ACCURACY), 6, {"base": {0: own}, "duty": {0: own, 1: own}})
+    assert (summary.clusters, summary.largest_cluster) == (3, 3)
 
 
 def test_slices_take_all_seeds_together_and_count_items_once():

@@ -41,6 +41,20 @@ def test_summary_holds_every_models_number_interval_and_verdict() -> None:
     assert all(column.kind == "number" for column in table.columns[1:])
 
 
+def test_the_summary_states_how_many_clusters_items_form() -> None:
+    first, *others = VIEW.results.benchmarks
+    clustered = replace(first, clusters=1200, largest_cluster=16)
+    alone = [replace(other, clusters=other.items, largest_cluster=1) for other in others]
+    view = View(replace(VIEW.results, benchmarks=(clustered, *alone)))
+    (summary,) = summary_tables(view)
+    items = next(row for row in summary.rows if row[0].text == "items")
+    assert items[1].small == ("in 1,200 clusters (largest: 16)",)
+    assert not any("cluster" in line for entry in items[2:] for line in entry.small)
+    assert "statistics take clusters whole" in summary.note
+    (without,) = summary_tables(View(replace(VIEW.results, benchmarks=tuple(alone))))
+    assert "cluster" not in without.note
+
+
 def test_many_benchmarks_make_several_tables() -> None:
     many = replace(RESULTS, benchmarks=RESULTS.benchmarks * 2 + RESULTS.benchmarks[:1])
     assert [len(table.columns) for table in summary_tables(View(many))] == [7, 7, 2]

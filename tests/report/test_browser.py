@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from ethosteer.published.counts import counts_path, read_counts
 from ethosteer.published.document import write_counts_report
@@ -19,6 +20,7 @@ from tests.report.example import example_items, example_outcomes, example_result
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
+READY = "#item-browser .count:not(:empty)"
 PLANTED = '<script>window.ran = 1</script><img src=x onerror="window.ran = 2">'
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs the browser chromium on the PATH")
@@ -67,11 +69,14 @@ def open_page(
     width: int = 1280,
     scheme: str = "light",
     place: str = "",
-    there: str = "#item-browser .count:not(:empty)",
+    there: str = "figure svg",
+    script: bool = True,
+    height: int = 900,
 ) -> tuple[Page, Watch]:
     page = browser.new_page(
-        viewport={"width": width, "height": 900},
+        viewport={"width": width, "height": height},
         color_scheme=scheme,  # type: ignore[arg-type]
+        java_script_enabled=script,
     )
     watch = Watch()
     page.on("console", lambda said: watch.errors.append(said.text))
@@ -110,7 +115,7 @@ def test_published_counts_open_too_and_nothing_in_them_runs(
         tmp_path,
     )
     report = tmp_path / "report.html"
-    page, watch = open_page(browser, report, width, scheme, there="figure svg")
+    page, watch = open_page(browser, report, width, scheme)
     assert watch.errors == []
     assert watch.requests == [report.as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth") == width
@@ -122,7 +127,7 @@ def test_published_counts_open_too_and_nothing_in_them_runs(
 def test_items_are_filtered_by_benchmark_models_state_group_and_words(
     browser: Browser, report: Path
 ) -> None:
-    page, watch = open_page(browser, report)
+    page, watch = open_page(browser, report, place="#items", there=READY)
     count, items = page.locator("#item-browser .count"), page.locator("#item-browser ol > li")
     page.select_option("[name=benchmark]", label="Scruples (2024 protocol)")
     page.select_option("[name=a]", label="virtue, seed 1")
@@ -174,25 +179,27 @@ def test_a_table_is_sorted_by_numbers_and_back_with_its_summary_at_the_end(
 def test_a_verdict_leads_to_the_items_behind_it(browser: Browser, report: Path) -> None:
     page, watch = open_page(browser, report)
     page.locator('#benchmarks a.mark[href="#items=toxigen/harmless/fine-tuned"]').first.click()
-    page.wait_for_function(
-        "document.querySelector('[name=a]').selectedOptions[0].text.includes('harmless')"
-    )
+    page.wait_for_selector(READY)
     chosen = [
         page.evaluate(f"document.querySelector('[name={name}]').selectedOptions[0].text")
         for name in ("benchmark", "a", "b")
     ]
     assert chosen == ["ToxiGen", "harmless, seed 0", "fine-tuned"]
     top = page.locator("#items").bounding_box()
-    assert top is not None and abs(top["y"]) < 60
+    below = page.evaluate(
+        "document.documentElement.scrollHeight - window.scrollY - window.innerHeight"
+    )
+    assert top is not None and (30 < top["y"] < 150 or below < 2), "as far up as the page goes"
     assert watch.errors == []
     page.close()
-    page, _ = open_page(browser, report, place="#items=scruples_original/virtue/base")
-    page.wait_for_function("document.querySelector('[name=b]').selectedOptions[0].text === 'base'")
+    place = "#items=scruples_original/virtue/base"
+    page, _ = open_page(browser, report, place=place, there=READY)
+    assert page.evaluate("document.querySelector('[name=b]').selectedOptions[0].text") == "base"
     page.close()
 
 
 def test_nothing_that_a_model_or_a_dataset_wrote_runs(browser: Browser, hostile: Path) -> None:
-    page, watch = open_page(browser, hostile)
+    page, watch = open_page(browser, hostile, place="#items", there=READY)
     for name in ("toxigen", "scruples_original"):
         page.select_option("[name=benchmark]", name)
         page.wait_for_function("document.querySelector('#item-browser ol').children.length >= 0")
@@ -203,4 +210,93 @@ def test_nothing_that_a_model_or_a_dataset_wrote_runs(browser: Browser, hostile:
     assert page.locator("img").count() == 0
     assert watch.errors == []
     assert watch.requests == [hostile.as_uri()]
+    page.close()
+
+
+def test_what_is_open_at_start_fits_on_ten_screens(browser: Browser, report: Path) -> None:
+    page, _ = open_page(browser, report, height=800)
+    assert page.evaluate("document.documentElement.scrollHeight") < 10 * 800
+    answer = page.locator(".lead").bounding_box()
+    figure = page.locator("figure.effects").bounding_box()
+    aside = page.locator("aside").bounding_box()
+    assert answer and figure and aside
+    assert figure["y"] < answer["y"] < 800, "the figure first, and the answer on the first screen"
+    assert aside["y"] < 200 and aside["x"] > figure["x"] + figure["width"], "warnings beside it"
+    page.close()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_link_opens_the_folded_section_that_it_leads_to(
+    browser: Browser, report: Path, script: bool
+) -> None:
+    page, watch = open_page(browser, report, script=script)
+    table = page.get_by_text("Sources of the preference data")
+    assert not table.is_visible()
+    page.click("nav a[href='#data']")
+    table.wait_for(state="visible")
+    navigation = page.locator("nav").bounding_box()
+    assert navigation is not None and navigation["y"] == 0, "the navigation stays"
+    assert watch.errors == []
+    page.close()
+    page, _ = open_page(browser, report, place="#data", script=script)
+    assert page.get_by_text("Sources of the preference data").is_visible()
+    page.close()
+
+
+def test_the_items_open_on_the_largest_finding_and_are_unpacked_only_then(
+    browser: Browser, report: Path
+) -> None:
+    page, watch = open_page(browser, report)
+    assert page.locator("#item-browser .count").text_content() == ""
+    page.click("summary:has-text('Item by item')")
+    page.wait_for_selector(READY)
+    chosen = [
+        page.evaluate(f"document.querySelector('[name={name}]').selectedOptions[0].text")
+        for name in ("benchmark", "a", "b")
+    ]
+    # of the two benchmarks with items ToxiGen has constant answers; on Scruples virtue gained most
+    assert chosen == ["Scruples (2024 protocol)", "virtue, seed 0", "fine-tuned"]
+    assert watch.errors == []
+    page.close()
+
+
+def test_a_term_explains_itself_on_focus_and_on_hover(browser: Browser, report: Path) -> None:
+    page, watch = open_page(browser, report)
+    tip = page.locator("#tip")
+    assert not tip.is_visible()
+    page.locator("figcaption .term", has_text="arm").hover()
+    assert tip.inner_text().startswith("One preference dataset")
+    page.mouse.move(0, 0)
+    assert not tip.is_visible()
+    page.locator("figcaption .term", has_text="control").focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    assert tip.inner_text().startswith("The model that arms are compared with")
+    page.keyboard.press("Escape")
+    assert not tip.is_visible()
+    # a head that sorts takes the focus itself
+    page.locator("#steering th button", has_text="seed").first.focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    assert tip.inner_text().startswith("The number that fixes")
+    box = tip.bounding_box()
+    assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 1280
+    assert watch.errors == []
+    page.close()
+
+
+def test_a_table_that_goes_on_says_so_at_390_pixels(browser: Browser, report: Path) -> None:
+    page, _ = open_page(browser, report, width=390)
+    frames = page.locator(".scroll:visible")
+    assert frames.count() >= 3
+    cut = "frame => frame.firstElementChild.scrollWidth > frame.firstElementChild.clientWidth + 2"
+    for frame in frames.all():
+        assert frame.evaluate(cut) == frame.evaluate("f => f.classList.contains('goes-right')")
+    frame = page.locator("#benchmarks .scroll").first
+    shown = frame.evaluate("frame => getComputedStyle(frame, '::after').display")
+    assert shown == "flex"
+    frame.evaluate("frame => frame.firstElementChild.scrollTo(99999, 0)")
+    expect(frame).not_to_have_class(re.compile("goes-right"))
+    head = frame.locator("tbody th").first.bounding_box()
+    assert head is not None and 0 <= head["x"] < 30, "the first column stays"
     page.close()

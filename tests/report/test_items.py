@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ethosteer.report.items import discordant_table, item_browser, item_link
+from ethosteer.report.items import discordant_table, item_browser, item_link, largest_finding
 from ethosteer.report.view import View
 from tests.report.example import example_items, example_outcomes, example_results
 
@@ -34,3 +34,15 @@ def test_items_are_linked_only_where_the_report_has_them() -> None:
     table = discordant_table(bare)
     assert table is not None
     assert {cell.link for row in table.rows for cell in row} == {""}
+
+
+def test_the_largest_sound_finding_comes_first() -> None:
+    view = View(RESULTS)
+    # Scruples: virtue +0.090; ToxiGen is flagged, and virtue on ETHICS virtue has +0.068
+    assert largest_finding(view, RESULTS.benchmarks) == ("scruples_original", "virtue")
+    assert largest_finding(view, RESULTS.benchmarks[:2]) == ("ethics_virtue", "virtue")
+    assert largest_finding(view, RESULTS.benchmarks[2:3])[0] == "toxigen", "better than nothing"
+    undecided = tuple(replace(pair, verdict="undecided") for pair in RESULTS.comparisons)
+    open_question = View(replace(RESULTS, comparisons=undecided))
+    assert largest_finding(open_question, RESULTS.benchmarks[3:4]) == ("wsc273", "utilitarianism")
+    assert largest_finding(View(replace(RESULTS, comparisons=())), RESULTS.benchmarks) == ("", "")

@@ -17,7 +17,7 @@ from ethosteer.report.answer import answer
 from ethosteer.report.blocks import Bullets, Text
 from ethosteer.report.document import document
 from ethosteer.report.view import View
-from ethosteer.results import StudyResults, Verdict
+from ethosteer.results import UNKNOWN, Estimate, SlopeResult, StudyResults, Verdict
 from tests.report.example import example_items, example_outcomes, example_results, with_profile
 
 TEMPLATES = sorted(path.stem for path in (Path(prose.__file__).parent / "text").glob("*.j2"))
@@ -31,6 +31,35 @@ def _judged(results: StudyResults, verdict: Verdict) -> StudyResults:
     )
 
 
+DOUBTS: tuple[dict[str, Estimate], ...] = (
+    {"accuracy": Estimate(0.5, 0.4, 0.6, 200)},
+    {"matched_accuracy": Estimate(0.5, 0.4, 0.6, 200)},
+    {"matched_accuracy": UNKNOWN},
+)
+
+
+def _doubtful(results: StudyResults, **changes: Estimate) -> StudyResults:
+    """Return the results with reward models, but for the first, that allow no conclusion."""
+    first, *others = results.arms
+    arms = (first, *(replace(run, **changes) for run in others))  # type: ignore[arg-type]
+    return replace(results, arms=arms)
+
+
+def _mirrored_slopes(results: StudyResults) -> tuple[SlopeResult, ...]:
+    return tuple(
+        replace(
+            result,
+            slope=replace(
+                result.slope,
+                value=-result.slope.value,
+                low=-result.slope.high,
+                high=-result.slope.low,
+            ),
+        )
+        for result in results.slopes
+    )
+
+
 def _variants() -> Iterator[StudyResults]:
     for seeds in ((0,), (0, 1), (0, 1, 2, 3, 4)):
         results = example_results(seeds=seeds)
@@ -39,6 +68,8 @@ def _variants() -> Iterator[StudyResults]:
         yield from (_judged(results, verdict) for verdict in verdicts)
         yield replace(results, benchmarks=results.benchmarks[3:4])
         yield replace(_judged(results, "undecided"), benchmarks=results.benchmarks[3:4])
+        yield replace(results, slopes=_mirrored_slopes(results))
+        yield from (_doubtful(results, **changes) for changes in DOUBTS)
         yield replace(results, margin=None, effect=0.05, correction="bh", deviations=("margin",))
         yield with_profile(results)
         yield from (with_profile(_judged(results, verdict)) for verdict in verdicts)

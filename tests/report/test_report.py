@@ -25,6 +25,17 @@ HOSTILE = (
 )
 
 
+FILES = {
+    "report.md",
+    *(f"tables/{name}.csv" for name in (
+        "benchmarks", "comparisons", "reward_comparisons", "rewards", "slopes", "steering",
+    )),
+    "tables/benchmarks.tex",
+    "tables/comparisons.tex",
+}  # fmt: skip
+"""What the report of the example links to beside it."""
+
+
 class Page(HTMLParser):
     """Collects tags, attributes, ids and text of a page."""
 
@@ -136,7 +147,8 @@ def test_the_page_is_light_and_loads_nothing(pages: tuple[str, str]) -> None:
         assert "style" not in attributes
         assert not [name for name in attributes if name.startswith("on") or name == "src"]
         if "href" in attributes:
-            assert tag == "a" and (attributes["href"] or "").startswith("#")
+            link = attributes["href"] or ""
+            assert tag == "a" and (link.startswith("#") or link in FILES), link
     style = html.partition("<style>")[2].partition("</style>")[0]
     assert "url(" not in style and "@import" not in style
 
@@ -163,18 +175,18 @@ def test_ids_are_unique_and_links_lead_somewhere(pages: tuple[str, str]) -> None
     tags = Page(pages[0]).tags
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    links = [attributes["href"] or "" for tag, attributes in tags if tag == "a"]
+    links = {attributes["href"] or "" for tag, attributes in tags if tag == "a"} - FILES
     assert {link[1:] for link in links if not link.startswith("#items=")} <= set(ids)
     assert "item-browser" in ids
 
 
 def test_every_verdict_leads_to_its_items(pages: tuple[str, str]) -> None:
-    links = re.findall(r'<a class="mark \w+" href="(#items=[^"]*)"', pages[0])
+    links = re.findall(r'<a class="(?:mark|effect) \w+" href="(#items=[^"]*)"', pages[0])
     assert "#items=toxigen/virtue/fine-tuned" in links
     names = {each.name for each in example_results().benchmarks}
     assert {link.partition("=")[2].split("/")[0] for link in links} <= names
-    # every arm against the control at a glance, in the table and among all comparisons, and once
-    # more beside each figure; ToxiGen, where answers are constant, as well
+    # every arm against the control at a glance, in the table, among all comparisons, and once more
+    # beside each figure
     against = [link for link in links if link.endswith("/virtue/fine-tuned")]
     assert len(against) == 4 * 6
 
@@ -231,10 +243,52 @@ def test_both_files_hold_the_same_content(pages: tuple[str, str]) -> None:
     ):
         assert said in text, said
         assert said in rendered, said
-    titles = re.findall(r"<h2>([^<]*)</h2>", html)
+    titles = [Page(title).text for title in re.findall(r"<h2[^>]*>(.*?)</h2>", html)]
     assert titles == re.findall(r"(?m)^## (.*)$", markdown)
-    assert len(titles) == 9
-    assert html.count("<svg") == len(example_results().benchmarks) + 3 + 2 * len(ARMS)
+    assert len(titles) == 10
+    assert html.count('role="img"') == len(example_results().benchmarks) + 3 + 2 * len(ARMS)
+
+
+def test_the_effects_of_the_first_screen_are_a_table_in_markdown(pages: tuple[str, str]) -> None:
+    html, markdown = pages
+    rows = re.findall(r"(?m)^\| (ETHICS virtue|ToxiGen) \(acc\) \| (.*) \|$", markdown)
+    cells = {title: row.replace("\\", "").split(" | ") for title, row in rows}
+    assert cells["ETHICS virtue"][3] == "+0.068<br>[0.061, 0.075]<br>▲ better"
+    assert cells["ToxiGen"][0].endswith("= equivalent<br>⚑ two constant answers")
+    shown = re.findall(r'<span class="amount">([^<]+)</span>', html)
+    assert len(shown) == 6 * 4
+    assert [text for row in cells.values() for cell in row for text in cell.split("<br>")[:1]] == [
+        *shown[:4],
+        *shown[8:12],
+    ]
+
+
+def test_all_but_the_answer_benchmarks_and_steering_start_folded(pages: tuple[str, str]) -> None:
+    heads = re.findall(
+        r'<details class="section"( open)?>\s*<summary><h2>(.*?)</h2></summary>\s*'
+        r'<div class="content" id="(\w+)">',
+        pages[0],
+    )
+    assert [anchor for state, _, anchor in heads if state] == ["benchmarks", "steering"]
+    folded = [anchor for state, _, anchor in heads if not state]
+    assert folded == ["differences", "rewards", "samples", "items", "data", "run", "glossary"]
+    assert '<div class="content" id="answer">' in pages[0]
+    for title in ("Results by benchmark", "Limitations", "Study file (study.toml)"):
+        assert re.search(rf"<details><summary>{re.escape(title)}</summary>", pages[0]), title
+
+
+def test_files_beside_the_report_are_linked_where_they_are(tmp_path: Path) -> None:
+    beside = ("results.json", "items.parquet")
+    write_report(example_results(), example_outcomes(), example_items(), tmp_path, beside=beside)
+    html = (tmp_path / "report.html").read_text("utf-8")
+    markdown = (tmp_path / "report.md").read_text("utf-8")
+    links = {attributes.get("href") for tag, attributes in Page(html).tags if tag == "a"}
+    assert FILES | set(beside) <= links
+    assert links.isdisjoint({"outcomes.parquet", "study.toml", "manifest.json"})
+    assert all((tmp_path / name).is_file() for name in FILES)
+    assert "[results.json](results.json)" in markdown
+    assert "kept in items.parquet. Benchmarks" in markdown
+    assert "same items and answers are in items.parquet, beside the report" in html
 
 
 def test_hostile_text_is_text_in_html(hostile: tuple[str, str]) -> None:
@@ -270,7 +324,8 @@ def test_hostile_text_is_text_in_markdown(hostile: tuple[str, str]) -> None:
     tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
     parts = [part for token in tokens for part in (token.children or [token])]
     kinds = {part.type for part in parts}
-    assert not kinds & {"html_block", "code_inline", "link_open", "image", "em_open", "fence"}
+    assert not kinds & {"html_block", "code_inline", "image", "em_open", "fence"}
+    assert {part.attrs["href"] for part in parts if part.type == "link_open"} == FILES
     assert {part.content for part in parts if part.type == "html_inline"} == {"<br>"}
     shown = HOSTILE.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
     cells = [token.content for token in tokens if token.type == "inline"]
@@ -359,5 +414,9 @@ def test_text_on_tinted_cells_has_contrast_in_every_scheme(pages: tuple[str, str
     for scheme in (light, dark):
         for name in names:
             assert _contrast(scheme["ink"], scheme[name]) >= 4.5, name
+        for name in ("ink", "soft", "link", "better", "worse", "s3"):
+            # the numbers of the first screen, and definitions on their raised ground
+            assert _contrast(scheme[name], scheme["paper"]) >= (3 if name == "s3" else 4.5), name
+        assert _contrast(scheme["ink"], scheme["raised"]) >= 4.5
     assert {name: schemes[2][name] for name in names} == {name: light[name] for name in names}
     assert re.search(r":is\(\.above1[^)]*\.below3\) \.small \{ color: var\(--ink\); \}", style)

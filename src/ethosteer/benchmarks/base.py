@@ -38,7 +38,9 @@ class Benchmark:
     maps a name to other files in place of ``sources``, for the study file's ``source`` key.
     ``examples`` maps each source path to the text of a small valid file. With ``per_token`` a model
     chooses the continuation of highest log-likelihood per token, else of the highest sum.
-    ``dataset`` is the preference dataset whose held-out pairs are asked (see preferences.py).
+    ``dataset`` is the preference dataset whose held-out pairs are asked (see preferences.py). With
+    ``designed_groups`` the groups of items are the benchmark's design, such as its templates, whose
+    wordings are alike on purpose; else near-duplicate items are joined to one group.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Benchmark:
     alternatives: dict[str, tuple[Source, ...]] | None = None
     per_token: bool = False
     dataset: Dataset | None = None
+    designed_groups: bool = False
 
 
 def sources_of(benchmark: Benchmark, alternative: str | None) -> tuple[Source, ...]:

@@ -90,6 +90,7 @@ BENCHMARKS = (
         ),
         items=_items,
         metrics=(ACCURACY,),
+        designed_groups=True,
         examples={
             "winogender/all_sentences.tsv": (
                 "sentid\tsentence\n"

@@ -84,6 +84,7 @@ BENCHMARKS = (
         ),
         items=_items,
         metrics=(ACCURACY,),
+        designed_groups=True,
         examples={
             "winograd/wsc273.jsonl": """\
 {"text": "The kite did not fit in the drawer because it was too wide.", "pronoun": "it", "pronoun_loc": 43, "options": ["The kite", "The drawer"], "label": 0}

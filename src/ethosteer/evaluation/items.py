@@ -14,6 +14,7 @@ from ethosteer.benchmarks.base import Benchmark, sources_of
 from ethosteer.benchmarks.preferences import held_out_items
 from ethosteer.data.sources import Origin
 from ethosteer.data.splits import split_of, unit_hash
+from ethosteer.evaluation.near_duplicates import clustered_items
 from ethosteer.files import temporary_name
 from ethosteer.records import Item, PreferencePair
 from ethosteer.settings import BenchmarkSettings
@@ -38,12 +39,14 @@ SCHEMA = pa.schema(
 def load_items(benchmark: Benchmark, settings: BenchmarkSettings, origin: Origin) -> list[Item]:
     """Read a benchmark's items from its published files, at most ``settings.limit``.
 
-    Those of a preference dataset are its held-out pairs before curation, as plain text. Raises
-    InputError for a malformed row.
+    Near-duplicates share a group, unless the benchmark's groups are its design. Items of a
+    preference dataset are its held-out pairs before curation, as plain text. Raises InputError for
+    a malformed row.
     """
     sources = sources_of(benchmark, settings.source)
     items = benchmark.items([origin.locate(source) for source in sources])
-    return limited(asked_items(benchmark, items), settings.limit)
+    items = asked_items(benchmark, items)
+    return limited(items if benchmark.designed_groups else clustered_items(items), settings.limit)
 
 
 def asked_items(benchmark: Benchmark, items: Sequence[Item]) -> list[Item]:
@@ -54,8 +57,11 @@ def asked_items(benchmark: Benchmark, items: Sequence[Item]) -> list[Item]:
 def pair_items(
     pairs: Sequence[PreferencePair], settings: BenchmarkSettings, template: Template
 ) -> list[Item]:
-    """Return the items of a dataset's curated test pairs, at most ``settings.limit``."""
-    return limited(held_out_items(pairs, template), settings.limit)
+    """Return the items of a dataset's curated test pairs, at most ``settings.limit``.
+
+    Near-duplicates share a group.
+    """
+    return limited(clustered_items(held_out_items(pairs, template)), settings.limit)
 
 
 def limited(items: Sequence[Item], limit: int | None) -> list[Item]:

@@ -32,6 +32,7 @@ def summarise(
     primary = benchmark.metrics[0]
     first_model = next(iter(outcomes.values()))
     first_outcomes = next(iter(first_model.values()))
+    sizes = Counter(outcome.group for outcome in first_outcomes)
     cells = []
     for model, by_seed in outcomes.items():
         constant_answers = flags(benchmark, by_seed)
@@ -55,6 +56,8 @@ def summarise(
         slices=tuple(slice_cells(primary, outcomes)),
         classifier=classifier,
         dataset=benchmark.dataset.name if benchmark.dataset else "",
+        clusters=len(sizes),
+        largest_cluster=max(sizes.values()),
     )
 
 

@@ -29,15 +29,19 @@ def write_report(
     items: Mapping[str, Sequence[Item]],
     folder: Path,
     sections: Sequence[Section] = (),
+    beside: Sequence[str] = (),
 ) -> None:
     """Write ``report.html``, ``report.md`` and ``tables/`` into ``folder``, each file whole.
 
     ``outcomes`` are those of all models on all benchmarks, ``items`` the benchmarks' by name;
-    without them the report lacks what is shown item by item. ``sections`` are added before the last
-    section, which is on how to repeat the study.
+    without them the report lacks what is shown item by item. ``sections`` are added before the
+    section on how to repeat the study. ``beside`` names the other files that ``folder`` has or will
+    have: the report links to them.
     """
     view = View(results, tuple(outcomes), items)
-    write_document(document(view, sections), folder, data_files(view))
+    tables = data_files(view)
+    files = ("report.md", *beside, *(f"tables/{name}" for name in tables))
+    write_document(document(view, sections, files), folder, tables)
 
 
 def write_report_across(studies: Across, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 from ethosteer.report.alarms import alarms_in_words
 from ethosteer.report.blocks import Block, Bullets, Text
 from ethosteer.report.certainty import certainty, limits
+from ethosteer.report.equal_kl import equal_kl
 from ethosteer.report.headline import (
     ControlSkill,
     Finding,
@@ -19,9 +21,11 @@ from ethosteer.report.headline import (
 )
 from ethosteer.report.profile import profile_sentences
 from ethosteer.report.prose import paragraph
+from ethosteer.report.reward_models import Doubt, doubts, reward_unit, warnings
 from ethosteer.report.rewards import falls
+from ethosteer.report.steering import slope_of
 from ethosteer.report.view import Shift, View
-from ethosteer.results import ArmResult, BenchmarkResult, Comparison
+from ethosteer.results import ArmResult, BenchmarkResult, Comparison, Estimate, Slope
 
 Direction = Literal["rose", "fell", "unclear"]
 
@@ -57,11 +61,15 @@ class OnArm:
     """The facts of ``text/arm.j2``: how far an arm's reward rose, and what became worse.
 
     ``falling`` are the other reward models under which its answers fell below those of ``start``,
-    the model that every arm starts from.
+    the model that every arm starts from. ``doubt`` is why its reward allows no conclusion,
+    ``reconciled`` a clause on a slope that disagrees with the gain.
     """
 
     arm: str
     start: str
+    unit: str
+    doubt: Doubt | None
+    reconciled: str
     results: tuple[ArmResult, ...]
     direction: Direction
     worse: list[str]
@@ -77,10 +85,11 @@ def answer(view: View) -> tuple[Block, ...]:
         if benchmark not in view.profile
     )
     arms = tuple(on_arm(view, arm) for arm in view.arms if view.arm_results(arm))
+    at_equal_kl = tuple(filter(None, [equal_kl(view)]))
     lists = (
         Bullets("Results by benchmark", benchmarks),
         Bullets("Value profile", profile_sentences(view)),
-        Bullets("Reward, KL and cost of each arm", arms),
+        Bullets("Reward, KL and cost of each arm", (*warnings(view), *at_equal_kl, *arms)),
         Bullets("Statistical inference", certainty(view)),
         Bullets("Limitations", limits(view)),
     )
@@ -117,15 +126,39 @@ def on_benchmark(view: View, benchmark: BenchmarkResult) -> str:
 def on_arm(view: View, arm: str) -> str:
     """Return how one arm's own reward changed, at what KL, and what became worse."""
     results = view.arm_results(arm)
-    rose = all(result.gain.low > 0 for result in results)
-    fell = all(result.gain.high < 0 for result in results)
+    direction = _direction([result.gain for result in results])
+    doubt = doubts(view).get(view.reward_model_of(arm) or arm)
     facts = OnArm(
         arm=arm,
         start=view.start,
+        unit=reward_unit(view),
+        doubt=doubt,
+        reconciled="" if doubt else slope_and_gain(view, arm, direction),
         results=results,
-        direction="rose" if rose else "fell" if fell else "unclear",
+        direction=direction,
         worse=[benchmark.title for benchmark in view.benchmarks_where(arm, "worse")],
         falling=[cell.reward_model for cell in falls(view, arm)],
         alarms=alarms_in_words(results),
     )
     return paragraph("arm", **vars(facts))
+
+
+def slope_and_gain(view: View, arm: str, direction: Direction) -> str:
+    """Return how a slope of reward fits a gain of another ``direction``; "" where they agree."""
+    slope = slope_of(view, arm)
+    if slope is None or _direction([slope]) == direction:
+        return ""
+    return paragraph(
+        "slope_and_gain",
+        slope=slope,
+        slope_direction=_direction([slope]),
+        direction=direction,
+        several=slope.seeds > 1,
+    )
+
+
+def _direction(estimates: Sequence[Estimate | Slope]) -> Direction:
+    """Return the direction that all intervals show."""
+    if all(estimate.low > 0 for estimate in estimates):
+        return "rose"
+    return "fell" if all(estimate.high < 0 for estimate in estimates) else "unclear"

@@ -9,7 +9,7 @@ from math import nan
 from ethosteer.report.blocks import Cell, Figure, Table
 from ethosteer.report.figures import stacked_bars
 from ethosteer.report.items import item_link
-from ethosteer.report.numbers import count, interval, listing, number, percent
+from ethosteer.report.numbers import count, interval, listing, number, percent, plural
 from ethosteer.report.table import Numbers, Value, cell, table
 from ethosteer.report.view import View
 from ethosteer.results import BenchmarkResult
@@ -21,6 +21,10 @@ AIMS = {
     "half": "ideal value 0.5",
     "none": "no preferred direction",
 }
+CLUSTERS = (
+    " A cluster is a group of items on one scenario or of nearly the same text; statistics take "
+    "clusters whole."
+)
 FREE_ANSWERS = {
     "right_share": "RIGHT",
     "wrong_share": "WRONG",
@@ -60,7 +64,7 @@ def _summary_table(view: View, benchmarks: tuple[BenchmarkResult, ...], suffix: 
         for benchmark in benchmarks
     ]
     items = [
-        cell(benchmark.items, small=small)
+        cell(benchmark.items, small=[*clusters_in_words(benchmark), *small])
         for benchmark, small in zip(benchmarks, truncated, strict=True)
     ]
     verdict = f", and the verdict against {view.control}" if view.control else ""
@@ -78,10 +82,19 @@ def _summary_table(view: View, benchmarks: tuple[BenchmarkResult, ...], suffix: 
         ("model", *heads),
         [*models, ("constant answers", *constants), ("items", *items)],
         note=f"Below each value: 95 % confidence interval{verdict}. Seeds of an arm are pooled."
+        + (CLUSTERS if any(map(clusters_in_words, benchmarks)) else "")
         + requests_note(benchmarks)
         + "".join(classifiers),
         summary=2,
     )
+
+
+def clusters_in_words(benchmark: BenchmarkResult) -> list[str]:
+    """Return how many clusters a benchmark's items form; [] where each stands alone."""
+    if not 0 < benchmark.clusters < benchmark.items:
+        return []
+    size = count(benchmark.largest_cluster)
+    return [f"in {plural(benchmark.clusters, 'cluster')} (largest: {size})"]
 
 
 def requests_note(benchmarks: Sequence[BenchmarkResult]) -> str:

@@ -77,6 +77,45 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class Effect:
+    """One arm's difference from the control, drawn and in numbers, with its verdict.
+
+    ``flags`` name what qualifies the verdict; ``link`` is as in ``Cell``.
+    """
+
+    svg: Markup
+    value: str
+    interval: str
+    mark: Mark
+    flags: tuple[str, ...] = ()
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRow:
+    """One measure: its title, the metric with its aim, and an effect for each arm or None."""
+
+    title: str
+    metric: str
+    effects: tuple[Effect | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EffectMatrix:
+    """The effects of all arms on all measures on one scale, in groups of rows by their title.
+
+    ``axis`` is the drawn scale, the same under every arm; ``legend`` pairs a sign with its meaning.
+    """
+
+    title: str
+    note: str
+    arms: tuple[str, ...]
+    groups: tuple[tuple[str, tuple[EffectRow, ...]], ...]
+    axis: Markup
+    legend: tuple[tuple[Markup, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """One paragraph; ``lead`` sets it larger, as the answer in short."""
 
@@ -86,10 +125,50 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Bullets:
-    """A list of sentences under a small heading."""
+    """A list of sentences under a small heading; ``folded`` lists open on demand in HTML."""
 
     title: str
     items: tuple[str, ...]
+    folded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something to know before an answer is believed: two or three words, and a sentence."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warnings:
+    """What stands beside the answer, since it limits the answer."""
+
+    notices: tuple[Notice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileList:
+    """Files beside the report, to which HTML and Markdown link: fixed names of ours."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstScreen:
+    """The answer at a glance: effects, sentences, warnings and files, set beside each other."""
+
+    texts: tuple[Text, ...]
+    effects: EffectMatrix | None = None
+    warnings: Warnings | None = None
+    files: FileList | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Glossary:
+    """Terms with their definitions."""
+
+    definitions: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +189,19 @@ class PackedItems:
 
 @dataclass(frozen=True, slots=True)
 class ItemBrowser:
-    """All items with any two models' answers, to search in HTML; ``control`` is compared first."""
+    """All items with any two models' answers, to search in HTML; ``control`` is compared first.
+
+    It opens on ``benchmark`` and ``arm``; ``files`` name those that hold the same items.
+    """
 
     benchmarks: tuple[PackedItems, ...]
     control: str
+    benchmark: str = ""
+    arm: str = ""
+    files: tuple[str, ...] = ()
 
 
-Block = Text | Bullets | Code | Table | Figures | ItemBrowser
+Block = Text | Bullets | Code | Table | Figures | ItemBrowser | FirstScreen | Glossary
 
 
 def present(*blocks: Block | None) -> tuple[Block, ...]:
@@ -126,11 +211,17 @@ def present(*blocks: Block | None) -> tuple[Block, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section of the report; ``anchor`` is its address within the page."""
+    """A section of the report; ``anchor`` is its address within the page.
+
+    ``short`` is its name in the navigation, the title by default; ``folded`` sections open on
+    demand in HTML.
+    """
 
     anchor: str
     title: str
     blocks: tuple[Block, ...]
+    short: str = ""
+    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from ethosteer import catalog
 from ethosteer.report.blocks import Figure, Table
 from ethosteer.report.figures import Point, Series, frame, line_chart
 from ethosteer.report.numbers import listing, number
+from ethosteer.report.reward_models import reward_unit
 from ethosteer.report.steering import evaluated_step
 from ethosteer.report.table import Numbers, table
 from ethosteer.report.view import View
@@ -59,7 +60,9 @@ def all_axes(view: View) -> tuple[Axes, Axes, Axes]:
         lambda result: nan if (step := evaluated_step(result)) is None else step,
     )
     reward = Quantity(
-        "reward, sd of base answers", lambda point: point.reward, lambda result: result.end.value
+        f"reward, {reward_unit(view)}",
+        lambda point: point.reward,
+        lambda result: result.end.value,
     )
     kl = Quantity(
         "KL to the reference, nats", lambda point: point.kl, lambda result: result.kl.value
@@ -183,7 +186,7 @@ def reward_model_figures(view: View) -> tuple[Figure, ...]:
     if max(map(len, panels.values()), default=0) < 2:
         return ()
     within = frame(series for curves in panels.values() for series in curves)
-    x_label, y_label = all_axes(view)[0].x.label, "mean reward, sd of base answers"
+    x_label, y_label = all_axes(view)[0].x.label, f"mean reward, {reward_unit(view)}"
     figures = []
     for index, (arm, curves) in enumerate(panels.items()):
         reward_model = view.reward_model_of(arm)
@@ -218,7 +221,7 @@ def _series_by_reward_model(view: View, arm: str) -> list[Series]:
         mean = mean_line([line for line in lines if line])
         colour = view.arms.index(name) if name in view.arms else index
         if mean:
-            width = _bin_width(mean, POINTS_OVER_STEPS)
+            width = bin_width(mean, POINTS_OVER_STEPS)
             curves.append(Series(name, colour, binned(mean, width)))
     return curves
 
@@ -244,7 +247,7 @@ def _all_series(view: View, axes: Axes) -> list[Series]:
         results = view.arm_results(arm)
         lines = [line_of(result, axes) for result in results if result.curve]
         mean = mean_line(lines)
-        width = max((_bin_width(line, axes.points) for line in lines), default=1)
+        width = max((bin_width(line, axes.points) for line in lines), default=1)
         several = len(lines) > 1
         completed = not any(result.stopped for result in results)
         band = _band(lines, width) if axes.banded and completed and several else ()
@@ -303,7 +306,7 @@ def binned(line: Line, width: int) -> tuple[Point, ...]:
     return tuple(map(_mean, bins.values()))
 
 
-def _bin_width(line: Line, points: int) -> int:
+def bin_width(line: Line, points: int) -> int:
     """Return the fewest steps a bin must have for a line to have at most ``points`` bins."""
     return max(1, -(-(max(line, default=0) + 1) // points))
 

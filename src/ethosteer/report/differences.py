@@ -1,11 +1,11 @@
-"""Comparisons: an overview of verdicts, differences from the control, and all tests."""
+"""Comparisons: differences from the control, and all tests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ethosteer.report.benchmarks import AIMS
-from ethosteer.report.blocks import Cell, Column, Figure, Table
+from ethosteer.report.blocks import Cell, Figure, Table
+from ethosteer.report.effects import metric_in_words
 from ethosteer.report.figures import Bar, interval_plot
 from ethosteer.report.items import item_link
 from ethosteer.report.numbers import MINUS, count, listing, number, p_value, signed
@@ -13,36 +13,7 @@ from ethosteer.report.table import Head, Numbers, Value, cell, record_table, tab
 from ethosteer.report.view import View
 from ethosteer.results import BenchmarkResult, Comparison
 
-CONSTANT = "constant answer"
 CORRECTIONS = {"holm": "Holm", "bh": "Benjamini–Hochberg"}
-
-
-def verdict_overview(view: View) -> Table | None:
-    """Return the verdicts alone, arms by benchmarks; None for a study without comparisons."""
-    if not view.results.comparisons:
-        return None
-    benchmarks = view.results.benchmarks
-    metrics = "; ".join(
-        f"{benchmark.title}, {view.tested_metric(benchmark)}" for benchmark in benchmarks
-    )
-    return table(
-        f"Verdicts against {view.control}",
-        ("arm", *(Column(benchmark.title, "mark") for benchmark in benchmarks)),
-        [
-            (arm, *(_verdict_cell(view, benchmark, arm) for benchmark in benchmarks))
-            for arm in view.arms
-        ],
-        note=f"Tested metrics: {metrics}.",
-    )
-
-
-def _verdict_cell(view: View, benchmark: BenchmarkResult, arm: str) -> Cell | None:
-    verdict = view.verdict(benchmark, arm, view.control)
-    if verdict is None:
-        return None
-    flags = () if view.sound(benchmark, arm, view.control) else (CONSTANT,)
-    link = item_link(view, benchmark, arm, view.control)
-    return Cell("", mark=verdict, flags=flags, link=link)
 
 
 def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
@@ -55,8 +26,6 @@ def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
     if not compared:
         return None
     metric = view.tested_metric(benchmark)
-    # a derived metric is a distance from the aim, which is better the smaller it is
-    aim = AIMS[benchmark.better if metric == benchmark.primary else "lower"]
     svg = interval_plot(
         f"difference-{view.results.benchmarks.index(benchmark)}",
         [
@@ -91,7 +60,7 @@ def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
             for _, arm, comparison in compared
         ],
     )
-    note = f"Arm {MINUS} {view.control}: {metric}; {aim}."
+    note = f"Arm {MINUS} {view.control}: {metric_in_words(view, benchmark)}."
     flagged = view.flagged(benchmark)
     if flagged:
         models = "every model" if len(flagged) == len(view.models) else listing(flagged)
@@ -134,9 +103,9 @@ def comparison_table(view: View, benchmark: BenchmarkResult) -> Table:
         return f"{count(comparison.items)} / {count(comparison.clusters)} / {comparison.seeds}"
 
     def verdict(comparison: Comparison) -> Cell:
-        sound = view.sound(benchmark, comparison.a, comparison.b)
+        label = view.constant_answers(benchmark, comparison.a, comparison.b).label
         link = item_link(view, benchmark, comparison.a, comparison.b)
-        flags = () if sound else (CONSTANT,)
+        flags = (label,) if label else ()
         return Cell("", mark=comparison.verdict, flags=flags, link=link)
 
     # last, since columns stand in the order in which they are added

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ethosteer.report.alarms import alarm_table
 from ethosteer.report.answer import answer
@@ -14,10 +15,22 @@ from ethosteer.report.benchmarks import (
     summary_tables,
     unequal_items,
 )
-from ethosteer.report.blocks import Block, Code, Document, Figures, Section, Text, present
+from ethosteer.report.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Figures,
+    Section,
+    Table,
+    Text,
+    present,
+)
 from ethosteer.report.curves import arm_figures, curve_figures
 from ethosteer.report.data import card_table, count_table, drop_table, overlap_table
-from ethosteer.report.differences import comparison_table, difference_figure, verdict_overview
+from ethosteer.report.differences import comparison_table, difference_figure
+from ethosteer.report.first_screen import first_screen
+from ethosteer.report.glossary import glossary
 from ethosteer.report.items import discordant_table, item_browser
 from ethosteer.report.numbers import plural
 from ethosteer.report.profile import profile_blocks
@@ -26,6 +39,7 @@ from ethosteer.report.provenance import (
     comparability_table,
     prompt_table,
     provenance_table,
+    study_file_table,
     time_table,
 )
 from ethosteer.report.rewards import reward_blocks
@@ -34,24 +48,27 @@ from ethosteer.report.steering import reward_table, slope_tables, steering_table
 from ethosteer.report.view import View
 
 
-def document(view: View, added: Sequence[Section] = ()) -> Document:
-    """Lay out the whole report, ``added`` before the last section; empty sections are left out."""
+def document(view: View, added: Sequence[Section] = (), files: Sequence[str] = ()) -> Document:
+    """Lay out the whole report, with links to ``files`` beside it.
+
+    ``added`` stands before the last sections; empty sections are left out.
+    """
     results = view.results
-    short, *bullets = answer(view)
-    items = item_browser(view)
     sections = (
-        Section("answer", "The answer", present(short, verdict_overview(view), *bullets)),
+        Section("answer", "The answer", _answer(view, files), "Answer"),
         Section("benchmarks", "Benchmarks", _benchmarks(view)),
-        Section("differences", "Differences from the control", _differences(view)),
-        Section("steering", "Reward models and steering", _steering(view)),
-        Section("rewards", "Reward under every reward model", reward_blocks(view)),
-        Section("profile", "Value profile", profile_blocks(view)),
-        Section("samples", "Sample answers", _samples(view)),
-        Section("items", "Item by item", present(_text("items") if items else None,
-                                                  discordant_table(view), items)),
-        Section("data", "The data", _data(view)),
-        *added,
-        Section("run", "Provenance and reproduction", _run(view)),
+        Section("steering", "Reward models and steering", _steering(view), "Steering"),
+        Section("differences", "Differences from the control", _differences(view), "Differences",
+                folded=True),
+        Section("rewards", "Reward under every reward model", reward_blocks(view), "Rewards",
+                folded=True),
+        Section("profile", "Value profile", profile_blocks(view), "Profile", folded=True),
+        Section("samples", "Sample answers", _samples(view), "Samples", folded=True),
+        Section("items", "Item by item", _items(view, files), "Items", folded=True),
+        Section("data", "The data", _data(view), "Data", folded=True),
+        *(replace(section, folded=True) for section in added),
+        Section("run", "Provenance and reproduction", _run(view), "Provenance", folded=True),
+        Section("glossary", "Glossary", (glossary(),), folded=True),
     )  # fmt: skip
     facts = (
         f"study {results.study}",
@@ -66,6 +83,25 @@ def document(view: View, added: Sequence[Section] = ()) -> Document:
         facts=" · ".join(facts),
         sections=tuple(section for section in sections if section.blocks),
     )
+
+
+def _answer(view: View, files: Sequence[str]) -> tuple[Block, ...]:
+    """Return the first screen, and what it leaves out as folded lists."""
+    short, *lists = answer(view)
+    assert isinstance(short, Text)
+    details = (replace(block, folded=True) if isinstance(block, Bullets) else block
+               for block in lists)  # fmt: skip
+    return (first_screen(view, short.text, files), *details)
+
+
+def _items(view: View, files: Sequence[str]) -> tuple[Block, ...]:
+    items = item_browser(view, files)
+    return present(_text("items") if items else None, discordant_table(view), items)
+
+
+def _folded(tables: Iterable[Table | None]) -> tuple[Table, ...]:
+    """Fold tables that few readers look for; None is left out."""
+    return tuple(replace(table, folded=True) for table in tables if table)
 
 
 def _text(template: str, **facts: object) -> Text:
@@ -110,14 +146,13 @@ def _steering(view: View) -> tuple[Block, ...]:
     by_arm = arm_figures(view)
     return present(
         reward_table(view),
-        validation_table(view),
         steering_table(view),
-        alarm_table(view),
+        *_folded((validation_table(view), alarm_table(view))),
         _text("steering"),
         Figures(curve_figures(view)),
         _text("steering_by_arm") if by_arm else None,
         Figures(by_arm),
-        *slope_tables(view),
+        *_folded(slope_tables(view)),
     )
 
 
@@ -133,7 +168,8 @@ def _data(view: View) -> tuple[Block, ...]:
     if not view.results.cards:
         return ()
     overlaps = overlap_table(view) if view.results.overlaps else None
-    return present(card_table(view), count_table(view), drop_table(view), overlaps)
+    dropped = _folded((drop_table(view),))
+    return present(card_table(view), count_table(view), overlaps, *dropped)
 
 
 def _run(view: View) -> tuple[Block, ...]:
@@ -141,7 +177,8 @@ def _run(view: View) -> tuple[Block, ...]:
     benchmarks = results.benchmarks
     return present(
         provenance_table(view) if results.provenance else None,
-        time_table(view) if results.times else None,
+        study_file_table(view),
+        *_folded((time_table(view) if results.times else None,)),
         comparability_table(view)
         if any(benchmark.comparability for benchmark in benchmarks)
         else None,

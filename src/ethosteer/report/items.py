@@ -11,6 +11,7 @@ import gzip
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from operator import truediv
 from urllib.parse import quote
 
@@ -22,6 +23,9 @@ from ethosteer.results import BenchmarkResult
 
 HEAD, TAIL = 1200, 400
 """Characters kept from the start and the end of a longer text."""
+
+ITEM_FILES = ("items.parquet", "outcomes.parquet")
+"""The files of a study with all items and all answers."""
 
 Answers = Mapping[tuple[str, int], Mapping[str, Outcome]]
 """One benchmark's outcomes by (model, seed), then by item id."""
@@ -97,15 +101,47 @@ def _discordant_row(
     )
 
 
-def item_browser(view: View) -> ItemBrowser | None:
-    """Return every benchmark's items and answers, packed; None without items."""
+def largest_finding(view: View, benchmarks: Sequence[BenchmarkResult]) -> tuple[str, str]:
+    """Name the benchmark and the arm with the largest difference from the control.
+
+    Differences that were shown precede others, and sound numbers flagged ones; ("", "") where
+    nothing was compared.
+    """
+    ranked = [
+        (
+            view.sound(benchmark, arm, view.control),
+            comparison.verdict in ("better", "worse", "different"),
+            abs(comparison.difference.value),
+            benchmark.name,
+            arm,
+        )
+        for benchmark in benchmarks
+        for arm in view.arms
+        if (comparison := view.comparison(benchmark, arm, view.control))
+        and isfinite(comparison.difference.value)
+    ]
+    return max(ranked, key=lambda finding: finding[:3])[3:] if ranked else ("", "")
+
+
+def item_browser(view: View, files: Sequence[str] = ()) -> ItemBrowser | None:
+    """Return every benchmark's items and answers, packed; None without items.
+
+    ``files`` are those beside the report that hold the same.
+    """
     answers = answers_by_benchmark(view)
-    packed = [
-        _packed(view, benchmark, view.items[benchmark.name], answers[benchmark.name])
+    shown = [
+        benchmark
         for benchmark in view.results.benchmarks
         if view.items.get(benchmark.name) and benchmark.name in answers
     ]
-    return ItemBrowser(tuple(packed), view.control) if packed else None
+    if not shown:
+        return None
+    packed = (
+        _packed(view, benchmark, view.items[benchmark.name], answers[benchmark.name])
+        for benchmark in shown
+    )
+    kept = tuple(name for name in ITEM_FILES if name in files)
+    return ItemBrowser(tuple(packed), view.control, *largest_finding(view, shown), files=kept)
 
 
 def _packed(

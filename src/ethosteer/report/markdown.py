@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from ethosteer.report.blocks import (
     Block,
@@ -10,18 +11,22 @@ from ethosteer.report.blocks import (
     Cell,
     Code,
     Document,
+    Effect,
+    EffectMatrix,
     Figure,
     Figures,
+    FileList,
+    FirstScreen,
+    Glossary,
     ItemBrowser,
     Table,
     Text,
+    Warnings,
 )
+from ethosteer.report.numbers import NONE
 
 MARKS = {"better": "▲", "worse": "▼", "different": "≠", "equivalent": "=", "undecided": "·"}
-IN_FILES = (
-    "Item by item, both answers and their margins can be looked through in report.html; they are "
-    "kept in items.parquet and outcomes.parquet."
-)
+IN_PAGE = "Item by item, both answers and their margins can be looked through in report.html"
 _SPECIAL = re.compile(r"[\\`*_\[\]|~$]")
 _AT_START = re.compile(r"^(?:[-+#=]|\d+[.)](?=\s|$))")
 _LIVE = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "://": "&#58;//", "@": "&#64;"}
@@ -52,18 +57,75 @@ def escape(text: str) -> str:
 def _block(block: Block) -> str:
     match block:
         case Text(text):
-            return escape(text)
+            written = escape(text)
         case Bullets(title, items):
-            return f"**{escape(title)}**\n\n" + "\n".join(f"- {escape(item)}" for item in items)
+            written = f"**{escape(title)}**\n\n{_list(map(escape, items))}"
         case Code(text):
-            return "\n".join(f"    {line}" for line in text.splitlines())
+            written = "\n".join(f"    {line}" for line in text.splitlines())
         case Table():
-            return _table(block)
-        case ItemBrowser(benchmarks):
+            written = _table(block)
+        case ItemBrowser(benchmarks, files=files):
             titles = ", ".join(packed.title for packed in benchmarks)
-            return escape(f"{IN_FILES} Benchmarks: {titles}.")
+            kept = f"; they are kept in {' and '.join(files)}" if files else ""
+            written = escape(f"{IN_PAGE}{kept}. Benchmarks: {titles}.")
         case Figures(figures):
-            return "\n\n".join(map(_figure, figures))
+            written = "\n\n".join(map(_figure, figures))
+        case FirstScreen():
+            written = _first_screen(block)
+        case Glossary(definitions):
+            written = _list(map(_definition, definitions))
+    return written
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _definition(pair: tuple[str, str]) -> str:
+    term, meaning = map(escape, pair)
+    return f"**{term}**: {meaning}"
+
+
+def _first_screen(screen: FirstScreen) -> str:
+    blocks = [escape(text.text) for text in screen.texts]
+    if screen.effects:
+        blocks.append(_effects(screen.effects))
+    if screen.warnings:
+        blocks.append(_warnings(screen.warnings))
+    if screen.files:
+        blocks.append(_files(screen.files))
+    return "\n\n".join(blocks)
+
+
+def _effects(matrix: EffectMatrix) -> str:
+    """Write the effects as a table with the measures as rows, as they are drawn."""
+    heads = ["measure", *map(escape, matrix.arms)]
+    rows = [heads, ["---", *("---:" for _ in matrix.arms)]]
+    for title, measures in matrix.groups:
+        prefix = f"{title}: " if title else ""
+        rows += [
+            [escape(f"{prefix}{row.title} ({row.metric})"), *map(_effect, row.effects)]
+            for row in measures
+        ]
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"**{escape(matrix.title)}**\n\n{escape(matrix.note)}\n\n{lines}"
+
+
+def _effect(effect: Effect | None) -> str:
+    if effect is None:
+        return escape(NONE)
+    return _cell(Cell(effect.value, (effect.interval,), effect.mark, effect.flags))
+
+
+def _warnings(warnings: Warnings) -> str:
+    notices = ((notice.title, notice.text) for notice in warnings.notices)
+    return f"**Read with care**\n\n{_list(map(_definition, notices))}"
+
+
+def _files(files: FileList) -> str:
+    # names are the project's own, and need no escaping
+    links = ", ".join(f"[{name}]({name})" for name in files.names)
+    return f"Files beside this report: {links}"
 
 
 def _figure(figure: Figure) -> str:

@@ -1,5 +1,5 @@
 "use strict";
-/* Sorting of tables, and the item-by-item view. Whatever came from a model or a dataset is set as
+/* Sorting of tables, terms explained, and the item-by-item view. Whatever came from a model or a dataset is set as
    text (textContent), so nothing in it can run. */
 
 const PAGE = 10;
@@ -43,12 +43,85 @@ function sortTable(table, column) {
 function makeSortable(table) {
   if (table.tBodies[0].rows.length < 3) return;
   [...table.tHead.rows[0].cells].forEach((head, column) => {
-    const button = make("button", head.textContent, "sort");
+    const button = make("button", "", "sort");
     button.type = "button";
-    button.title = "sort by this column";
+    button.append(...head.childNodes);
+    if (!button.querySelector(".term")) button.title = "sort by this column";
     button.addEventListener("click", () => sortTable(table, column));
     head.replaceChildren(button);
   });
+}
+
+/* ---- a table that is wider than the page says so at the side where it goes on ---- */
+
+function markEdges(frame) {
+  const wide = frame.firstElementChild;
+  const mark = () => {
+    const rest = wide.scrollWidth - wide.clientWidth - wide.scrollLeft;
+    frame.classList.toggle("goes-left", wide.scrollLeft > 2);
+    frame.classList.toggle("goes-right", rest > 2);
+  };
+  wide.addEventListener("scroll", mark, { passive: true });
+  new ResizeObserver(mark).observe(wide);
+}
+
+/* ---- terms: their definition beside them, on hover, focus or touch ---- */
+
+function explainTerms() {
+  const tip = make("div", "", "tip");
+  tip.id = "tip";
+  tip.role = "tooltip";
+  tip.hidden = true;
+  document.body.append(tip);
+  let shown = null;
+  const position = (term) => {
+    const box = term.getBoundingClientRect();
+    const left = Math.min(box.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
+    const below = box.bottom + tip.offsetHeight + 8 < window.innerHeight;
+    tip.style.left = `${Math.max(8, left)}px`;
+    tip.style.top = `${below ? box.bottom + 4 : box.top - tip.offsetHeight - 4}px`;
+  };
+  const show = (term) => {
+    shown = term;
+    tip.textContent = term.dataset.meaning;
+    tip.hidden = false;
+    position(term);
+  };
+  const hide = () => {
+    shown = null;
+    tip.hidden = true;
+  };
+  for (const term of document.querySelectorAll(".term")) {
+    term.dataset.meaning = term.title;
+    term.removeAttribute("title");
+    // inside a button or a summary, that takes the focus, and nothing in it may
+    const holder = term.closest("button, summary") || term;
+    if (holder !== term) term.removeAttribute("tabindex");
+    term.setAttribute("aria-describedby", "tip");
+    term.addEventListener("pointerenter", () => show(term));
+    term.addEventListener("pointerleave", hide);
+    holder.addEventListener("focus", () => holder.matches(":focus-visible") && show(term));
+    holder.addEventListener("blur", hide);
+    term.addEventListener("click", () => show(term));
+  }
+  const follow = () => shown && position(shown);
+  window.addEventListener("scroll", follow, { passive: true, capture: true });
+  window.addEventListener("pointerdown", hide);
+  window.addEventListener("keydown", (event) => event.key === "Escape" && hide());
+}
+
+/* ---- folded sections: a link opens what it leads to ---- */
+
+function unfold(element) {
+  for (let node = element; node; node = node.parentElement)
+    if (node.tagName === "DETAILS") node.open = true;
+}
+
+function unfoldTarget() {
+  const target = document.getElementById(location.hash.slice(1));
+  if (!target) return;
+  unfold(target);
+  target.scrollIntoView();
 }
 
 /* ---- item by item ---- */
@@ -71,6 +144,7 @@ const STATES = {
 class ItemBrowser {
   constructor(root) {
     this.root = root;
+    this.started = false;
     this.blocks = new Map();
     for (const block of root.querySelectorAll("script[data-benchmark]"))
       this.blocks.set(block.dataset.benchmark, block);
@@ -104,6 +178,7 @@ class ItemBrowser {
 
   /* Unpack the chosen benchmark, once, and offer its models and slices. */
   async open(selection = {}) {
+    this.started = true;
     const name = this.controls.benchmark.value;
     if (!this.opened.has(name)) {
       this.count.textContent = "unpacking…";
@@ -227,6 +302,14 @@ class ItemBrowser {
     return line;
   }
 
+  /* The largest finding, once the section is open: before, nothing is unpacked. */
+  begin() {
+    if (this.started || !this.root.closest("details").open) return;
+    const { benchmark, arm } = this.root.dataset;
+    if (this.blocks.has(benchmark)) this.controls.benchmark.value = benchmark;
+    this.open({ a: arm, state: "differ" });
+  }
+
   /* #items=BENCHMARK/A/B, to which the verdicts link. */
   async follow(hash) {
     const [benchmark, a, b] = hash.slice("#items=".length).split("/").map(decodeURIComponent);
@@ -234,17 +317,22 @@ class ItemBrowser {
     this.controls.benchmark.value = benchmark;
     this.controls.search.value = "";
     await this.open({ a, b, state: "differ" });
-    const section = this.root.closest("section");
-    section.scrollIntoView();
+    unfold(this.root);
+    this.root.closest(".content").scrollIntoView();
     this.controls.a.focus({ preventScroll: true });
   }
 }
 
 document.querySelectorAll(".scroll table").forEach(makeSortable);
+document.querySelectorAll(".scroll").forEach(markEdges);
+explainTerms();
+window.addEventListener("hashchange", unfoldTarget);
+unfoldTarget();
 const root = document.getElementById("item-browser");
 if (root) {
   const view = new ItemBrowser(root);
   const go = () => (location.hash.startsWith("#items=") ? view.follow(location.hash) : null);
   window.addEventListener("hashchange", go);
-  if (!go()) view.open();
+  root.closest("details").addEventListener("toggle", () => view.begin());
+  if (!go()) view.begin();
 }

@@ -14,6 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ethosteer.report.blocks import Document
+from ethosteer.report.glossary import explained
+from ethosteer.report.markdown import MARKS
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("ethosteer", "report"),
@@ -22,6 +24,9 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_ENVIRONMENT.tests["in_tables"] = lambda name: name.startswith("tables/")
+_ENVIRONMENT.filters["explained"] = explained
+_ENVIRONMENT.globals["signs"] = MARKS
 
 
 def html_page(document: Document) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ethosteer.benchmarks.preferences import MARGIN
+from ethosteer.report.benchmarks import clusters_in_words
 from ethosteer.report.blocks import Block, Table, Text, present
 from ethosteer.report.headline import Finding
 from ethosteer.report.numbers import count, number, signed
@@ -75,12 +76,16 @@ def _matrix(
             for benchmark in view.profile
         ]
         rows.append((cell(model, small=["control"] if model == view.control else []), *cells))
-    items = (cell(count(benchmark.items)) for benchmark in view.profile)
+    items = (
+        cell(count(benchmark.items), small=clusters_in_words(benchmark))
+        for benchmark in view.profile
+    )
     return table(
         title,
         ("model", *(Numbers(f"pairs: {benchmark.dataset}") for benchmark in view.profile)),
         [*rows, ("pairs", *items)],
-        note=f"{note} With unadjusted 95 % confidence intervals, clustered by scenario. Framed: "
+        note=f"{note} With unadjusted 95 % confidence intervals, clustered by scenario and by "
+        "near-duplicates. Framed: "
         f"the dataset that an arm was steered with. Tints grow stronger for differences from "
         f"{view.control} beyond {steps[0]:g} and {steps[1]:g}.",
         summary=1,

@@ -8,10 +8,22 @@ from ethosteer.report.numbers import duration
 from ethosteer.report.table import Numbers, Value, table
 from ethosteer.report.view import View
 
+STUDY_FILE = "study file"
+
 
 def provenance_table(view: View) -> Table:
-    """Return versions, machine, study file and hashes."""
-    return table("Provenance", ("", Column("", "code")), view.results.provenance.items())
+    """Return versions, machine and hashes."""
+    entries = {key: text for key, text in view.results.provenance.items() if key != STUDY_FILE}
+    return table("Provenance", ("", Column("", "code")), entries.items())
+
+
+def study_file_table(view: View) -> Table | None:
+    """Return the whole study file; None where it was not kept."""
+    text = view.results.provenance.get(STUDY_FILE)
+    if not text:
+        return None
+    heads = ("file", Column("text", "code"))
+    return table("Study file (study.toml)", heads, [("study.toml", text)], folded=True)
 
 
 def time_table(view: View) -> Table:

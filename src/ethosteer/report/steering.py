@@ -9,11 +9,13 @@ from ethosteer import catalog
 from ethosteer.report.blocks import Cell, Table
 from ethosteer.report.differences import CORRECTIONS
 from ethosteer.report.numbers import MINUS, listing, p_value, signed
+from ethosteer.report.reward_models import doubt_of, reward_unit
 from ethosteer.report.table import Numbers, cell, record_table
 from ethosteer.report.view import View
 from ethosteer.results import ArmResult, Slope, SlopeResult, ValidationPoint
 
 TOO_FEW = "too few points"
+DIFFER = "differ"
 RULES = {
     "step": "The evaluated checkpoint is each arm's last step.",
     "kl": "The evaluated checkpoint is each arm's last within the study's KL target, so arms are "
@@ -23,13 +25,18 @@ RULES = {
 
 def reward_table(view: View) -> Table:
     """Return how well each reward model tells held-out pairs apart, and its normalisation."""
+
+    def accuracy(run: ArmResult) -> Cell:
+        reason = doubt_of(run)
+        return cell(run.accuracy, flags=[reason] if reason else [])
+
     return record_table(
         "Reward models",
         view.runs,
         {
             "arm": lambda run: run.arm,
             Numbers("seed"): lambda run: str(run.seed),
-            "held-out accuracy": lambda run: run.accuracy,
+            Numbers("held-out accuracy"): accuracy,
             "pairs": lambda run: run.accuracy.n,
             "accuracy at matched length": lambda run: (
                 None if isnan(run.matched_accuracy.value) else run.matched_accuracy
@@ -41,8 +48,9 @@ def reward_table(view: View) -> Table:
         },
         note="Accuracy: share of held-out pairs whose chosen response has the higher reward "
         "(chance: 0.5). At matched length: as if the chosen response were as often the longer as "
-        "the shorter one; a reward that follows length alone has 0.5. Gain and bias normalise the "
-        "rewards of base answers to mean 0 and sd 1. "
+        "the shorter one; a reward that follows length alone has 0.5. Flagged: nothing is "
+        "concluded from these rewards. Gain and bias normalise rewards, in "
+        f"{reward_unit(view)}, whose mean is 0. "
         "Step kept: the training step with the lowest loss on validation pairs (early stopping).",
     )
 
@@ -108,8 +116,8 @@ def steering_table(view: View) -> Table:
             Numbers("KL, nats per response", digits=2): lambda run: run.kl,
             "prompts": lambda run: run.gain.n,
         },
-        note="Normalised reward under the arm's own reward model on held-out prompts; the gain is "
-        f"the paired difference. {' '.join(rules)}",
+        note=f"Normalised reward ({reward_unit(view)}) under the arm's own reward model on "
+        f"held-out prompts; the gain is the paired difference. {' '.join(rules)}",
     )
 
 
@@ -127,7 +135,7 @@ def slope_tables(view: View) -> tuple[Table, ...]:
             Numbers("p", p_value): lambda result: _known(result, result.slope.p),
             "seeds": lambda result: result.slope.seeds,
         },
-        note="Least-squares slope of the arm's own reward (sd of base answers) over all steps, "
+        note=f"Least-squares slope of the arm's own reward ({reward_unit(view)}) over all steps, "
         f"with its 95 % confidence interval; p tests a slope of 0. {_interval_note(arms)}",
     )
     differences = record_table(
@@ -154,7 +162,13 @@ def slope_verdict(result: SlopeResult, alpha: float) -> str:
     if isnan(result.slope.value):
         return TOO_FEW
     excludes_zero = result.slope.low > 0 or result.slope.high < 0
-    return "differ" if excludes_zero and result.adjusted_p < alpha else "no difference shown"
+    return DIFFER if excludes_zero and result.adjusted_p < alpha else "no difference shown"
+
+
+def slope_of(view: View, arm: str) -> Slope | None:
+    """Return the slope of an arm's reward over steps; None where it is unknown."""
+    slopes = (result.slope for result in view.results.slopes if (result.a, result.b) == (arm, ""))
+    return next((slope for slope in slopes if not isnan(slope.value)), None)
 
 
 def _slope(result: SlopeResult) -> Slope | str:

@@ -59,6 +59,13 @@ class ConstantAnswers:
     a: str = ""
     b: str = ""
 
+    @property
+    def label(self) -> str:
+        """A few words that flag the verdict on ``a``; "" where both models' answers vary."""
+        if self.a and self.b:
+            return "two constant answers"
+        return "constant answer" if self.a else "against a constant answer" if self.b else ""
+
 
 VARIED = ConstantAnswers()
 

@@ -11,6 +11,7 @@ from ethosteer.data.overlap import overlap
 from ethosteer.evaluation import reward_results
 from ethosteer.evaluation.comparison import compare_models
 from ethosteer.evaluation.items import example_of
+from ethosteer.evaluation.near_duplicates import clusters_of_pairs
 from ethosteer.evaluation.summary import summarise
 from ethosteer.files import read_json, to_json, write_atomic, write_json
 from ethosteer.progress import Report
@@ -44,7 +45,7 @@ class Overlaps(Stage[tuple[Overlap, ...]]):
     """For every arm and benchmark, the pairs that share text with the benchmark."""
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
 
     overlap_ngram: int
     pairs: tuple[Curate, ...]
@@ -81,7 +82,7 @@ class Compare(Stage[StudyResults]):
     """Everything that the report shows of a study."""
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     left_out: ClassVar = {"compare.published": "shown by the report alone"}
 
     study: str
@@ -112,7 +113,8 @@ class Compare(Stage[StudyResults]):
         from ethosteer.models.reward_models import read_scale
 
         benchmarks, comparisons = self._benchmarks(store)
-        crossed = {stage.seed: store.load(stage) for stage in self.cross}
+        clusters = self._clusters(store)
+        crossed = {stage.seed: store.load(stage).clustered(clusters) for stage in self.cross}
         steered = {stage.arm: store.load(stage) for stage in self.steering}
         arms = tuple(dict.fromkeys(stage.arm.name for stage in self.steering))
         finetuned = self.steering[0].reward.base
@@ -132,7 +134,7 @@ class Compare(Stage[StudyResults]):
             arms=tuple(
                 reward_results.arm_result(
                     stage.arm,
-                    store.load(stage.reward),
+                    store.load(stage.reward).clustered(clusters[stage.reward.arm.name]),
                     read_scale(store.path(stage.reward)),
                     steered[stage.arm],
                     stage.reward.arm.name,
@@ -153,6 +155,11 @@ class Compare(Stage[StudyResults]):
             reward_comparisons=tuple(reward_results.reward_comparisons(crossed, self.compare)),
             slopes=tuple(reward_results.slopes(arms, steered, self.compare.correction)),
         )
+
+    def _clusters(self, store: Store) -> dict[str, dict[str, str]]:
+        """Map the groups of every reward model's held-out pairs to clusters of near-duplicates."""
+        curated = {stage.reward.arm.name: stage.reward.pairs for stage in self.steering}
+        return {name: clusters_of_pairs(store.load(pairs).test) for name, pairs in curated.items()}
 
     def _benchmarks(self, store: Store) -> tuple[list[BenchmarkResult], list[Comparison]]:
         """Summarise every benchmark and compare all models on it."""

@@ -42,7 +42,7 @@ class Items(Stage[list[Item]]):
     """The items of one benchmark, with the hashes that make results comparable."""
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     benchmark: str
     benchmarks: BenchmarkSettings
@@ -126,7 +126,7 @@ class Evaluate(Stage[list[Outcome]]):
     """
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     left_out: ClassVar = {"tokens_per_batch": CUTS_PASSES}
 
     model: Model

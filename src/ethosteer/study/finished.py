@@ -13,6 +13,7 @@ from ethosteer.evaluation.outcomes import read_outcomes
 from ethosteer.files import read_json, to_json, write_atomic
 from ethosteer.records import Item, Outcome
 from ethosteer.results import BenchmarkResult, StudyResults
+from ethosteer.stages.store import MANIFEST
 from ethosteer.study.run import OUTCOMES, RESULTS
 
 
@@ -75,4 +76,6 @@ def write_run_report(run: Run, folder: Path, *, texts: bool = True) -> None:
         results, items = replace(results, samples=(), benchmarks=benchmarks), {}
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / RESULTS, to_json(results))
-    write_report(results, run.outcomes, items, folder, sections)
+    names = (RESULTS, OUTCOMES, ITEMS, "study.toml", MANIFEST)
+    beside = [name for name in names if (folder / name).is_file()]
+    write_report(results, run.outcomes, items, folder, sections, beside)

@@ -119,7 +119,8 @@ class Study:
         write_outcomes(self.folder / OUTCOMES, outcomes)
         write_atomic(self.folder / RESULTS, to_json(results))
         published = comparison_sections(self.settings.compare.published, results, outcomes)
-        write_report(results, outcomes, items, self.folder, published)
+        beside = (RESULTS, OUTCOMES, ITEMS, "study.toml", MANIFEST)
+        write_report(results, outcomes, items, self.folder, published, beside)
         write_json(
             self.folder / MANIFEST,
             {

@@ -1,0 +1,86 @@
+"""The first screen: how much of the answer is set large, and the warnings beside it."""
+
+from dataclasses import replace
+
+from ethosteer.report.first_screen import first_screen, warnings
+from ethosteer.report.view import View
+from ethosteer.results import StudyResults
+from tests.report.example import ALWAYS_NO, CONTROL, example_outcomes, example_results
+
+RESULTS = example_results()
+
+
+def _notices(results: StudyResults) -> dict[str, str]:
+    result = warnings(View(results))
+    return {notice.title: notice.text for notice in result.notices} if result else {}
+
+
+def _without_flags(results: StudyResults, *kept: str) -> StudyResults:
+    """Return the results with the flags of the models ``kept`` alone."""
+    benchmarks = tuple(
+        replace(
+            benchmark,
+            cells=tuple(
+                cell if cell.model in kept else replace(cell, flags=()) for cell in benchmark.cells
+            ),
+        )
+        for benchmark in results.benchmarks
+    )
+    return replace(results, benchmarks=benchmarks)
+
+
+def test_three_sentences_are_set_large_and_the_rest_is_kept() -> None:
+    view = View(RESULTS)
+    screen = first_screen(view, "One is 0.5 vs. two. Two? Three. Four. Five.")
+    assert [(text.text, text.lead) for text in screen.texts] == [
+        ("One is 0.5 vs. two. Two? Three.", True),
+        ("Four. Five.", False),
+    ]
+    assert [text.lead for text in first_screen(view, "Only one.").texts] == [True]
+    assert screen.files is None
+
+
+def test_what_limits_the_answer_is_said_beside_it() -> None:
+    notices = _notices(RESULTS)
+    assert list(notices) == [
+        "Few seeds", "Uninformative control", "Shared text", "Stopped early",
+        "Alarms during training",
+    ]  # fmt: skip
+    assert "On ToxiGen the fine-tuned control" in notices["Uninformative control"]
+    shared = notices["Shared text"]
+    assert shared.startswith("Preference pairs that share text with a benchmark: deontology with")
+    assert "virtue with ETHICS virtue (5.3\u202f% of pairs)" in shared
+    assert notices["Stopped early"] == (
+        "Training of deontology was stopped before its end in at least one seed."
+    )
+    assert "harmless: another reward falls at 38 points" in notices["Alarms during training"]
+
+
+def test_a_flag_of_an_arm_is_told_apart_from_one_of_the_control() -> None:
+    notices = _notices(_without_flags(RESULTS, "virtue"))
+    assert "Uninformative control" not in notices
+    assert notices["Constant answers"].startswith(f"on ToxiGen, virtue {ALWAYS_NO}.")
+    assert "Constant answers" not in _notices(_without_flags(RESULTS, CONTROL, "virtue"))
+
+
+def test_seeds_are_warned_of_where_they_are_few() -> None:
+    assert "A single seed" in _notices(example_results((0,)))
+    assert "with 2 seeds" in _notices(RESULTS)["Few seeds"].lower()
+    assert not {"A single seed", "Few seeds"} & set(_notices(example_results((0, 1, 2, 3, 4))))
+
+
+def test_rare_overlaps_changed_settings_and_unequal_items() -> None:
+    rare = tuple(replace(overlap, overlapping=39) for overlap in RESULTS.overlaps)
+    assert "Shared text" not in _notices(replace(RESULTS, overlaps=rare))
+    changed = _notices(replace(RESULTS, deviations=("margin: none, later 0.02",)))
+    assert changed["Changed after outcomes were known"] == "margin: none, later 0.02."
+    result = warnings(View(RESULTS, example_outcomes()[1:]))
+    assert result is not None
+    assert ("Different items", "Models answered different items of toxigen.") in {
+        (notice.title, notice.text) for notice in result.notices
+    }
+
+
+def test_a_study_without_doubts_has_no_warning() -> None:
+    sound = _without_flags(replace(RESULTS, overlaps=(), arms=()))
+    assert warnings(View(sound)) is None
