@@ -9,6 +9,7 @@ import pytest
 
 from ethosteer import catalog
 from ethosteer.records import Outcome
+from ethosteer.statistics.metrics import BIAS_FREE
 from tests.malformed import complaint, spoiled_files, spoiled_values
 
 pytestmark = pytest.mark.parametrize("name", catalog.benchmark_names())
@@ -53,6 +54,12 @@ def test_fixed_choices_are_the_named_answers(name, files):
         assert {item.continuations for item in benchmark.items(files)} == {expected}
 
 
+def test_fixed_choices_have_measures_without_a_threshold_after_the_others(name):
+    benchmark = catalog.benchmark(name)
+    if benchmark.answers and not benchmark.new_tokens:
+        assert benchmark.metrics[-3:] == BIAS_FREE
+
+
 def test_the_metrics_take_the_items_outcomes(name, files):
     benchmark = catalog.benchmark(name)
     outcomes = [
@@ -75,7 +82,7 @@ def test_the_metrics_take_the_items_outcomes(name, files):
     assert len(values) == len(benchmark.metrics)
     assert all(math.isfinite(value) for value in values.values())
     # All answers are right.
-    for metric in ("acc", "acc_norm", "mcc", "balanced_acc", "mcc_answered"):
+    for metric in ("acc", "acc_norm", "mcc", "balanced_acc", "mcc_answered", "auc"):
         assert values.get(metric, 1.0) == 1.0
 
 

@@ -114,7 +114,7 @@ def test_generated_metrics(name):
 
 def test_forced_choice_metrics_put_mcc_first():
     names = [metric.name for metric in catalog.benchmark("scruples").metrics]
-    assert names == ["mcc", "acc", "balanced_acc"]
+    assert names == ["mcc", "acc", "balanced_acc", "auc", "margin"]
 
 
 @pytest.mark.parametrize("name", NAMES)

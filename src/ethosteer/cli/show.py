@@ -14,6 +14,7 @@ from ethosteer.data.pair_sets import curate
 from ethosteer.data.sources import Origin
 from ethosteer.records import parse_dialogue
 from ethosteer.report.numbers import duration, interval, number
+from ethosteer.report.view import constant_not_exceeded
 from ethosteer.settings import ArmSettings, BaseSettings, DataSettings
 from ethosteer.stages.finetune import name_of
 from ethosteer.stages.stage import SamplingSettings
@@ -131,6 +132,8 @@ def results_table(evaluations: Sequence[Evaluation]) -> Table:
                 f"{cell.estimate.n:,}",
             )
             remarks += [f"* {result.name}, {cell.model}: {flag}" for flag in cell.flags]
+            if not cell.flags and (constant := constant_not_exceeded(result, cell)):
+                remarks.append(f"{result.name}, {cell.model}: not shown better than {constant}")
         table.add_section()
         if result.classifier:
             remarks.append(f"{result.name}: classified by {result.classifier}")

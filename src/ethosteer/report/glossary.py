@@ -100,6 +100,12 @@ TERMS = (
         ("constant answers",),
     ),
     Term(
+        "AUC",
+        "The probability that an item with label 1 has a higher margin for answer 1 than an item "
+        "with label 0 has; unlike accuracy, it does not change when a model comes to prefer one "
+        "answer on all items.",
+    ),
+    Term(
         "discordant items",
         "Items that exactly one of two models answers correctly; only they tell the two apart.",
         ("discordant item",),

@@ -42,6 +42,21 @@ def mirrored(comparison: Comparison) -> Comparison:
     )
 
 
+def constant_not_exceeded(benchmark: BenchmarkResult, cell: BenchmarkCell) -> str:
+    """Name the best constant answer if ``cell``, of the primary metric, is not shown to be better.
+
+    It reads "always answering 'No'". "" for a better one, and for benchmarks without fixed answers.
+    """
+    above = cell.above_constant
+    if not above.n or (above.low > 0 if benchmark.better == "higher" else above.high < 0):
+        return ""
+    best = (max if benchmark.better == "higher" else min)(benchmark.baselines.values())
+    names = [name for name, value in benchmark.baselines.items() if value == best]
+    if len(names) > 1:
+        return "a constant answer"
+    return f"always answering {names[0].removeprefix('always ')!r}"
+
+
 @dataclass(frozen=True, slots=True)
 class ConstantAnswers:
     """What two compared models' constant answers mean for the verdict on ``a`` against ``b``.
@@ -221,21 +236,9 @@ class View:
         return [model for model in self.models if not self.sound(benchmark, model)]
 
     def constant_not_exceeded(self, benchmark: BenchmarkResult, model: str) -> str:
-        """Name the best constant answer if a model is not shown to be better; "" if it is.
-
-        It reads "always answering 'No'". "" as well for benchmarks without fixed answers.
-        """
+        """Name the best constant answer if a model is not shown to be better; "" if it is."""
         cell = self.cell(benchmark, model)
-        if cell is None or not cell.above_constant.n:
-            return ""
-        above = cell.above_constant
-        if above.low > 0 if benchmark.better == "higher" else above.high < 0:
-            return ""
-        best = (max if benchmark.better == "higher" else min)(benchmark.baselines.values())
-        names = [name for name, value in benchmark.baselines.items() if value == best]
-        if len(names) > 1:
-            return "a constant answer"
-        return f"always answering {names[0].removeprefix('always ')!r}"
+        return constant_not_exceeded(benchmark, cell) if cell else ""
 
     def shift(self, benchmark: BenchmarkResult, arm: str) -> Shift | None:
         """Return how AUC disagrees with the tested metric's verdict against the control, if so."""
