@@ -260,7 +260,7 @@ class BenchmarkCell:
 
     ``flags`` say that nearly all of its answers are the same, as predicates of the model ("answers
     'No' to 99.2 % of items in 1 of 3 seeds"). ``above_constant``, of the primary metric alone, is
-    the difference from the best constant answer on the same items.
+    the difference from the best constant answer on the same items; None without fixed answers.
     """
 
     model: str
@@ -268,7 +268,7 @@ class BenchmarkCell:
     estimate: Estimate
     by_seed: dict[int, float]
     flags: tuple[str, ...] = ()
-    above_constant: Estimate = UNKNOWN
+    above_constant: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)

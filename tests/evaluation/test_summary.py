@@ -15,7 +15,7 @@ from ethosteer.evaluation.summary import (
     slice_cells,
     summarise,
 )
-from ethosteer.results import UNKNOWN, SliceCell
+from ethosteer.results import SliceCell
 from ethosteer.statistics.metrics import (
     ACCURACY,
     MCC,
@@ -147,25 +147,31 @@ def test_a_model_is_compared_with_the_best_constant_answer_item_by_item():
     own = benchmark(ACCURACY, answers=("No", "Yes"))
     right_on_90 = [0] * 55 + [1] * 5 + [1] * 35 + [0] * 5
     better = difference_from_constant(own, {0: outcomes(LABELS, right_on_90)})
+    assert better is not None
     assert better.value == pytest.approx(0.9 - 0.6)
     assert 0 < better.low < 0.3 < better.high
     constant = difference_from_constant(own, {0: outcomes(LABELS, [0] * 100)})
+    assert constant is not None
     assert constant.value == 0
     assert not constant.low > 0
     # 5 discordant items each way: no better than to answer No always
     close = difference_from_constant(own, {0: outcomes(LABELS, [0] * 55 + [1] * 10 + [0] * 35)})
+    assert close is not None
     assert close.value == 0
     assert close.low < 0 < close.high
     correlated = benchmark(MCC, answers=("No", "Yes"))
-    assert difference_from_constant(correlated, {0: outcomes(LABELS, LABELS)}).value == 1
-    assert difference_from_constant(benchmark(ACCURACY), {0: outcomes(LABELS, LABELS)}) is UNKNOWN
+    perfect = difference_from_constant(correlated, {0: outcomes(LABELS, LABELS)})
+    assert perfect is not None
+    assert perfect.value == 1
+    assert difference_from_constant(benchmark(ACCURACY), {0: outcomes(LABELS, LABELS)}) is None
 
 
 def test_the_difference_from_a_constant_answer_stands_with_the_primary_metric_alone():
     own = benchmark(ACCURACY, MCC, answers=("No", "Yes"))
     primary, other = summarise(own, 100, {"base": {0: outcomes(LABELS, LABELS)}}).cells
+    assert primary.above_constant is not None
     assert primary.above_constant.value == pytest.approx(0.4)
-    assert other.above_constant.n == 0
+    assert other.above_constant is None
 
 
 def test_without_fixed_answers_nothing_is_flagged():

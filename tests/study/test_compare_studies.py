@@ -35,7 +35,7 @@ def answers(study: str, right: dict[str, float], seeds: tuple[int, ...] = (0,)) 
                 said = item.label if good else 1 - (item.label or 0)
                 found.append(
                     Outcome(model, seed, "toxigen", item.id, item.group, (), item.label, said,
-                            good, (-1.0, -2.0), (2, 3))
+                            good, (-2.0, -1.0) if said else (-1.0, -2.0), (2, 3))
                 )  # fmt: skip
     return found
 
@@ -138,7 +138,12 @@ def test_a_margin_counts_only_where_all_declared_it() -> None:
     right = {**CONTROLS, "x": 0.5}
     both = [a_run("a", right, margin=0.2), a_run("b", right, margin=0.2)]
     assert compare_runs(both).results.margin == 0.2
-    assert {each.verdict for each in compare_runs(both).results.comparisons} == {"equivalent"}
+    verdicts = {
+        each.metric: each.verdict
+        for each in compare_runs(both).results.comparisons
+        if each.metric in ("acc", "acc_norm")
+    }
+    assert verdicts == {"acc": "equivalent", "acc_norm": "equivalent"}
     assert compare_runs([both[0], a_run("b", right)]).results.margin is None
 
 

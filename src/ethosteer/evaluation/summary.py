@@ -10,7 +10,7 @@ import numpy as np
 
 from ethosteer.benchmarks.base import Benchmark
 from ethosteer.records import Outcome
-from ethosteer.results import UNKNOWN, BenchmarkCell, BenchmarkResult, Estimate, SliceCell
+from ethosteer.results import BenchmarkCell, BenchmarkResult, Estimate, SliceCell
 from ethosteer.statistics.metrics import Metric
 from ethosteer.statistics.paired import Clustered, cluster_sums, estimate, paired_difference
 
@@ -40,7 +40,7 @@ def summarise(
         for metric in benchmark.metrics:
             values = {seed: metric.value(answers) for seed, answers in by_seed.items()}
             whole = estimate(clustered(metric, by_seed))
-            above = above_constant if metric is primary else UNKNOWN
+            above = above_constant if metric is primary else None
             cells.append(BenchmarkCell(model, metric.name, whole, values, constant_answers, above))
     return BenchmarkResult(
         name=benchmark.name,
@@ -88,15 +88,15 @@ def baselines(benchmark: Benchmark, outcomes: Sequence[Outcome]) -> dict[str, fl
     }
 
 
-def difference_from_constant(benchmark: Benchmark, by_seed: BySeed) -> Estimate:
+def difference_from_constant(benchmark: Benchmark, by_seed: BySeed) -> Estimate | None:
     """Return the primary metric less that of the best constant answer, paired by item.
 
-    UNKNOWN for benchmarks without fixed answers, or whose metric has no better direction.
+    None for benchmarks without fixed answers, or whose metric has no better direction.
     """
     metric = benchmark.metrics[0]
     outcomes = next(iter(by_seed.values()))
     if not benchmark.answers or metric.better not in ("higher", "lower"):
-        return UNKNOWN
+        return None
     constants = [
         [_constant(outcome, index) for outcome in outcomes]
         for index in range(len(benchmark.answers))

@@ -48,7 +48,7 @@ def constant_not_exceeded(benchmark: BenchmarkResult, cell: BenchmarkCell) -> st
     It reads "always answering 'No'". "" for a better one, and for benchmarks without fixed answers.
     """
     above = cell.above_constant
-    if not above.n or (above.low > 0 if benchmark.better == "higher" else above.high < 0):
+    if above is None or (above.low > 0 if benchmark.better == "higher" else above.high < 0):
         return ""
     best = (max if benchmark.better == "higher" else min)(benchmark.baselines.values())
     names = [name for name, value in benchmark.baselines.items() if value == best]
