@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isnan
 from typing import Literal
 
 from ethosteer.records import BASE, CONTROLS, FINETUNED, Item, Outcome
@@ -244,7 +245,9 @@ class View:
         """Return how AUC disagrees with the tested metric's verdict against the control, if so."""
         tested = self.comparison(benchmark, arm, self.control)
         auc = self.comparison(benchmark, arm, self.control, AUC.name)
-        if tested is None or auc is None or tested.verdict == auc.verdict:
+        if tested is None or auc is None or isnan(auc.difference.value):
+            return None
+        if tested.verdict == auc.verdict:
             return None
         kind: ShiftKind
         if tested.verdict not in DIRECTED:
