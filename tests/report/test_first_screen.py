@@ -59,7 +59,7 @@ def test_what_limits_the_answer_is_said_beside_it() -> None:
 def test_a_flag_of_an_arm_is_told_apart_from_one_of_the_control() -> None:
     notices = _notices(_without_flags(RESULTS, "virtue"))
     assert "Uninformative control" not in notices
-    assert notices["Constant answers"].startswith(f"on ToxiGen, virtue {ALWAYS_NO}.")
+    assert notices["Constant answers"].startswith(f"virtue on ToxiGen ({ALWAYS_NO}).")
     assert "Constant answers" not in _notices(_without_flags(RESULTS, CONTROL, "virtue"))
 
 
