@@ -125,7 +125,16 @@ def test_malformed_data_gives_one_line_and_status_2(
         (["run", "demo", "--set", "steer.algorithm=grpo"], "there are best_of_n, dpo, ppo, rloo"),
         (["run", "demo", "--set", "arms.virtue.algorithm=grpo"], "arms.virtue.algorithm: "),
         (
-            ["run", "demo", "--set", "arms.virtue.algorithm=rloo", "--set", "steer.batch=6"],
+            [
+                "run",
+                "demo",
+                "--set",
+                "arms.virtue.algorithm=rloo",
+                "--set",
+                "steer.batch=6",
+                "--set",
+                "steer.minibatches=2",
+            ],
             "steer.batch must be a multiple of steer.rloo.answers",
         ),
         (

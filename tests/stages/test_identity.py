@@ -197,6 +197,7 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
     study = load_study(
         "demo",
         [
+            "steer.algorithm='ppo'",
             "steer.minibatches=2",
             "compare.control='base'",  # which a study without fine-tuning needs
             "benchmarks={crows_pairs={}}",

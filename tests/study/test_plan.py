@@ -6,6 +6,7 @@ import pytest
 
 from ethosteer.data.sources import Origin
 from ethosteer.records import Arm
+from ethosteer.stages.evaluate import file_name
 from ethosteer.study.load import load_study
 from ethosteer.study.plan import Plan
 
@@ -21,7 +22,10 @@ ARMS_AND_DPO = (
 
 
 def make(*changes: str) -> Plan:
-    return Plan(load_study("demo", ["seeds=[0, 1]", ARMS, *changes]), Origin("sample"))
+    return Plan(
+        load_study("demo", ["seeds=[0, 1]", "steer.algorithm='ppo'", ARMS, *changes]),
+        Origin("sample"),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +82,7 @@ def test_another_rule_evaluates_anew_without_steering_anew(plan: Plan):
     found = redone(plan, "steer.select=kl")
     assert {name.partition("/")[0] for name in found} == {"evaluate", "compare"}
     arms = {Arm(name, seed).label for name in plan.settings.arms for seed in (0, 1)}
-    for benchmark in plan.settings.benchmarks:
+    for benchmark in map(file_name, plan.items):
         own = {
             name.removeprefix(f"evaluate/{benchmark}-")
             for name in found
