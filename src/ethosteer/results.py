@@ -17,6 +17,8 @@ Better = Literal["higher", "lower", "half", "none"]
 """The direction in which a metric improves; "half" if 50 % is the aim, "none" if it has none."""
 
 Correction = Literal["holm", "bh"]
+Role = Literal["primary", "value profile", "exploratory"]
+"""A comparison's role: a hypothesis of the study, a manipulation check, or neither."""
 """How p is corrected for multiple testing: Holm (1979), or Benjamini & Hochberg (1995)."""
 
 Verdict = Literal["better", "worse", "different", "equivalent", "undecided"]
@@ -61,6 +63,11 @@ class Comparison:
     difference that is detected with 80 % power at the family's strictest level; ``items_needed``
     detect the preregistered effect so (inf: no number of items does, only more seeds). nan where
     unknown or not preregistered. ``seeds`` is the smaller number of two arms' seeds.
+
+    ``difference`` has the 95 % interval; ``decision_low`` to ``decision_high`` is the one of
+    confidence ``decision_level`` at which the verdict was decided, so that both agree.
+    ``..._low`` and ``..._high`` of what can be detected are its 10 and 90 % quantiles by the
+    uncertainty of the variances. ``room`` is by how much a can be better than b.
     """
 
     benchmark: str
@@ -78,6 +85,15 @@ class Comparison:
     family: str = ""
     equivalence_p: float = float("nan")
     items_needed: float = float("nan")
+    role: Role = "exploratory"
+    decision_low: float = float("nan")
+    decision_high: float = float("nan")
+    decision_level: float = float("nan")
+    minimum_detectable_low: float = float("nan")
+    minimum_detectable_high: float = float("nan")
+    items_needed_low: float = float("nan")
+    items_needed_high: float = float("nan")
+    room: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)

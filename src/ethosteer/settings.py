@@ -313,6 +313,12 @@ class CompareSettings(Settings):
         description="for multiple comparisons: Holm (family-wise error) or Benjamini-Hochberg "
         "(false discovery rate)",
     )
+    primary: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="benchmarks whose primary metrics are the study's hypotheses, corrected "
+        "together; default: all benchmarks",
+    )
     margin: float | None = Field(None, gt=0, description="equivalence margin; preregister it")
     effect: float | None = Field(
         None,
@@ -364,6 +370,12 @@ class StudySettings(Settings):
                 "compare.control = 'fine-tuned' needs a fine-tuned model, and finetune.enabled is "
                 "false; set compare.control = 'base'"
             )
+        for name in self.compare.primary or ():
+            if name not in self.benchmarks:
+                raise ValueError(
+                    f"compare.primary names {name!r}, which is not among the study's benchmarks: "
+                    f"{', '.join(self.benchmarks)}"
+                )
         for name in self.arms:
             if name in CONTROLS or not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"arms.{name} is not a usable name for an arm")

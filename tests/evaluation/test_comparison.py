@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from ethosteer.evaluation.comparison import compare_models, compared_metric
-from ethosteer.evaluation.summary import clustered
+from ethosteer.benchmarks.base import Benchmark
+from ethosteer.evaluation.comparison import compared_quantity, decide, measure_models
 from ethosteer.records import Outcome
 from ethosteer.results import Comparison
 from ethosteer.settings import CompareSettings
@@ -36,6 +37,12 @@ STEREOTYPE = proportion_metric("pct", lambda outcome: outcome.predicted == 0, "h
 FIRST = mean_metric("first", lambda outcome: outcome.log_likelihoods[0], "none")
 
 
+def compare_models(
+    asked: Benchmark, given: Outcomes, settings: CompareSettings
+) -> list[Comparison]:
+    return decide(measure_models(asked, given, settings), settings)
+
+
 def by_family(found: Sequence[Comparison]) -> dict[str, list[Comparison]]:
     families: dict[str, list[Comparison]] = {}
     for own in found:
@@ -54,7 +61,9 @@ def test_every_metric_has_a_family_against_the_control_and_one_of_arms_with_each
     )
     families = by_family(found)
     assert list(families) == [
-        f"B, {metric}: {name}"
+        "primary metrics of all benchmarks: arms against fine-tuned"
+        if (metric, name) == ("mcc", "arms against fine-tuned")
+        else f"B, {metric}: {name}"
         for metric in ("mcc", "acc", "balanced_acc")
         for name in ("arms against fine-tuned", "arms against each other")
     ]
@@ -64,16 +73,38 @@ def test_every_metric_has_a_family_against_the_control_and_one_of_arms_with_each
             assert pairs == [("duty", "care"), ("duty", "virtue"), ("care", "virtue")]
         else:
             assert pairs == [(arm, "fine-tuned") for arm in ("duty", "care", "virtue")]
-        assert {(each.benchmark, each.metric) for each in own} == {
-            ("b", name.split(", ")[1].split(":")[0])
-        }
+        metric = "mcc" if name.startswith("primary") else name.split(", ")[1].split(":")[0]
+        assert {(each.benchmark, each.metric) for each in own} == {("b", metric)}
+        role = "primary" if name.startswith("primary") else "exploratory"
+        assert {each.role for each in own} == {role}
+
+
+@pytest.mark.parametrize(
+    ("primary", "together"), [(None, ["b", "c", "d"]), (("c", "d"), ["c", "d"]), (("b",), ["b"])]
+)
+def test_the_primary_hypotheses_are_corrected_together_across_benchmarks(primary, together):
+    settings = CompareSettings(resamples=200, primary=primary)
+    measured = [
+        each
+        for name in "bcd"
+        for each in measure_models(
+            replace(benchmark(ACCURACY), name=name, title=name.upper()), answering(SHARES), settings
+        )
+    ]
+    found = decide(measured, settings)
+    family = [each for each in found if each.role == "primary"]
+    assert [each.benchmark for each in family] == [name for name in together for _ in range(3)]
+    expected = multipletests([each.p for each in family], method="holm")[1]
+    assert [each.adjusted_p for each in family] == pytest.approx(expected)
+    assert len({each.family for each in family}) == 1
+    assert len(found) == 18
 
 
 def test_the_control_may_be_the_base():
     settings = CompareSettings(resamples=200, control="base")
     families = by_family(compare_models(benchmark(ACCURACY), answering(SHARES), settings))
     first, second = families
-    assert first == "B, acc: arms against base"
+    assert first == "primary metrics of all benchmarks: arms against base"
     assert {each.b for each in families[first]} == {"base"}
     assert not any({each.a, each.b} & set(CONTROLS) for each in families[second])
 
@@ -230,28 +261,33 @@ def test_where_half_is_best_models_are_held_to_their_distance_from_it():
     assert found["below"].difference.value == pytest.approx(-0.10)
     assert found["near"].difference.value == pytest.approx(-0.25)
     assert found["near"].verdict == "better"
-    assert found["near"].family == "B, pct, distance from 50 %: arms against fine-tuned"
+    assert found["near"].family == "primary metrics of all benchmarks: arms against fine-tuned"
 
 
-def test_the_distance_from_half_is_of_each_seed_and_not_of_their_mean():
-    # seeds at 30 % and 70 %: each 20 points away, though their mean is at 50 %
-    by_seed = {
-        seed: outcomes([None] * 10, [0] * count + [1] * (10 - count))
-        for seed, count in enumerate((3, 7))
+def test_only_where_half_is_the_aim_distances_are_compared():
+    assert compared_quantity("b", STEREOTYPE).distance
+    for metric in (ACCURACY, FIRST):
+        quantity = compared_quantity("b", metric)
+        assert (quantity.metric, quantity.better) == (metric.name, metric.better)
+        assert not quantity.distance
+
+
+def test_an_arm_cannot_improve_by_more_than_there_is_room():
+    found = {
+        each.a: each
+        for each in compare_models(
+            benchmark(ACCURACY), answering({"fine-tuned": 0.9, "duty": 0.9}), CompareSettings()
+        )
     }
-    own = clustered(compared_metric(STEREOTYPE), by_seed)
-    assert own.by_seed == pytest.approx([0.2, 0.2])
-    assert own.value == pytest.approx(0.2)
-    assert clustered(STEREOTYPE, by_seed).value == pytest.approx(0.5)
-    assert (
-        compared_metric(STEREOTYPE).better,
-        compared_metric(STEREOTYPE).quantity.is_proportion,
-    ) == ("lower", False)
+    assert found["duty"].room == pytest.approx(0.1)
 
 
-def test_a_metric_with_a_direction_is_judged_as_it_is():
-    assert compared_metric(ACCURACY) is ACCURACY
-    assert compared_metric(FIRST) is FIRST
+def test_what_can_be_detected_has_a_range_around_it():
+    found = compare_models(benchmark(ACCURACY), answering(SHARES), CompareSettings(effect=0.1))
+    for each in found:
+        low, high = each.minimum_detectable_low, each.minimum_detectable_high
+        assert low < each.minimum_detectable < high
+        assert each.items_needed_low < each.items_needed < each.items_needed_high
 
 
 def test_the_same_outcomes_are_judged_the_same_every_time():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ethosteer.evaluation.comparison import compare_models
+from ethosteer.evaluation.comparison import decide, measure_models
 from ethosteer.evaluation.summary import summarise
 from ethosteer.records import Outcome
 from ethosteer.report.answer import answer
@@ -207,7 +207,8 @@ def _of_outcomes(margins: dict[str, Sequence[float]], labels: Sequence[int]) -> 
         example_results(seeds=(0,)),
         models=tuple(margins),
         benchmarks=(summarise(asked, len(labels), outcomes),),
-        comparisons=tuple(compare_models(asked, outcomes, CompareSettings(resamples=200))),
+    settings = CompareSettings(resamples=200)
+        comparisons=tuple(decide(measure_models(asked, outcomes, settings), settings)),
         overlaps=(),
         arms=(),
     )

@@ -122,7 +122,7 @@ def study(setting: Setting, rules: Rules, draw: np.random.Generator) -> list[Dec
     """Simulate a study and judge its family as any study's is judged."""
     own = models(setting, draw)
     differences = [paired_difference(own[a], own[b], setting.swaps, draw) for a, b in setting.pairs]
-    return family_decisions(differences, "higher", rules)
+    return family_decisions(differences, ["higher"] * len(differences), rules)
 
 
 # --- what is counted

@@ -34,5 +34,5 @@ def compare(a: Clustered, b: Clustered, swaps: int = 200, seed: int = 0) -> Diff
 
 def alone(difference: Difference, rules: Rules, better: Better = "higher") -> Decision:
     """Judge a family of one."""
-    (found,) = family_decisions([difference], better, rules)
+    (found,) = family_decisions([difference], [better], rules)
     return found

@@ -465,8 +465,8 @@ def test_of_identical_correlations_and_means_nothing_is_known(seeds):
         judged = alone(found, Rules(margin=0.5, effect=0.1))
         assert judged.verdict == "undecided"
         assert math.isnan(judged.equivalence_p)
-        assert math.isnan(judged.minimum_detectable)
-        assert math.isnan(judged.clusters_needed)
+        assert math.isnan(judged.minimum_detectable[0])
+        assert math.isnan(judged.clusters_needed[0])
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -497,7 +497,8 @@ def test_an_undefined_difference_is_undecided(seeds):
 def test_equivalence_of_means_is_statsmodels_two_one_sided_tests(margin):
     draw = rng(24)
     a = draw.normal(0.1, 0.5, 40)
-    b = draw.normal(0.0, 0.5, 40)
+    # no tails heavier than the normal distribution's, which would widen
+    b = a - 0.1 + draw.uniform(-1.2, 1.2, 40)
     theirs, _, _ = ttost_paired(a, b, -margin, margin)
     assert compare(averages([a]), averages([b])).equivalence_p(margin) == pytest.approx(
         theirs, rel=2e-3

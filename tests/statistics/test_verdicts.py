@@ -12,7 +12,13 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
 from ethosteer.results import Estimate
-from ethosteer.statistics.verdicts import Rules, adjusted_p_values, family_decisions, verdict
+from ethosteer.statistics.verdicts import (
+    Rules,
+    adjusted_p_values,
+    decision_alphas,
+    family_decisions,
+    verdict,
+)
 from tests.statistics.small import alone, answers, averages, compare, rng, shares
 
 
@@ -48,11 +54,12 @@ def test_what_has_no_p_is_no_member_of_its_family(correction):
 
 def test_a_family_is_corrected_as_one():
     draw = rng(26)
+    # uniform values: no tails heavier than the normal distribution's, which would widen equivalence
     control = draw.normal(size=60)
-    arms = [control + draw.normal(shift, 1, 60) for shift in (0.0, 0.35, 0.9)]
+    arms = [control + shift + draw.uniform(-1.7, 1.7, 60) for shift in (0.0, 0.35, 0.9)]
     differences = [compare(averages([arm]), averages([control]), 2000) for arm in arms]
     rules = Rules(alpha=0.03, margin=0.4, effect=0.5)
-    found = family_decisions(differences, "higher", rules)
+    found = family_decisions(differences, ["higher"] * 3, rules)
     p = [own.p for own in differences]
     assert [own.adjusted_p for own in found] == pytest.approx(multipletests(p, method="holm")[1])
     equal = [ttost_paired(arm, control, -0.4, 0.4)[0] for arm in arms]
@@ -63,20 +70,54 @@ def test_a_family_is_corrected_as_one():
         # Holm's first step of three is at a third of alpha
         spread = np.std(arm - control, ddof=1)
         least = TTestPower().solve_power(nobs=60, alpha=0.01, power=0.8) * spread
-        assert own.minimum_detectable == pytest.approx(least, rel=1e-3)
+        assert own.minimum_detectable[0] == pytest.approx(least, rel=1e-3)
         needed = TTestPower().solve_power(effect_size=0.5 / spread, alpha=0.01, power=0.8)
-        assert math.ceil(needed) <= own.clusters_needed <= math.ceil(needed) + 1
+        assert math.ceil(needed) <= own.clusters_needed[0] <= math.ceil(needed) + 1
     assert [own.difference for own in found] == differences
-    by_bh = family_decisions(differences, "higher", replace(rules, correction="bh"))
+    by_bh = family_decisions(differences, ["higher"] * 3, replace(rules, correction="bh"))
     assert [own.adjusted_p for own in by_bh] == pytest.approx(multipletests(p, method="fdr_bh")[1])
     assert found[2].verdict == "better"
-    assert family_decisions([], "higher", rules) == []
+    assert family_decisions([], [], rules) == []
 
 
 def test_without_a_margin_or_effect_there_is_neither_equivalence_nor_a_number_of_clusters():
     found = alone(compare(shares(answers(9, 400)), shares(answers(9, 400))), Rules())
-    assert math.isnan(found.equivalence_p) and math.isnan(found.clusters_needed)
+    assert math.isnan(found.equivalence_p) and math.isnan(found.clusters_needed[0])
     assert found.verdict == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("correction", "expected"),
+    [
+        # rejected at 0.05 / 4 and 0.05 / 3; the others at the level of the step that failed
+        ("holm", [0.05 / 4, 0.05 / 2, 0.05 / 3, 0.05 / 2]),
+        # two are rejected: 2 * 0.05 / 4; the others at 3 * 0.05 / 4
+        ("bh", [0.025, 0.0375, 0.025, 0.0375]),
+    ],
+)
+def test_the_levels_at_which_a_family_is_decided(correction, expected):
+    rules = Rules(correction=correction)
+    assert decision_alphas([0.001, 0.5, 0.01, 0.04], rules) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("correction", ["holm", "bh"])
+def test_the_decision_interval_agrees_with_its_verdict(correction):
+    draw = rng(31)
+    for _ in range(20):
+        control = draw.random(80) < 0.5
+        arms = [
+            np.where(draw.random(80) < change, draw.random(80) < 0.9, control)
+            for change in draw.random(5)
+        ]
+        differences = [
+            compare(shares(arm.astype(float)), shares(control.astype(float))) for arm in arms
+        ]
+        rules = Rules(correction=correction, margin=0.12)
+        for each in family_decisions(differences, ["higher"] * 5, rules):
+            if each.verdict == "equivalent":
+                assert -0.12 <= each.low <= each.high <= 0.12
+            else:
+                assert (each.low <= 0 <= each.high) == (each.verdict == "undecided")
 
 
 UP, DOWN = Estimate(0.10, 0.02, 0.18, 99), Estimate(-0.10, -0.18, -0.02, 99)
@@ -106,4 +147,4 @@ NOTHING = Estimate(0.01, math.nan, math.nan, 99)
     ],
 )
 def test_verdicts(difference, p, equal, better, expected):
-    assert verdict(difference, p, equal, better, 0.05) == expected
+    assert verdict(difference.low, difference.high, p, equal, better, 0.05) == expected

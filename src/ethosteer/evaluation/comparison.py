@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -11,10 +11,11 @@ import numpy as np
 from ethosteer.benchmarks.base import Benchmark
 from ethosteer.evaluation.summary import ByModel, clustered
 from ethosteer.records import CONTROLS
-from ethosteer.results import Better, Comparison
+from ethosteer.results import Better, Comparison, Role
 from ethosteer.settings import CompareSettings
-from ethosteer.statistics.metrics import Metric, Quantity
-from ethosteer.statistics.paired import Clustered, paired_difference
+from ethosteer.statistics.from_half import DistanceDifference, distance_difference
+from ethosteer.statistics.metrics import Metric
+from ethosteer.statistics.paired import Clustered, Difference, paired_difference
 from ethosteer.statistics.verdicts import Rules, family_decisions
 
 PERMUTATION_SEED = 20240
@@ -24,105 +25,170 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Comparisons that are corrected together: one metric of one benchmark, or one reward model."""
+    """Comparisons that are corrected together, and their role in the study."""
 
     name: str
+    role: Role = "exploratory"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What is compared: a metric's name, its benchmark or reward model, and its better direction.
+
+    ``distance`` where it is the distance of proportions from one half.
+    """
+
     benchmark: str
     metric: str
     better: Better
+    distance: bool = False
 
 
-def compare_models(
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The difference of two models before its family is corrected; sizes are those of the pair."""
+
+    family: Family
+    quantity: Quantity
+    pair: Pair
+    difference: Difference | DistanceDifference
+    items: int
+    clusters: int
+    seeds: int
+    room: float
+
+
+def measure_models(
     benchmark: Benchmark, outcomes: ByModel, settings: CompareSettings
-) -> list[Comparison]:
-    """Compare on every metric in two families: arms with the control, and arms with each other."""
+) -> list[Measured]:
+    """Measure all differences on a benchmark: arms from the control, and arms from each other.
+
+    Primary metrics against the control join the study's family of primary hypotheses, or that of
+    the value profile; every other metric has two families, which are exploratory.
+    """
     arms = [model for model in outcomes if model not in CONTROLS]
-    families: dict[str, list[Pair]] = {
-        f"arms against {settings.control}": [(arm, settings.control) for arm in arms],
+    against_control = f"arms against {settings.control}"
+    pairs: dict[str, list[Pair]] = {
+        against_control: [(arm, settings.control) for arm in arms],
         "arms against each other": list(combinations(arms, 2)),
     }
-    return [
-        comparison
-        for metric in map(compared_metric, benchmark.metrics)
-        for name, pairs in families.items()
-        for comparison in compare_on_metric(
-            f"{benchmark.title}, {metric.name}: {name}",
-            benchmark.name,
-            metric,
-            outcomes,
-            pairs,
-            settings,
-        )
-    ]
+    measured: list[Measured] = []
+    for metric in benchmark.metrics:
+        quantity = compared_quantity(benchmark.name, metric)
+        models = {model: clustered(metric, by_seed) for model, by_seed in outcomes.items()}
+        for name, compared in pairs.items():
+            family = Family(f"{benchmark.title}, {quantity.metric}: {name}")
+            if metric is benchmark.metrics[0] and name == against_control:
+                family = _declared_family(benchmark, name, settings) or family
+            measured += measure(family, quantity, models, compared, settings)
+    return measured
 
 
-def compare_on_metric(
-    family: str,
-    benchmark: str,
-    metric: Metric,
-    outcomes: ByModel,
-    pairs: Sequence[Pair],
-    settings: CompareSettings,
-) -> list[Comparison]:
-    """Compare pairs of models on one metric of one benchmark, as the family of that name."""
-    models = {model: clustered(metric, outcomes[model]) for pair in pairs for model in pair}
-    return compare_family(
-        Family(family, benchmark, metric.name, metric.better), models, pairs, settings
-    )
+def _declared_family(benchmark: Benchmark, name: str, settings: CompareSettings) -> Family | None:
+    """Return the family across benchmarks of a primary metric; None where it is not declared."""
+    if benchmark.dataset:
+        return Family(f"value profile, all datasets: {name}", "value profile")
+    if settings.primary is None:
+        return Family(f"primary metrics of all benchmarks: {name}", "primary")
+    if benchmark.name in settings.primary:
+        return Family(f"declared primary benchmarks: {name}", "primary")
+    return None
 
 
-def compare_family(
+def measure(
     family: Family,
+    quantity: Quantity,
     models: Mapping[str, Clustered],
-    pairs: Sequence[Pair],
+    pairs: Iterable[Pair],
     settings: CompareSettings,
-) -> list[Comparison]:
-    """Compare pairs of models, correct for multiple testing, and give each pair its verdict."""
-    differences = [
-        paired_difference(
-            models[a],
-            models[b],
-            settings.resamples,
-            # The same permutations for every pair, so that a family's p do not differ by chance.
-            np.random.default_rng(PERMUTATION_SEED),
-        )
-        for a, b in pairs
-    ]
-    rules = Rules(settings.alpha, settings.correction, settings.margin, settings.effect)
-    decisions = family_decisions(differences, family.better, rules)
-    return [
-        Comparison(
-            benchmark=family.benchmark,
-            metric=family.metric,
-            a=a,
-            b=b,
-            difference=decision.difference.estimate,
-            p=decision.difference.p,
-            adjusted_p=decision.adjusted_p,
+) -> Iterator[Measured]:
+    """Yield the differences of pairs of models in one quantity."""
+    difference = distance_difference if quantity.distance else paired_difference
+    for a, b in pairs:
+        yield Measured(
+            family,
+            quantity,
+            (a, b),
+            difference(
+                models[a],
+                models[b],
+                settings.resamples,
+                # The same permutations for every pair: p must not differ by chance.
+                np.random.default_rng(PERMUTATION_SEED),
+            ),
             items=models[a].items,
             clusters=models[a].clusters,
             # Controls are not trained with seeds, so only arms can have too few.
             seeds=min((models[name].seeds for name in (a, b) if name not in CONTROLS), default=1),
-            minimum_detectable=decision.minimum_detectable,
-            verdict=decision.verdict,
-            family=family.name,
-            equivalence_p=decision.equivalence_p,
-            items_needed=float(
-                np.ceil(decision.clusters_needed * models[a].items / models[a].clusters)
-            ),
+            room=_room(quantity, models[b]),
         )
-        for (a, b), decision in zip(pairs, decisions, strict=True)
-    ]
 
 
-def compared_metric(metric: Metric) -> Metric:
-    """Return the metric to compare by: where 50 % is the aim, the distance from it."""
+def _room(quantity: Quantity, reference: Clustered) -> float:
+    """Return by how much a model can be better than ``reference``; inf without such a bound.
+
+    Where no direction is better it is the larger room of both directions.
+    """
+    low, high = reference.quantity.bounds
+    value = reference.value
+    if quantity.distance:
+        return abs(value - 0.5)
+    if quantity.better == "higher":
+        return high - value
+    return value - low if quantity.better == "lower" else max(high - value, value - low)
+
+
+def decide(measured: Sequence[Measured], settings: CompareSettings) -> list[Comparison]:
+    """Correct every family for multiple testing and give each difference its verdict, in order."""
+    rules = Rules(settings.alpha, settings.correction, settings.margin, settings.effect)
+    families: dict[Family, list[int]] = {}
+    for index, each in enumerate(measured):
+        families.setdefault(each.family, []).append(index)
+    comparisons: dict[int, Comparison] = {}
+    for indices in families.values():
+        members = [measured[index] for index in indices]
+        decisions = family_decisions(
+            [each.difference for each in members],
+            [each.quantity.better for each in members],
+            rules,
+        )
+        for index, each, decision in zip(indices, members, decisions, strict=True):
+            per_cluster = each.items / each.clusters
+            needed, fewest, largest = (
+                float(np.ceil(clusters * per_cluster)) for clusters in decision.clusters_needed
+            )
+            detectable, smallest, greatest = decision.minimum_detectable
+            comparisons[index] = Comparison(
+                benchmark=each.quantity.benchmark,
+                metric=each.quantity.metric,
+                a=each.pair[0],
+                b=each.pair[1],
+                difference=each.difference.estimate,
+                p=each.difference.p,
+                adjusted_p=decision.adjusted_p,
+                items=each.items,
+                clusters=each.clusters,
+                seeds=each.seeds,
+                minimum_detectable=detectable,
+                verdict=decision.verdict,
+                family=each.family.name,
+                equivalence_p=decision.equivalence_p,
+                items_needed=needed,
+                role=each.family.role,
+                decision_low=decision.low,
+                decision_high=decision.high,
+                decision_level=decision.level,
+                minimum_detectable_low=smallest,
+                minimum_detectable_high=greatest,
+                items_needed_low=fewest,
+                items_needed_high=largest,
+                room=each.room,
+            )
+    return [comparisons[index] for index in range(len(measured))]
+
+
+def compared_quantity(benchmark: str, metric: Metric) -> Quantity:
+    """Return what is compared of a metric: where 50 % is the aim, the distance from it."""
     if metric.better != "half":
-        return metric
-    combine = metric.quantity.combine
-    return replace(
-        metric,
-        name=f"{metric.name}, distance from 50 %",
-        better="lower",
-        quantity=Quantity(lambda sums: np.abs(combine(sums) - 0.5), (0.0, 0.5)),
-    )
+        return Quantity(benchmark, metric.name, metric.better)
+    return Quantity(benchmark, f"{metric.name}, distance from 50 %", "lower", distance=True)

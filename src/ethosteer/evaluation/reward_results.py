@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ethosteer.evaluation.comparison import Family, compare_family
+from ethosteer.evaluation.comparison import Family, Quantity, decide, measure
 from ethosteer.records import BASE, CONTROLS, FINETUNED, Arm
 from ethosteer.results import (
     UNKNOWN,
@@ -123,13 +123,10 @@ def reward_comparisons(cross: CrossBySeed, settings: CompareSettings) -> Iterato
             )
             for model in (start, *arms)
         }
-        family = Family(
-            f"reward of {reward_model}: arms against {start}",
-            reward_model,
-            "mean reward",
-            "higher",
-        )
-        yield from compare_family(family, models, [(arm, start) for arm in arms], settings)
+        family = Family(f"reward of {reward_model}: arms against {start}")
+        quantity = Quantity(reward_model, "mean reward", "higher")
+        pairs = [(arm, start) for arm in arms]
+        yield from decide([*measure(family, quantity, models, pairs, settings)], settings)
 
 
 def cross_accuracies(cross: CrossBySeed) -> Iterator[CrossCell]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ethosteer import catalog
 from ethosteer.data.overlap import overlap
 from ethosteer.evaluation import reward_results
-from ethosteer.evaluation.comparison import compare_models
+from ethosteer.evaluation.comparison import Measured, decide, measure_models
 from ethosteer.evaluation.items import example_of
 from ethosteer.evaluation.near_duplicates import clusters_of_pairs
 from ethosteer.evaluation.summary import summarise
@@ -82,7 +82,7 @@ class Compare(Stage[StudyResults]):
     """Everything that the report shows of a study."""
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 10
     left_out: ClassVar = {"compare.published": "shown by the report alone"}
 
     study: str
@@ -164,7 +164,7 @@ class Compare(Stage[StudyResults]):
     def _benchmarks(self, store: Store) -> tuple[list[BenchmarkResult], list[Comparison]]:
         """Summarise every benchmark and compare all models on it."""
         benchmarks: list[BenchmarkResult] = []
-        comparisons: list[Comparison] = []
+        measured: list[Measured] = []
         for items in self.items:
             evaluated = [stage for stage in self.evaluation if stage.items == items]
             outcomes: dict[str, dict[int, list[Outcome]]] = {}
@@ -183,5 +183,5 @@ class Compare(Stage[StudyResults]):
                     chat=items.chat,
                 )
             )
-            comparisons += compare_models(benchmark, outcomes, self.compare)
-        return benchmarks, comparisons
+            measured += measure_models(benchmark, outcomes, self.compare)
+        return benchmarks, decide(measured, self.compare)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from ethosteer.statistics.uncertainty import Uncertainty, uncertainty
 
 LEVEL = 0.95
 POWER = 0.8
+RANGE = (0.1, 0.9)
+"""The probabilities at which the range of what a study can detect is cut."""
 NAN = float("nan")
 MOST_CLUSTERS = 10_000_000
 
@@ -129,16 +132,30 @@ class Difference:
     """a - b on the same items: its estimate, p of no difference, and its error.
 
     ``centre`` is the middle of the interval; for proportions, added clusters shrink it towards 0.
+    ``largest`` is the largest absolute difference that the quantity's bounds allow.
     """
 
     estimate: Estimate
     p: float
     centre: float
     error: Uncertainty
+    largest: float = inf
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Return the two-sided interval of that confidence level; nan where nothing is known."""
+        return self._within(self.error.quantile((1 + level) / 2))
 
     def equivalence_p(self, margin: float) -> float:
         """Return p of two one-sided tests (Schuirmann 1987) of |a - b| >= ``margin``."""
-        return self.error.tail_probability(margin - abs(self.centre))
+        return self.error.heavy_tailed.tail_probability(margin - abs(self.centre))
+
+    def equivalence_interval(self, alpha: float) -> tuple[float, float]:
+        """Return the interval that lies within a margin where ``equivalence_p`` is below alpha."""
+        return self._within(self.error.heavy_tailed.quantile(1 - alpha))
+
+    def _within(self, half: float) -> tuple[float, float]:
+        low, high = np.clip([self.centre - half, self.centre + half], -self.largest, self.largest)
+        return float(low), float(high)
 
     def minimum_detectable(self, alpha: float, power: float = POWER) -> float:
         """Return the true difference that a two-sided test at ``alpha`` detects with ``power``."""
@@ -165,6 +182,22 @@ class Difference:
             return 2.0
         # Rounded up; 1e-3 absorbs the root finder's error at whole numbers.
         return float(np.ceil(np.exp(brentq(excess, fewest, largest, xtol=1e-6)) - 1e-3))
+
+    def minimum_detectable_range(self, alpha: float) -> tuple[float, float, float]:
+        """Return the minimum detectable difference and its 10 and 90 % bounds, ``POWER`` each."""
+        value = self.minimum_detectable(alpha)
+        low, high = self.error.relative_errors(RANGE)
+        return value, value * low, value * high
+
+    def clusters_needed_range(self, effect: float, alpha: float) -> tuple[float, float, float]:
+        """Return the clusters needed and their 10 and 90 % bounds by the variances' uncertainty."""
+        value = self.clusters_needed(effect, alpha)
+        # A standard error c times as large needs what an effect 1 / c times as large does.
+        low, high = (
+            self.clusters_needed(effect / factor, alpha)
+            for factor in self.error.relative_errors(RANGE)
+        )
+        return value, low, high
 
 
 def paired_difference(
@@ -198,9 +231,6 @@ def paired_difference(
         error = uncertainty(adjusted_a.pseudo_values - adjusted_b.pseudo_values)
     else:
         error = uncertainty(adjusted_a.pseudo_values, adjusted_b.pseudo_values)
-    half = error.quantile((1 + level) / 2)
-    largest = a.quantity.bounds[1] - a.quantity.bounds[0]
-    low, high = np.clip([centre - half, centre + half], -largest, largest)
     if a.seeds > 1 or b.seeds > 1:
         p = float(np.minimum(1.0, 2 * error.tail_probability(abs(centre))))  # nan stays nan
     elif a.clusters < 2 or np.isnan(value):
@@ -211,7 +241,9 @@ def paired_difference(
         p = mcnemar(a.sums[0, :, 0] > 0, b.sums[0, :, 0] > 0)
     else:
         p = _permutation_p(a, b, permutations, generator)
-    return Difference(Estimate(value, float(low), float(high), a.items), p, centre, error)
+    largest = a.quantity.bounds[1] - a.quantity.bounds[0]
+    difference = Difference(Estimate(value, NAN, NAN, a.items), p, centre, error, largest)
+    return replace(difference, estimate=Estimate(value, *difference.interval(level), a.items))
 
 
 def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

@@ -12,7 +12,7 @@ integrates over the chi-squares.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import nan
 
@@ -34,7 +34,8 @@ class Uncertainty:
     ``item_variance``, ``seed_variance`` and ``interaction_variance`` are the estimated variances of
     the mean over items of the seed averages, of the mean over seeds of the item averages, and of
     the mean over both of the interaction; the first two contain the third. ``seed_df`` is 0 where
-    there is one seed. All variances are nan where nothing is known.
+    there is one seed. All variances are nan where nothing is known. ``kurtosis_df`` are the degrees
+    of freedom of ``item_variance`` by the kurtosis of the values, None where it is not known.
     """
 
     item_variance: float
@@ -42,6 +43,18 @@ class Uncertainty:
     seed_variance: float = 0.0
     seed_df: float = 0.0
     interaction_variance: float = 0.0
+    kurtosis_df: float | None = None
+
+    @property
+    def heavy_tailed(self) -> Uncertainty:
+        """The same with the degrees of freedom that the kurtosis of the values leaves.
+
+        With rare classes and heavy tails a variance is estimated less well than its n - 1 degrees
+        of freedom say, and is often far too small. A claim of equivalence rests on it.
+        """
+        if self.kurtosis_df is None or self.kurtosis_df >= self.item_df:
+            return self
+        return replace(self, item_df=self.kurtosis_df)
 
     @property
     def standard_error(self) -> float:
@@ -84,6 +97,15 @@ class Uncertainty:
         return _root(
             lambda x: float(weights @ ndtr((x - thresholds) / true_error)) - power, true_error
         )
+
+    def relative_errors(self, probabilities: tuple[float, float]) -> tuple[float, float]:
+        """Return quantiles of the plausible true standard errors, as multiples of the estimate."""
+        if np.isnan(self.standard_error):
+            return nan, nan
+        errors, weights = self._plausible_errors
+        order = np.argsort(errors)
+        low, high = np.interp(probabilities, np.cumsum(weights[order]), errors[order])
+        return float(low / self.standard_error), float(high / self.standard_error)
 
     def with_clusters(self, clusters: float) -> Uncertainty:
         """Return the uncertainty with so many clusters of items and the same seeds."""
@@ -184,15 +206,16 @@ def uncertainty(values: Floats, subtracted: Floats | None = None) -> Uncertainty
     by_item = values.mean(axis=0) - (0.0 if subtracted is None else subtracted.mean(axis=0))
     items = _variance_of_mean(by_item)
     item_df = len(by_item) - 1.0
+    kurtosis_df = _degrees_of_freedom(by_item)
     several = [side for side in sides if len(side) > 1]
     if not several:
-        return Uncertainty(items, item_df) if items > 0 else UNKNOWN
+        return Uncertainty(items, item_df, kurtosis_df=kurtosis_df) if items > 0 else UNKNOWN
     seeds = sum(_variance_of_mean(side.mean(axis=1)) for side in several)
     interaction = sum(_interaction_variance(side) for side in several)
     seed_df = min(len(side) for side in several) - 1.0
     if not max(items, seeds) > 0:
         return UNKNOWN
-    return Uncertainty(items, item_df, seeds, seed_df, interaction)
+    return Uncertainty(items, item_df, seeds, seed_df, interaction, kurtosis_df)
 
 
 def _variance_of_mean(values: Floats) -> float:
@@ -200,6 +223,22 @@ def _variance_of_mean(values: Floats) -> float:
     if np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())):
         return 0.0
     return float(values.var(ddof=1) / len(values))
+
+
+def _degrees_of_freedom(values: Floats) -> float:
+    """The degrees of freedom of a sample variance by the values' kurtosis, at most n - 1.
+
+    The variance of a sample variance gives ``2 n / (kurtosis - (n - 3) / (n - 1))`` (O'Neill 2014),
+    which is n - 1 for normal values. It is at least 1.
+    """
+    n = len(values)
+    deviations = values - values.mean()
+    variance = float(np.square(deviations).mean())
+    if variance == 0:
+        return n - 1.0
+    kurtosis = float(np.power(deviations, 4).mean()) / variance**2
+    excess = max(kurtosis, 3.0) - (n - 3) / (n - 1)
+    return max(2 * n / excess, 1.0)
 
 
 def _interaction_variance(values: Floats) -> float:

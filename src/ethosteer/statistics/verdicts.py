@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ethosteer.results import Better, Correction, Estimate, Verdict
+from ethosteer.results import Better, Correction, Verdict
+from ethosteer.statistics.from_half import DistanceDifference
 from ethosteer.statistics.metrics import Floats
 from ethosteer.statistics.paired import NAN, Difference
+
+Testable = Difference | DistanceDifference
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,55 +29,83 @@ class Rules:
     effect: float | None = None
 
 
+Range = tuple[float, float, float]
+"""A point and its range: value, low, high."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The verdict of one difference within its family, and its evidence.
 
-    ``equivalence_p`` is adjusted too. ``minimum_detectable`` and ``clusters_needed`` are those of
-    the correction's strictest level. nan where unknown, or where no margin or effect was stated.
+    ``equivalence_p`` is adjusted too. ``low`` and ``high`` bound the interval of confidence
+    ``level`` at which the verdict was decided, so that both agree. ``minimum_detectable`` and
+    ``clusters_needed`` are those of the correction's strictest level, with their 10 to 90 % range
+    by the uncertainty of the variances. nan where unknown, or where no margin or effect was stated.
     """
 
-    difference: Difference
+    difference: Testable
     adjusted_p: float
     equivalence_p: float
-    minimum_detectable: float
-    clusters_needed: float
+    minimum_detectable: Range
+    clusters_needed: Range
     verdict: Verdict
+    low: float
+    high: float
+    level: float
 
 
 def family_decisions(
-    differences: Sequence[Difference], better: Better, rules: Rules
+    differences: Sequence[Testable], better: Sequence[Better], rules: Rules
 ) -> list[Decision]:
     """Correct a family of differences for multiple testing and decide what each shows.
 
-    ``better`` is the direction in which the quantity compared improves.
+    ``better`` are the directions in which the quantities compared improve.
     """
-    adjusted = adjusted_p_values([difference.p for difference in differences], rules.correction)
+    p_values = [difference.p for difference in differences]
+    adjusted = adjusted_p_values(p_values, rules.correction)
+    levels = decision_alphas(p_values, rules)
     equivalence = [NAN] * len(differences)
+    equivalence_levels = levels
     if rules.margin is not None:
-        equivalence = adjusted_p_values(
-            [difference.equivalence_p(rules.margin) for difference in differences], rules.correction
-        )
+        unadjusted = [difference.equivalence_p(rules.margin) for difference in differences]
+        equivalence = adjusted_p_values(unadjusted, rules.correction)
+        equivalence_levels = decision_alphas(unadjusted, rules)
     strictest = rules.alpha / max(1, len(differences))
-    return [
-        Decision(
-            difference=difference,
-            adjusted_p=p,
-            equivalence_p=equivalence_p,
-            minimum_detectable=difference.minimum_detectable(strictest),
-            clusters_needed=NAN
-            if rules.effect is None
-            else difference.clusters_needed(rules.effect, strictest),
-            verdict=verdict(difference.estimate, p, equivalence_p, better, rules.alpha),
+    decisions = []
+    for index, difference in enumerate(differences):
+        p, alpha = adjusted[index], levels[index]
+        low, high = difference.interval(1 - alpha)
+        level = 1 - alpha
+        decided = verdict(low, high, p, equivalence[index], better[index], rules.alpha)
+        if decided == "equivalent":
+            alpha = equivalence_levels[index]
+            low, high = difference.equivalence_interval(alpha)
+            level = 1 - 2 * alpha
+        elif decided == "undecided":
+            # An exact test may not reject where the interval excludes 0: it then reaches to 0.
+            low, high = min(low, 0.0), max(high, 0.0)
+        decisions.append(
+            Decision(
+                difference=difference,
+                adjusted_p=p,
+                equivalence_p=equivalence[index],
+                minimum_detectable=difference.minimum_detectable_range(strictest),
+                clusters_needed=(NAN, NAN, NAN)
+                if rules.effect is None
+                else difference.clusters_needed_range(rules.effect, strictest),
+                verdict=decided,
+                low=low,
+                high=high,
+                level=level,
+            )
         )
-        for difference, p, equivalence_p in zip(differences, adjusted, equivalence, strict=True)
-    ]
+    return decisions
 
 
 def verdict(
-    difference: Estimate, adjusted_p: float, equivalence_p: float, better: Better, alpha: float
+    low: float, high: float, adjusted_p: float, equivalence_p: float, better: Better, alpha: float
 ) -> Verdict:
-    """Return the verdict of one comparison.
+    """Return the verdict of one comparison with the interval from ``low`` to ``high``.
 
     Equivalence is tested first: a difference shown to lie within the margin does not matter, even
     if it is not 0. A difference needs an adjusted p below ``alpha`` and an interval without 0,
@@ -82,11 +113,32 @@ def verdict(
     """
     if equivalence_p < alpha:
         return "equivalent"
-    if adjusted_p < alpha and (difference.low > 0 or difference.high < 0):
+    if adjusted_p < alpha and (low > 0 or high < 0):
         if better == "none":
             return "different"
-        return "better" if (difference.value > 0) == (better == "higher") else "worse"
+        return "better" if (low > 0) == (better == "higher") else "worse"
     return "undecided"
+
+
+def decision_alphas(p_values: Sequence[float], rules: Rules) -> list[float]:
+    """Return the level at which each p of a family was decided.
+
+    With Holm it is alpha / (m - k + 1) for the k-th of the rejected and alpha / (m - r) after r
+    rejections. With Benjamini-Hochberg all r rejected have r alpha / m (Benjamini & Yekutieli
+    2005), the others (r + 1) alpha / m, which their p exceed.
+    """
+    p = np.asarray(p_values, dtype=float)
+    m = int(np.sum(~np.isnan(p)))
+    adjusted = np.asarray(adjusted_p_values(p_values, rules.correction))
+    rejected = adjusted < rules.alpha
+    r = int(rejected.sum())
+    if rules.correction == "bh":
+        share = np.where(rejected, r, min(r + 1, m)) / max(m, 1)
+        return [float(rules.alpha * each) for each in np.where(np.isnan(p), 1 / max(m, 1), share)]
+    ranks = np.empty(len(p), dtype=int)
+    ranks[np.argsort(p)] = np.arange(len(p))
+    steps = np.where(rejected, m - ranks, max(m - r, 1))
+    return [float(rules.alpha / step) for step in steps]
 
 
 def adjusted_p_values(p_values: Sequence[float], correction: Correction = "holm") -> list[float]:

@@ -10,7 +10,14 @@ from pathlib import Path
 from ethosteer import catalog
 from ethosteer.errors import InputError
 from ethosteer.evaluation.comparable import what_differs
-from ethosteer.evaluation.comparison import compare_on_metric, compared_metric
+from ethosteer.evaluation.comparison import (
+    Family,
+    Measured,
+    compared_quantity,
+    decide,
+    measure,
+)
+from ethosteer.evaluation.summary import clustered
 from ethosteer.files import to_json, write_atomic
 from ethosteer.records import CONTROLS, Outcome
 from ethosteer.report import write_report_across
@@ -132,18 +139,15 @@ def compare_arms(settings: CompareSettings, name: str, a: Run, b: Run) -> list[C
         for run in (a, b)
     )
     pairs = list(product(arms_a, arms_b))
-    return [
-        comparison
-        for metric in map(compared_metric, benchmark.metrics)
-        for comparison in compare_on_metric(
-            f"{benchmark.title}, {metric.name}: arms of {a.name} against arms of {b.name}",
-            name,
-            metric,
-            outcomes,
-            pairs,
-            settings,
+    measured: list[Measured] = []
+    for metric in benchmark.metrics:
+        quantity = compared_quantity(name, metric)
+        models = {model: clustered(metric, by_seed) for model, by_seed in outcomes.items()}
+        family = Family(
+            f"{benchmark.title}, {quantity.metric}: arms of {a.name} against arms of {b.name}"
         )
-    ]
+        measured += measure(family, quantity, models, pairs, settings)
+    return decide(measured, settings)
 
 
 def outcomes_by_model(run: Run, benchmark: str) -> dict[str, Mapping[int, Sequence[Outcome]]]:
