@@ -193,7 +193,9 @@ def _of_outcomes(margins: dict[str, Sequence[float]], labels: Sequence[int]) -> 
 
     def answer_to(index: int, margin: float) -> Outcome:
         predicted, label = int(margin > 0), labels[index]
-        return Outcome(
+        settings = CompareSettings(resamples=200)
+
+    return Outcome(
             "m", 0, "b", f"i{index}", f"i{index}", (), label, predicted, predicted == label,
             (-2.0, margin - 2.0), (1, 1),
         )  # fmt: skip
@@ -207,7 +209,6 @@ def _of_outcomes(margins: dict[str, Sequence[float]], labels: Sequence[int]) -> 
         example_results(seeds=(0,)),
         models=tuple(margins),
         benchmarks=(summarise(asked, len(labels), outcomes),),
-    settings = CompareSettings(resamples=200)
         comparisons=tuple(decide(measure_models(asked, outcomes, settings), settings)),
         overlaps=(),
         arms=(),
