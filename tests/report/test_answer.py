@@ -174,6 +174,7 @@ def _against_constants(results: StudyResults, low: float) -> StudyResults:
         else each
         for each in results.benchmarks
     )
+    settings = CompareSettings(resamples=200)
     return replace(results, benchmarks=benchmarks)
 
 
@@ -193,9 +194,7 @@ def _of_outcomes(margins: dict[str, Sequence[float]], labels: Sequence[int]) -> 
 
     def answer_to(index: int, margin: float) -> Outcome:
         predicted, label = int(margin > 0), labels[index]
-        settings = CompareSettings(resamples=200)
-
-    return Outcome(
+        return Outcome(
             "m", 0, "b", f"i{index}", f"i{index}", (), label, predicted, predicted == label,
             (-2.0, margin - 2.0), (1, 1),
         )  # fmt: skip
