@@ -174,7 +174,6 @@ def _against_constants(results: StudyResults, low: float) -> StudyResults:
         else each
         for each in results.benchmarks
     )
-    settings = CompareSettings(resamples=200)
     return replace(results, benchmarks=benchmarks)
 
 
@@ -204,6 +203,7 @@ def _of_outcomes(margins: dict[str, Sequence[float]], labels: Sequence[int]) -> 
         for model, values in margins.items()
     }
     asked = benchmark(ACCURACY, *BIAS_FREE, answers=("No", "Yes"))
+    settings = CompareSettings(resamples=200)
     results = replace(
         example_results(seeds=(0,)),
         models=tuple(margins),
