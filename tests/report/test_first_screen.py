@@ -29,12 +29,12 @@ def _without_flags(results: StudyResults, *kept: str) -> StudyResults:
     return replace(results, benchmarks=benchmarks)
 
 
-def test_three_sentences_are_set_large_and_the_rest_is_kept() -> None:
+def test_four_sentences_are_set_large_and_the_rest_is_kept() -> None:
     view = View(RESULTS)
-    screen = first_screen(view, "One is 0.5 vs. two. Two? Three. Four. Five.")
+    screen = first_screen(view, "One is 0.5 vs. two. Two? Three. Four. Five. Six.")
     assert [(text.text, text.lead) for text in screen.texts] == [
-        ("One is 0.5 vs. two. Two? Three.", True),
-        ("Four. Five.", False),
+        ("One is 0.5 vs. two. Two? Three. Four.", True),
+        ("Five. Six.", False),
     ]
     assert [text.lead for text in first_screen(view, "Only one.").texts] == [True]
     assert screen.files is None

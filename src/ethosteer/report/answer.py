@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
 
 from ethosteer.report.alarms import alarms_in_words
 from ethosteer.report.blocks import Block, Bullets, Text
@@ -23,11 +21,10 @@ from ethosteer.report.profile import profile_sentences
 from ethosteer.report.prose import paragraph
 from ethosteer.report.reward_models import Doubt, doubts, reward_unit, warnings
 from ethosteer.report.rewards import falls
+from ethosteer.report.steered import Direction, direction_of, steered
 from ethosteer.report.steering import slope_of
 from ethosteer.report.view import Shift, View
-from ethosteer.results import ArmResult, BenchmarkResult, Comparison, Estimate, Slope
-
-Direction = Literal["rose", "fell", "unclear"]
+from ethosteer.results import ArmResult, BenchmarkResult, Comparison
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,8 @@ def answer(view: View) -> tuple[Block, ...]:
         Bullets("Statistical inference", certainty(view)),
         Bullets("Limitations", limits(view)),
     )
-    return (Text(headline(view), lead=True), *(bullets for bullets in lists if bullets.items))
+    short = " ".join(filter(None, (steered(view), headline(view))))
+    return (Text(short, lead=True), *(bullets for bullets in lists if bullets.items))
 
 
 def on_benchmark(view: View, benchmark: BenchmarkResult) -> str:
@@ -126,7 +124,7 @@ def on_benchmark(view: View, benchmark: BenchmarkResult) -> str:
 def on_arm(view: View, arm: str) -> str:
     """Return how one arm's own reward changed, at what KL, and what became worse."""
     results = view.arm_results(arm)
-    direction = _direction([result.gain for result in results])
+    direction = direction_of([result.gain for result in results])
     doubt = doubts(view).get(view.reward_model_of(arm) or arm)
     facts = OnArm(
         arm=arm,
@@ -146,19 +144,12 @@ def on_arm(view: View, arm: str) -> str:
 def slope_and_gain(view: View, arm: str, direction: Direction) -> str:
     """Return how a slope of reward fits a gain of another ``direction``; "" where they agree."""
     slope = slope_of(view, arm)
-    if slope is None or _direction([slope]) == direction:
+    if slope is None or direction_of([slope]) == direction:
         return ""
     return paragraph(
         "slope_and_gain",
         slope=slope,
-        slope_direction=_direction([slope]),
+        slope_direction=direction_of([slope]),
         direction=direction,
         several=slope.seeds > 1,
     )
-
-
-def _direction(estimates: Sequence[Estimate | Slope]) -> Direction:
-    """Return the direction that all intervals show."""
-    if all(estimate.low > 0 for estimate in estimates):
-        return "rose"
-    return "fell" if all(estimate.high < 0 for estimate in estimates) else "unclear"

@@ -16,7 +16,7 @@ from ethosteer.report.prose import paragraphs
 from ethosteer.report.reward_models import doubts
 from ethosteer.report.view import View
 
-LEAD_SENTENCES = 3
+LEAD_SENTENCES = 4
 _BETWEEN_SENTENCES = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 
 
