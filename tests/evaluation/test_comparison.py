@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from ethosteer import catalog
 from ethosteer.benchmarks.base import Benchmark
 from ethosteer.evaluation.comparison import compared_quantity, decide, measure_models
 from ethosteer.records import Outcome
@@ -98,6 +99,33 @@ def test_the_primary_hypotheses_are_corrected_together_across_benchmarks(primary
     assert [each.adjusted_p for each in family] == pytest.approx(expected)
     assert len({each.family for each in family}) == 1
     assert len(found) == 18
+
+
+def test_the_value_profile_has_a_family_of_arms_on_their_own_dataset_and_one_of_the_others():
+    settings = CompareSettings(resamples=200)
+    arms = [name for name in SHARES if name not in CONTROLS]
+    trained_on = dict(zip(arms, ("virtue", "virtue", "harmless"), strict=True))
+    measured = [
+        each
+        for name in ("virtue", "harmless")
+        for each in measure_models(
+            replace(benchmark(ACCURACY), name=name, dataset=catalog.dataset(name)),
+            answering(SHARES),
+            settings,
+            trained_on,
+        )
+    ]
+    profile = [each for each in decide(measured, settings) if each.role == "value profile"]
+    families = by_family(profile)
+    own = families["value profile, pairs of the arm's dataset: arms against fine-tuned"]
+    assert [(each.benchmark, each.a) for each in own] == [
+        ("virtue", arms[0]), ("virtue", arms[1]), ("harmless", arms[2])
+    ]  # fmt: skip
+    assert len(families) == 2
+    for family in families.values():
+        assert len(family) == 3
+        expected = multipletests([each.p for each in family], method="holm")[1]
+        assert [each.adjusted_p for each in family] == pytest.approx(expected)
 
 
 def test_the_control_may_be_the_base():

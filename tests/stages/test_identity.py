@@ -71,6 +71,7 @@ def finished(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Study
 
 
 OTHER_VALUES: dict[str, Any] = {
+    "compare.primary": ("crows_pairs",),
     "seeds": (0, 2),
     "base.dtype": "bfloat16",
     "data.origin": "hub",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from types import MappingProxyType
 
 import numpy as np
 
@@ -59,12 +60,15 @@ class Measured:
 
 
 def measure_models(
-    benchmark: Benchmark, outcomes: ByModel, settings: CompareSettings
+    benchmark: Benchmark,
+    outcomes: ByModel,
+    settings: CompareSettings,
+    datasets: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Measured]:
     """Measure all differences on a benchmark: arms from the control, and arms from each other.
 
-    Primary metrics against the control join the study's family of primary hypotheses, or that of
-    the value profile; every other metric has two families, which are exploratory.
+    Primary metrics against the control join a family across benchmarks; every other metric has two
+    families, which are exploratory. ``datasets`` names the dataset that an arm was trained on.
     """
     arms = [model for model in outcomes if model not in CONTROLS]
     against_control = f"arms against {settings.control}"
@@ -77,21 +81,31 @@ def measure_models(
         quantity = compared_quantity(benchmark.name, metric)
         models = {model: clustered(metric, by_seed) for model, by_seed in outcomes.items()}
         for name, compared in pairs.items():
-            family = Family(f"{benchmark.title}, {quantity.metric}: {name}")
-            if metric is benchmark.metrics[0] and name == against_control:
-                family = _declared_family(benchmark, name, settings) or family
-            measured += measure(family, quantity, models, compared, settings)
+            exploratory = Family(f"{benchmark.title}, {quantity.metric}: {name}")
+            is_primary = metric is benchmark.metrics[0] and name == against_control
+            for pair in compared:
+                dataset = datasets.get(pair[0], "")
+                family = _across_benchmarks(benchmark, dataset, settings) if is_primary else None
+                measured += measure(family or exploratory, quantity, models, [pair], settings)
     return measured
 
 
-def _declared_family(benchmark: Benchmark, name: str, settings: CompareSettings) -> Family | None:
-    """Return the family across benchmarks of a primary metric; None where it is not declared."""
+def _across_benchmarks(
+    benchmark: Benchmark, dataset: str, settings: CompareSettings
+) -> Family | None:
+    """Return the family of the primary metric of an arm of ``dataset`` against the control.
+
+    The pairs of an arm's dataset check its training, and those of other datasets show what else it
+    changed: two families. None where the study's primary benchmarks do not include this one.
+    """
+    end = f"arms against {settings.control}"
     if benchmark.dataset:
-        return Family(f"value profile, all datasets: {name}", "value profile")
+        pairs = "the arm's dataset" if benchmark.dataset.name == dataset else "other datasets"
+        return Family(f"value profile, pairs of {pairs}: {end}", "value profile")
     if settings.primary is None:
-        return Family(f"primary metrics of all benchmarks: {name}", "primary")
+        return Family(f"primary metrics of all benchmarks: {end}", "primary")
     if benchmark.name in settings.primary:
-        return Family(f"declared primary benchmarks: {name}", "primary")
+        return Family(f"primary metrics of the primary benchmarks: {end}", "primary")
     return None
 
 

@@ -165,6 +165,7 @@ class Compare(Stage[StudyResults]):
         """Summarise every benchmark and compare all models on it."""
         benchmarks: list[BenchmarkResult] = []
         measured: list[Measured] = []
+        datasets = {stage.arm.name: stage.reward.pairs.dataset for stage in self.steering}
         for items in self.items:
             evaluated = [stage for stage in self.evaluation if stage.items == items]
             outcomes: dict[str, dict[int, list[Outcome]]] = {}
@@ -183,5 +184,5 @@ class Compare(Stage[StudyResults]):
                     chat=items.chat,
                 )
             )
-            measured += measure_models(benchmark, outcomes, self.compare)
+            measured += measure_models(benchmark, outcomes, self.compare, datasets)
         return benchmarks, decide(measured, self.compare)
