@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from math import isnan
 
 from ethosteer.report.blocks import Cell, Figure, Table
 from ethosteer.report.effects import metric_in_words
 from ethosteer.report.figures import Bar, interval_plot
 from ethosteer.report.items import item_link
-from ethosteer.report.numbers import MINUS, count, listing, number, p_value, signed
+from ethosteer.report.numbers import MINUS, count, listing, number, p_value, percent, signed
 from ethosteer.report.table import Head, Numbers, Value, cell, record_table, table
 from ethosteer.report.view import View
 from ethosteer.results import BenchmarkResult, Comparison
@@ -68,6 +70,38 @@ def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
     return Figure(svg, benchmark.title, note, numbers)
 
 
+def difference_cell(comparison: Comparison) -> Cell:
+    """Return a difference with the interval that its verdict was decided by."""
+    if isnan(comparison.decision_level):
+        return cell(comparison.difference, signed)
+    low, high = comparison.decision_low, comparison.decision_high
+    decided = replace(comparison.difference, low=low, high=high)
+    return cell(decided, signed, small=[f"at {percent(comparison.decision_level)}"])
+
+
+def detectable_cell(comparison: Comparison) -> Cell:
+    """Return the minimum detectable difference, its range, and whether there is room for it."""
+    value = comparison.minimum_detectable
+    return cell(
+        value,
+        small=_range(comparison.minimum_detectable_low, comparison.minimum_detectable_high, 3),
+        flags=["beyond room"] if value > comparison.room else [],
+    )
+
+
+def needed_cell(comparison: Comparison) -> Cell:
+    """Return the items needed and their range."""
+    value = comparison.items_needed
+    small = _range(comparison.items_needed_low, comparison.items_needed_high, 0)
+    return cell(value, digits=0, write=number, small=small)
+
+
+def _range(low: float, high: float, digits: int) -> list[str]:
+    if isnan(low) or isnan(high):
+        return []
+    return [f"{number(low, digits)} to {number(high, digits)}"]
+
+
 def comparison_table(view: View, benchmark: BenchmarkResult) -> Table:
     """Return all comparisons on one benchmark, family by family: the tested metric's first."""
     comparisons = [
@@ -78,7 +112,7 @@ def comparison_table(view: View, benchmark: BenchmarkResult) -> Table:
     columns: dict[Head, Callable[[Comparison], Value]] = {
         f"a {MINUS} b": lambda comparison: f"{comparison.a} {MINUS} {comparison.b}",
         "metric": lambda comparison: comparison.metric,
-        Numbers("difference", signed): lambda comparison: comparison.difference,
+        Numbers("difference", signed): difference_cell,
         Numbers("p", p_value): lambda comparison: comparison.p,
         Numbers("adjusted p", p_value): lambda comparison: comparison.adjusted_p,
     }
@@ -86,14 +120,16 @@ def comparison_table(view: View, benchmark: BenchmarkResult) -> Table:
     families = "; ".join(dict.fromkeys(filter(None, (result.family for result in comparisons))))
     note = f"p adjusted by {method} within each family: {families}." if families else ""
     note += (
-        " Minimum detectable difference: with 80 % power, at the strictest level that the family's "
-        "adjustment sets."
+        " The interval of a difference has the confidence at which its verdict was decided, so "
+        "that both agree. Minimum detectable difference: with 80 % power, at the strictest level "
+        "that the family's adjustment sets; its range covers 10 to 90 % of the uncertainty of the "
+        "variances. Beyond room: model a could not be better than b by so much."
     )
     if view.results.margin is not None:
         columns[Numbers("equivalence p", p_value)] = lambda comparison: comparison.equivalence_p
-    columns["minimum detectable difference"] = lambda comparison: comparison.minimum_detectable
+    columns[Numbers("minimum detectable difference")] = detectable_cell
     if view.results.effect is not None:
-        columns[Numbers("items needed", digits=0)] = lambda comparison: comparison.items_needed
+        columns[Numbers("items needed")] = needed_cell
         note += (
             " Items needed: for 80 % power to detect the preregistered difference of interest, "
             f"{number(view.results.effect)}; ∞: no number of items suffices, only more seeds."
