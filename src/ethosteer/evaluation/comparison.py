@@ -156,39 +156,39 @@ def decide(measured: Sequence[Measured], settings: CompareSettings) -> list[Comp
     """Correct every family for multiple testing and give each difference its verdict, in order."""
     rules = Rules(settings.alpha, settings.correction, settings.margin, settings.effect)
     families: dict[Family, list[int]] = {}
-    for index, each in enumerate(measured):
-        families.setdefault(each.family, []).append(index)
+    for index, measurement in enumerate(measured):
+        families.setdefault(measurement.family, []).append(index)
     comparisons: dict[int, Comparison] = {}
     for indices in families.values():
         members = [measured[index] for index in indices]
         decisions = family_decisions(
-            [each.difference for each in members],
-            [each.quantity.better for each in members],
+            [measurement.difference for measurement in members],
+            [measurement.quantity.better for measurement in members],
             rules,
         )
-        for index, each, decision in zip(indices, members, decisions, strict=True):
-            per_cluster = each.items / each.clusters
+        for index, measurement, decision in zip(indices, members, decisions, strict=True):
+            per_cluster = measurement.items / measurement.clusters
             needed, fewest, largest = (
                 float(np.ceil(clusters * per_cluster)) for clusters in decision.clusters_needed
             )
             detectable, smallest, greatest = decision.minimum_detectable
             comparisons[index] = Comparison(
-                benchmark=each.quantity.benchmark,
-                metric=each.quantity.metric,
-                a=each.pair[0],
-                b=each.pair[1],
-                difference=each.difference.estimate,
-                p=each.difference.p,
+                benchmark=measurement.quantity.benchmark,
+                metric=measurement.quantity.metric,
+                a=measurement.pair[0],
+                b=measurement.pair[1],
+                difference=measurement.difference.estimate,
+                p=measurement.difference.p,
                 adjusted_p=decision.adjusted_p,
-                items=each.items,
-                clusters=each.clusters,
-                seeds=each.seeds,
+                items=measurement.items,
+                clusters=measurement.clusters,
+                seeds=measurement.seeds,
                 minimum_detectable=detectable,
                 verdict=decision.verdict,
-                family=each.family.name,
+                family=measurement.family.name,
                 equivalence_p=decision.equivalence_p,
                 items_needed=needed,
-                role=each.family.role,
+                role=measurement.family.role,
                 decision_low=decision.low,
                 decision_high=decision.high,
                 decision_level=decision.level,
@@ -196,7 +196,7 @@ def decide(measured: Sequence[Measured], settings: CompareSettings) -> list[Comp
                 minimum_detectable_high=greatest,
                 items_needed_low=fewest,
                 items_needed_high=largest,
-                room=each.room,
+                room=measurement.room,
             )
     return [comparisons[index] for index in range(len(measured))]
 

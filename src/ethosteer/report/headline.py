@@ -107,7 +107,7 @@ def headline(view: View) -> str:
         for arm in view.arms
         if view.comparison(benchmark, arm, view.control)
     ]
-    sizes = [each.comparison.minimum_detectable for each in compared if each.constant == VARIED]
+    sizes = [entry.comparison.minimum_detectable for entry in compared if entry.constant == VARIED]
     facts = Headline(
         control=view.control,
         correction=view.results.correction,
@@ -118,9 +118,11 @@ def headline(view: View) -> str:
         best=[(arm, benchmark.title) for benchmark in benchmarks if (arm := view.best(benchmark))],
         contaminated=_contaminated(view),
         collapsed=[
-            each
-            for each in compared
-            if each.constant.a and not each.constant.b and each.comparison.verdict not in DIRECTED
+            entry
+            for entry in compared
+            if entry.constant.a
+            and not entry.constant.b
+            and entry.comparison.verdict not in DIRECTED
         ],
         unskilled=[skill for benchmark in benchmarks if (skill := control_skill(view, benchmark))],
         shifts=shifts(view, benchmarks),

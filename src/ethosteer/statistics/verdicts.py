@@ -134,7 +134,8 @@ def decision_alphas(p_values: Sequence[float], rules: Rules) -> list[float]:
     r = int(rejected.sum())
     if rules.correction == "bh":
         share = np.where(rejected, r, min(r + 1, m)) / max(m, 1)
-        return [float(rules.alpha * each) for each in np.where(np.isnan(p), 1 / max(m, 1), share)]
+        shares = np.where(np.isnan(p), 1 / max(m, 1), share)
+        return [float(level) for level in rules.alpha * shares]
     ranks = np.empty(len(p), dtype=int)
     ranks[np.argsort(p)] = np.arange(len(p))
     steps = np.where(rejected, m - ranks, max(m - r, 1))
