@@ -122,6 +122,10 @@ def test_malformed_data_gives_one_line_and_status_2(
         (["run", "demo", "--set", "arms.duty={}"], "duty"),
         (["run", "demo", "--set", "benchmarks.toxgen={}"], "toxigen"),
         (["run", "demo", "--set", "benchmarks.scruples.source='x'"], "it has ethics-aita"),
+        (
+            ["run", "demo", "--set", "compare.primary=['toxgen']"],
+            "names 'toxgen', which is not among",
+        ),
         (["run", "demo", "--set", "steer.algorithm=grpo"], "there are best_of_n, dpo, ppo, rloo"),
         (["run", "demo", "--set", "arms.virtue.algorithm=grpo"], "arms.virtue.algorithm: "),
         (
