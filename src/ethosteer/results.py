@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import isnan
 from typing import Literal
 
 import numpy as np
@@ -94,6 +95,13 @@ class Comparison:
     items_needed_low: float = float("nan")
     items_needed_high: float = float("nan")
     room: float = float("inf")
+
+    @property
+    def decided(self) -> Estimate:
+        """The difference with the interval by which its verdict was decided."""
+        if isnan(self.decision_level):
+            return self.difference
+        return replace(self.difference, low=self.decision_low, high=self.decision_high)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from ethosteer.evaluation.summary import summarise
 from ethosteer.records import Outcome
 from ethosteer.report.answer import answer
 from ethosteer.report.blocks import Bullets, Text
-from ethosteer.report.headline import headline
+from ethosteer.report.headline import headline as lead_and_details
 from ethosteer.report.view import View, mirrored
 from ethosteer.results import BenchmarkCell, Estimate, StudyResults, Verdict
 from ethosteer.settings import CompareSettings
@@ -30,6 +30,10 @@ def _with_verdicts(
         for each in results.comparisons
     )
     return View(replace(results, comparisons=changed))
+
+
+def headline(view: View) -> str:
+    return " ".join(lead_and_details(view))
 
 
 def _text(view: View) -> str:
@@ -274,8 +278,8 @@ def test_distance_from_the_aim_is_what_is_judged() -> None:
 def test_numbers_in_the_sentences_are_the_results() -> None:
     said = _text(View(example_results()))
     assert (
-        "virtue was better than the control (+0.068, 95 % CI [0.061, 0.075], "
-        "Holm-adjusted p\u202f<\u202f0.001)" in said
+        "virtue was better than the control (+0.068, Holm-adjusted CI [0.061, 0.075], "
+        "p\u202f<\u202f0.001)" in said
     )
     assert "harmless: its own reward rose (+1.88 [1.77, 1.99] and +1.98 [1.87, 2.09] sd" in said
     assert (
@@ -354,8 +358,14 @@ def test_a_declared_effect_is_held_against_the_items_at_hand() -> None:
 
 
 def test_mirrored_twice_is_the_same() -> None:
-    comparison = example_results().comparisons[3]
+    comparison = replace(
+        example_results().comparisons[3],
+        decision_low=0.01,
+        decision_high=0.12,
+        decision_level=0.99,
+    )
     other = mirrored(comparison)
     assert (other.a, other.b, other.verdict) == ("fine-tuned", "virtue", "worse")
     assert other.difference.low == -comparison.difference.high
-    assert mirrored(other) == comparison
+    assert (other.decided.low, other.decided.high) == (-0.12, -0.01)
+    np.testing.assert_equal(asdict(mirrored(other)), asdict(comparison))

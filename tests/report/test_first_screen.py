@@ -1,8 +1,12 @@
-"""The first screen: how much of the answer is set large, and the warnings beside it."""
+"""The first screen: what of the answer is set large, and the warnings beside it."""
 
+import re
 from dataclasses import replace
 
-from ethosteer.report.first_screen import first_screen, warnings
+from ethosteer.report.blocks import Bullets, FirstScreen
+from ethosteer.report.document import _answer
+from ethosteer.report.first_screen import warnings
+from ethosteer.report.headline import headline
 from ethosteer.report.view import View
 from ethosteer.results import StudyResults
 from tests.report.example import ALWAYS_NO, CONTROL, example_outcomes, example_results
@@ -29,15 +33,31 @@ def _without_flags(results: StudyResults, *kept: str) -> StudyResults:
     return replace(results, benchmarks=benchmarks)
 
 
-def test_four_sentences_are_set_large_and_the_rest_is_kept() -> None:
-    view = View(RESULTS)
-    screen = first_screen(view, "One is 0.5 vs. two. Two? Three. Four. Five. Six.")
-    assert [(text.text, text.lead) for text in screen.texts] == [
-        ("One is 0.5 vs. two. Two? Three. Four.", True),
-        ("Five. Six.", False),
-    ]
-    assert [text.lead for text in first_screen(view, "Only one.").texts] == [True]
-    assert screen.files is None
+def test_what_moved_is_set_large_and_what_qualifies_it_follows() -> None:
+    blocks = _answer(View(RESULTS), ())
+    screen, *lists = blocks
+    assert isinstance(screen, FirstScreen)
+    lead, details = screen.texts
+    assert (lead.lead, details.lead) == (True, False)
+    assert lead.text.startswith("Steering changed the rewards of")
+    assert "Compared with the fine-tuned control" in lead.text
+    assert "better than every other arm" in details.text
+    assert all(isinstance(block, Bullets) and block.folded for block in lists)
+
+
+def test_many_findings_are_given_by_their_size_alone() -> None:
+    def lead(findings: int) -> str:
+        changed = [
+            replace(comparison, verdict="better" if index < findings else "undecided")
+            for index, comparison in enumerate(
+                sorted(RESULTS.comparisons, key=lambda pair: pair.b != CONTROL)
+            )
+        ]
+        return headline(View(replace(RESULTS, comparisons=tuple(changed))))[0]
+
+    assert "Holm-adjusted CI" in lead(1)
+    assert "Holm-adjusted CI" not in lead(40)
+    assert re.search(r"better on .*ETHICS virtue \([+−]0\.\d+\)", lead(40))
 
 
 def test_what_limits_the_answer_is_said_beside_it() -> None:

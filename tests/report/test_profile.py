@@ -64,7 +64,7 @@ def test_the_answer_says_where_an_arm_moved_once() -> None:
     )
     assert bullets.items[-1] == (
         "virtue ranks the chosen above the rejected response more often than fine-tuned in the "
-        "pairs of virtue (its own dataset; +0.120, 95 % CI [0.060, 0.180], Holm-adjusted p\u202f="
+        "pairs of virtue (its own dataset; +0.120, Holm-adjusted CI [0.060, 0.180], p\u202f="
         "\u202f0.004); undecided on deontology, harmless and utilitarianism."
     )
     (others,) = (

@@ -223,7 +223,7 @@ def test_both_files_hold_the_same_content(pages: tuple[str, str]) -> None:
     rendered = Page(MarkdownIt("commonmark").enable("table").render(markdown)).text
     for said in (
         "Which of four value datasets steers the pocket model best",
-        "virtue was better than the control (+0.068, 95 % CI [0.061, 0.075]",
+        "virtue was better than the control (+0.068, Holm-adjusted CI [0.061, 0.075]",
         "[0.690, 0.714]",
         "answers 'No' to 99.0\u202f% of items",
         "always No 0.568",

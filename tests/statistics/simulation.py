@@ -1,31 +1,42 @@
-"""Whole families of simulated studies: how often the statistics err, cover, find and equate.
+"""Whole families of simulated studies: how often the statistics err, cover, detect and equate.
 
-``python -m tests.statistics.simulation --studies 2000`` prints one line per setting.
+``python -m tests.statistics.simulation --studies 1000`` prints one table.
 
-Four arms and a control answer the same items, half of which come as twins that are alike to every
-model. An item is answered rightly where its difficulty, uniform on 0 to 1, lies below a model's
-skill. Most items have one difficulty for all; some have one of each arm's own, whatever its seed,
-and some one of every seed's own. A seed moves the arm's skill. So the true difference of two models
-is exactly that of their skills: of accuracy, and, with as many items of either label, of the
-Matthews correlation, which is twice the accuracy less 1.
+Arms and a control answer the same items. An item has a noise for every model, and a model's margin
+on it is the model's skill plus that noise; the answer is right where the margin is positive. Most
+items have one noise for all models; of the others it is an arm's, or a seed's. Items of a cluster
+may be alike. A seed moves an arm's skill. Skills are solved for, so that the true value of every
+model's metric, averaged over seeds, is exactly what a setting says.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
-from ethosteer.results import Estimate
-from ethosteer.statistics.metrics import CORRELATION, PROPORTION, Floats
+from ethosteer.records import Outcome
+from ethosteer.results import Better
+from ethosteer.statistics.from_half import distance_difference
+from ethosteer.statistics.metrics import (
+    AUC,
+    BALANCED,
+    CORRELATION,
+    MEAN,
+    PROPORTION,
+    Floats,
+    Quantity,
+)
+from ethosteer.statistics.moderation import Testable, with_moderated_errors
 from ethosteer.statistics.paired import (
-    NAN,
     Clustered,
     Difference,
     cluster_sums,
@@ -36,93 +47,191 @@ from ethosteer.statistics.uncertainty import Uncertainty
 from ethosteer.statistics.verdicts import Decision, Rules, adjusted_p_values, family_decisions
 
 Design = Literal["control", "each other"]
+Measure = Literal["acc", "mcc", "balanced_acc", "auc", "margin", "distance"]
 
-ARMS = 4
-SKILL = 0.6
 OF_ARM = 0.15
-"""The share of items whose difficulty is an arm's own."""
+"""The share of items whose noise is an arm's."""
 OF_SEED = 0.2
-"""The share of items whose difficulty is of one seed of an arm."""
-BOOTSTRAP = 500
+"""The share of items whose noise is that of one seed of an arm."""
 ALIKE = 0.5
-"""The share of clusters whose two items are alike."""
+"""The share of clusters whose items are alike."""
+BOOTSTRAP = 500
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
+
+NOISE = {
+    "uniform": stats.uniform(-1, 1),
+    "normal": stats.norm(),
+    "t3": stats.t(3),
+    "lognormal": stats.lognorm(1, loc=-np.exp(0.5)),
+}
+"""Distributions of items' noise, beside ``rare``: 2 % of items are 1 and the others nearly 0."""
+QUANTITIES: dict[Measure, Quantity] = {
+    "acc": PROPORTION,
+    "mcc": CORRELATION,
+    "balanced_acc": BALANCED,
+    "auc": AUC.quantity,
+    "margin": MEAN,
+    "distance": PROPORTION,
+}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One kind of study. ``lead`` is each arm's true difference to the control, in the metric.
+    """One kind of study.
 
-    ``single`` items are clusters of their own: of shares p is then McNemar's.
+    ``value`` is the control's true metric, ``lead`` by how much the first ``ahead`` arms exceed it.
+    The skills of ``varied`` arms move with the seed by ``seed_sd``; those of others do not.
+    ``positives`` is the share of items of label 1.
     """
 
-    metric: Literal["acc", "mcc"] = "acc"
+    metric: Measure = "acc"
+    noise: str = "normal"
     items: int = 160
+    clusters: Literal["single", "twins", "unequal"] = "twins"
+    arms: int = 4
     seeds: int = 1
     seed_sd: float = 0.0
-    lead: tuple[float, ...] = (0.0,) * ARMS
+    varied: int = 99
+    value: float = 0.6
+    lead: float = 0.0
+    ahead: int = 1
+    positives: float = 0.5
     design: Design = "control"
-    swaps: int = 2000
-    single: bool = False
+    swaps: int = 1000
 
     @property
     def name(self) -> str:
         """The setting in words."""
         seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
-        single = " single" if self.single else ""
+        varied = f" in {self.varied} arm{'s' if self.varied > 1 else ''}"
+        rare = f", {self.positives:.0%} positives" if self.positives != 0.5 else ""
         return (
-            f"{self.metric}, {self.items}{single} items, {seeds} of sd {self.seed_sd:.2f}, "
-            f"arms against {'a control' if self.design == 'control' else 'each other'}"
+            f"{self.metric}, {self.items} {self.clusters} {self.noise} items{rare}, "
+            f"{seeds} of sd {self.seed_sd:g}{varied if self.varied < self.arms else ''}, "
+            f"{self.arms} arms, {'control' if self.design == 'control' else 'pairs of arms'}"
         )
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
         """The comparisons of a study; model 0 is the control."""
-        arms = range(1, ARMS + 1)
+        arms = range(1, self.arms + 1)
         return [(arm, 0) for arm in arms] if self.design == "control" else [*combinations(arms, 2)]
+
+    @property
+    def truths(self) -> list[float]:
+        """The true metric of the control and of all arms."""
+        leads = [self.lead if arm < self.ahead else 0.0 for arm in range(self.arms)]
+        return [self.value, *(self.value + lead for lead in leads)]
+
+
+def true_value(setting: Setting, skill: float, seed_sd: float) -> float:
+    """Return the metric of a model with endless items, averaged over endless seeds."""
+    skills = skill + seed_sd * NODES
+    if setting.metric == "margin":
+        return skill
+    if setting.metric == "auc":  # of normal noise, P(noise + noise' > -2 skill)
+        values = stats.norm.cdf(np.sqrt(2) * skills)
+    else:
+        right, positives = NOISE[setting.noise].sf(-skills), setting.positives
+        table = [positives * right, (1 - positives) * right]
+        table += [(1 - positives) * (1 - right), positives * (1 - right)]
+        cells = np.stack(table, axis=-1)
+        quantity = QUANTITIES[setting.metric]
+        values = right if quantity.is_proportion else quantity.combine(cells)
+    return float(WEIGHTS @ values)
+
+
+@lru_cache(maxsize=1024)
+def skill_of(setting: Setting, value: float, seed_sd: float) -> float:
+    """Return the skill of which a model's true metric is ``value``."""
+    if setting.metric == "margin":
+        return value
+    return float(optimize.brentq(lambda skill: true_value(setting, skill, seed_sd) - value, -4, 4))
 
 
 def models(setting: Setting, draw: np.random.Generator) -> list[Clustered]:
     """Simulate the answers of a control, which has one seed, and of all arms."""
-    size = 1 if setting.single else 2
-    clusters = setting.items // size
-    alike = draw.random(clusters) < ALIKE
-    scale = 0.5 if setting.metric == "mcc" else 1.0  # skill is an accuracy, and mcc = 2 acc - 1
-    labels = draw.random((clusters, size)) < 0.5
-    names = [str(cluster) for cluster in range(clusters) for _ in range(size)]
+    sizes = {"single": (1,), "twins": (2,), "unequal": (1, 1, 1, 1, 12)}[setting.clusters]
+    drawn_sizes = draw.choice(sizes, size=setting.items)
+    cluster = np.repeat(np.arange(setting.items), drawn_sizes)[: setting.items]
+    names = [str(index) for index in cluster]
+    # an item of a cluster that is alike takes what is drawn for the cluster's first item
+    first = np.searchsorted(cluster, cluster)
+    source = np.where((draw.random(setting.items) < ALIKE)[first], first, np.arange(setting.items))
 
-    def twins(*shape: int) -> Floats:
-        drawn = draw.random((*shape, clusters, size))
-        drawn[..., alike, -1] = drawn[..., alike, 0]
-        return drawn
+    def replaced(values: Floats, share: float, *shape: int) -> Floats:
+        chosen = draw.random((*shape, setting.items)) < share
+        return np.where(chosen, _noise(setting.noise, (*shape, setting.items), draw), values)
 
-    common = twins()
-    found: list[Clustered] = []
-    for lead in (0.0, *setting.lead):
-        control = not found
-        seeds = 1 if control else setting.seeds
-        moved = np.zeros(seeds) if control else draw.normal(scale=setting.seed_sd, size=seeds)
-        own = np.where(twins() < OF_ARM, twins(), common)
-        own = np.where(twins(seeds) < OF_SEED, twins(seeds), own)
-        right = own < (SKILL + scale * (lead + moved))[:, None, None]
-        found.append(_sums(setting, right.reshape(seeds, -1), labels.ravel(), names))
-    return found
+    labels = draw.random(setting.items) < setting.positives
+    common = _noise(setting.noise, (setting.items,), draw)
+    simulated: list[Clustered] = []
+    for model, truth in enumerate(setting.truths):
+        seeds = 1 if model == 0 else setting.seeds
+        seed_sd = setting.seed_sd if 0 < model <= setting.varied else 0.0
+        skill = skill_of(setting, truth, seed_sd)
+        moved = draw.normal(scale=seed_sd, size=(seeds, 1)) if seed_sd else np.zeros((seeds, 1))
+        noise = replaced(replaced(common, OF_ARM), OF_SEED, seeds)[:, source]
+        margins = noise + skill + moved
+        simulated.append(_clustered(setting, margins, labels, names))
+    return simulated
 
 
-def _sums(
-    setting: Setting, right: np.ndarray, labels: np.ndarray, names: Sequence[str]
+def _noise(name: str, shape: tuple[int, ...], draw: np.random.Generator) -> Floats:
+    if name == "rare":
+        return (draw.random(shape) < 0.02) - 0.02 + draw.normal(scale=0.001, size=shape)
+    return np.asarray(NOISE[name].rvs(size=shape, random_state=draw))
+
+
+def _clustered(
+    setting: Setting, margins: Floats, labels: np.ndarray, names: Sequence[str]
 ) -> Clustered:
-    if setting.metric == "acc":
-        parts = np.stack([right, np.ones_like(right)], axis=-1)
-        return cluster_sums(list(parts.astype(float)), names, PROPORTION)
-    cells = [right & labels, right & ~labels, ~right & ~labels, ~right & labels]
-    return cluster_sums(list(np.stack(cells, axis=-1).astype(float)), names, CORRELATION)
+    quantity = QUANTITIES[setting.metric]
+    right = margins > 0
+    if setting.metric == "margin":
+        tables = np.stack([margins, np.ones_like(margins)], axis=-1)
+    elif quantity.is_proportion:
+        tables = np.stack([right, np.ones_like(right)], axis=-1).astype(float)
+    elif setting.metric == "auc":
+        tables = np.stack([AUC.table(_outcomes(seed, labels)) for seed in margins])
+    else:
+        cells = [right & labels, right & ~labels, ~right & ~labels, ~right & labels]
+        tables = np.stack(cells, axis=-1).astype(float)
+    return cluster_sums(list(tables), names, quantity)
+
+
+def _outcomes(margins: Floats, labels: np.ndarray) -> list[Outcome]:
+    """Outcomes of which only what AUC reads is filled in."""
+    scores = np.where(labels, margins, -margins)
+    return [
+        Outcome("", 0, "", "", "", (), int(label), None, None, (0.0, float(score)))
+        for score, label in zip(scores, labels, strict=True)
+    ]
+
+
+def differences(setting: Setting, draw: np.random.Generator) -> list[Testable]:
+    """Simulate a study and return its differences, with seed variances moderated."""
+    simulated = models(setting, draw)
+    difference = distance_difference if setting.metric == "distance" else paired_difference
+    pairs = [difference(simulated[a], simulated[b], setting.swaps, draw) for a, b in setting.pairs]
+    independent = setting.arms if setting.design == "control" else setting.arms - 1
+    return with_moderated_errors(pairs, independent)
 
 
 def study(setting: Setting, rules: Rules, draw: np.random.Generator) -> list[Decision]:
-    """Simulate a study and judge its family as any study's is judged."""
-    own = models(setting, draw)
-    differences = [paired_difference(own[a], own[b], setting.swaps, draw) for a, b in setting.pairs]
-    return family_decisions(differences, ["higher"] * len(differences), rules)
+    """Simulate a study and decide its family as any study's is decided."""
+    family = differences(setting, draw)
+    better: Better = "lower" if setting.metric == "distance" else "higher"
+    return family_decisions(family, [better] * len(family), rules)
+
+
+def true_differences(setting: Setting) -> list[float]:
+    """Return the true difference of every comparison."""
+    values = [
+        abs(truth - 0.5) if setting.metric == "distance" else truth for truth in setting.truths
+    ]
+    return [values[a] - values[b] for a, b in setting.pairs]
 
 
 # --- what is counted
@@ -130,47 +239,120 @@ def study(setting: Setting, rules: Rules, draw: np.random.Generator) -> list[Dec
 
 def claims(setting: Setting, draw: np.random.Generator) -> bool:
     """Is any model called better or worse?"""
-    return any(found.verdict in {"better", "worse"} for found in study(setting, Rules(), draw))
+    return any(
+        decision.verdict in {"better", "worse"} for decision in study(setting, Rules(), draw)
+    )
 
 
-def holds(setting: Setting, draw: np.random.Generator) -> bool:
-    """Does the first comparison's interval hold the true difference?"""
-    found = study(setting, Rules(), draw)[0].difference.estimate
-    a, b = setting.pairs[0]
-    truth = (0.0, *setting.lead)[a] - (0.0, *setting.lead)[b]
-    return found.low <= truth <= found.high
+def covers(setting: Setting, draw: np.random.Generator) -> bool:
+    """Does the first comparison's 95 % interval contain the true difference?"""
+    interval = study(setting, Rules(), draw)[0].difference.estimate
+    return interval.low <= true_differences(setting)[0] <= interval.high
 
 
-def holds_value(setting: Setting, draw: np.random.Generator) -> bool:
-    """Does the first arm's own interval hold its true value?"""
-    found = estimate(models(setting, draw)[1])
-    truth = SKILL + setting.lead[0] if setting.metric == "acc" else 2 * SKILL - 1 + setting.lead[0]
-    return found.low <= truth <= found.high
+def covers_together(setting: Setting, draw: np.random.Generator) -> bool:
+    """Do the intervals by which verdicts were decided all contain the true differences?"""
+    return all(
+        decision.low <= truth <= decision.high
+        for decision, truth in zip(
+            study(setting, Rules(), draw), true_differences(setting), strict=True
+        )
+    )
 
 
-def finds(setting: Setting, draw: np.random.Generator) -> bool:
+def covers_value(setting: Setting, draw: np.random.Generator) -> bool:
+    """Does the interval of the first arm's metric contain its true value?"""
+    interval = estimate(models(setting, draw)[1])
+    return interval.low <= setting.truths[1] <= interval.high
+
+
+def detects(setting: Setting, draw: np.random.Generator) -> bool:
     """Is the first arm, which is better, called better?"""
     return study(setting, Rules(), draw)[0].verdict == "better"
 
 
 def equates(setting: Setting, draw: np.random.Generator) -> bool:
     """Is any arm called equivalent, with a margin that is the first arm's true difference?"""
-    rules = Rules(margin=abs(setting.lead[0]))
-    return any(found.verdict == "equivalent" for found in study(setting, rules, draw))
+    rules = Rules(margin=abs(true_differences(setting)[0]))
+    return any(decision.verdict == "equivalent" for decision in study(setting, rules, draw))
+
+
+# --- other methods, by what they replace our p with
+
+PValue = Callable[[Difference], float]
+
+
+def unmoderated_p(difference: Difference) -> float:
+    """P by an arm's seed variance alone, as a generalised confidence interval."""
+    return difference.p
+
+
+def satterthwaite_p(difference: Difference) -> float:
+    """P of Student's t with Satterthwaite's (1946) degrees of freedom."""
+    error = difference.error
+    variances = (error.item_variance, error.seed_variance, error.interaction_variance)
+    df = (error.item_df, error.seed_df, error.item_df * error.seed_df)
+    terms = [v**2 / d for v, d in zip(variances, df, strict=True) if d]
+    freedom = error.standard_error**4 / sum(terms)
+    return float(2 * stats.t.sf(abs(difference.centre) / error.standard_error, freedom))
+
+
+def items_only_p(difference: Difference) -> float:
+    """P of Student's t over items, with seeds averaged as if they were fixed."""
+    error = difference.error
+    t = abs(difference.centre) / np.sqrt(error.item_variance)
+    return float(2 * stats.t.sf(t, error.item_df))
+
+
+def by_method(p_value: PValue, power: bool) -> Count:
+    """Count studies in which a method's p, corrected by Holm, rejects: the first arm, or any."""
+
+    def count(setting: Setting, draw: np.random.Generator) -> bool:
+        simulated = models(setting, draw)
+        family = [paired_difference(simulated[a], simulated[b], 1, draw) for a, b in setting.pairs]
+        adjusted = adjusted_p_values([p_value(difference) for difference in family])
+        return adjusted[0] < 0.05 and family[0].centre > 0 if power else min(adjusted) < 0.05
+
+    return count
+
+
+@lru_cache
+def known_error(setting: Setting, pilots: int = 400) -> float:
+    """Return the true error of the first difference: its standard deviation over pilot studies."""
+    draw = np.random.default_rng(12)
+    centres = []
+    for _ in range(pilots):
+        control, arm, *_ = models(replace(setting, arms=1), draw)
+        centres.append(paired_difference(arm, control, 1, draw).centre)
+    return float(np.std(centres, ddof=1))
+
+
+def known_error_p(setting: Setting) -> PValue:
+    """Return p of z with the true error."""
+    error = known_error(setting)
+    return lambda difference: float(2 * stats.norm.sf(abs(difference.centre) / error))
+
+
+def with_power(setting: Setting, power: float = 0.77) -> Setting:
+    """Return the setting with the lead that z with the known error detects with that power."""
+    alpha = Rules().alpha / len(setting.pairs)
+    z = stats.norm.isf(alpha / 2) + stats.norm.ppf(power)
+    for _ in range(3):  # the error grows a little with the lead
+        setting = replace(setting, lead=round(float(z * known_error(setting)), 3))
+    return setting
 
 
 def claims_by_bootstrap(setting: Setting, draw: np.random.Generator) -> bool:
     """Would the percentile bootstrap of seeds and clusters call any model better or worse?
 
-    It is the method that these statistics replaced: p of swaps of clusters, corrected by Holm, and
-    an interval that leaves out 0.
+    Its p is that of swaps of clusters, corrected by Holm, and its interval leaves out 0.
     """
-    own = models(setting, draw)
-    found = [_bootstrap(own[a], own[b], BOOTSTRAP, draw) for a, b in setting.pairs]
-    adjusted = adjusted_p_values([p for p, _, _ in found])
+    simulated = models(setting, draw)
+    results = [_bootstrap(simulated[a], simulated[b], BOOTSTRAP, draw) for a, b in setting.pairs]
+    adjusted = adjusted_p_values([p for p, _, _ in results])
     return any(
         p < 0.05 and (low > 0 or high < 0)
-        for p, (_, low, high) in zip(adjusted, found, strict=True)
+        for p, (_, low, high) in zip(adjusted, results, strict=True)
     )
 
 
@@ -182,10 +364,11 @@ def _bootstrap(
 
     clusters, of_a = weights(a.clusters), weights(a.seeds)
     of_b = of_a if a.seeds == b.seeds else weights(b.seeds)
-    drawn = [
-        each.quantity.combine(np.einsum("rc,rs,sck->rk", clusters, seeds, each.sums, optimize=True))
-        for each, seeds in ((a, of_a), (b, of_b))
+    sums = [
+        np.einsum("rc,rs,sck->rk", clusters, seeds, model.sums, optimize=True)
+        for model, seeds in ((a, of_a), (b, of_b))
     ]
+    drawn = [a.quantity.combine(sums[0]), b.quantity.combine(sums[1])]
     low, high = np.nanquantile(drawn[0] - drawn[1], [0.025, 0.975])
     mean_a, mean_b = a.sums.mean(axis=0), b.sums.mean(axis=0)
     moved = draw.integers(0, 2, size=(resamples, a.clusters)).astype(float) @ (mean_b - mean_a)
@@ -196,26 +379,26 @@ def _bootstrap(
     return (1 + extreme) / (1 + resamples), float(low), float(high)
 
 
+@lru_cache
 def planned(setting: Setting, pilots: int = 200) -> Setting:
     """Return the setting with as many items as ``clusters_needed`` says for the first arm's lead.
 
     It is asked with the mean variances of many pilot studies, which is to know them.
     """
     draw = np.random.default_rng(11)
-    errors = []
-    for _ in range(pilots):
-        own = models(setting, draw)
-        errors.append(paired_difference(own[1], own[0], 1, draw).error)
+    pilot_differences = [differences(replace(setting, swaps=1), draw)[0] for _ in range(pilots)]
+    errors = [first.error for first in pilot_differences if isinstance(first, Difference)]
+    clusters = float(np.mean([error.item_df + 1 for error in errors]))
     known = Uncertainty(
         item_variance=float(np.mean([error.item_variance for error in errors])),
-        item_df=errors[0].item_df,
+        item_df=clusters - 1,
         seed_variance=float(np.mean([error.seed_variance for error in errors])),
-        seed_df=errors[0].seed_df,
+        seed_df=float(np.median([error.seed_df for error in errors])),
         interaction_variance=float(np.mean([error.interaction_variance for error in errors])),
     )
-    asked = Difference(Estimate(0.0, NAN, NAN, setting.items), NAN, 0.0, known)
-    clusters = asked.clusters_needed(setting.lead[0], Rules().alpha / len(setting.pairs))
-    return replace(setting, items=(1 if setting.single else 2) * int(clusters))
+    question = Difference(0.0, setting.items, 0.0, known)
+    needed = question.clusters_needed(setting.lead, Rules().alpha / len(setting.pairs))
+    return replace(setting, items=int(np.ceil(needed * setting.items / clusters)))
 
 
 @dataclass(frozen=True)
@@ -237,8 +420,8 @@ class Rate:
 
     def at_level(self, level: float) -> tuple[float, float]:
         """Return its interval at another level."""
-        found = stats.binomtest(self.count, self.studies).proportion_ci(level, "exact")
-        return float(found.low), float(found.high)
+        interval = stats.binomtest(self.count, self.studies).proportion_ci(level, "exact")
+        return float(interval.low), float(interval.high)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -251,67 +434,200 @@ Count = Callable[[Setting, np.random.Generator], bool]
 def rate(count: Count, setting: Setting, studies: int, seed: int = 0) -> Rate:
     """Simulate ``studies`` and count those of which ``count`` is true."""
     draw = np.random.default_rng(seed)
-    return Rate(sum(count(setting, draw) for _ in range(studies)), studies)
+    return Rate(sum(bool(count(setting, draw)) for _ in range(studies)), studies)
 
 
-SEEDED = [(1, 0.0), *((seeds, sd) for seeds in (2, 3, 5) for sd in (0.0, 0.02, 0.06))]
-AHEAD = (0.1, 0.0, 0.0, 0.0)
-FAR_AHEAD = (0.2, 0.0, 0.0, 0.0)
-AT_THE_MARGIN = (0.1,) * ARMS
+# --- the table
+
+Row = tuple[str, float | None, Count, Setting]
+"""What is counted, what is promised (an upper bound below 0.5, else a lower), how, and of what."""
 
 
-def lines() -> Iterator[tuple[str, Count, Setting]]:
-    """Every setting that is printed, under what is counted of it."""
-    metrics: tuple[Literal["acc", "mcc"], ...] = ("acc", "mcc")
-    designs: tuple[Design, ...] = ("control", "each other")
-    for metric in metrics:
-        seeded = [
-            Setting(metric, seeds=seeds, seed_sd=sd, design=design)
-            for design in designs
-            for seeds, sd in SEEDED
-        ]
-        single = Setting(metric, single=True)
-        many = [Setting(metric, 2000, seeds, 0.06) for seeds in (2, 3, 5)]  # seeds are all
-        none = "called better or worse though none differs"
-        yield from ((none, claims, own) for own in (*seeded, single, *many))
-        yield from (
-            ("the same by the two-level bootstrap", claims_by_bootstrap, own)
-            for own in seeded
-            if own.seeds == 3
-        )
-        against = [replace(own, lead=AHEAD) for own in seeded if own.design == "control"]
-        yield from (("a difference's interval holds the truth", holds, own) for own in against)
-        yield from (("a value's interval holds the truth", holds_value, own) for own in against)
-        for seeds, sd, lead in (
-            (1, 0.0, AHEAD), (3, 0.0, AHEAD), (3, 0.0, FAR_AHEAD), (3, 0.02, FAR_AHEAD),
-            (5, 0.02, AHEAD), (5, 0.02, FAR_AHEAD),
-        ):  # fmt: skip
-            setting = Setting(metric, seeds=seeds, seed_sd=sd, lead=lead)
-            yield f"found, {lead[0]} ahead, with the items it needs", finds, planned(setting)
-        if metric == "acc":
-            setting = planned(Setting(lead=AHEAD, single=True))
-            yield "found, 0.1 ahead, with the items it needs", finds, setting
-        for seeds, sd in SEEDED:
-            items = 600 if metric == "acc" else 2400  # enough that equivalence could be shown
-            setting = Setting(metric, items, seeds, sd, AT_THE_MARGIN)
-            yield "called equivalent, each differing by the margin", equates, setting
+def false_claims() -> Iterator[Row]:
+    """Yield the settings in which no arm differs from another."""
+    text = "false claims in the family"
+    one_seed = Setting()
+    for setting in (
+        one_seed,
+        replace(one_seed, noise="uniform"),
+        replace(one_seed, clusters="single"),
+        replace(one_seed, clusters="unequal", items=400),
+        *(replace(one_seed, items=items) for items in (20, 60)),
+        *(replace(one_seed, arms=arms) for arms in (2, 12)),
+        replace(one_seed, design="each other"),
+        replace(one_seed, metric="mcc", value=0.2),
+        replace(one_seed, metric="balanced_acc", positives=0.1, items=400),
+        replace(one_seed, metric="auc", positives=0.1, items=400),
+        *(
+            replace(one_seed, metric="margin", noise=noise, items=items)
+            for noise in ("t3", "lognormal", "rare")
+            for items in (60, 200)
+        ),
+    ):
+        yield text, 0.05, claims, setting
+    for seeds in (2, 3, 5):
+        for seed_sd in (0.0, 0.05, 0.15):
+            yield text, 0.05, claims, Setting(seeds=seeds, seed_sd=seed_sd)
+        decisive = Setting(seeds=seeds, seed_sd=0.3, items=600)
+        yield text, 0.05, claims, decisive
+        for varied in (1, 2):
+            yield text, 0.05, claims, replace(decisive, varied=varied)
+        yield text, 0.05, claims, replace(decisive, design="each other")
+        yield text, 0.05, claims, replace(decisive, design="each other", varied=2)
+    for arms in (2, 12):
+        for varied in (1, arms):
+            setting = Setting(seeds=3, seed_sd=0.3, items=600, arms=arms, varied=varied)
+            yield text, 0.05, claims, setting
+    three_seeds = Setting(seeds=3, seed_sd=0.15)
+    yield text, 0.05, claims, replace(three_seeds, metric="mcc", value=0.2)
+    yield text, 0.05, claims, replace(three_seeds, metric="auc", value=0.65)
+    yield text, 0.05, claims, replace(three_seeds, metric="margin", value=0.25)
+    for seeds, seed_sd in ((1, 0.0), (3, 0.05), (3, 0.15)):
+        mirrored = Setting("distance", value=0.49, lead=0.02, ahead=4, seeds=seeds, seed_sd=seed_sd)
+        for items in (160, 1508):
+            yield text + ", 51 % against 49 %", 0.05, claims, replace(mirrored, items=items)
 
 
-def _line(task: tuple[str, Count, Setting], studies: int) -> str:
-    what, count, setting = task
-    return f"{rate(count, setting, studies)!s:24} {what}: {setting.name}"
+def coverage() -> Iterator[Row]:
+    """Yield the settings in which intervals should contain the truth."""
+    seeded = ((1, 0.0), (2, 0.15), (3, 0.0), (3, 0.05), (3, 0.15), (5, 0.15))
+    settings = [Setting(lead=0.1, seeds=seeds, seed_sd=seed_sd) for seeds, seed_sd in seeded]
+    settings += [
+        Setting(items=20, lead=0.1),
+        Setting(items=60, lead=0.1, clusters="single"),
+        Setting(items=400, lead=0.1, clusters="unequal"),
+        Setting(lead=0.1, seeds=3, seed_sd=0.3, items=600, varied=1),
+        Setting(lead=0.1, seeds=3, seed_sd=0.3, items=600, varied=2),
+        Setting("mcc", value=0.2, lead=0.2),
+        Setting("mcc", value=0.2, lead=0.2, seeds=3, seed_sd=0.15),
+        Setting("balanced_acc", lead=0.05, positives=0.1, items=400),
+        Setting("auc", value=0.65, lead=0.05, positives=0.1, items=400),
+        Setting("auc", value=0.65, lead=0.1, seeds=3, seed_sd=0.15),
+        Setting("margin", value=0.25, lead=0.2, noise="t3"),
+        Setting("margin", value=0.25, lead=0.2, noise="lognormal", items=200),
+    ]
+    settings += [
+        Setting("distance", value=value, lead=0.02, items=items, seeds=seeds, seed_sd=0.05)
+        for value in (0.49, 0.6)
+        for items, seeds in ((160, 1), (1508, 3))
+    ]
+    for setting in settings:
+        yield "95 % interval of a difference contains it", 0.95, covers, setting
+    for setting in settings:
+        text = "intervals that decided all contain the truth"
+        yield text, 0.95, covers_together, replace(setting, ahead=2)
+    for setting in settings[:9]:
+        yield "95 % interval of a value contains it", 0.95, covers_value, setting
+
+
+def false_equivalence() -> Iterator[Row]:
+    """Yield the settings in which every arm differs from the control by the margin."""
+    settings = [
+        Setting(lead=0.1, items=items, clusters=clusters)
+        for items in (60, 400)
+        for clusters in ("single", "twins", "unequal")
+    ]
+    settings += [
+        Setting(lead=0.1, items=600, seeds=seeds, seed_sd=seed_sd)
+        for seeds, seed_sd in ((2, 0.0), (3, 0.0), (3, 0.05), (3, 0.15), (5, 0.05))
+    ]
+    classes = [
+        Setting("mcc", value=0.2, lead=0.1),
+        Setting("balanced_acc", value=0.6, lead=0.1),
+        Setting("auc", value=0.65, lead=0.1),
+    ]
+    settings += [
+        replace(setting, items=items, positives=positives)
+        for setting in classes
+        for positives, items in ((0.02, 400), (0.02, 2000), (0.1, 400), (0.5, 600))
+    ]
+    settings += [
+        Setting("margin", value=0.25, lead=0.5, noise=noise, items=items)
+        for noise in ("normal", "t3", "lognormal")
+        for items in (40, 60, 200, 600)
+    ]
+    settings += [
+        Setting("margin", value=0.0, lead=0.02, noise="rare", items=items) for items in (60, 200)
+    ]
+    settings += [Setting("distance", value=0.5, lead=0.1, items=600)]
+    for setting in settings:
+        text = "false equivalence in the family"
+        yield text, 0.05, equates, replace(setting, ahead=setting.arms)
+
+
+def power() -> Iterator[Row]:
+    """Yield the power of our tests and of others, and how often the others err."""
+    for unplanned in (
+        Setting(seeds=3),
+        Setting(seeds=3, clusters="single", items=300),
+        Setting(seeds=3, seed_sd=0.02),
+        Setting(seeds=3, arms=2),
+        Setting(seeds=3, arms=12),
+        Setting(seeds=5),
+        Setting(seeds=5, seed_sd=0.05),
+    ):
+        setting = with_power(unplanned)
+        yield "power", None, detects, setting
+        for name, p_value in (*METHODS.items(), ("z with known error", known_error_p(setting))):
+            yield f"power, {name}", None, by_method(p_value, power=True), setting
+    for seed_sd in (0.0, 0.05, 0.3):
+        setting = Setting(seeds=3, items=600, seed_sd=seed_sd)
+        for name, p_value in METHODS.items():
+            yield f"false claims, {name}", None, by_method(p_value, power=False), setting
+    text = "false claims, two-level bootstrap"
+    yield text, None, claims_by_bootstrap, Setting(seeds=3, seed_sd=0.3, items=600)
+    for setting in (
+        Setting(lead=0.1),
+        Setting(lead=0.2, seeds=3),
+        Setting("mcc", value=0.2, lead=0.2),
+        Setting(lead=0.2, seeds=5, seed_sd=0.05),
+    ):
+        yield f"power, {setting.lead} ahead with the items needed", 0.8, detects, planned(setting)
+
+
+METHODS: dict[str, PValue] = {
+    "without moderation": unmoderated_p,
+    "Satterthwaite": satterthwaite_p,
+    "items only": items_only_p,
+}
+
+
+def table_row(row: Row, studies: int) -> str:
+    """Simulate a row and format it; ``!`` marks a rate whose interval excludes what is promised."""
+    text, promised, count, setting = row
+    measured = rate(count, setting, studies)
+    low, high = measured.interval
+    broken = promised is not None and (low > promised if promised < 0.5 else high < promised)
+    return f"{'!' if broken else ' '}{measured!s:24} {text}: {setting.name}"
+
+
+GROUPS = {
+    "claims": false_claims,
+    "coverage": coverage,
+    "equivalence": false_equivalence,
+    "power": power,
+}
+
+
+def group_row(group: str, index: int, studies: int) -> str:
+    """Simulate the row of that index of a group: rows hold functions that cannot be pickled."""
+    return table_row(list(GROUPS[group]())[index], studies)
 
 
 def main() -> None:
     """Print the rate of every setting."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--studies", type=int, default=2000, help="simulated studies a setting")
+    parser.add_argument("--studies", type=int, default=1000, help="simulated studies a setting")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--groups", nargs="*", default=list(GROUPS), choices=GROUPS)
     given = parser.parse_args()
-    tasks = list(lines())
     with ProcessPoolExecutor(given.processes) as pool:
-        for line in pool.map(_line, tasks, [given.studies] * len(tasks)):
-            print(line, flush=True)
+        for group in given.groups:
+            rows = len(list(GROUPS[group]()))
+            arguments = ([group] * rows, range(rows), [given.studies] * rows)
+            for line in pool.map(group_row, *arguments):
+                print(line)
+                sys.stdout.flush()
 
 
 if __name__ == "__main__":

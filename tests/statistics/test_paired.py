@@ -24,6 +24,7 @@ from ethosteer.statistics.paired import (
     Clustered,
     Difference,
     cluster_sums,
+    clustered_values,
     estimate,
     mcnemar,
     mean_estimate,
@@ -401,8 +402,8 @@ def test_with_seeds_p_is_where_the_interval_reaches_0():
     found = compare(averages(a), averages(b), swaps=1)
     assert 0.001 < found.p < 0.5
     level = 1 - found.p
-    touching = paired_difference(averages(a), averages(b), 1, rng(), level).estimate
-    assert min(map(abs, bounds(touching))) == pytest.approx(0, abs=1e-6)
+    low, high = paired_difference(averages(a), averages(b), 1, rng()).interval(level)
+    assert min(abs(low), abs(high)) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_same_answers_from_every_seed_are_judged_by_items_alone():
@@ -497,8 +498,9 @@ def test_an_undefined_difference_is_undecided(seeds):
 def test_equivalence_of_means_is_statsmodels_two_one_sided_tests(margin):
     draw = rng(24)
     a = draw.normal(0.1, 0.5, 40)
-    # no tails heavier than the normal distribution's, which would widen
-    b = a - 0.1 + draw.uniform(-1.2, 1.2, 40)
+    # symmetric, with no tails heavier than the normal distribution's: either would widen
+    half = draw.uniform(-1.2, 1.2, 20)
+    b = a - 0.1 + np.concatenate([half, -half])
     theirs, _, _ = ttost_paired(a, b, -margin, margin)
     assert compare(averages([a]), averages([b])).equivalence_p(margin) == pytest.approx(
         theirs, rel=2e-3
@@ -508,9 +510,56 @@ def test_equivalence_of_means_is_statsmodels_two_one_sided_tests(margin):
     )
 
 
+def with_positives(count: int, items: int = 400) -> Difference:
+    """Two models that differ on a tenth of either class, of which one has ``count`` items."""
+    labels = np.arange(items) < count
+    right = np.ones((2, items), dtype=bool)
+    right[0, :count:10] = False
+    right[1, count::10] = False
+    tables = [
+        np.stack([hit & labels, hit & ~labels, ~hit & ~labels, ~hit & labels], axis=-1)
+        for hit in right
+    ]
+    a, b = (
+        cluster_sums([table.astype(float)], [str(index) for index in range(items)], BALANCED)
+        for table in tables
+    )
+    assert a.rarest_class == min(count, items - count)
+    return compare(a, b)
+
+
+def test_equivalence_is_not_tested_where_a_class_has_few_items():
+    assert math.isnan(with_positives(20).equivalence_p(0.2))
+    assert with_positives(200).equivalence_p(0.2) < 0.001
+    assert not math.isnan(with_positives(20).p), "the difference itself is tested as ever"
+
+
+def test_equivalence_is_not_tested_where_few_items_carry_the_error():
+    a = rng(31).normal(size=400)
+    rare = a + np.where(np.arange(400) < 8, 2.0, 0.0) + 1e-3 * rng(32).normal(size=400)
+    common = a + np.where(np.arange(400) < 200, 0.08, 0.0) + 1e-3 * rng(32).normal(size=400)
+    assert math.isnan(compare(averages([rare]), averages([a])).equivalence_p(0.5))
+    assert compare(averages([common]), averages([a])).equivalence_p(0.5) < 0.001
+
+
+def test_equal_answers_of_many_items_are_equivalent():
+    same = (np.arange(300) < 200).astype(float)
+    proportions = clustered_values([same], quantity=PROPORTION)
+    assert compare(proportions, proportions).equivalence_p(0.05) < 0.001
+
+
+def test_added_clusters_are_as_large_as_the_one_that_an_item_lies_in():
+    # 10 single items and a cluster of 10: an item lies in a cluster of (10 * 1 + 10 * 10) / 20
+    groups = [*map(str, range(10)), *["large"] * 10]
+    model = clustered_values([[1.0] * 20], groups, PROPORTION)
+    assert (model.mean_size, model.mean_size_by_item) == pytest.approx((20 / 11, 5.5))
+    # one discordant cluster either way: 5.5 items of 20 + 11, so a standard error of about a third
+    assert compare(model, model).error.standard_error > 0.2
+
+
 def known(items: float, item_df: float, seeds: float = 0.0, seed_df: float = 0.0) -> Difference:
     """A difference of 0 with a given error."""
-    return Difference(Estimate(0, 0, 0, 1), 1.0, 0.0, Uncertainty(items, item_df, seeds, seed_df))
+    return Difference(0.0, 1, 0.0, Uncertainty(items, item_df, seeds, seed_df))
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.0125])
@@ -549,7 +598,7 @@ def test_no_number_of_items_makes_up_for_seeds_that_differ_too_much():
 
 
 def test_of_an_unknown_error_no_power_is_known():
-    unknown = Difference(Estimate(0, 0, 0, 1), 1.0, 0.0, UNKNOWN)
+    unknown = Difference(0.0, 1, 0.0, UNKNOWN)
     assert math.isnan(unknown.minimum_detectable(0.05))
     assert math.isnan(unknown.clusters_needed(0.1, 0.05))
     assert math.isnan(unknown.equivalence_p(0.1))

@@ -169,6 +169,47 @@ def test_seeds_that_are_not_paired_vary_on_each_side_by_themselves():
     )
 
 
+# --- skewness and heavy tails
+
+
+def test_the_shape_of_values_is_measured_over_clusters():
+    # 1 of 10 is 1, the others 0: skewness 8/3 and kurtosis 73/9
+    error = uncertainty(np.array([[1.0] + [0.0] * 9]))
+    assert error.skewness == pytest.approx(8 / 3)
+    assert error.kurtosis_df == pytest.approx(20 / (73 / 9 - 7 / 9))
+    flat = uncertainty(np.array([[-1.0, 1.0] * 5]))
+    assert (flat.skewness, flat.kurtosis_df) == pytest.approx((0.0, 20 / (3 - 7 / 9)))
+
+
+def test_a_cautious_quantile_is_halls_with_the_degrees_of_freedom_of_the_kurtosis():
+    error = Uncertainty(0.25, 99, kurtosis_df=12.0, skewness=2.0)
+    t = stats.t.ppf(0.95, 12)
+    # the mean of 100 clusters has a tenth of their skewness
+    expected = 0.5 * (t + 0.2 * (1 + 2 * t**2) / 6)
+    assert error.cautious_quantile(0.95) == pytest.approx(expected, rel=2e-3)
+    assert error.cautious_tail_probability(expected) == pytest.approx(0.05, rel=5e-3)
+
+
+@pytest.mark.parametrize("skewness", [0.0, 1e-17, 0.4, 6.0])
+@pytest.mark.parametrize("seed_variance", [0.0, 0.5])
+def test_cautious_quantiles_and_probabilities_agree(skewness, seed_variance):
+    seed_df = 2.0 if seed_variance else 0.0
+    error = Uncertainty(1.0, 59, seed_variance, seed_df, 0.1, 20.0, skewness)
+    for level in (0.8, 0.95, 0.999):
+        quantile = error.cautious_quantile(level)
+        assert error.cautious_tail_probability(quantile) == pytest.approx(1 - level, rel=1e-6)
+        assert quantile >= error.quantile(level)
+    assert error.cautious_tail_probability(-1.0) > 0.5
+    assert error.cautious_tail_probability(0.0) >= 0.5
+
+
+def test_skewness_of_items_matters_less_where_seeds_vary():
+    items_alone = Uncertainty(1.0, 59, 0, 0, 0, 40.0, 3.0)
+    seeds_too = Uncertainty(1.0, 59, 8.0, 2, 0, 40.0, 3.0)
+    # a third of the standard error's share is cubed
+    assert seeds_too._estimate_skewness == pytest.approx(items_alone._estimate_skewness / 27)
+
+
 # --- more clusters
 
 

@@ -54,9 +54,13 @@ def test_what_has_no_p_is_no_member_of_its_family(correction):
 
 def test_a_family_is_corrected_as_one():
     draw = rng(26)
-    # uniform values: no tails heavier than the normal distribution's, which would widen equivalence
+    # symmetric and uniform: skewness and heavy tails would widen equivalence
     control = draw.normal(size=60)
-    arms = [control + shift + draw.uniform(-1.7, 1.7, 60) for shift in (0.0, 0.35, 0.9)]
+    halves = [draw.uniform(-1.7, 1.7, 30) for _ in range(3)]
+    arms = [
+        control + shift + np.concatenate([half, -half])
+        for shift, half in zip((0.0, 0.35, 0.9), halves, strict=True)
+    ]
     differences = [compare(averages([arm]), averages([control]), 2000) for arm in arms]
     rules = Rules(alpha=0.03, margin=0.4, effect=0.5)
     found = family_decisions(differences, ["higher"] * 3, rules)

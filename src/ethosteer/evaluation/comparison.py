@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from types import MappingProxyType
@@ -14,9 +14,10 @@ from ethosteer.evaluation.summary import ByModel, clustered
 from ethosteer.records import CONTROLS
 from ethosteer.results import Better, Comparison, Role
 from ethosteer.settings import CompareSettings
-from ethosteer.statistics.from_half import DistanceDifference, distance_difference
+from ethosteer.statistics.from_half import distance_difference
 from ethosteer.statistics.metrics import Metric
-from ethosteer.statistics.paired import Clustered, Difference, paired_difference
+from ethosteer.statistics.moderation import Testable, with_moderated_errors
+from ethosteer.statistics.paired import Clustered, paired_difference
 from ethosteer.statistics.verdicts import Rules, family_decisions
 
 PERMUTATION_SEED = 20240
@@ -52,7 +53,7 @@ class Measured:
     family: Family
     quantity: Quantity
     pair: Pair
-    difference: Difference | DistanceDifference
+    difference: Testable
     items: int
     clusters: int
     seeds: int
@@ -83,10 +84,12 @@ def measure_models(
         for name, compared in pairs.items():
             exploratory = Family(f"{benchmark.title}, {quantity.metric}: {name}")
             is_primary = metric is benchmark.metrics[0] and name == against_control
+            families = {}
             for pair in compared:
                 dataset = datasets.get(pair[0], "")
                 family = _across_benchmarks(benchmark, dataset, settings) if is_primary else None
-                measured += measure(family or exploratory, quantity, models, [pair], settings)
+                families[pair] = family or exploratory
+            measured += measure(quantity, models, families, settings)
     return measured
 
 
@@ -110,30 +113,41 @@ def _across_benchmarks(
 
 
 def measure(
-    family: Family,
     quantity: Quantity,
     models: Mapping[str, Clustered],
-    pairs: Iterable[Pair],
+    families: Mapping[Pair, Family],
     settings: CompareSettings,
 ) -> Iterator[Measured]:
-    """Yield the differences of pairs of models in one quantity."""
+    """Yield the differences of pairs of models in one quantity; ``families`` names each pair's.
+
+    The pairs are alike, arms from the control or arms from each other, so that their seed variances
+    moderate each other.
+    """
     difference = distance_difference if quantity.distance else paired_difference
-    for a, b in pairs:
+    differences = [
+        difference(
+            models[a],
+            models[b],
+            settings.resamples,
+            # The same permutations for every pair: p must not differ by chance.
+            np.random.default_rng(PERMUTATION_SEED),
+        )
+        for a, b in families
+    ]
+    compared = {name for pair in families for name in pair}
+    for (pair, family), moderated in zip(
+        families.items(), with_moderated_errors(differences, len(compared) - 1), strict=True
+    ):
+        a, b = pair
         yield Measured(
             family,
             quantity,
-            (a, b),
-            difference(
-                models[a],
-                models[b],
-                settings.resamples,
-                # The same permutations for every pair: p must not differ by chance.
-                np.random.default_rng(PERMUTATION_SEED),
-            ),
+            pair,
+            moderated,
             items=models[a].items,
             clusters=models[a].clusters,
             # Controls are not trained with seeds, so only arms can have too few.
-            seeds=min((models[name].seeds for name in (a, b) if name not in CONTROLS), default=1),
+            seeds=min((models[name].seeds for name in pair if name not in CONTROLS), default=1),
             room=_room(quantity, models[b]),
         )
 

@@ -125,8 +125,8 @@ def reward_comparisons(cross: CrossBySeed, settings: CompareSettings) -> Iterato
         }
         family = Family(f"reward of {reward_model}: arms against {start}")
         quantity = Quantity(reward_model, "mean reward", "higher")
-        pairs = [(arm, start) for arm in arms]
-        yield from decide([*measure(family, quantity, models, pairs, settings)], settings)
+        families = dict.fromkeys([(arm, start) for arm in arms], family)
+        yield from decide([*measure(quantity, models, families, settings)], settings)
 
 
 def cross_accuracies(cross: CrossBySeed) -> Iterator[CrossCell]:

@@ -90,8 +90,12 @@ def answer(view: View) -> tuple[Block, ...]:
         Bullets("Statistical inference", certainty(view)),
         Bullets("Limitations", limits(view)),
     )
-    short = " ".join(filter(None, (steered(view), headline(view))))
-    return (Text(short, lead=True), *(bullets for bullets in lists if bullets.items))
+    lead, details = headline(view)
+    texts = (Text(" ".join(filter(None, (steered(view), lead))), lead=True), Text(details))
+    return (
+        *(text for text in texts if text.text),
+        *(bullets for bullets in lists if bullets.items),
+    )
 
 
 def on_benchmark(view: View, benchmark: BenchmarkResult) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite, isinf
+from math import isfinite, isinf, isnan
 
 from ethosteer.report.prose import paragraphs
 from ethosteer.report.view import View
+from ethosteer.statistics.paired import FEWEST_INFORMATIVE
 
 FEW_SEEDS = 5
 
@@ -18,14 +19,18 @@ class Certainty:
     ``comparisons`` counts those on primary metrics, ``undecided`` the undecided ones of them, whose
     minimum detectable differences are ``detectable``. Of the preregistered effect: ``enough``
     comparisons had the items to detect it, and with ``unreachable`` no number of items would.
+    ``untested`` counts all comparisons whose equivalence could not be tested.
     """
 
     few_seeds: bool
+    several_arms: bool
     comparisons: int
     undecided: int
     detectable: list[float]
     enough: int
     unreachable: int
+    untested: int
+    fewest_informative: int = FEWEST_INFORMATIVE
 
 
 def certainty(view: View) -> tuple[str, ...]:
@@ -37,6 +42,7 @@ def certainty(view: View) -> tuple[str, ...]:
     ]
     facts = Certainty(
         few_seeds=len(view.results.seeds) < FEW_SEEDS,
+        several_arms=len(view.arms) > 1,
         comparisons=len(comparisons),
         undecided=len(undecided),
         detectable=[
@@ -46,6 +52,10 @@ def certainty(view: View) -> tuple[str, ...]:
         ],
         enough=sum(share <= 1 for share in needed),
         unreachable=sum(map(isinf, needed)),
+        untested=sum(
+            isnan(comparison.equivalence_p) and not isnan(comparison.p)
+            for comparison in view.results.comparisons
+        ),
     )
     return paragraphs("certainty", results=view.results, **vars(facts))
 

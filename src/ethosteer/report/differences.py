@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import isnan
 
 from ethosteer.report.blocks import Cell, Figure, Table
@@ -35,8 +34,8 @@ def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
                 arm,
                 colour,
                 comparison.difference.value,
-                comparison.difference.low,
-                comparison.difference.high,
+                comparison.decided.low,
+                comparison.decided.high,
                 note=comparison.verdict,
                 solid=comparison.verdict != "undecided",
             )
@@ -52,7 +51,7 @@ def difference_figure(view: View, benchmark: BenchmarkResult) -> Figure | None:
             (
                 arm,
                 cell(
-                    comparison.difference,
+                    comparison.decided,
                     signed,
                     mark=comparison.verdict,
                     link=item_link(view, benchmark, arm, view.control),
@@ -74,9 +73,7 @@ def difference_cell(comparison: Comparison) -> Cell:
     """Return a difference with the interval that its verdict was decided by."""
     if isnan(comparison.decision_level):
         return cell(comparison.difference, signed)
-    low, high = comparison.decision_low, comparison.decision_high
-    decided = replace(comparison.difference, low=low, high=high)
-    return cell(decided, signed, small=[f"at {percent(comparison.decision_level)}"])
+    return cell(comparison.decided, signed, small=[f"at {percent(comparison.decision_level)}"])
 
 
 def detectable_cell(comparison: Comparison) -> Cell:

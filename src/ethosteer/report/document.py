@@ -87,11 +87,10 @@ def document(view: View, added: Sequence[Section] = (), files: Sequence[str] = (
 
 def _answer(view: View, files: Sequence[str]) -> tuple[Block, ...]:
     """Return the first screen, and what it leaves out as folded lists."""
-    short, *lists = answer(view)
-    assert isinstance(short, Text)
-    details = (replace(block, folded=True) if isinstance(block, Bullets) else block
-               for block in lists)  # fmt: skip
-    return (first_screen(view, short.text, files), *details)
+    blocks = answer(view)
+    texts = [block for block in blocks if isinstance(block, Text)]
+    lists = [replace(block, folded=True) for block in blocks if isinstance(block, Bullets)]
+    return (first_screen(view, texts, files), *lists)
 
 
 def _items(view: View, files: Sequence[str]) -> tuple[Block, ...]:

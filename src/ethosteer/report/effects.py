@@ -99,8 +99,8 @@ def _note(view: View) -> str:
     shaded = f" Shaded: the equivalence margin, ±{number(margin)}." if margin else ""
     opens = " Each sign opens the items behind it." if view.items else ""
     return (
-        "Lines: 95 % confidence intervals, in the unit of each metric; higher is better where "
-        "nothing else is stated."
+        "Lines: confidence intervals, adjusted as the verdicts are, in the unit of each metric; "
+        "higher is better where nothing else is stated."
         f"{shaded}{opens}"
     )
 
@@ -126,7 +126,7 @@ def _effect(view: View, benchmark: BenchmarkResult, comparison: Comparison, x: S
     return Effect(
         svg=_drawing(comparison, bool(label), x, view.results.margin),
         value=signed(comparison.difference.value),
-        interval=interval(comparison.difference),
+        interval=interval(comparison.decided),
         mark=comparison.verdict,
         flags=(label,) if label else (),
         link=item_link(view, benchmark, comparison.a, comparison.b),
@@ -150,7 +150,7 @@ def _scale(comparisons: Iterable[Comparison], margin: float | None) -> Scale:
 
 
 def _ends(comparison: Comparison) -> list[float]:
-    return [*filter(isfinite, (comparison.difference.low, comparison.difference.high))]
+    return [*filter(isfinite, (comparison.decided.low, comparison.decided.high))]
 
 
 def _drawing(comparison: Comparison, flagged: bool, x: Scale, margin: float | None) -> Markup:
@@ -160,7 +160,7 @@ def _drawing(comparison: Comparison, flagged: bool, x: Scale, margin: float | No
         form = '<rect class="margin" x="{:.1f}%" y="0" width="{:.1f}%" height="100%"/>'
         elements.append(Markup(form).format(x(-margin), x(margin) - x(-margin)))
     elements.append(_vertical("zero", x(0.0)))
-    estimate = comparison.difference
+    estimate = comparison.decided
     if all(map(isfinite, (estimate.low, estimate.high))):
         low, high = max(estimate.low, x.domain[0]), min(estimate.high, x.domain[1])
         form = '<line class="reach" x1="{:.1f}%" x2="{:.1f}%" y1="50%" y2="50%"/>'

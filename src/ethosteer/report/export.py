@@ -169,7 +169,7 @@ def _comparisons_tex(view: View) -> str:
         [
             _tex(benchmark.title),
             _tex(arm),
-            _tex_interval(comparison.difference),
+            _tex_interval(comparison.decided),
             _tex_number(comparison.adjusted_p),
             _tex_number(comparison.minimum_detectable),
             comparison.verdict,
@@ -179,8 +179,9 @@ def _comparisons_tex(view: View) -> str:
         if (comparison := view.comparison(benchmark, arm, view.control))
     ]
     caption = (
-        f"Differences from the {_tex(view.control)} control on the same items. Minimum detectable: "
-        "the true difference found with a power of 80\\,\\%."
+        f"Differences from the {_tex(view.control)} control on the same items, with intervals of "
+        "the confidence at which verdicts were decided after adjustment for multiple comparisons. "
+        "Minimum detectable: the true difference found with a power of 80\\,\\%."
     )
     return _latex(heads, rows, caption, "tab:comparisons")
 

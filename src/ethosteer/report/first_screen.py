@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from ethosteer.report.alarms import alarms_in_words
@@ -16,18 +15,9 @@ from ethosteer.report.prose import paragraphs
 from ethosteer.report.reward_models import doubts
 from ethosteer.report.view import View
 
-LEAD_SENTENCES = 4
-_BETWEEN_SENTENCES = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 
-
-def first_screen(view: View, answer: str, files: Sequence[str] = ()) -> FirstScreen:
-    """Set the answer in short beside the effects, its warnings, and the names of ``files``.
-
-    Of the answer the first sentences are set large.
-    """
-    sentences = _BETWEEN_SENTENCES.split(answer)
-    lead, rest = sentences[:LEAD_SENTENCES], sentences[LEAD_SENTENCES:]
-    texts = [Text(" ".join(lead), lead=True)] + ([Text(" ".join(rest))] if rest else [])
+def first_screen(view: View, texts: Sequence[Text], files: Sequence[str] = ()) -> FirstScreen:
+    """Set the answer in short beside the effects, its warnings, and the names of ``files``."""
     return FirstScreen(
         texts=tuple(texts),
         effects=effect_matrix(view),

@@ -1,4 +1,4 @@
-"""The answer in one paragraph: which dataset, how certain, at what cost, what was detectable."""
+"""The answer in short: which dataset, how certain, at what cost, what was detectable."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from ethosteer.results import BenchmarkResult, Comparison, Verdict
 
 OVERLAP_OF_CONCERN = 0.01
 """The share of an arm's pairs with text of a benchmark from which a gain there is in doubt."""
+MOST_DETAILED = 4
+"""The number of findings that a sentence can give with their intervals and p."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,29 @@ class Contamination:
 class Headline:
     """The facts of ``text/headline.j2``.
 
-    ``changed`` are the arms with a benchmark on which they are better or worse. ``best`` pairs an
-    arm that is better than the control and than every other arm with the benchmark. ``collapsed``
-    are arms with a constant answer that were not shown to be better or worse than a control whose
-    answers vary. ``unskilled`` are the benchmarks on which the control is not shown to be better
-    than a constant answer; ``shifts`` are the disagreements of AUC with the tested metric.
-    ``detectable`` are the minimum detectable differences between models whose answers vary.
+    ``changed`` are the arms with a benchmark on which they are better or worse; ``detailed`` if
+    these findings are few enough for their intervals. ``detectable`` are the minimum detectable
+    differences between models whose answers vary.
+    """
+
+    control: str
+    correction: str
+    benchmarks: int
+    detailed: bool
+    changed: list[ArmFindings]
+    unchanged: list[ArmFindings]
+    detectable: list[float]
+
+
+@dataclass(frozen=True)
+class HeadlineDetails:
+    """The facts of ``text/headline_details.j2``.
+
+    ``best`` pairs an arm that is better than the control and than every other arm with the
+    benchmark. ``collapsed`` are arms with a constant answer that were not shown to be better or
+    worse than a control whose answers vary. ``unskilled`` are the benchmarks on which the control
+    is not shown to be better than a constant answer; ``shifts`` are the disagreements of AUC with
+    the tested metric.
     """
 
     control: str
@@ -85,11 +104,10 @@ class Headline:
     collapsed: list[Finding]
     unskilled: list[ControlSkill]
     shifts: list[Shift]
-    detectable: list[float]
 
 
-def headline(view: View) -> str:
-    """Return in a few sentences which dataset steers best on what."""
+def headline(view: View) -> tuple[str, str]:
+    """Return in a sentence or two which dataset steers best on what, and what qualifies it."""
     benchmarks = view.results.benchmarks
 
     def findings(arm: str, verdict: Verdict) -> list[Finding]:
@@ -101,6 +119,8 @@ def headline(view: View) -> str:
         )
         for arm in view.arms
     ]
+    changed = [arm for arm in arms if arm.better or arm.worse]
+    unchanged = [arm for arm in arms if not arm.better and not arm.worse]
     compared = [
         finding(view, benchmark, arm)
         for benchmark in benchmarks
@@ -112,9 +132,18 @@ def headline(view: View) -> str:
         control=view.control,
         correction=view.results.correction,
         benchmarks=len(benchmarks),
+        detailed=sum(len(arm.better) + len(arm.worse) for arm in changed) <= MOST_DETAILED,
+        changed=changed,
+        unchanged=unchanged,
+        detectable=[size for size in sizes if isfinite(size)],
+    )
+    details = HeadlineDetails(
+        control=view.control,
+        correction=view.results.correction,
+        benchmarks=len(benchmarks),
         seeds=len(view.results.seeds),
-        changed=[arm for arm in arms if arm.better or arm.worse],
-        unchanged=[arm for arm in arms if not arm.better and not arm.worse],
+        changed=changed,
+        unchanged=unchanged,
         best=[(arm, benchmark.title) for benchmark in benchmarks if (arm := view.best(benchmark))],
         contaminated=_contaminated(view),
         collapsed=[
@@ -126,9 +155,11 @@ def headline(view: View) -> str:
         ],
         unskilled=[skill for benchmark in benchmarks if (skill := control_skill(view, benchmark))],
         shifts=shifts(view, benchmarks),
-        detectable=[size for size in sizes if isfinite(size)],
     )
-    return paragraph("headline", **vars(facts))
+    return (
+        paragraph("headline", **vars(facts)),
+        paragraph("headline_details", **vars(details)),
+    )
 
 
 def finding(view: View, benchmark: BenchmarkResult, arm: str) -> Finding:

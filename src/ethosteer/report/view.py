@@ -39,6 +39,8 @@ def mirrored(comparison: Comparison) -> Comparison:
         a=comparison.b,
         b=comparison.a,
         difference=Estimate(-ahead.value, -ahead.high, -ahead.low, ahead.n),
+        decision_low=-comparison.decision_high,
+        decision_high=-comparison.decision_low,
         verdict=_MIRRORED[comparison.verdict],
     )
 

@@ -29,9 +29,14 @@ class DistanceDifference:
     Its tests and intervals have the meaning of ``Difference``'s.
     """
 
-    estimate: Estimate
+    value: float
     u: Difference
     v: Difference
+
+    @property
+    def estimate(self) -> Estimate:
+        """The value with its 95 % interval."""
+        return Estimate(self.value, *self.interval(LEVEL), self.u.items)
 
     @property
     def p(self) -> float:
@@ -90,7 +95,6 @@ def distance_difference(
     b: Clustered,
     permutations: int,
     generator: np.random.Generator,
-    level: float = LEVEL,
 ) -> DistanceDifference:
     """Compare how far two models' proportions are from one half, on the same items and clusters.
 
@@ -98,9 +102,8 @@ def distance_difference(
     """
     # v is the difference of a's proportion and that of the opposite of b's answers.
     opposite = np.stack([b.sums[..., 1] - b.sums[..., 0], b.sums[..., 1]], axis=-1)
-    u = paired_difference(a, b, permutations, generator, level)
-    v = paired_difference(a, replace(b, sums=opposite), permutations, generator, level)
-    result = DistanceDifference(u.estimate, u, v)
-    low, high = result.interval(level)
-    value = abs(a.value - 0.5) - abs(b.value - 0.5)
-    return replace(result, estimate=Estimate(value, low, high, a.items))
+    return DistanceDifference(
+        abs(a.value - 0.5) - abs(b.value - 0.5),
+        paired_difference(a, b, permutations, generator),
+        paired_difference(a, replace(b, sums=opposite), permutations, generator),
+    )

@@ -27,13 +27,15 @@ class Quantity:
 
     ``is_proportion`` if an item's terms are (1 or 0, 1): the value is a proportion of items.
     ``is_separable`` if an item's terms depend on that item alone. Only then may two models be
-    swapped within clusters: the terms after a swap are those of a possible model.
+    swapped within clusters: the terms after a swap are those of a possible model. ``classes`` are,
+    for a quantity that is made of classes of items, the terms that add up to a class's items.
     """
 
     combine: Callable[[Floats], Floats]
     bounds: tuple[float, float] = (-inf, inf)
     is_proportion: bool = False
     is_separable: bool = True
+    classes: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +130,10 @@ def area(sums: Floats) -> Floats:
 
 MEAN = Quantity(ratio)
 PROPORTION = Quantity(ratio, (0.0, 1.0), is_proportion=True)
-CORRELATION = Quantity(matthews, (-1.0, 1.0))
-BALANCED = Quantity(balanced, (0.0, 1.0))
-AREA = Quantity(area, (0.0, 1.0), is_separable=False)
+POSITIVES_AND_NEGATIVES = ((0, 3), (1, 2))
+CORRELATION = Quantity(matthews, (-1.0, 1.0), classes=POSITIVES_AND_NEGATIVES)
+BALANCED = Quantity(balanced, (0.0, 1.0), classes=POSITIVES_AND_NEGATIVES)
+AREA = Quantity(area, (0.0, 1.0), is_separable=False, classes=((1,), (3,)))
 
 
 def mean_metric(name: str, value: Callable[[Outcome], float], better: Better) -> Metric:

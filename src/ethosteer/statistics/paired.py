@@ -23,6 +23,8 @@ LEVEL = 0.95
 POWER = 0.8
 RANGE = (0.1, 0.9)
 """The probabilities at which the range of what a study can detect is cut."""
+FEWEST_INFORMATIVE = 30
+"""The clusters that an error must rest on for a claim of equivalence, unless of proportions."""
 NAN = float("nan")
 MOST_CLUSTERS = 10_000_000
 
@@ -45,6 +47,13 @@ class Clustered:
         """The number of clusters of items."""
         return int(self.sums.shape[1])
 
+    @property
+    def rarest_class(self) -> int:
+        """The number of clusters with items of the rarest class; all where there are none."""
+        items = np.abs(self.sums).mean(axis=0)
+        classes = [items[:, list(terms)].sum(axis=1) > 0 for terms in self.quantity.classes]
+        return min((int(present.sum()) for present in classes), default=self.clusters)
+
     @cached_property
     def by_seed(self) -> Floats:
         """The metric of each seed, ``[seeds]``; nan where it is not defined."""
@@ -66,14 +75,24 @@ class Clustered:
         without_cluster = self.quantity.combine(totals - self.sums)
         return self.clusters * self.by_seed[:, None] - (self.clusters - 1) * without_cluster
 
-    def with_added_clusters(self, values: Sequence[float]) -> Clustered:
-        """Add clusters of the mean size in which a proportion is ``values`` (0 or 1).
+    @property
+    def mean_size(self) -> float:
+        """The mean number of items of a cluster."""
+        return self.items / self.clusters
+
+    @property
+    def mean_size_by_item(self) -> float:
+        """The mean size of the clusters that items lie in: large clusters hold more items."""
+        sizes = self.sums[0, :, 1]
+        return float(np.square(sizes).sum() / sizes.sum())
+
+    def with_added_clusters(self, values: Sequence[float], size: float) -> Clustered:
+        """Add clusters of ``size`` items in which a proportion is ``values`` (0 or 1).
 
         A single cluster stays as it is: adding would make its unknown variance look known.
         """
         if self.clusters < 2:
             return self
-        size = self.items / self.clusters
         added = np.array([(value * size, size) for value in values])
         tiled = np.broadcast_to(added, (self.seeds, *added.shape))
         return Clustered(np.concatenate([self.sums, tiled], axis=1), self.items, self.quantity)
@@ -111,7 +130,9 @@ def estimate(model: Clustered, level: float = LEVEL) -> Estimate:
     clusters, so that 30 correct of 30 have an interval too.
     """
     adjusted = (
-        model.with_added_clusters((1.0, 1.0, 0.0, 0.0)) if model.quantity.is_proportion else model
+        model.with_added_clusters((1.0, 1.0, 0.0, 0.0), model.mean_size)
+        if model.quantity.is_proportion
+        else model
     )
     half = uncertainty(adjusted.pseudo_values).quantile((1 + level) / 2)
     low, high = np.clip([adjusted.value - half, adjusted.value + half], *model.quantity.bounds)
@@ -129,29 +150,53 @@ def mean_estimate(
 
 @dataclass(frozen=True)
 class Difference:
-    """a - b on the same items: its estimate, p of no difference, and its error.
+    """a - b on the same ``items``: its value and error.
 
     ``centre`` is the middle of the interval; for proportions, added clusters shrink it towards 0.
-    ``largest`` is the largest absolute difference that the quantity's bounds allow.
+    ``exact_p`` is the p of an exact test, None where p comes from the error. ``largest`` is the
+    largest absolute difference that the quantity's bounds allow. ``informative`` is the effective
+    number of clusters that the error rests on; inf for proportions, whose added clusters keep their
+    error from being too small.
     """
 
-    estimate: Estimate
-    p: float
+    value: float
+    items: int
     centre: float
     error: Uncertainty
+    exact_p: float | None = None
     largest: float = inf
+    informative: float = inf
+
+    @property
+    def p(self) -> float:
+        """The two-sided p of no difference; nan where nothing is known."""
+        if self.exact_p is not None:
+            return self.exact_p
+        return float(np.minimum(1.0, 2 * self.error.tail_probability(abs(self.centre))))
+
+    @property
+    def estimate(self) -> Estimate:
+        """The value with its 95 % interval."""
+        return Estimate(self.value, *self.interval(LEVEL), self.items)
 
     def interval(self, level: float) -> tuple[float, float]:
         """Return the two-sided interval of that confidence level; nan where nothing is known."""
         return self._within(self.error.quantile((1 + level) / 2))
 
     def equivalence_p(self, margin: float) -> float:
-        """Return p of two one-sided tests (Schuirmann 1987) of |a - b| >= ``margin``."""
-        return self.error.heavy_tailed.tail_probability(margin - abs(self.centre))
+        """Return p of two one-sided tests (Schuirmann 1987) of |a - b| >= ``margin``.
+
+        nan with fewer than ``FEWEST_INFORMATIVE`` informative clusters: where the values that
+        matter are rare, a sample without them looks like equivalence, and no test can tell
+        (Bahadur & Savage 1956).
+        """
+        if self.informative < FEWEST_INFORMATIVE:
+            return NAN
+        return self.error.cautious_tail_probability(margin - abs(self.centre))
 
     def equivalence_interval(self, alpha: float) -> tuple[float, float]:
         """Return the interval that lies within a margin where ``equivalence_p`` is below alpha."""
-        return self._within(self.error.heavy_tailed.quantile(1 - alpha))
+        return self._within(self.error.cautious_quantile(1 - alpha))
 
     def _within(self, half: float) -> tuple[float, float]:
         low, high = np.clip([self.centre - half, self.centre + half], -self.largest, self.largest)
@@ -205,7 +250,6 @@ def paired_difference(
     b: Clustered,
     permutations: int,
     generator: np.random.Generator,
-    level: float = LEVEL,
 ) -> Difference:
     """Compare two models on the same items and clusters.
 
@@ -220,30 +264,35 @@ def paired_difference(
     if a.clusters != b.clusters or a.items != b.items:
         raise ValueError("paired models must have the same items in the same clusters")
     value = a.value - b.value
+    proportions = a.quantity.is_proportion and b.quantity.is_proportion
     adjusted_a, adjusted_b = a, b
-    if a.quantity.is_proportion and b.quantity.is_proportion:
+    if proportions:
         # One added discordant pair either way (Bonett & Price 2012), here whole clusters: without
         # it, models with the same answers would have a difference of exactly 0, without an error.
-        adjusted_a = a.with_added_clusters((1.0, 0.0))
-        adjusted_b = b.with_added_clusters((0.0, 1.0))
-    centre = adjusted_a.value - adjusted_b.value
+        # Answers that differ in none of a few large clusters may yet differ in the next.
+        adjusted_a = a.with_added_clusters((1.0, 0.0), a.mean_size_by_item)
+        adjusted_b = b.with_added_clusters((0.0, 1.0), a.mean_size_by_item)
     if a.seeds == b.seeds or 1 in (a.seeds, b.seeds):
         error = uncertainty(adjusted_a.pseudo_values - adjusted_b.pseudo_values)
     else:
         error = uncertainty(adjusted_a.pseudo_values, adjusted_b.pseudo_values)
-    if a.seeds > 1 or b.seeds > 1:
-        p = float(np.minimum(1.0, 2 * error.tail_probability(abs(centre))))  # nan stays nan
-    elif a.clusters < 2 or np.isnan(value):
-        p = NAN
-    elif not a.quantity.is_separable:
-        p = float(np.minimum(1.0, 2 * error.tail_probability(abs(centre))))
-    elif a.quantity.is_proportion and b.quantity.is_proportion and a.clusters == a.items:
-        p = mcnemar(a.sums[0, :, 0] > 0, b.sums[0, :, 0] > 0)
-    else:
-        p = _permutation_p(a, b, permutations, generator)
-    largest = a.quantity.bounds[1] - a.quantity.bounds[0]
-    difference = Difference(Estimate(value, NAN, NAN, a.items), p, centre, error, largest)
-    return replace(difference, estimate=Estimate(value, *difference.interval(level), a.items))
+    exact_p = None
+    if a.seeds == b.seeds == 1 and a.quantity.is_separable:
+        if a.clusters < 2 or np.isnan(value):
+            exact_p = NAN
+        elif proportions and a.clusters == a.items:
+            exact_p = mcnemar(a.sums[0, :, 0] > 0, b.sums[0, :, 0] > 0)
+        else:
+            exact_p = _permutation_p(a, b, permutations, generator)
+    return Difference(
+        value,
+        a.items,
+        adjusted_a.value - adjusted_b.value,
+        error,
+        exact_p,
+        largest=a.quantity.bounds[1] - a.quantity.bounds[0],
+        informative=inf if proportions else min(error.kurtosis_df + 1, a.rarest_class),
+    )
 
 
 def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

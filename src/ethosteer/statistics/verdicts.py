@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ethosteer.results import Better, Correction, Verdict
-from ethosteer.statistics.from_half import DistanceDifference
 from ethosteer.statistics.metrics import Floats
-from ethosteer.statistics.paired import NAN, Difference
-
-Testable = Difference | DistanceDifference
+from ethosteer.statistics.moderation import Testable
+from ethosteer.statistics.paired import NAN
 
 
 @dataclass(frozen=True, slots=True)

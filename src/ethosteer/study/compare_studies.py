@@ -146,7 +146,7 @@ def compare_arms(settings: CompareSettings, name: str, a: Run, b: Run) -> list[C
         family = Family(
             f"{benchmark.title}, {quantity.metric}: arms of {a.name} against arms of {b.name}"
         )
-        measured += measure(family, quantity, models, pairs, settings)
+        measured += measure(quantity, models, dict.fromkeys(pairs, family), settings)
     return decide(measured, settings)
 
 
