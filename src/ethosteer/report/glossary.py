@@ -120,6 +120,12 @@ TERMS = (
         ("95 % interval", "95 % CI"),
     ),
     Term(
+        "adjusted CI",
+        "A confidence interval wide enough for the number of comparisons made: it has the level at "
+        "which the verdict was decided, and excludes 0 where a difference was shown.",
+        ("Holm-adjusted CI", "Benjamini–Hochberg-adjusted CI"),
+    ),
+    Term(
         "adjusted p",
         "The p-value after correction for the number of comparisons made; below 0.05 a difference "
         "counts as significant.",
