@@ -6,6 +6,7 @@ None of this imports torch.
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
@@ -18,10 +19,16 @@ from pydantic import create_model
 from ethosteer import algorithms, benchmarks, datasets
 from ethosteer.algorithms.algorithm import Algorithm
 from ethosteer.benchmarks.base import Benchmark
+from ethosteer.benchmarks.definitions import defined_metrics
+from ethosteer.benchmarks.files.benchmark import file_benchmark
+from ethosteer.benchmarks.harness import PREFIX as HARNESS
+from ethosteer.benchmarks.harness.task import HarnessTask
 from ethosteer.benchmarks.preferences import PREFERENCES, benchmark_of
 from ethosteer.datasets.base import Dataset
 from ethosteer.errors import InputError
+from ethosteer.results import BenchmarkResult
 from ethosteer.settings import BenchmarkSettings, SteerSettings, StudySettings
+from ethosteer.statistics.metrics import Metric
 
 T = TypeVar("T")
 
@@ -34,6 +41,61 @@ def dataset(name: str) -> Dataset:
 def benchmark(name: str) -> Benchmark:
     """Return the benchmark called ``name``; InputError where there is none."""
     return _lookup("benchmark", name, _benchmarks())
+
+
+def described_benchmark(
+    name: str, table: BenchmarkSettings, include_path: tuple[str, ...] = ()
+) -> Benchmark:
+    """Return the benchmark that a table describes: built in, a file, or a task of the harness.
+
+    A file is read, and a task of lm-evaluation-harness loaded (``include_path``: folders with tasks
+    of the user's). Raises InputError for anything invalid in them.
+    """
+    if table.file is not None:
+        return file_benchmark(name, table)
+    if name.startswith(HARNESS):
+        return HarnessTask(name.removeprefix(HARNESS), include_path).benchmark(table)
+    return benchmark(name)
+
+
+def study_benchmark(settings: StudySettings, name: str) -> Benchmark:
+    """Return the benchmark of a study called ``name``; see ``described_benchmark``."""
+    table = study_benchmarks(settings)[name]
+    return described_benchmark(name, table, settings.evaluate.include_path)
+
+
+def result_metrics(result: BenchmarkResult) -> tuple[Metric, ...]:
+    """Return the metrics of a stored result, for which a file or a task need not be there."""
+    return defined_metrics(result.metrics) or benchmark(result.name).metrics
+
+
+def check_benchmark(name: str, table: BenchmarkSettings) -> None:
+    """Check a benchmark's table without reading any file.
+
+    Raises InputError for an unknown name or source, and for settings that do not go together.
+    """
+    if table.file is not None:
+        if name in _benchmarks() or name == PREFERENCES:
+            raise InputError(
+                f"benchmarks.{name}.file: {name} is a built-in benchmark; give yours another name"
+            )
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise InputError(
+                f"benchmarks.{name}: not a usable name for a benchmark; use letters, digits, - and _"
+            )
+        return
+    is_task = name.startswith(HARNESS)
+    if not is_task:
+        check_source(name, table.source)
+    for key in ("title", "home", "licence"):
+        if not is_task and getattr(table, key) is not None:
+            raise InputError(f"benchmarks.{name}.{key}: remove it; the benchmark is built in")
+    if is_task and table.source is not None:
+        raise InputError(f"benchmarks.{name}.source: remove it; a task has no other sources")
+    if table.classifier is not None and (is_task or benchmark(name).classification is None):
+        raise InputError(
+            f"benchmarks.{name}.classifier: remove it; no text of this benchmark is classified"
+        )
 
 
 def algorithm(name: str) -> Algorithm:

@@ -215,6 +215,7 @@ class Item:
     trim: tuple[int, int] | None = None
     token_ids: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
     form: PlainForm = PlainForm()
+    expected: tuple[str, ...] = ()
 
     def texts(self) -> tuple[str, ...]:
         """Return every text that a model may read for this item."""
@@ -242,7 +243,8 @@ class Outcome:
     no label. ``log_likelihoods`` are the continuations', or the classifier's log-probabilities of
     the two classes of a generated text; ``lengths`` are the continuations' characters without the
     leading space, for acc_norm, or their scored tokens where the benchmark is answered per token.
-    ``truncated`` if the item was too long for the model and lost text.
+    ``truncated`` if the item was too long for the model and lost text. ``scores`` are values of
+    metrics that are no function of the rest, as lm-evaluation-harness's tasks compute them.
     """
 
     model: str
@@ -258,3 +260,4 @@ class Outcome:
     lengths: tuple[int, ...] = ()
     text: str | None = None
     truncated: bool = False
+    scores: tuple[float, ...] = ()

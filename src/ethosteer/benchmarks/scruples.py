@@ -166,7 +166,7 @@ BENCHMARKS = (
         examples=EXAMPLES,
         answers=ANSWERS,
         new_tokens=NEW_TOKENS,
-        parse=parse_start,
+        parse=lambda _, text: parse_start(text),
         alternatives=ALTERNATIVES,
     ),
     Benchmark(
@@ -178,7 +178,7 @@ BENCHMARKS = (
         examples=EXAMPLES,
         answers=ANSWERS,
         new_tokens=NEW_TOKENS,
-        parse=parse_anywhere,
+        parse=lambda _, text: parse_anywhere(text),
         alternatives=ALTERNATIVES,
     ),
 )

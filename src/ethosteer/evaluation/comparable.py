@@ -31,7 +31,7 @@ def comparability_of(
     With ``chat`` requests are written by the template, which is then another one.
     """
     return Comparability(
-        items=fingerprint([[item.id, item.label, item.group] for item in items]),
+        items=fingerprint([[item.id, item.label, item.group, *item.expected] for item in items]),
         prompts=fingerprint([[item.contexts, item.continuations] for item in items]),
         template=fingerprint("chat", template) if chat else template,
         tokenizer=tokenizer,

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ethosteer import catalog
 from ethosteer.data.overlap import overlap
 from ethosteer.evaluation import reward_results
 from ethosteer.evaluation.comparison import Measured, decide, measure_models
@@ -23,13 +22,13 @@ from ethosteer.results import (
     Select,
     StudyResults,
 )
-from ethosteer.settings import CompareSettings
+from ethosteer.settings import BenchmarkSettings, CompareSettings
 from ethosteer.stages.cross import Cross
 from ethosteer.stages.curate import Curate
 from ethosteer.stages.evaluate import Evaluate, Items
 from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.samples import Samples
-from ethosteer.stages.stage import Stage
+from ethosteer.stages.stage import BY_EDITION, Stage
 from ethosteer.stages.steer import Steer
 from ethosteer.stages.workspace import Workspace
 
@@ -63,7 +62,7 @@ class Overlaps(Stage[tuple[Overlap, ...]]):
         overlaps: list[Overlap] = []
         for items in self.items:
             texts = [text for item in store.load(items) for text in item.texts()]
-            asked = catalog.benchmark(items.benchmark).dataset
+            asked = items.definition().dataset
             overlaps += [
                 overlap(pairs, items.benchmark, texts, self.overlap_ngram)
                 for pairs in sets
@@ -82,8 +81,12 @@ class Compare(Stage[StudyResults]):
     """Everything that the report shows of a study."""
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 11
-    left_out: ClassVar = {"compare.published": "shown by the report alone"}
+    version: ClassVar[int] = 12
+    left_out: ClassVar = {
+        "compare.published": "shown by the report alone",
+        "benchmarks.file": BY_EDITION,
+        "benchmarks.labelled": BY_EDITION,
+    }
 
     study: str
     question: str
@@ -95,6 +98,7 @@ class Compare(Stage[StudyResults]):
     cross: tuple[Cross, ...]
     samples: Samples
     overlaps: Overlaps
+    benchmarks: tuple[BenchmarkSettings, ...]
 
     @property
     def name(self) -> str:
@@ -172,7 +176,7 @@ class Compare(Stage[StudyResults]):
             for stage in evaluated:
                 by_seed = outcomes.setdefault(stage.model.name, {})
                 by_seed[stage.model.seed] = store.load(stage)
-            benchmark, stored = catalog.benchmark(items.benchmark), store.load(items)
+            benchmark, stored = items.definition(), store.load(items)
             note = evaluated[0].classifier_note(store.path(evaluated[0]))
             summary = summarise(benchmark, len(stored), outcomes, note)
             comparability = items.comparability(store.path(items))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel
 
+from ethosteer.benchmarks.harness.task import HarnessTask
 from ethosteer.data.sources import Origin, Source
 from ethosteer.files import fingerprint
 from ethosteer.models.identity import model_fingerprint
@@ -166,7 +167,7 @@ class Stage(ABC, Generic[Result]):
 
 def _identity(value: object, name: str, left_out: Mapping[str, str]) -> object:
     """Return the part of a field's value that enters the fingerprint, as JSON-able values."""
-    if isinstance(value, PublishedFiles | RawBase | Stage):
+    if isinstance(value, PublishedFiles | HarnessTask | RawBase | Stage):
         return value.identity()
     if isinstance(value, BaseModel):
         excluded = {key.removeprefix(f"{name}.") for key in left_out}

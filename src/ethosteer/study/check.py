@@ -21,8 +21,13 @@ def check_inputs(plan: Plan) -> None:
         for _ in dataset.pairs(dataset.rows(path), stage.arms.pairs_per_group):
             pass
     for items in plan.items.values():
-        read, chat = items.read(), items.chat_template()
-        in_chat(read[:1], chat)
+        read = items.read()
+        if not read:
+            raise InputError(
+                f"benchmarks.{items.benchmark}.limit: {items.benchmarks.limit} leaves no item, "
+                "since groups are taken whole; raise it"
+            )
+        in_chat(read[:1], items.request_template())
         items.classifier()
     if plan.settings.finetune.enabled or plan.settings.data.prompts == "conversations":
         (path,) = plan.conversations.paths()

@@ -132,7 +132,8 @@ def comparable_pairs(
 
 def compare_arms(settings: CompareSettings, name: str, a: Run, b: Run) -> list[Comparison]:
     """Compare the arms of two runs on one benchmark: one family of tests for each metric."""
-    benchmark = catalog.benchmark(name)
+    result = a.benchmark(name)
+    assert result is not None
     outcomes = {**outcomes_by_model(a, name), **outcomes_by_model(b, name)}
     arms_a, arms_b = (
         [qualified(run, model) for model in run.results.models if model not in CONTROLS]
@@ -140,11 +141,11 @@ def compare_arms(settings: CompareSettings, name: str, a: Run, b: Run) -> list[C
     )
     pairs = list(product(arms_a, arms_b))
     measured: list[Measured] = []
-    for metric in benchmark.metrics:
+    for metric in catalog.result_metrics(result):
         quantity = compared_quantity(name, metric)
         models = {model: clustered(metric, by_seed) for model, by_seed in outcomes.items()}
         family = Family(
-            f"{benchmark.title}, {quantity.metric}: arms of {a.name} against arms of {b.name}"
+            f"{result.title}, {quantity.metric}: arms of {a.name} against arms of {b.name}"
         )
         measured += measure(quantity, models, dict.fromkeys(pairs, family), settings)
     return decide(measured, settings)

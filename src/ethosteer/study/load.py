@@ -50,6 +50,7 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
         raise InputError(f"{path}: not valid TOML: {fault}") from fault
     for override in overrides:
         _apply(table, override)
+    _resolve_paths(table, path.parent)
     try:
         settings = catalog.study_settings().model_validate(_tuples(table))
     except ValidationError as fault:
@@ -64,6 +65,21 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
         except InputError as fault:
             raise InputError(f"{path}: compare.published: {fault}") from fault
     return settings
+
+
+def _resolve_paths(table: dict[str, Any], folder: Path) -> None:
+    """Make the paths of a study file's benchmarks absolute, relative to its folder."""
+    benchmarks = table.get("benchmarks")
+    for entry in benchmarks.values() if isinstance(benchmarks, dict) else ():
+        for key in ("file", "labelled"):
+            if isinstance(entry, dict) and isinstance(entry.get(key), str):
+                entry[key] = str(folder.absolute() / Path(entry[key]).expanduser())
+    evaluate = table.get("evaluate")
+    if isinstance(evaluate, dict) and isinstance(evaluate.get("include_path"), list):
+        evaluate["include_path"] = [
+            str(folder.absolute() / Path(entry).expanduser()) if isinstance(entry, str) else entry
+            for entry in evaluate["include_path"]
+        ]
 
 
 def _apply(table: dict[str, Any], override: str) -> None:
@@ -135,8 +151,4 @@ def check_names(settings: StudySettings) -> None:
             raise InputError(f"{key}: {fault}") from fault
         settings.steer.table(algorithm.settings).check(settings.steer)
     for name, benchmark in catalog.study_benchmarks(settings).items():
-        catalog.check_source(name, benchmark.source)
-        if benchmark.classifier is not None and catalog.benchmark(name).classification is None:
-            raise InputError(
-                f"benchmarks.{name}.classifier: remove it; no text of this benchmark is classified"
-            )
+        catalog.check_benchmark(name, benchmark)

@@ -9,7 +9,9 @@ from itertools import groupby
 from typing import Any
 
 from ethosteer import catalog
-from ethosteer.benchmarks.base import sources_of
+from ethosteer.benchmarks.base import Benchmark, sources_of
+from ethosteer.benchmarks.harness import PREFIX as HARNESS
+from ethosteer.benchmarks.harness.task import HarnessTask
 from ethosteer.data.conversations import CONVERSATIONS
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
@@ -18,7 +20,7 @@ from ethosteer.settings import ArmSettings, StudySettings
 from ethosteer.stages.compare import Compare, Overlaps
 from ethosteer.stages.cross import Cross
 from ethosteer.stages.curate import Curate
-from ethosteer.stages.evaluate import Evaluate, Items, PairItems
+from ethosteer.stages.evaluate import Evaluate, Items, PairItems, TaskItems, WrittenPairs
 from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.prompts import Prompts
 from ethosteer.stages.reward import Reward
@@ -70,14 +72,21 @@ class Plan:
         return Curate(name, dataset, arm, self.settings.data, self.base, files)
 
     @cached_property
+    def benchmarks(self) -> dict[str, Benchmark]:
+        """The study's benchmarks by name, but those of lm-evaluation-harness."""
+        tables = catalog.study_benchmarks(self.settings)
+        names = (name for name in tables if not name.startswith(HARNESS))
+        return {name: catalog.study_benchmark(self.settings, name) for name in names}
+
+    @cached_property
     def asked_pairs(self) -> dict[str, Curate]:
         """The pairs behind each preferences benchmark: the first arm's of that dataset.
 
         A dataset without an arm is curated with an arm's default settings.
         """
         stages = {}
-        for name in catalog.study_benchmarks(self.settings):
-            if (dataset := catalog.benchmark(name).dataset) is not None:
+        for name in self.benchmarks:
+            if (dataset := self.benchmarks[name].dataset) is not None:
                 of_arms = (pairs for pairs in self.pairs.values() if pairs.dataset == dataset.name)
                 stages[name] = next(of_arms, None) or self._curate(
                     dataset.name, dataset.name, ArmSettings()
@@ -147,15 +156,22 @@ class Plan:
         """The items of each benchmark."""
         stages: dict[str, Items] = {}
         for name, settings in catalog.study_benchmarks(self.settings).items():
-            sources = tuple(sources_of(catalog.benchmark(name), settings.source))
-            files = PublishedFiles(self.origin, sources)
-            data = self.settings.data
-            shared = (name, settings, files, self.base, data.template, data.date)
-            pairs = self.asked_pairs.get(name)
-            if pairs is None:
-                stages[name] = Items(*shared, self.settings.evaluate.chat)
-            else:  # pairs are written by data.template in either case
-                stages[name] = PairItems(*shared, False, pairs)
+            data, evaluate = self.settings.data, self.settings.evaluate
+            written = (self.base, data.template, data.date)
+            if name.startswith(HARNESS):
+                task = HarnessTask(name.removeprefix(HARNESS), evaluate.include_path)
+                stages[name] = TaskItems(name, settings, task, *written, evaluate.chat)
+                continue
+            benchmark = self.benchmarks[name]
+            files = PublishedFiles(self.origin, sources_of(benchmark, settings.source))
+            # pairs are written by data.template in either case
+            if benchmark.dataset is not None:
+                pairs = self.asked_pairs[name]
+                stages[name] = PairItems(name, settings, files, *written, False, pairs)
+            elif benchmark.pairs is not None:
+                stages[name] = WrittenPairs(name, settings, files, *written, False)
+            else:
+                stages[name] = Items(name, settings, files, *written, evaluate.chat)
         return stages
 
     @cached_property
@@ -216,6 +232,7 @@ class Plan:
             tuple(self.cross.values()),
             self.samples,
             self.overlaps,
+            tuple(items.benchmarks for items in self.items.values()),
         )
 
     @cached_property
