@@ -23,11 +23,13 @@ from ethosteer.benchmarks.definitions import defined_metrics
 from ethosteer.benchmarks.files.benchmark import file_benchmark
 from ethosteer.benchmarks.harness import PREFIX as HARNESS
 from ethosteer.benchmarks.harness.task import HarnessTask
+from ethosteer.benchmarks.preferences import METRICS as PREFERENCE_METRICS
 from ethosteer.benchmarks.preferences import PREFERENCES, benchmark_of
+from ethosteer.data.formats.dataset import file_dataset
 from ethosteer.datasets.base import Dataset
 from ethosteer.errors import InputError
 from ethosteer.results import BenchmarkResult
-from ethosteer.settings import BenchmarkSettings, SteerSettings, StudySettings
+from ethosteer.settings import ArmSettings, BenchmarkSettings, SteerSettings, StudySettings
 from ethosteer.statistics.metrics import Metric
 
 T = TypeVar("T")
@@ -36,6 +38,32 @@ T = TypeVar("T")
 def dataset(name: str) -> Dataset:
     """Return the preference dataset called ``name``; InputError where there is none."""
     return _lookup("dataset", name, _datasets())
+
+
+def arm_dataset(name: str, arm: ArmSettings) -> Dataset:
+    """Return the dataset called ``name`` that an arm reads: a built-in one, or its file's.
+
+    Raises InputError where there is none, where a file is called like a built-in dataset, and for
+    an unknown name among its columns.
+    """
+    if not arm.from_file:
+        return dataset(name)
+    if name in _datasets():
+        raise InputError(
+            f"{name} is the name of a built-in dataset; call an arm with a file otherwise"
+        )
+    return file_dataset(name, arm)
+
+
+def study_dataset(settings: StudySettings, arm: str) -> Dataset:
+    """Return the dataset of an arm of a study; InputError as for ``arm_dataset``."""
+    name = settings.dataset_of(arm)
+    if not settings.arms[arm].from_file:
+        return dataset(name)
+    try:
+        return arm_dataset(name, settings.arms[name])
+    except InputError as fault:
+        raise InputError(f"arms.{name}: {fault}") from fault
 
 
 def benchmark(name: str) -> Benchmark:
@@ -59,17 +87,33 @@ def described_benchmark(
 
 
 def study_benchmark(settings: StudySettings, name: str) -> Benchmark:
-    """Return the benchmark of a study called ``name``; see ``described_benchmark``."""
+    """Return the benchmark that a study calls ``name``: ``preferences:ARM`` may be of a file.
+
+    Raises InputError as ``described_benchmark`` does.
+    """
+    kind, _, asked = name.partition(":")
+    if kind == PREFERENCES and asked in settings.arms and settings.arms[asked].from_file:
+        return benchmark_of(study_dataset(settings, asked))
     table = study_benchmarks(settings)[name]
     return described_benchmark(name, table, settings.evaluate.include_path)
 
 
 def result_metrics(result: BenchmarkResult) -> tuple[Metric, ...]:
     """Return the metrics of a stored result, for which a file or a task need not be there."""
+    if result.dataset:
+        return PREFERENCE_METRICS  # pairs of a file are in no catalog, but have the same metrics
     return defined_metrics(result.metrics) or benchmark(result.name).metrics
 
 
-def check_benchmark(name: str, table: BenchmarkSettings) -> None:
+def check_benchmark(settings: StudySettings, name: str) -> None:
+    """Check the table of a study's benchmark without reading any file."""
+    kind, _, asked = name.partition(":")
+    if kind == PREFERENCES and asked in settings.arms and settings.arms[asked].from_file:
+        return
+    check_table(name, study_benchmarks(settings)[name])
+
+
+def check_table(name: str, table: BenchmarkSettings) -> None:
     """Check a benchmark's table without reading any file.
 
     Raises InputError for an unknown name or source, and for settings that do not go together.
@@ -81,12 +125,13 @@ def check_benchmark(name: str, table: BenchmarkSettings) -> None:
             )
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise InputError(
-                f"benchmarks.{name}: not a usable name for a benchmark; use letters, digits, - and _"
+                f"benchmarks.{name}: not a usable name for a file's benchmark; use letters, "
+                "digits, - and _"
             )
         return
     is_task = name.startswith(HARNESS)
     if not is_task:
-        check_source(name, table.source)
+        check_source(benchmark(name), table.source)
     for key in ("title", "home", "licence"):
         if not is_task and getattr(table, key) is not None:
             raise InputError(f"benchmarks.{name}.{key}: remove it; the benchmark is built in")
@@ -127,12 +172,13 @@ def study_benchmarks(settings: StudySettings) -> dict[str, BenchmarkSettings]:
     return by_dataset(settings.benchmarks, tuple(datasets))
 
 
-def check_source(name: str, source: str | None) -> None:
-    """Raise InputError where benchmark ``name`` has no version of its files called ``source``."""
-    known = benchmark(name).alternatives or {}
+def check_source(benchmark: Benchmark, source: str | None) -> None:
+    """Raise InputError where a benchmark has no version of its files called ``source``."""
+    known = benchmark.alternatives or {}
     if source is not None and source not in known:
         raise InputError(
-            f"benchmark {name} has no source {source!r}; it has {', '.join(known) or 'one only'}"
+            f"benchmark {benchmark.name} has no source {source!r}; it has "
+            f"{', '.join(known) or 'one only'}"
         )
 
 

@@ -38,9 +38,10 @@ class Benchmark:
     ``items(paths)`` reads the files, in the order of ``sources``, and returns every item; a
     malformed row raises InputError. ``answers`` names the choices of a fixed-choice benchmark
     ("No", "Yes") for the constant-answer baselines; empty where choices differ by item.
-    ``new_tokens`` > 0 asks for a greedy answer of that many tokens, which ``parse(item, text)`` maps
-    to a choice index or None, or which is classified as ``classification`` specifies. ``alternatives``
-    maps a name to other files in place of ``sources``, for the study file's ``source`` key.
+    ``new_tokens`` > 0 asks for a greedy answer of that many tokens, which ``parse(item, text)``
+    maps to a choice index or None, or which is classified as ``classification`` specifies.
+    ``alternatives`` maps a name to other files in place of ``sources``, for the study file's
+    ``source`` key.
     ``examples`` maps each source path to the text of a small valid file. With ``per_token`` a model
     chooses the continuation of highest log-likelihood per token, else of the highest sum.
     ``dataset`` is the preference dataset whose held-out pairs are asked (see preferences.py). With

@@ -244,6 +244,14 @@ def evaluate(
             "lm-evaluation-harness does with `--apply_chat_template`.",
         ),
     ] = False,
+    include_path: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--include-path",
+            help="A folder with YAML tasks of lm-evaluation-harness, for `lm-eval:TASK`. "
+            "Repeatable.",
+        ),
+    ] = None,
     tokens_per_batch: TokenBudget = None,
 ) -> None:
     """Evaluate a model, and PEFT adapters on it, on benchmarks; no study is needed.
@@ -263,6 +271,7 @@ def evaluate(
         sample=sample,
         template=template.value,
         chat=chat,
+        include_path=include_path or (),
         tokens_per_batch=tokens_per_batch,
     )
     from ethosteer.cli.show import results_table

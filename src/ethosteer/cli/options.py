@@ -60,7 +60,8 @@ Benchmarks = Annotated[
     str,
     typer.Option(
         "--benchmarks",
-        help="Benchmark names, separated by commas; `NAME:FORM` reads another published form of "
+        help="Benchmarks, separated by commas: names, files of your own (`mcq.jsonl`) or tasks of "
+        "lm-evaluation-harness (`lm-eval:arc_easy`). `NAME:FORM` reads another published form of "
         "the files, as in `scruples:ethics-aita`, and `preferences:DATASET` asks a preference "
         "dataset's held-out pairs (`preferences`: those of all datasets).",
     ),

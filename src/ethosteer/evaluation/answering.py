@@ -234,9 +234,7 @@ def _read_texts(
     """Turn generated texts into answers: by scores, a classifier, or the benchmark's parser."""
     stripped = [text.strip() for text in texts]
     if benchmark.score is not None:
-        scores = [
-            benchmark.score(item.id, text) for item, text in zip(items, texts, strict=True)
-        ]
+        scores = [benchmark.score(item.id, text) for item, text in zip(items, texts, strict=True)]
         return [
             Answer(int(given[0] == 1) if item.label is not None else None, text=text, scores=given)
             for item, text, given in zip(items, stripped, scores, strict=True)

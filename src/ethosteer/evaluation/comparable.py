@@ -44,6 +44,8 @@ def what_differs(a: BenchmarkResult, b: BenchmarkResult) -> tuple[str, ...]:
     if a.comparability is None or b.comparability is None:
         return ("one of them has no hashes to compare: run it again",)
     reasons = [] if a.items == b.items else [f"the number of items ({a.items:,} and {b.items:,})"]
+    if a.metrics != b.metrics:
+        reasons.append("the metrics")
     reasons += [
         words
         for name, words in WORDS.items()

@@ -60,9 +60,7 @@ def task_items(
     """
     items = task.items(chat)
     clusters = clusters_of_groups(task.bare_texts(), [item.group for item in items])
-    return limited(
-        [replace(item, group=clusters[item.group]) for item in items], settings.limit
-    )
+    return limited([replace(item, group=clusters[item.group]) for item in items], settings.limit)
 
 
 def written_pairs(

@@ -284,10 +284,8 @@ class Template:
 
     def _chat(self, turns: Sequence[Turn], *, answer: bool) -> str:
         """Write turns by the chat template: with their ``answer``, or up to where one starts."""
-        messages = [
-            {"role": ROLES[role], "content": self._literal(text)} for role, text in turns
-        ]
-        return self._apply(messages, add_generation_prompt=not answer)
+        messages = [{"role": ROLES[role], "content": self._literal(text)} for role, text in turns]
+        return self._apply(messages, generation_prompt=not answer)
 
     def messages_text(
         self, messages: Sequence[dict[str, str]], add_generation_prompt: bool = True
@@ -297,18 +295,24 @@ class Template:
         Without a generation prompt the last message is left open, to be continued.
         """
         return self._apply(
-            messages,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=not add_generation_prompt,
+            messages, generation_prompt=add_generation_prompt, continued=not add_generation_prompt
         )
 
-    def _apply(self, messages: Sequence[dict[str, str]], **how: bool) -> str:
+    def _apply(
+        self,
+        messages: Sequence[dict[str, str]],
+        *,
+        generation_prompt: bool,
+        continued: bool = False,
+    ) -> str:
+        """Write messages by the chat template; RefusedDialogueError where it does not take them."""
         try:
             text = self.tokenizer.apply_chat_template(
                 list(messages),
                 chat_template=self._dated_template,
                 tokenize=False,
-                **how,
+                add_generation_prompt=generation_prompt,
+                continue_final_message=continued,
                 date_string=datetime.fromisoformat(self.date).strftime("%d %b %Y"),
                 enable_thinking=False,
             )

@@ -22,13 +22,13 @@ from ethosteer.results import (
     Select,
     StudyResults,
 )
-from ethosteer.settings import BenchmarkSettings, CompareSettings
+from ethosteer.settings import CompareSettings
 from ethosteer.stages.cross import Cross
 from ethosteer.stages.curate import Curate
 from ethosteer.stages.evaluate import Evaluate, Items
 from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.samples import Samples
-from ethosteer.stages.stage import BY_EDITION, Stage
+from ethosteer.stages.stage import Stage
 from ethosteer.stages.steer import Steer
 from ethosteer.stages.workspace import Workspace
 
@@ -78,15 +78,15 @@ class Overlaps(Stage[tuple[Overlap, ...]]):
 
 @dataclass(frozen=True, eq=False)
 class Compare(Stage[StudyResults]):
-    """Everything that the report shows of a study."""
+    """Everything that the report shows of a study.
+
+    ``labels`` are each dataset's title, web page and licence, which no pair depends on, and
+    ``benchmark_labels`` those that the study gives its benchmarks.
+    """
 
     kind: ClassVar[str] = "compare"
     version: ClassVar[int] = 12
-    left_out: ClassVar = {
-        "compare.published": "shown by the report alone",
-        "benchmarks.file": BY_EDITION,
-        "benchmarks.labelled": BY_EDITION,
-    }
+    left_out: ClassVar = {"compare.published": "shown by the report alone"}
 
     study: str
     question: str
@@ -98,7 +98,8 @@ class Compare(Stage[StudyResults]):
     cross: tuple[Cross, ...]
     samples: Samples
     overlaps: Overlaps
-    benchmarks: tuple[BenchmarkSettings, ...]
+    labels: tuple[tuple[str, str, str], ...]
+    benchmark_labels: tuple[tuple[str | None, ...], ...]
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from ethosteer import catalog
 from ethosteer.benchmarks.base import Benchmark
 from ethosteer.benchmarks.harness.task import HarnessTask
+from ethosteer.benchmarks.preferences import benchmark_of
 from ethosteer.data.sources import Origin
 from ethosteer.evaluation.comparable import comparability_of
 from ethosteer.evaluation.items import (
@@ -151,6 +152,10 @@ class PairItems(Items):
     """The items of a preference dataset: its curated test pairs, as models are trained on pairs."""
 
     pairs: Curate
+
+    def definition(self) -> Benchmark:
+        """Return the benchmark of the dataset's pairs."""
+        return benchmark_of(self.pairs.definition())
 
     def to_answer(self, workspace: Workspace) -> list[Item]:
         """Return the items of the test pairs."""

@@ -48,9 +48,9 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
         table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
         raise InputError(f"{path}: not valid TOML: {fault}") from fault
+    _resolve_files(table, path.absolute().parent)
     for override in overrides:
         _apply(table, override)
-    _resolve_paths(table, path.parent)
     try:
         settings = catalog.study_settings().model_validate(_tuples(table))
     except ValidationError as fault:
@@ -67,18 +67,22 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
     return settings
 
 
-def _resolve_paths(table: dict[str, Any], folder: Path) -> None:
-    """Make the paths of a study file's benchmarks absolute, relative to its folder."""
-    benchmarks = table.get("benchmarks")
-    for entry in benchmarks.values() if isinstance(benchmarks, dict) else ():
-        for key in ("file", "labelled"):
-            if isinstance(entry, dict) and isinstance(entry.get(key), str):
-                entry[key] = str(folder.absolute() / Path(entry[key]).expanduser())
+def _resolve_files(table: dict[str, Any], folder: Path) -> None:
+    """Make paths in [arms.NAME], [benchmarks.NAME] and [evaluate] relative to ``folder``.
+
+    Paths of --set are relative to the working directory, as a shell completes them.
+    """
+    for kind in ("arms", "benchmarks"):
+        entries = table.get(kind)
+        for entry in entries.values() if isinstance(entries, dict) else ():
+            for key in ("file", "labelled"):
+                if isinstance(entry, dict) and isinstance(file := entry.get(key), str):
+                    entry[key] = str(folder / Path(file).expanduser())
     evaluate = table.get("evaluate")
-    if isinstance(evaluate, dict) and isinstance(evaluate.get("include_path"), list):
+    if isinstance(evaluate, dict) and isinstance(folders := evaluate.get("include_path"), list):
         evaluate["include_path"] = [
-            str(folder.absolute() / Path(entry).expanduser()) if isinstance(entry, str) else entry
-            for entry in evaluate["include_path"]
+            str(folder / Path(entry).expanduser()) if isinstance(entry, str) else entry
+            for entry in folders
         ]
 
 
@@ -143,12 +147,12 @@ def check_names(settings: StudySettings) -> None:
     Raises InputError for an unknown dataset, algorithm, benchmark or source, or a contradiction.
     """
     for name, arm in settings.arms.items():
-        catalog.dataset(settings.dataset_of(name))
+        catalog.study_dataset(settings, name)
         try:
             algorithm = catalog.algorithm(settings.algorithm_of(name))
         except InputError as fault:
             key = f"arms.{name}.algorithm" if arm.algorithm else "steer.algorithm"
             raise InputError(f"{key}: {fault}") from fault
         settings.steer.table(algorithm.settings).check(settings.steer)
-    for name, benchmark in catalog.study_benchmarks(settings).items():
-        catalog.check_benchmark(name, benchmark)
+    for name in catalog.study_benchmarks(settings):
+        catalog.check_benchmark(settings, name)

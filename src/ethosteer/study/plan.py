@@ -68,7 +68,7 @@ class Plan:
         return stages
 
     def _curate(self, name: str, dataset: str, arm: ArmSettings) -> Curate:
-        files = PublishedFiles(self.origin, (catalog.dataset(dataset).source,))
+        files = PublishedFiles(self.origin, (catalog.arm_dataset(dataset, arm).source,))
         return Curate(name, dataset, arm, self.settings.data, self.base, files)
 
     @cached_property
@@ -232,8 +232,17 @@ class Plan:
             tuple(self.cross.values()),
             self.samples,
             self.overlaps,
-            tuple(items.benchmarks for items in self.items.values()),
+            tuple(self._labels(pairs) for pairs in self.overlaps.pairs),
+            tuple(
+                (items.benchmarks.title, items.benchmarks.home, items.benchmarks.licence)
+                for items in self.items.values()
+            ),
         )
+
+    def _labels(self, pairs: Curate) -> tuple[str, str, str]:
+        """Return what reports say of a dataset beside its pairs: title, web page and licence."""
+        dataset = pairs.definition()
+        return dataset.title, dataset.source.home, dataset.source.licence
 
     @cached_property
     def stages(self) -> tuple[Stage[Any], ...]:

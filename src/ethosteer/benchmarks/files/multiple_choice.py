@@ -1,6 +1,6 @@
-"""Multiple choice: a question, its choices and the correct one.
+r"""Multiple choice: a question, its choices and the correct one.
 
-Requests are written as lm-evaluation-harness customarily writes them: ``Question: ...\\nAnswer:``
+Requests are written as lm-evaluation-harness customarily writes them: ``Question: ...\nAnswer:``
 and the choices' texts as continuations; with ``choices = "letters"`` the choices are listed after
 the question, and the letters are the continuations.
 """
@@ -86,7 +86,8 @@ def _choices(row: Row, columns: Columns) -> Choices:
         if isinstance(value, str):
             value = _decoded(row, names[0], value)
         if isinstance(value, dict):
-            value, labels = value.get("text"), value.get("label")
+            fields: dict[str, object] = value
+            value, labels = fields.get("text"), fields.get("label")
     shown = ", ".join(names)
     if not isinstance(value, list) or len(value) < 2:
         raise row.fail(f"column {shown!r} must be a list of two choices or more")

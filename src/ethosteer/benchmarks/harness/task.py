@@ -17,7 +17,7 @@ from ethosteer.data.sources import Source
 from ethosteer.errors import InputError, RefusedDialogueError
 from ethosteer.files import fingerprint
 from ethosteer.records import Item, PlainForm
-from ethosteer.results import MetricDefinition
+from ethosteer.results import Better, MetricDefinition
 from ethosteer.settings import BenchmarkSettings
 from ethosteer.statistics.metrics import BIAS_FREE, MCC
 
@@ -108,7 +108,7 @@ class HarnessTask:
     def bare_texts(self) -> list[tuple[str, ...]]:
         """Return each document's own text: without few-shot examples and description."""
         return [
-            tuple(map(str, self._choices(doc))) + (str(self._task.doc_to_text(doc)),)
+            (*map(str, self._choices(doc)), str(self._task.doc_to_text(doc)))
             for doc in self._documents.values()
         ]
 
@@ -175,7 +175,9 @@ class HarnessTask:
         found: list[MetricDefinition] = []
         for index, name in enumerate(self._scored):
             metric = name.partition(" (")[0]
-            direction = {True: "higher", False: "lower"}.get(higher.get(metric), "none")
+            direction: Better = (
+                "none" if higher.get(metric) is None else "higher" if higher[metric] else "lower"
+            )
             if metric == "acc" and self._has_labels:
                 # the same number from the predicted choice, which constant answers have as well
                 found.append(MetricDefinition("acc", direction))
@@ -211,8 +213,10 @@ class HarnessTask:
     def _gold(self, doc: Any) -> int | None:  # noqa: ANN401
         """Return the index of a document's correct choice; None where there is not just one."""
         choices = self._choices(doc)
-        gold = self._task.doc_to_text(doc) if self._task.multiple_input else (
-            self._task.doc_to_target(doc)
+        gold = (
+            self._task.doc_to_text(doc)
+            if self._task.multiple_input
+            else (self._task.doc_to_target(doc))
         )
         if isinstance(gold, str):
             return choices.index(gold) if gold in choices else None
@@ -272,7 +276,7 @@ class HarnessTask:
         """Cut a generated text at the first stop sequence, as the harness does."""
         until = (self._task.config.generation_kwargs or {}).get("until") or []
         for stop in [until] if isinstance(until, str) else until:
-            text = text.split(stop)[0] if stop else text
+            text = text.split(stop, maxsplit=1)[0] if stop else text
         return text
 
 
