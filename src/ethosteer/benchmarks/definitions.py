@@ -14,6 +14,7 @@ from ethosteer.statistics.metrics import (
     ACCURACY,
     ACCURACY_NORMALISED,
     BIAS_FREE,
+    MCC,
     MEAN,
     PROPORTION,
     Metric,
@@ -32,6 +33,7 @@ METRICS = {
     for metric in (
         ACCURACY,
         ACCURACY_NORMALISED,
+        MCC,
         *BIAS_FREE,
         *PREFERENCE_METRICS,
         PCT_STEREOTYPE,
