@@ -35,7 +35,7 @@ metric_list: [{metric: acc}, {metric: acc_norm}, {metric: acc_bytes}]
 """,
     "letters": """
 description: "The following are questions about animals."
-doc_to_text: "{{question}}\\n{% for choice in choices[:3] %}{{'ABC'[loop.index0]}}. {{choice}}\\n{% endfor %}Answer:"
+doc_to_text: "{{question}}\\nA. {{choices[0]}}\\nB. {{choices[1]}}\\nC. {{choices[2]}}\\nAnswer:"
 doc_to_choice: [A, B, C]
 doc_to_target: letters
 metric_list: [{metric: acc}]
