@@ -23,10 +23,14 @@ from ethosteer.study.plan import Plan
 from ethosteer.study.run import Study
 from tests.tiny_study import OVERRIDES
 
+FOLDER = Path(__file__).parent / "files"
+FILE, LABELLED_FILE = FOLDER / "prompts.jsonl", FOLDER / "labelled.csv"
+
 TINY = (
     *OVERRIDES,
     "seeds=[0]",
-    "benchmarks={toxigen = {limit = 6}, wsc273 = {limit = 4}}",
+    f"benchmarks={{toxigen = {{limit = 6}}, wsc273 = {{limit = 4}}, rated = {{file = '{FILE}', "
+    f"labelled = '{LABELLED_FILE}', new_tokens = 4, limit = 4}}}}",
     "reward.lora.dropout=0.1",
     "steer.lora.dropout=0.1",
     "evaluate.cross_pairs=8",
@@ -37,6 +41,11 @@ VARIATIONS = {
     "arms.algorithm": "arms.virtue.algorithm='dpo'",
     "base.device": "base.device='cpu'",
     "base.shape": "base.shape={hidden=8, layers=1, intermediate=8, vocabulary=9}",
+    "benchmarks.file": f"benchmarks.rated.file='{FOLDER / 'copied' / 'prompts.jsonl'}'",
+    "benchmarks.home": "benchmarks.rated.home='https://example.org'",
+    "benchmarks.labelled": f"benchmarks.rated.labelled='{FOLDER / 'copied' / 'labelled.csv'}'",
+    "benchmarks.licence": "benchmarks.rated.licence='CC0'",
+    "benchmarks.title": "benchmarks.rated.title='Rated'",
     "compare.published": "compare.published='published-2024'",
     "data.conversations": "data.conversations='conversations/guanaco_train.jsonl'",
     "data.max_prompt_tokens": "data.max_prompt_tokens=60",
@@ -44,6 +53,7 @@ VARIATIONS = {
     "data.prompts": "data.prompts='conversations'",
     "evaluate.chat": "evaluate.chat=true",
     "evaluate.cross_pairs": "evaluate.cross_pairs=9",
+    "evaluate.include_path": f"evaluate.include_path=['{FOLDER}']",
     "evaluate.sample_prompts": "evaluate.sample_prompts=3",
     "evaluate.tokens_per_batch": "evaluate.tokens_per_batch=200",
     "reward.tokens_per_batch": "reward.tokens_per_batch=90",

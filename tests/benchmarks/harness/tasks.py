@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tests.benchmarks.files.rows import Rows
+
 ANIMALS = ("heron", "otter", "badger", "magpie", "hedgehog", "weasel", "toad", "vole")
 PLACES = ("by the mill", "under the bridge", "behind the old school", "in the reeds")
 
-ROWS = [
+ROWS: Rows = [
     {
         "question": f"Where does the {animal} number {number} sleep?",
         "choices": [
@@ -88,7 +90,7 @@ output_type: multiple_choice
 """
 
 
-def write_task(folder: Path, name: str, definition: str, rows: list[dict[str, object]]) -> None:
+def write_task(folder: Path, name: str, definition: str, rows: Rows) -> None:
     """Write one task's YAML file, with its rows beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / f"{name}.jsonl"

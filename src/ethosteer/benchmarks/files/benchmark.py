@@ -19,7 +19,6 @@ from ethosteer.benchmarks.files.format import (
     FileBenchmark,
     Format,
     FormatSettings,
-    check_ids,
 )
 from ethosteer.data.formats.files import read_rows
 from ethosteer.data.readers import Row
@@ -67,6 +66,7 @@ def file_benchmark(name: str, table: BenchmarkSettings) -> Benchmark:
         per_token=read.per_token,
         definitions=read.definitions,
         pairs=pairs if read.pairs else None,
+        note=read.note,
     )
 
 
@@ -85,9 +85,7 @@ def _read(path: Path, settings: FormatSettings) -> FileBenchmark:
     available = tuple(dict.fromkeys(name for row in rows for name in row.fields))
     form, columns = _recognised(path, available, settings)
     _check_keys(form, settings)
-    read = form.build(_with_required(rows, form, columns), columns, settings)
-    check_ids(read.items, rows)
-    return read
+    return form.build(_with_required(rows, form, columns), columns, settings)
 
 
 def _recognised(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ethosteer.benchmarks.base import TextClassification
 from ethosteer.data.readers import Row
@@ -63,6 +63,7 @@ class FileBenchmark:
     parse: Callable[[Item, str], int | None] | None = None
     classification: TextClassification | None = None
     pairs: tuple[PreferencePair, ...] = ()
+    note: str = ""
 
 
 Build = Callable[[Sequence[Row], Columns, "FormatSettings"], FileBenchmark]
@@ -78,10 +79,6 @@ class FormatSettings:
     def fail(self, key: str, problem: str) -> InputError:
         """Return the error for a key of the table (to be raised by the caller)."""
         return InputError(f"benchmarks.{self.name}.{key}: {problem}")
-
-    def item_id(self, row: Row, columns: Columns) -> str:
-        """Return the id of a row's item: the column's, or the benchmark's name and the line."""
-        return columns.optional(row, "id") or f"{self.name}-{row.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,22 +127,34 @@ class Format:
         return any(all(map(columns.has, roles)) for roles in self.required)
 
 
-def group_and_slices(row: Row, columns: Columns, name: str) -> tuple[str, tuple[str, ...]]:
-    """Return the group and the slices of a row's item called ``name``.
-
-    A row without a group is one of its own, called like the item.
-    """
+def slices_of(row: Row, columns: Columns) -> tuple[str, ...]:
+    """Return the subsets of the benchmark that a row belongs to."""
     names: list[str] = []
     for value in (row.fields.get(column) for column in columns.of["slices"]):
         values = value if isinstance(value, list) else [value]
         names += [str(entry).strip() for entry in values if entry is not None]
-    return columns.optional(row, "group") or name, tuple(filter(None, names))
+    return tuple(filter(None, names))
 
 
-def check_ids(items: Sequence[Item], rows: Sequence[Row]) -> None:
-    """Raise InputError where two rows have one id."""
-    first: dict[str, Row] = {}
-    for item, row in zip(items, rows, strict=True):
-        if item.id in first:
-            raise row.fail(f"id {item.id!r} is that of line {first[item.id].line} too; rename one")
-        first[item.id] = row
+def named_items(
+    items: Sequence[Item], rows: Sequence[Row], columns: Columns, settings: FormatSettings
+) -> list[Item]:
+    """Return the items of rows, one each, with their ids, groups and slices.
+
+    Without a column of ids they are numbered. A row without a group is one of its own. Raises
+    InputError where two rows have one id.
+    """
+    named: dict[str, Item] = {}
+    lines: dict[str, int] = {}
+    for number, (item, row) in enumerate(zip(items, rows, strict=True), start=1):
+        name = columns.optional(row, "id") or f"{settings.name}-{number}"
+        if name in named:
+            raise row.fail(f"id {name!r} is that of line {lines[name]} too; rename one")
+        lines[name] = row.line
+        named[name] = replace(
+            item,
+            id=name,
+            group=columns.optional(row, "group") or name,
+            slices=slices_of(row, columns),
+        )
+    return list(named.values())

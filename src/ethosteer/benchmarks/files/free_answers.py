@@ -26,7 +26,7 @@ from ethosteer.benchmarks.files.format import (
     FileBenchmark,
     Format,
     FormatSettings,
-    group_and_slices,
+    named_items,
 )
 from ethosteer.data.formats.files import read_rows
 from ethosteer.data.readers import Row
@@ -46,48 +46,37 @@ def _build(rows: Sequence[Row], columns: Columns, settings: FormatSettings) -> F
             "free answers are read by pattern, or by a classifier that labelled trains or tests; "
             "give one (or columns.choices, if the answers are to be chosen from)",
         )
+    items = [Item("", (columns.text(row, "question"),), (), None, "") for row in rows]
+    items = named_items(items, rows, columns, settings)
     new_tokens = table.new_tokens or NEW_TOKENS
-    shares = (replace(POSITIVE_SHARE, better=table.better or "none"),)
+    share = replace(POSITIVE_SHARE, better=table.better or "none")
     if table.labelled is not None:
         if "answer" in table.columns:
             raise settings.fail("columns.answer", "remove it; the answers are classified")
-        probability = replace(POSITIVE_PROBABILITY, better=table.better or "none")
-        items = [_item(row, columns, settings) for row in rows]
-        definitions = define(*shares, probability, NO_ANSWER_SHARE)
+        probability = replace(POSITIVE_PROBABILITY, better=share.better)
         classification = TextClassification(
             table.classifier or "trained", table.positive_class or "1", _labelled_texts
         )
+        definitions = define(share, probability, NO_ANSWER_SHARE)
         return FileBenchmark(
             items, definitions, new_tokens=new_tokens, classification=classification
         )
     pattern = re.compile(table.pattern or "")
     if not columns.has("answer"):
-        items = [_item(row, columns, settings) for row in rows]
         return FileBenchmark(
             items,
-            define(*shares),
+            define(share),
             new_tokens=new_tokens,
             parse=lambda _, text: int(pattern.search(text) is not None),
         )
     if table.better is not None:
         raise settings.fail("better", "remove it; the answer column says what is correct")
     items = [
-        replace(_item(row, columns, settings), label=1, expected=_expected(row, columns, pattern))
-        for row in rows
+        replace(item, label=1, expected=_expected(row, columns, pattern))
+        for item, row in zip(items, rows, strict=True)
     ]
-    return FileBenchmark(
-        items,
-        define(ACCURACY, NO_ANSWER_SHARE),
-        new_tokens=new_tokens,
-        parse=_grader(pattern),
-    )
-
-
-def _item(row: Row, columns: Columns, settings: FormatSettings) -> Item:
-    name = settings.item_id(row, columns)
-    group, slices = group_and_slices(row, columns, name)
-    context = columns.text(row, "question")
-    return Item(name, (context,), (), None, group, slices)
+    definitions = define(ACCURACY, NO_ANSWER_SHARE)
+    return FileBenchmark(items, definitions, new_tokens=new_tokens, parse=_grader(pattern))
 
 
 def _expected(row: Row, columns: Columns, pattern: re.Pattern[str]) -> tuple[str, ...]:

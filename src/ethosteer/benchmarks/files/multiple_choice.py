@@ -8,6 +8,7 @@ the question, and the letters are the continuations.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from string import ascii_uppercase
 
@@ -17,7 +18,7 @@ from ethosteer.benchmarks.files.format import (
     FileBenchmark,
     Format,
     FormatSettings,
-    group_and_slices,
+    named_items,
 )
 from ethosteer.data.readers import Row
 from ethosteer.records import Item
@@ -34,9 +35,10 @@ def _build(rows: Sequence[Row], columns: Columns, settings: FormatSettings) -> F
     labels = _labels(rows, columns, choices)
     letters = settings.table.choices == "letters"
     items = [
-        _item(row, columns, settings, texts, label, letters=letters)
+        _item(row, columns, texts, label, letters=letters)
         for row, (texts, _), label in zip(rows, choices, labels, strict=True)
     ]
+    items = named_items(items, rows, columns, settings)
     alike = {item.continuations for item in items}
     answers = tuple(choice[1:] for choice in alike.pop()) if len(alike) == 1 else ()
     metrics = (
@@ -50,14 +52,11 @@ def _build(rows: Sequence[Row], columns: Columns, settings: FormatSettings) -> F
 def _item(
     row: Row,
     columns: Columns,
-    settings: FormatSettings,
     texts: tuple[str, ...],
     label: int,
     *,
     letters: bool,
 ) -> Item:
-    name = settings.item_id(row, columns)
-    group, slices = group_and_slices(row, columns, name)
     passage = columns.optional(row, "context")
     lines = [passage] if passage else []
     lines.append(f"Question: {columns.text(row, 'question').strip()}")
@@ -66,12 +65,11 @@ def _item(
         lines += [f"{letter}. {text}" for letter, text in zip(names, texts, strict=True)]
     context = "\n".join([*lines, "Answer:"])
     return Item(
-        id=name,
+        id="",
         contexts=(context,) * len(texts),
         continuations=tuple(f" {text}" for text in (names if letters else texts)),
         label=label,
-        group=group,
-        slices=slices,
+        group="",
     )
 
 
@@ -161,13 +159,12 @@ def _by_letter(answer: object, choices: Choices) -> int | None:
 
 
 def _by_index(answer: object, choices: Choices) -> int | None:
-    if isinstance(answer, str) and answer.strip().isdecimal():
-        answer = int(answer)
-    if isinstance(answer, float) and answer.is_integer():
-        answer = int(answer)
-    if isinstance(answer, bool) or not isinstance(answer, int):
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float):
         return None
-    return answer if 0 <= answer < len(choices[0]) else None
+    # CSV files hold 2 also as "2" and "2.0"
+    number = re.fullmatch(r"(\d+)(\.0*)?", str(answer).strip())
+    index = int(number[1]) if number else -1
+    return index if 0 <= index < len(choices[0]) else None
 
 
 READINGS: tuple[Reading, ...] = (_by_label, _by_text, _by_letter, _by_index)

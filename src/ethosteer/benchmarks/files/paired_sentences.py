@@ -16,7 +16,7 @@ from ethosteer.benchmarks.files.format import (
     FileBenchmark,
     Format,
     FormatSettings,
-    group_and_slices,
+    named_items,
 )
 from ethosteer.data.readers import Row
 from ethosteer.records import Item, PlainForm
@@ -44,15 +44,12 @@ def _build(rows: Sequence[Row], columns: Columns, settings: FormatSettings) -> F
         share = PCT_STEREOTYPE if kind == KINDS[1] else FIRST_LIKELIER
         definitions = define(replace(share, better=better or share.better), LIKELIHOOD_DIFF)
     label = 1 if kind == KINDS[0] else None
-    items = [_item(row, columns, settings, kind, label) for row in rows]
+    items = [_item(row, columns, kind, label) for row in rows]
+    items = named_items(items, rows, columns, settings)
     return FileBenchmark(items, definitions)
 
 
-def _item(
-    row: Row, columns: Columns, settings: FormatSettings, kind: tuple[str, str], label: int | None
-) -> Item:
-    name = settings.item_id(row, columns)
-    group, slices = group_and_slices(row, columns, name)
+def _item(row: Row, columns: Columns, kind: tuple[str, str], label: int | None) -> Item:
     sentences = tuple(columns.text(row, role) for role in kind)
     if sentences[0] == sentences[1]:
         raise row.fail(
@@ -61,12 +58,11 @@ def _item(
     context = columns.optional(row, "context")
     delimiter = " " if context else ""
     return Item(
-        id=name,
+        id="",
         contexts=(context,) * 2,
         continuations=tuple(delimiter + sentence for sentence in sentences),
         label=label,
-        group=group,
-        slices=slices,
+        group="",
         form=PlainForm(delimiter=delimiter),
     )
 

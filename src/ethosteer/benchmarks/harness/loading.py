@@ -40,9 +40,10 @@ def load_task(name: str, include_path: Sequence[str]) -> Any:  # noqa: ANN401 (a
     for folder in include_path:
         if not Path(folder).is_dir():
             raise InputError(f"evaluate.include_path: {folder}: no such folder")
-    from datasets import disable_progress_bars
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks import TaskManager
+
+    from datasets import disable_progress_bars
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     disable_progress_bars()
