@@ -86,6 +86,4 @@ def _read_without_prompt(rows: Sequence[Row]) -> Iterator[Entry]:
 
 
 PREFERENCE = Format("prompt, chosen and rejected", _with_prompt, _read_with_prompt)
-IMPLICIT = Format(
-    "chosen and rejected dialogues with a common start", _without_prompt, _read_without_prompt
-)
+IMPLICIT = Format("chosen and rejected with a common start", _without_prompt, _read_without_prompt)
