@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ethosteer.data.contrast import Answer, contrast
 from ethosteer.data.formats.agreement import nominal_alpha
+from ethosteer.data.formats.argilla import ARGILLA
 from ethosteer.data.formats.base import (
     KNOWN,
     Columns,
@@ -20,8 +21,8 @@ from ethosteer.data.formats.base import (
 )
 from ethosteer.data.formats.comparisons import COMPARISON
 from ethosteer.data.formats.dialogues import is_dialogue
-from ethosteer.data.formats.exports import ARGILLA, LABEL_STUDIO
 from ethosteer.data.formats.files import read_rows, shards
+from ethosteer.data.formats.label_studio import LABEL_STUDIO
 from ethosteer.data.formats.labelled import LABELLED
 from ethosteer.data.formats.pairs import IMPLICIT, PREFERENCE
 from ethosteer.data.hub import HubDataset

@@ -41,7 +41,7 @@ def answer_turns(row: Row, column: str) -> list[Turn]:
     if turns is not None:
         return turns
     text = row.text(column)
-    if is_dialogue(text) and "Assistant:" in text:
+    if is_dialogue(text) and ("prompt" not in row.names or "\nAssistant:" in text):
         return parse_dialogue("\n\n" + text.strip())
     return [("assistant", text.strip())]
 
@@ -95,9 +95,9 @@ def _turn(row: Row, column: str, message: object, index: int) -> Turn:
             f"found {quoted(message)}"
         )
     role = message.get("role", message.get("from"))
-    if role in {"tool", "function", "ipython"}:
+    if role in ("tool", "function", "ipython"):
         raise UnusableError("tool turn")
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         raise row.fail(
             f"column {name!r}, message {index}: role must be user, assistant or system, "
             f"found {quoted(role)}"
