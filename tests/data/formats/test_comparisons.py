@@ -59,6 +59,21 @@ def test_numbers_are_those_of_the_columns(
     assert texts(pairs) == [("q0", "yes", "no"), ("q1", "no", "yes")]
 
 
+def test_whole_conversations_need_no_prompt(tmp_path: Path) -> None:
+    """As Chatbot Arena's; a side that has no dialogue makes no pair."""
+    asked = {"role": "user", "content": "q"}
+    conversations = {
+        f"conversation_{side}": [asked, {"role": "assistant", "content": answer}]
+        for side, answer in (("a", "yes"), ("b", "no"))
+    }
+    rows = [
+        {**conversations, "winner": "model_b", "judge": "human_1"},
+        {**conversations, "conversation_b": "no dialogue", "winner": "model_b", "judge": "human_2"},
+    ]
+    pairs, dropped = read(jsonl(tmp_path / "a.jsonl", rows))
+    assert (texts(pairs), dropped) == ([B], {"dialogue differs": 1})
+
+
 def test_columns_name_the_answers(tmp_path: Path) -> None:
     rows = [{"q": "q", "left text": "yes", "right text": "no", "w": "right text"}]
     names = {"prompt": "q", "response_a": "left text", "response_b": "right text", "winner": "w"}

@@ -242,9 +242,7 @@ NAMES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=400, deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=400)
 @given(
     rows=st.lists(st.dictionaries(NAMES, VALUES, min_size=2, max_size=5), min_size=1, max_size=2)
 )

@@ -68,6 +68,14 @@ def test_a_system_turn_and_earlier_turns_stay_in_the_prompt(tmp_path: Path) -> N
     assert [pair.group for pair in pairs] == [USER["content"], "Hi!"]
 
 
+def test_a_column_may_hold_what_the_system_says(tmp_path: Path) -> None:
+    rows = [SAME_PAIR["standard"] | {"system": said} for said in ("Be brief.", "", None)]
+    pairs, dropped = read(jsonl(tmp_path / "a.jsonl", rows))
+    assert dropped == {}
+    assert [len(pair.turns) for pair in pairs] == [2, 1, 1]
+    assert pairs[0].turns[0] == ("system", "Be brief.")
+
+
 def test_the_group_column_names_the_unit_of_splitting(tmp_path: Path) -> None:
     rows = [SAME_PAIR["standard"] | {"group": group} for group in ("s1", 7, None, " ")]
     pairs, _ = read(jsonl(tmp_path / "a.jsonl", rows))

@@ -43,9 +43,7 @@ def entries(row: Row, fields: Mapping[str, Any], given: Sequence[Given]) -> Iter
             f"the record has {', '.join(columns.names)}; name its prompt and its two answers with "
             "columns.prompt, columns.response_a and columns.response_b"
         )
-    names = {"prompt": prompt}
-    if (group := columns.find("group")) is not None:
-        names["group"] = group
+    names = {"prompt": prompt} | columns.optional("group", "system")
     record = replace(row, fields=dict(fields), names=names)
     for who, value in given:
         for first, second, votes in _comparisons(record, value, answers):
