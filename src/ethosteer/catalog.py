@@ -176,10 +176,8 @@ def check_source(benchmark: Benchmark, source: str | None) -> None:
     """Raise InputError where a benchmark has no version of its files called ``source``."""
     known = benchmark.alternatives or {}
     if source is not None and source not in known:
-        raise InputError(
-            f"benchmark {benchmark.name} has no source {source!r}; it has "
-            f"{', '.join(known) or 'one only'}"
-        )
+        names = ", ".join(known) or "one only"
+        raise InputError(f"benchmark {benchmark.name} has no source {source!r}; it has {names}")
 
 
 def dataset_names() -> tuple[str, ...]:

@@ -152,9 +152,9 @@ def _words(name: str) -> set[str]:
 
 
 def _split_of(name: str) -> str | None:
-    """Return the split that a path names, by its last word that names one."""
-    words = [word.lower() for word in re.split(r"[^A-Za-z0-9]+", name)]
+    """Return the split that a path names: before a shard's number, or by the last such word."""
+    if shard := re.fullmatch(r"(?:.*/)?(\w+)-\d{5}-of-\d{5}\.\w+", name):
+        return shard[1]
     splits = {way: split for split, ways in SPLIT_WORDS.items() for way in ways}
-    named = (splits[word] for word in reversed(words) if word in splits)
-    other = re.fullmatch(r"(?:.*/)?(\w+)-\d{5}-of-\d{5}\.\w+", name)
-    return next(named, None) or (other[1] if other else None)
+    words = [word.lower() for word in re.split(r"[^A-Za-z0-9]+", name)]
+    return next((splits[word] for word in reversed(words) if word in splits), None)

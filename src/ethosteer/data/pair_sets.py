@@ -101,13 +101,13 @@ def check_splits(card: DatasetCard, source: Source) -> None:
     if not empty:
         return
     where = f" ({source.path})" if source.is_users and source.path else ""
-    dropped = ", ".join(f"{reason}: {count}" for reason, count in card.dropped.items())
+    dropped = ", ".join(f"{reason}: {count}" for reason, count in card.dropped.items()) or "none"
     hints = [HINTS[reason] for reason in card.dropped if reason in HINTS]
     if sum(card.pairs.values()):
         hints.append("about 80 % of groups are for training and 10 % each for validation and test")
     raise InputError(
-        f"dataset {card.name}{where}: curation leaves no {empty[0]} pairs of "
-        f"{card.rows} rows (dropped: {dropped or 'none'}){''.join(f'; {hint}' for hint in hints)}"
+        f"dataset {card.name}{where}: curation leaves no {empty[0]} pairs "
+        f"{'; '.join([f'(rows read: {card.rows}; dropped: {dropped})', *hints])}"
     )
 
 

@@ -15,8 +15,11 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from ethosteer.errors import InputError
+
+AS_IN_THE_FILE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Row:
     path: Path
     line: int
     fields: dict[str, object]
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=lambda: AS_IN_THE_FILE)
 
     def fail(self, problem: str) -> InputError:
         """Return the error for this row (to be raised by the caller)."""

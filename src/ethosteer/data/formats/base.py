@@ -65,19 +65,23 @@ ALIASES = {
         "winner", "preference", "preferred", "better", "better_response_id", "choice", "comparison",
         "ranking", "label", "chosen", "vote",
     ),
-    "annotator": ("annotator", "annotator_id", "worker", "worker_id", "rater", "user_id"),
+    "annotator": ("annotator", "annotator_id", "worker", "worker_id", "rater", "user_id", "judge"),
+    "system": ("system", "system_prompt"),
     "group": ("group",),
     "response": ("response", "completion", "answer", "output"),
     "label": ("label",),
 }  # fmt: skip
 """How files name the columns that have one name here; case, hyphens and spaces aside."""
 
+BESIDE = ("annotator", "group", "system")
+"""Columns that every format may have."""
 ANSWERS = ("response_a", "response_b")
-STEMS = ("response", "answer", "completion", "output", "generation", "candidate", "human_ref")
+STEMS = ("response", "answer", "completion", "output", "generation", "candidate", "human_ref",
+         "conversation")  # fmt: skip
 SUFFIXES = (("a", "b"), ("0", "1"), ("1", "2"), ("left", "right"))
 KNOWN = (
     "prompt", "chosen", "rejected", *ANSWERS, "winner", "votes_a", "votes_b", "score_a", "score_b",
-    "annotator", "group", "response", "label",
+    "annotator", "group", "system", "response", "label",
 )  # fmt: skip
 """The column names that the setting ``columns`` may map."""
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from ethosteer.data.formats.base import (
     ANSWERS,
+    BESIDE,
     STEMS,
     SUFFIXES,
     Columns,
@@ -49,10 +50,10 @@ def answer_columns(columns: Columns) -> tuple[str, str] | None:
 
 
 def _names(columns: Columns) -> dict[str, str] | None:
-    answers, prompt = answer_columns(columns), columns.find("prompt")
-    if answers is None or prompt is None:
+    answers = answer_columns(columns)
+    if answers is None:
         return None
-    names = {"prompt": prompt, ANSWERS[0]: answers[0], ANSWERS[1]: answers[1]}
+    names = columns.optional("prompt") | {ANSWERS[0]: answers[0], ANSWERS[1]: answers[1]}
     ends = [plain(name).rpartition("_")[2] for name in answers]
     verdict = columns.optional("winner")
     for measure, stems in MEASURES:
@@ -65,13 +66,13 @@ def _names(columns: Columns) -> dict[str, str] | None:
         ]
         if theirs[0] is not None and theirs[1] is not None:
             verdict = {ours[0]: theirs[0], ours[1]: theirs[1]}
-    return names | verdict | columns.optional("annotator", "group") if verdict else None
+    return names | verdict | columns.optional(*BESIDE) if verdict else None
 
 
 def _read(rows: Sequence[Row]) -> Iterator[Entry]:
     for row in rows:
         try:
-            prompt = prompt_turns(row)
+            prompt = prompt_turns(row) if "prompt" in row.names else None
             answers = answer_turns(row, ANSWERS[0]), answer_turns(row, ANSWERS[1])
         except UnusableError as fault:
             yield Dropped(row.line, str(fault))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ethosteer.data.contrast import Answer, contrast
 from ethosteer.data.formats.agreement import nominal_alpha
+from ethosteer.data.formats.argilla import ARGILLA
 from ethosteer.data.formats.base import (
     KNOWN,
     Columns,
@@ -19,8 +20,9 @@ from ethosteer.data.formats.base import (
     unknown_columns,
 )
 from ethosteer.data.formats.comparisons import COMPARISON
-from ethosteer.data.formats.exports import ARGILLA, LABEL_STUDIO
+from ethosteer.data.formats.dialogues import is_dialogue
 from ethosteer.data.formats.files import read_rows, shards
+from ethosteer.data.formats.label_studio import LABEL_STUDIO
 from ethosteer.data.formats.labelled import LABELLED
 from ethosteer.data.formats.pairs import IMPLICIT, PREFERENCE
 from ethosteer.data.hub import HubDataset
@@ -56,32 +58,41 @@ class FilePairs:
         self, rows: Iterable[Row], pairs_per_group: int
     ) -> Iterator[PreferencePair | Dropped]:
         """Yield pairs and what is dropped; judgements are weighed as the settings say."""
-        judgements: dict[tuple[object, ...], Judgement] = {}
+        judgements: list[Judgement] = []
         answers: list[Labelled] = []
         for entry in self._entries(list(rows)):
             if isinstance(entry, Judgement):
-                # one annotator's answer counts once; other duplicates are found when curating
-                key = (entry.annotator or len(judgements), entry.prompt, entry.answers, entry.votes)
-                if key in judgements:
-                    yield Dropped(entry.row, "duplicate")
-                judgements.setdefault(key, entry)
+                judgements.append(entry)
             elif isinstance(entry, Labelled):
                 answers.append(entry)
             else:
                 yield entry
-        weighed = self._judged(list(judgements.values()))
+        weighed = self._judged(judgements)
         yield from _with_unique_ids((*weighed, *self._contrasted(answers, pairs_per_group)))
 
     def describe(self, rows: Sequence[Row]) -> Description:
         """Say which format was recognised, by which columns, and how far annotators agree."""
-        chosen, columns = self._format(rows)
-        named = ", ".join(f"{ours} = {theirs}" for ours, theirs in columns.items())
+        recognised, columns = self._format(rows)
+        written = _written(row.value(name) for row in rows for name in columns)
+        names = [
+            theirs if ours == theirs else f"{theirs} as {ours}" for ours, theirs in columns.items()
+        ] or list(rows[0].fields)
         judgements = [entry for entry in self._entries(rows) if isinstance(entry, Judgement)]
-        return Description(f"{chosen.title} ({named})" if named else chosen.title,
-                           _agreement(judgements))  # fmt: skip
+        return Description(
+            f"{recognised.title}{written}, columns {', '.join(names)}", _agreement(judgements)
+        )
 
     def _entries(self, rows: Sequence[Row]) -> Iterator[Entry]:
-        return self._format(rows)[0].read(rows)
+        """Yield what the rows say; an annotator's answer that is repeated counts once."""
+        seen: set[tuple[object, ...]] = set()
+        for entry in self._format(rows)[0].read(rows):
+            if isinstance(entry, Judgement) and entry.annotator is not None:
+                key = (entry.annotator, entry.prompt, entry.answers, entry.votes)
+                if key in seen:
+                    yield Dropped(entry.row, "duplicate")
+                    continue
+                seen.add(key)
+            yield entry
 
     def _format(self, rows: Sequence[Row]) -> tuple[Format, dict[str, str]]:
         names = tuple(dict.fromkeys(name for row in rows for name in row.fields))
@@ -119,7 +130,7 @@ class FilePairs:
             first = sum(_votes_for(entry, unit[0].answers[0]) for entry in unit)
             second = sum(_votes_for(entry, unit[0].answers[1]) for entry in unit)
             if first == second:
-                yield Dropped(unit[0].row, "tied")
+                yield Dropped(unit[0].row, "no majority" if first else "tied")
             else:
                 yield self._pair(unit[0], swapped=second > first)
 
@@ -188,6 +199,16 @@ def _hub(settings: ArmSettings) -> HubDataset | None:
     )
 
 
+def _written(values: Iterable[object]) -> str:
+    """Say how dialogues are written, " as text" where they are single prompts and answers."""
+    is_hh = False
+    for value in values:
+        if isinstance(value, list | dict):
+            return " as messages"
+        is_hh = is_hh or (isinstance(value, str) and is_dialogue(value))
+    return " as HH dialogues" if is_hh else " as text"
+
+
 def _several(entry: Judgement) -> bool:
     """Return whether a judgement is one of several: by a named annotator, or of counted votes."""
     return entry.annotator is not None or sum(entry.votes) > 1
@@ -208,14 +229,16 @@ def _votes_for(entry: Judgement, answer: str) -> int:
 def _agreement(judgements: Sequence[Judgement]) -> Agreement | None:
     """Return how far annotators agree on which of two answers is better; None where one judged.
 
-    The categories are the two answers, in the order of their texts, and the tie.
+    The categories are the first answer, the second and the tie. Every pair is counted in both
+    orders, so that it makes no difference which of its answers is called the first.
     """
-    counts = []
+    counts: list[list[int]] = []
     for (_, *answers), unit in _units(judgements).items():
         ties = sum(entry.votes[2] for entry in unit)
-        counts.append([sum(_votes_for(entry, text) for entry in unit) for text in answers] + [ties])
+        first, second = (sum(_votes_for(entry, text) for entry in unit) for text in answers)
+        counts.append([first, second, ties])
     several = [count for count in counts if sum(count) >= 2]
-    alpha = nominal_alpha(several)
+    alpha = nominal_alpha(several + [[second, first, ties] for first, second, ties in several])
     if not any(map(_several, judgements)) or isnan(alpha):
         return None
     annotators = {entry.annotator for entry in judgements if entry.annotator is not None}

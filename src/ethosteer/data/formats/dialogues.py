@@ -23,12 +23,20 @@ class UnusableError(Exception):
     """A well-formed dialogue that makes no pair; the message is the reason that the card counts."""
 
 
-def prompt_turns(row: Row, column: str = "prompt") -> list[Turn]:
-    """Return the turns of a prompt: text is one turn of the human's, or an HH dialogue."""
-    turns = _turns(row, column)
+def prompt_turns(row: Row) -> list[Turn]:
+    """Return the turns of a row's prompt, after those of its column ``system``, if it has one."""
+    system = row.value("system")
+    if system is None or (isinstance(system, str) and not system.strip()):
+        return _prompt_turns(row)
+    return [("system", row.text("system").strip()), *_prompt_turns(row)]
+
+
+def _prompt_turns(row: Row) -> list[Turn]:
+    """Return the turns of messages; text is one turn of the human's, or an HH dialogue."""
+    turns = _turns(row, "prompt")
     if turns is not None:
         return turns
-    text = row.text(column)
+    text = row.text("prompt")
     if is_dialogue(text) and (text.startswith("\n\n") or text.rstrip().endswith("\nAssistant:")):
         turns = parse_dialogue("\n\n" + text.strip())
         return turns[:-1] if turns[-1] == ("assistant", "") else turns
@@ -41,7 +49,7 @@ def answer_turns(row: Row, column: str) -> list[Turn]:
     if turns is not None:
         return turns
     text = row.text(column)
-    if is_dialogue(text) and "Assistant:" in text:
+    if is_dialogue(text) and ("prompt" not in row.names or "\nAssistant:" in text):
         return parse_dialogue("\n\n" + text.strip())
     return [("assistant", text.strip())]
 
@@ -95,9 +103,9 @@ def _turn(row: Row, column: str, message: object, index: int) -> Turn:
             f"found {quoted(message)}"
         )
     role = message.get("role", message.get("from"))
-    if role in {"tool", "function", "ipython"}:
+    if role in ("tool", "function", "ipython"):
         raise UnusableError("tool turn")
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         raise row.fail(
             f"column {name!r}, message {index}: role must be user, assistant or system, "
             f"found {quoted(role)}"

@@ -22,7 +22,7 @@ BAD = ("false", "0", "bad", "no", "undesirable", "rejected", "negative")
 
 def _names(columns: Columns) -> dict[str, str] | None:
     names = columns.require("prompt", "response", "label")
-    return None if names is None else names | columns.optional("group")
+    return None if names is None else names | columns.optional("group", "system")
 
 
 def _read(rows: Sequence[Row]) -> Iterator[Entry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ethosteer.data.formats.base import (
+    BESIDE,
     Columns,
     Entry,
     Format,
@@ -49,12 +50,12 @@ def judgement(
 
 def _with_prompt(columns: Columns) -> dict[str, str] | None:
     names = columns.require("prompt", "chosen", "rejected")
-    return None if names is None else names | columns.optional("annotator", "group")
+    return None if names is None else names | columns.optional(*BESIDE)
 
 
 def _without_prompt(columns: Columns) -> dict[str, str] | None:
     names = columns.require("chosen", "rejected")
-    return None if names is None else names | columns.optional("annotator", "group")
+    return None if names is None else names | columns.optional(*BESIDE)
 
 
 def _read_with_prompt(rows: Sequence[Row]) -> Iterator[Entry]:
@@ -86,6 +87,4 @@ def _read_without_prompt(rows: Sequence[Row]) -> Iterator[Entry]:
 
 
 PREFERENCE = Format("prompt, chosen and rejected", _with_prompt, _read_with_prompt)
-IMPLICIT = Format(
-    "chosen and rejected dialogues with a common start", _without_prompt, _read_without_prompt
-)
+IMPLICIT = Format("chosen and rejected with a common start", _without_prompt, _read_without_prompt)
