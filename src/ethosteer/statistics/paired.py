@@ -49,7 +49,7 @@ class Clustered:
 
     @property
     def rarest_class(self) -> int:
-        """The number of clusters with items of the rarest class; all where there are none."""
+        """The number of clusters with items of the rarest class; all where there are no classes."""
         items = np.abs(self.sums).mean(axis=0)
         classes = [items[:, list(terms)].sum(axis=1) > 0 for terms in self.quantity.classes]
         return min((int(present.sum()) for present in classes), default=self.clusters)
@@ -134,7 +134,8 @@ def estimate(model: Clustered, level: float = LEVEL) -> Estimate:
         if model.quantity.is_proportion
         else model
     )
-    half = uncertainty(adjusted.pseudo_values).quantile((1 + level) / 2)
+    error = uncertainty(adjusted.pseudo_values).of_class(model.rarest_class / model.clusters)
+    half = error.quantile((1 + level) / 2)
     low, high = np.clip([adjusted.value - half, adjusted.value + half], *model.quantity.bounds)
     return Estimate(model.value, float(low), float(high), model.items)
 
@@ -276,6 +277,7 @@ def paired_difference(
         error = uncertainty(adjusted_a.pseudo_values - adjusted_b.pseudo_values)
     else:
         error = uncertainty(adjusted_a.pseudo_values, adjusted_b.pseudo_values)
+    error = error.of_class(a.rarest_class / a.clusters)
     exact_p = None
     if a.seeds == b.seeds == 1 and a.quantity.is_separable:
         if a.clusters < 2 or np.isnan(value):
