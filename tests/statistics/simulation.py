@@ -351,8 +351,7 @@ def power() -> Iterator[Row]:
         Setting(seeds=3),
         Setting(seeds=3, clusters="single", items=300),
         Setting(seeds=3, seed_sd=0.02),
-        Setting(seeds=3, arms=2),
-        Setting(seeds=3, arms=12),
+        *(Setting(seeds=3, arms=arms, clusters="single", items=300) for arms in (1, 2, 12)),
         Setting(seeds=5),
         Setting(seeds=5, seed_sd=0.05),
     ):
