@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from ethosteer.data.sources import SAMPLE_DIR, Origin
 from ethosteer.files import to_json
 from ethosteer.progress import Terminal
-from ethosteer.settings import FILE_SETTINGS, StudySettings
+from ethosteer.settings import FILE_KEYS, FILE_SETTINGS, LABELS, StudySettings
 from ethosteer.stages.stage import Stage
 from ethosteer.study.load import load_study
 from ethosteer.study.plan import Plan
@@ -228,6 +228,12 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
     for path, value in leaves(study.model_dump()):
         if path.rsplit(".", 1)[-1] in FILE_SETTINGS and path.startswith("arms."):
             continue  # of arms with a file; tests/study/test_file_arms.py varies them
+        if path.startswith("benchmarks.") and path.rsplit(".", 1)[-1] in (
+            *FILE_KEYS,
+            "file",
+            *LABELS,
+        ):
+            continue  # of files as benchmarks; tests/study/test_file_benchmarks.py varies them
         if path == "base.model" or (path.startswith("arms.v-") and not path.endswith("max_pairs")):
             continue  # a base is identified by its files; one arm stands for all
         table = study.model_dump()
@@ -240,6 +246,6 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
             unseen.add(path)
     assert unseen == {
         "base.device", "base.revision", "base.shape", "compare.published", "data.origin",
-        "evaluate.tokens_per_batch", "reward.tokens_per_batch", "steer.tokens_per_batch",
+        "evaluate.include_path", "evaluate.tokens_per_batch", "reward.tokens_per_batch", "steer.tokens_per_batch",
         "track.trackers",
     }  # fmt: skip

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import ethosteer
 from ethosteer import catalog
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.progress import Terminal
+from ethosteer.settings import FILE_KEYS, BenchmarkSettings
 from ethosteer.study.compare_studies import compare_runs, write_across
 from ethosteer.study.estimate import read_texts
 from ethosteer.study.finished import Run, open_run, write_run_report
@@ -243,3 +245,84 @@ def test_a_study_is_estimated_where_the_file_is_not_there(written: Path, tmp_pat
     path.write_text(STUDY, encoding="utf-8")
     read_texts(load_study(str(path)), Origin("sample"), notes)
     assert any("benchmark items not on this machine" in note for note in notes)
+
+
+OTHER_VALUES = {
+    "format": "benchmarks.animals.format='multiple_choice'",
+    "columns": "benchmarks.animals.columns.slices='group'",
+    "choices": "benchmarks.animals.choices='letters'",
+    "better": "benchmarks.nasty.better='higher'",
+    "pattern": "benchmarks.legs.pattern='([0-9]+)'",
+    "new_tokens": "benchmarks.legs.new_tokens=5",
+    "labelled": "benchmarks.nasty.labelled='{folder}/others.csv'",
+    "positive_class": "benchmarks.nasty={{file='{folder}/prompts.jsonl', "
+    "labelled='{folder}/labelled.csv', classifier='{folder}', positive_class='0'}}",
+    "title": "benchmarks.animals.title='Beasts'",
+    "home": "benchmarks.animals.home='https://example.org'",
+    "licence": "benchmarks.animals.licence='CC BY 4.0'",
+}
+
+
+@pytest.mark.parametrize("key", OTHER_VALUES)
+def test_every_setting_of_a_file_is_in_some_identity(
+    prepare: Prepare, written: Path, key: str
+) -> None:
+    (written.parent / "data" / "others.csv").write_text(as_csv(LABELLED[2:]), encoding="utf-8")
+    change = OTHER_VALUES[key].format(folder=written.parent / "data")
+    known, varied = (
+        {stage.fingerprint for stage in study.plan.stages} for study in (prepare(), prepare(change))
+    )
+    assert known != varied
+
+
+def test_the_settings_of_files_are_all_varied() -> None:
+    assert {*FILE_KEYS, "title", "home", "licence"} == set(OTHER_VALUES)
+
+
+# --- ethosteer evaluate FILE
+
+
+def test_a_file_is_evaluated_without_a_study(
+    call, tiny_base: Path, written: Path, finished: Study, tmp_path: Path
+) -> None:
+    out, data = tmp_path / "out.json", written.parent / "data"
+    status, shown, _ = call(
+        "evaluate", "--model", str(tiny_base), "--out", str(out),
+        "--benchmarks", f"{data / 'animals.jsonl'},{data / 'prefs.csv'}",
+    )  # fmt: skip
+    assert status == 0 and "animals" in shown
+    benchmarks = json.loads(out.read_text("utf-8"))["models"]["base"]["benchmarks"]
+    assert set(benchmarks) == {"animals", "prefs"}
+    run = open_run(finished.folder)
+    for name, found in benchmarks.items():
+        likelihoods = {item["id"]: item["loglikelihoods"] for item in found["items"]}
+        for outcome in run.outcomes:
+            if outcome.model == "base" and outcome.benchmark == name:
+                assert likelihoods[outcome.item] == pytest.approx(outcome.log_likelihoods, abs=1e-4)
+
+
+def test_files_of_one_name_and_unknown_names_are_refused(
+    call, tiny_base: Path, written: Path, tmp_path: Path
+) -> None:
+    path = written.parent / "data" / "animals.jsonl"
+    shutil.copy(path, tmp_path / "animals.jsonl")
+    start = ("evaluate", "--model", str(tiny_base), "--benchmarks")
+    for names, expected in {
+        f"{path},{tmp_path / 'animals.jsonl'}": "a benchmark is called animals already",
+        "no_such.jsonl": "no such file",
+        "toxgen": "no benchmark is called 'toxgen'",
+        f"{shutil.copy(path, tmp_path / 'toxigen.jsonl')}": "toxigen is a built-in benchmark",
+    }.items():
+        status, out, err = call(*start, names)
+        assert (status, out) == (2, "") and err.count("\n") == 1
+        assert expected in err
+
+
+def test_python_evaluates_settings_by_name(tiny_base: Path, written: Path) -> None:
+    table = BenchmarkSettings(
+        file=str(written.parent / "data" / "animals.jsonl"), choices="letters", limit=4
+    )
+    (evaluation,) = ethosteer.evaluate(str(tiny_base), {"letters": table}, quiet=True)
+    assert evaluation.result.name == "letters" and 0 < evaluation.result.items <= 4
+    with pytest.raises(InputError, match="built-in benchmark; give yours another name"):
+        ethosteer.evaluate(str(tiny_base), {"toxigen": table}, quiet=True)

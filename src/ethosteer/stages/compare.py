@@ -85,7 +85,7 @@ class Compare(Stage[StudyResults]):
     """
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 12
+    version: ClassVar[int] = 13
     left_out: ClassVar = {"compare.published": "shown by the report alone"}
 
     study: str
