@@ -246,6 +246,6 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
             unseen.add(path)
     assert unseen == {
         "base.device", "base.revision", "base.shape", "compare.published", "data.origin",
-        "evaluate.include_path", "evaluate.tokens_per_batch", "reward.tokens_per_batch", "steer.tokens_per_batch",
-        "track.trackers",
+        "evaluate.include_path", "evaluate.tokens_per_batch", "reward.tokens_per_batch",
+        "steer.tokens_per_batch", "track.trackers",
     }  # fmt: skip

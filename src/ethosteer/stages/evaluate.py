@@ -93,6 +93,8 @@ class Items(Stage[list[Item]]):
         )
         items = in_chat(self.to_answer(workspace), self.request_template())
         classifier = self.classifier()
+        if isinstance(self.files, PublishedFiles):
+            self.files.check_unchanged()
         comparability = comparability_of(
             items,
             template.fingerprint(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,19 +42,12 @@ def load_task(name: str, include_path: Sequence[str]) -> Any:  # noqa: ANN401 (a
         if not Path(folder).is_dir():
             raise InputError(f"evaluate.include_path: {folder}: no such folder")
     from lm_eval.api.task import ConfigurableTask
-    from lm_eval.tasks import TaskManager
 
     from datasets import disable_progress_bars
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     disable_progress_bars()
-    try:
-        manager = TaskManager(include_path=list(include_path) or None)
-    except Exception as fault:
-        raise InputError(
-            f"evaluate.include_path: a task file cannot be read: {_first_line(fault)}"
-        ) from fault
-    _check_name(manager, name)
+    manager = _manager(name, include_path)
     try:
         (task,) = manager.load(name)["tasks"].values()
     # A task may be code, and the harness checks no types: a faulty one raises anything.
@@ -74,11 +68,31 @@ def _first_line(fault: BaseException) -> str:
     return next(iter(str(fault).splitlines()), "")[:300]
 
 
-def _check_name(manager: TaskManager, name: str) -> None:
-    """Raise InputError unless the harness has one task called ``name``."""
+@cache
+def _harness_tasks() -> TaskManager:
+    """Return the harness's own tasks, which do not change; listing them takes seconds."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
+
+
+def _manager(name: str, include_path: Sequence[str]) -> TaskManager:
+    """Return the manager that knows the task called ``name``: the user's, or the harness's own.
+
+    Raises InputError where there is no such task, or more than one.
+    """
+    from lm_eval.tasks import TaskManager
+
+    try:
+        users = TaskManager(include_path=list(include_path), include_defaults=False)
+    except Exception as fault:
+        raise InputError(
+            f"evaluate.include_path: a task file cannot be read: {_first_line(fault)}"
+        ) from fault
+    manager = users if name in users.all_tasks else _harness_tasks()
     if name in manager.all_subtasks:
-        return
-    if name in (*manager.all_groups, *manager.all_tags):
+        return manager
+    if name in manager.all_tasks:
         entry = manager.task_index[name]
         members = sorted(entry.tags or _members(entry.cfg))
         named = f" ({', '.join(members[:5])}{', ...' if len(members) > 5 else ''})"
@@ -86,7 +100,7 @@ def _check_name(manager: TaskManager, name: str) -> None:
             f"{PREFIX}{name}: this is a group of tasks{named if members else ''}; name its tasks, "
             "each as a benchmark"
         )
-    close = get_close_matches(name, manager.all_subtasks, n=1)
+    close = get_close_matches(name, (*users.all_subtasks, *manager.all_subtasks), n=1)
     hint = f"; did you mean {PREFIX}{close[0]}?" if close else ""
     raise InputError(
         f"{PREFIX}{name}: lm-evaluation-harness has no such task{hint}; tasks of your own are "
