@@ -46,8 +46,8 @@ class HubDataset:
         """
         folder = self._snapshot(["README.md"])
         listed = self._listed(folder)
-        wanted = self.select(listed, _configurations(folder / "README.md"))
-        return self._snapshot(["README.md", *wanted])
+        selected = self.select(listed, _configurations(folder / "README.md"))
+        return self._snapshot(["README.md", *selected])
 
     def files(self, folder: Path) -> list[Path]:
         """Return the files of the split in a downloaded snapshot, in the order of their names."""
@@ -65,10 +65,10 @@ class HubDataset:
             patterns = self._declared(configurations)
             selected = [name for name in names if any(fnmatch(name, entry) for entry in patterns)]
         else:
-            of_config = [name for name in names if not self.config or self.config in _words(name)]
-            selected = [name for name in of_config if _split_of(name) == self.split]
-            if not selected and self.split == "train" and not any(map(_split_of, of_config)):
-                selected = of_config  # without names of splits, everything is for training
+            configured = [name for name in names if not self.config or self.config in _words(name)]
+            selected = [name for name in configured if _split_of(name) == self.split]
+            if not selected and self.split == "train" and not any(map(_split_of, configured)):
+                selected = configured  # without names of splits, everything is for training
         if not selected:
             asked = f"configuration {self.config!r}, split" if self.config else "split"
             raise InputError(

@@ -91,6 +91,10 @@ MALFORMED: dict[str, tuple[str, bytes, int | None, str]] = {
     "half a character in a group": (
         "a.jsonl", lines(PAIR | {"group": "\udc00"}), 1, "half of a surrogate pair",
     ),
+    "a list of annotators": (
+        "a.jsonl", lines(PAIR | {"annotator": ["x", "y"]}), 1,
+        "column 'annotator' must be text or a number, found ['x', 'y']",
+    ),
     "no dialogue and no prompt": (
         "a.csv", b"chosen,rejected\nyes,no\n", 2, "is no dialogue, and there is no column prompt",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,9 @@ def test_a_column_may_hold_what_the_system_says(tmp_path: Path) -> None:
 
 
 def test_the_group_column_names_the_unit_of_splitting(tmp_path: Path) -> None:
-    rows = [SAME_PAIR["standard"] | {"group": group} for group in ("s1", 7, None, " ")]
+    rows = [SAME_PAIR["standard"] | {"group": group} for group in ("s1", 7, None, " ", math.nan)]
     pairs, _ = read(jsonl(tmp_path / "a.jsonl", rows))
-    assert [pair.group for pair in pairs] == ["s1", "7", USER["content"], USER["content"]]
+    assert [pair.group for pair in pairs] == ["s1", "7", *[USER["content"]] * 3]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 
 from ethosteer.data.pair_sets import Dropped
 from ethosteer.data.readers import Row
@@ -110,9 +111,9 @@ class Columns:
     def require(self, *columns: str) -> dict[str, str] | None:
         """Return the file's names of columns that must all be there, else None."""
         names = {column: self.find(column) for column in columns}
-        found = {column: name for column, name in names.items() if name is not None}
-        distinct = len(set(found.values())) == len(columns)
-        return found if len(found) == len(columns) and distinct else None
+        known = {column: name for column, name in names.items() if name is not None}
+        distinct = len(set(known.values())) == len(columns)
+        return known if len(known) == len(columns) and distinct else None
 
     def optional(self, *columns: str) -> dict[str, str]:
         """Return the file's names of those columns that are there."""
@@ -125,18 +126,26 @@ def group_of(row: Row, turns: Sequence[Turn]) -> str:
 
     Dialogues that open alike are about the same and often go on alike.
     """
-    value = row.value("group")
-    if isinstance(value, str) and value.strip():
-        return row.encodable(value.strip())
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
+    if (named := _named(row, "group")) is not None:
+        return named
     return next(text for role, text in turns if role == "human")
 
 
 def annotator_of(row: Row) -> str | None:
     """Return who judged a row; None where the file does not say."""
-    value = row.value("annotator")
-    return None if value is None or not str(value).strip() else str(value).strip()
+    return _named(row, "annotator")
+
+
+def _named(row: Row, column: str) -> str | None:
+    """Return a name, which may be a number; None where the field is empty."""
+    value = row.value(column)
+    if isinstance(value, float) and isnan(value):
+        return None
+    if isinstance(value, str | int | float):
+        return row.encodable(str(value).strip()) or None
+    if value is None:
+        return None
+    raise row.bad(column, "must be text or a number")
 
 
 def written_prompt(turns: Sequence[Turn]) -> tuple[str, str | None]:

@@ -104,12 +104,12 @@ class FilePairs:
         columns = Columns(names, named)
         nested = {ARGILLA, LABEL_STUDIO}
         for entry in FORMATS:
-            found = entry.names(columns)
-            if found is None:
+            recognised = entry.names(columns)
+            if recognised is None:
                 continue
             if entry not in nested:
                 unknown_columns(named, names, str(path))
-            return entry, found
+            return entry, recognised
         unknown_columns(named, names, str(path))
         raise InputError(
             f"{path}: its columns are {', '.join(names)}, which is no format that is recognised; "
