@@ -36,6 +36,15 @@ def test_the_arms_with_files_are_valid(tmp_path: Path):
     ]  # fmt: skip
 
 
+def test_the_benchmarks_with_files_are_valid(tmp_path: Path):
+    (block,) = [block for block in README.split("\n```")[1::2] if "[benchmarks.mine]" in block]
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "mine"\nquestion = "?"\n[arms.virtue]\n{block}\n', encoding="utf-8")
+    settings = ethosteer.load_study(str(path))
+    assert list(settings.benchmarks) == ["mine", "sums", "lm-eval:arc_easy"]
+    assert settings.evaluate.include_path == (str(tmp_path / "tasks"),)
+
+
 def test_every_command_exists():
     group = get_command(app)
     assert isinstance(group, TyperGroup)
