@@ -17,6 +17,7 @@ from ethosteer.data.sources import SAMPLE_DIR, Origin
 from ethosteer.files import to_json
 from ethosteer.progress import Terminal
 from ethosteer.settings import FILE_SETTINGS, StudySettings
+from ethosteer.stages.curate import OF_FILES
 from ethosteer.stages.stage import Stage
 from ethosteer.study.load import load_study
 from ethosteer.study.plan import Plan
@@ -167,7 +168,8 @@ LEFT_OUT = sorted(
     for name, stage in kinds(
         Study(load_study("demo", TINY), Path("unused"), Origin("sample"), Terminal(quiet=True))
     ).items()
-    for setting in stage.exclusions()
+    for setting, reason in stage.exclusions().items()
+    if reason != OF_FILES  # which a built-in dataset cannot have
 )
 
 
