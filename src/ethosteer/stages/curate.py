@@ -11,11 +11,12 @@ from ethosteer import catalog
 from ethosteer.data.pair_sets import Dataset, curate, read_set, write_set
 from ethosteer.progress import Report
 from ethosteer.records import PreferenceSet
-from ethosteer.settings import LABELS, ArmSettings, DataSettings
+from ethosteer.settings import FILE_SETTINGS, LABELS, ArmSettings, DataSettings
 from ethosteer.stages.stage import BY_EDITION, READ_ELSEWHERE, PublishedFiles, RawBase, Stage
 from ethosteer.stages.workspace import Workspace
 
 ON_THE_CARD = "written on the card when it is read"
+OF_FILES = "set for files alone"
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,7 @@ class Curate(Stage[PreferenceSet]):
     """The preference pairs of an arm; arms with equal settings share those of the first."""
 
     kind: ClassVar[str] = "curate"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 3
     left_out: ClassVar = {
         "arms.dataset": "the dataset's name is a field",
         "arms.algorithm": READ_ELSEWHERE,
@@ -46,9 +47,13 @@ class Curate(Stage[PreferenceSet]):
         return self.arm
 
     def exclusions(self) -> Mapping[str, str]:
-        """Leave out, of a file, where it is kept and what pairs do not depend on."""
+        """Leave out, of a file, where it is kept and what pairs do not depend on.
+
+        Of a built-in dataset all that is set for files is left out, so that a new setting of files
+        changes no pairs that are stored.
+        """
         if not self.arms.from_file:
-            return self.left_out
+            return {**self.left_out, **{f"arms.{name}": OF_FILES for name in FILE_SETTINGS}}
         moved = dict.fromkeys(("arms.file", "arms.revision"), BY_EDITION)
         labels = dict.fromkeys((f"arms.{name}" for name in LABELS), ON_THE_CARD)
         return {**self.left_out, **moved, **labels}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
@@ -28,8 +28,8 @@ from ethosteer.files import read_json, write_json
 from ethosteer.progress import Report
 from ethosteer.records import BASE, Item, Model, Outcome
 from ethosteer.results import Comparability, Select
-from ethosteer.settings import BenchmarkSettings
-from ethosteer.stages.curate import Curate
+from ethosteer.settings import FILE_KEYS, BenchmarkSettings
+from ethosteer.stages.curate import OF_FILES, Curate
 from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.stage import (
     BY_EDITION,
@@ -61,7 +61,7 @@ class Items(Stage[list[Item]]):
     """The items of one benchmark, with the hashes that make results comparable."""
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 5
     left_out: ClassVar = {
         "benchmarks.file": BY_EDITION,
         "benchmarks.labelled": BY_EDITION,
@@ -77,6 +77,15 @@ class Items(Stage[list[Item]]):
     template: Literal["guanaco", "hh", "chat"]
     date: str
     chat: bool
+
+    def exclusions(self) -> Mapping[str, str]:
+        """Leave out, of a built-in benchmark, all that is set for files.
+
+        So a new setting of files changes no outcomes that are stored.
+        """
+        if self.benchmarks.file is not None:
+            return self.left_out
+        return {**self.left_out, **{f"benchmarks.{name}": OF_FILES for name in FILE_KEYS}}
 
     @property
     def name(self) -> str:
@@ -211,7 +220,7 @@ class Evaluate(Stage[list[Outcome]]):
     """
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 5
     left_out: ClassVar = {"tokens_per_batch": CUTS_PASSES}
 
     model: Model
