@@ -243,7 +243,7 @@ def _publish(
     finished = open_run(run)
     texts = [
         text
-        for items in finished.items.values()
+        for items in finished.item_records.values()
         for item in items
         for text in (*item.contexts, *item.continuations)
         if len(text) > 30

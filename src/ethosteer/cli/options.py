@@ -31,7 +31,8 @@ class Dtype(StrEnum):
 StudyArgument = Annotated[
     str,
     typer.Argument(
-        help=f"A study file (.toml) or a bundled study: {', '.join(bundled_studies())}."
+        help="A study file (.toml), the folder of a run (such as `runs/demo`, which remembers its "
+        f"settings and data), or a bundled study: {', '.join(bundled_studies())}."
     ),
 ]
 RunsDir = Annotated[
