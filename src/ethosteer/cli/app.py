@@ -10,7 +10,7 @@ import gc
 import io
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +22,9 @@ from ethosteer import catalog
 from ethosteer.api import data_origin, prepare_study, study_origin
 from ethosteer.api import evaluate as evaluate_benchmarks
 from ethosteer.cli.bench import bench
+from ethosteer.cli.completion import complete_dataset, complete_study
+from ethosteer.cli.init import init
+from ethosteer.cli.listing import show_list
 from ethosteer.cli.options import (
     Benchmarks,
     DataDir,
@@ -41,11 +44,11 @@ from ethosteer.cli.options import (
 )
 from ethosteer.errors import InputError
 from ethosteer.models.cached import FetchSource
+from ethosteer.study.folder import is_run_folder
 from ethosteer.study.load import load_study
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     epilog="Exit status: 0 success; 2 invalid input (one line names the file, row or key); "
@@ -53,6 +56,8 @@ app = typer.Typer(
 )
 
 app.add_typer(bench, name="bench")
+app.command("init")(init)
+app.command("list")(show_list)
 
 
 def _print_version(requested: bool) -> None:
@@ -87,12 +92,16 @@ def run(
     """Run a study from data to report; an interrupted run resumes.
 
     Finished work is stored and not repeated. After a setting is changed, only the work that
-    depends on it runs again.
+    depends on it runs again. The run's folder remembers its settings and data, so that
+    `ethosteer run runs/demo` resumes it from there.
 
     Example: `ethosteer run demo --set steer.steps=20`
     """
     prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
     if prepared.run():
+        from ethosteer.cli.show import verdicts_table
+
+        Console().print(verdicts_table(prepared.store.load(prepared.plan.comparison)))
         typer.echo(f"done: {prepared.folder / 'report.html'}")
     else:
         typer.echo(f"nothing to do: the study is finished ({prepared.folder})")
@@ -105,15 +114,18 @@ def status(
     data_dir: DataDir = None,
     overrides: Overrides = None,
 ) -> None:
-    """Show which work of a study is done, how long it took, and what remains.
+    """Show which work of a study is done, how long it took, what remains, and how long that takes.
 
-    Example: `ethosteer status pocket --data-dir DATA`
+    Example: `ethosteer status runs/demo`
     """
-    prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
+    prepared = prepare_study(
+        study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or (), stored=True
+    )
     from ethosteer.cli.show import status_table
 
     Console().print(status_table(prepared))
-    _print_note(prepared.settings.base.model)
+    if not prepared.is_recorded:
+        _print_note(prepared.settings.base.model)
 
 
 @app.command()
@@ -130,7 +142,7 @@ def plan(
     Example: `ethosteer plan llama2-13b`
     """
     settings = load_study(study, overrides or ())
-    origin = study_origin(settings, data_dir)
+    origin = study_origin(settings, data_dir, Path(study) if is_run_folder(study) else None)
     from ethosteer.cli.show import plan_table
     from ethosteer.study.estimate import estimate
 
@@ -181,7 +193,12 @@ def fetch(
 
 @app.command()
 def curate(
-    name: Annotated[str, typer.Argument(help="A preference dataset, such as `deontology`.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A preference dataset, such as `deontology`.", autocompletion=complete_dataset
+        ),
+    ],
     data_dir: DataDir = None,
     pairs_per_group: Annotated[
         int, typer.Option(min=1, help="At most this many pairs of one scenario.")
@@ -280,7 +297,8 @@ def report(
         list[str],
         typer.Argument(
             help="A study (as for `run`), a run's folder, or `published-2024`. Several studies or "
-            "folders are compared."
+            "folders are compared.",
+            autocompletion=complete_study,
         ),
     ],
     runs_dir: RunsDir = Path("runs"),
@@ -314,6 +332,7 @@ def report(
     Example: `ethosteer report demo`
     """
     from ethosteer.published.counts import counts_path, read_counts
+    from ethosteer.study.finished import is_readable_run, open_run, write_run_report
 
     published = counts_path(studies[0]) if len(studies) == 1 else None
     if not texts and (out is None or published is not None or len(studies) > 1):
@@ -326,16 +345,13 @@ def report(
         write_counts_report(counts, folder)
     elif len(studies) > 1:
         from ethosteer.study.compare_studies import write_across
-        from ethosteer.study.finished import open_run
 
         runs = [open_run(_run_folder(study, runs_dir, overrides or ())) for study in studies]
         folder = out or runs_dir / "+".join(run.name for run in runs)
         write_across(runs, folder)
     else:
-        from ethosteer.study.finished import open_run, write_run_report
-
         folder = Path(studies[0])
-        rewritten = not folder.is_dir()
+        rewritten = not is_readable_run(folder)
         if rewritten:
             prepared = prepare_study(
                 studies[0], runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ()
@@ -353,7 +369,11 @@ def report(
 
 def _run_folder(study: str, runs_dir: Path, overrides: Sequence[str]) -> Path:
     """Return the folder that ``study`` names, or else the folder of its run in ``runs_dir``."""
-    return Path(study) if Path(study).is_dir() else runs_dir / load_study(study, overrides).name
+    from ethosteer.study.finished import is_readable_run
+
+    if is_readable_run(Path(study)):
+        return Path(study)
+    return runs_dir / load_study(study, overrides).name
 
 
 @app.command()
@@ -375,9 +395,11 @@ def export(
 
     The folder loads with transformers and peft alone; the model card shows how.
 
-    Example: `ethosteer export demo virtue ./virtue-adapter`
+    Example: `ethosteer export runs/demo virtue ./virtue-adapter`
     """
-    prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
+    prepared = prepare_study(
+        study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or (), stored=True
+    )
     from ethosteer.study.export import export_arm
 
     export_arm(prepared, arm, seed, folder, reward=reward)
@@ -397,22 +419,33 @@ def chat(
 ) -> None:
     """Ask the arms of a finished study one question and compare their answers.
 
-    All models sample with the same noise, so answers differ by the models alone.
+    All models sample with the same noise, so answers differ by the models alone. Questions are
+    also read from a file or a pipe, one a line.
 
-    Example: `ethosteer chat demo --prompt "May I lie to a friend?"`
+    Example: `ethosteer chat runs/demo --prompt "May I lie to a friend?"`
     """
-    prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
+    prepared = prepare_study(
+        study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or (), stored=True
+    )
     prepared.check_finished()
     from ethosteer.cli.show import answers_table
 
     console = Console()
-    while True:
-        question = prompt or typer.prompt("you (empty line ends)", default="", show_default=False)
-        if not question.strip():
-            return
+    for question in _questions(prompt):
         console.print(answers_table(prepared, question, seed))
-        if prompt:
-            return
+
+
+def _questions(prompt: str | None) -> Iterator[str]:
+    """Yield the one question given, or those typed until an empty line, or the lines of a file."""
+    if prompt is not None:
+        yield prompt
+    elif sys.stdin.isatty():
+        while question := typer.prompt(
+            "you (empty line ends)", default="", show_default=False
+        ).strip():
+            yield question
+    else:
+        yield from filter(None, map(str.strip, sys.stdin))
 
 
 def main() -> None:

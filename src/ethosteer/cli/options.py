@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ethosteer.api import benchmark_settings
+from ethosteer.cli.completion import complete_benchmarks, complete_study
 from ethosteer.settings import BaseSettings, BenchmarkSettings
 from ethosteer.study.load import bundled_studies
 
@@ -32,7 +33,8 @@ StudyArgument = Annotated[
     str,
     typer.Argument(
         help="A study file (.toml), the folder of a run (such as `runs/demo`, which remembers its "
-        f"settings and data), or a bundled study: {', '.join(bundled_studies())}."
+        f"settings and data), or a bundled study: {', '.join(bundled_studies())}.",
+        autocompletion=complete_study,
     ),
 ]
 RunsDir = Annotated[
@@ -64,6 +66,7 @@ Benchmarks = Annotated[
         help="Benchmark names, separated by commas; `NAME:FORM` reads another published form of "
         "the files, as in `scruples:ethics-aita`, and `preferences:DATASET` asks a preference "
         "dataset's held-out pairs (`preferences`: those of all datasets).",
+        autocompletion=complete_benchmarks,
     ),
 ]
 ModelOption = Annotated[

@@ -18,7 +18,7 @@ from ethosteer.records import Item, Outcome
 from ethosteer.results import DATA_FOLDER, BenchmarkResult, StudyResults
 from ethosteer.study import frames
 from ethosteer.study.export import find_arm
-from ethosteer.study.folder import read_origin, recorded_fingerprints
+from ethosteer.study.folder import is_run_folder, read_origin, recorded_fingerprints
 from ethosteer.study.load import load_study
 from ethosteer.study.run import BESIDE, OUTCOMES, RESULTS, Study
 
@@ -157,6 +157,11 @@ def open_run(folder: Path | str) -> Run:
         return Run(results, read_outcomes(folder / OUTCOMES), read_items(folder / ITEMS), folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: its outcomes or items cannot be read: {error}") from error
+
+
+def is_readable_run(folder: Path) -> bool:
+    """Return whether ``folder`` is that of a run, or holds what is left of one: its results."""
+    return is_run_folder(folder) or (folder / RESULTS).is_file()
 
 
 def stored_study(folder: Path, terminal: Terminal | None = None) -> Study:

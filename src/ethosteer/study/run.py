@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import tomli_w
 
@@ -20,6 +21,7 @@ from ethosteer.models.cached import prepare_base
 from ethosteer.progress import Terminal
 from ethosteer.results import DATA_FOLDER, StageTime
 from ethosteer.settings import StudySettings
+from ethosteer.stages.stage import Stage
 from ethosteer.stages.store import MANIFEST, Store
 from ethosteer.stages.workspace import Workspace
 from ethosteer.study.check import check_inputs
@@ -34,6 +36,7 @@ from ethosteer.study.folder import (
 )
 from ethosteer.study.plan import Plan
 from ethosteer.study.preregistered import changed_since, preregister
+from ethosteer.study.remaining import expected_seconds
 
 RESULTS = "results.json"
 OUTCOMES = "outcomes.parquet"
@@ -91,7 +94,8 @@ class Study:
 
     def check_finished(self) -> None:
         """Raise InputError, naming what is missing, unless every stage is done."""
-        self._prepare_base()
+        if not self.is_recorded:
+            self._prepare_base()
         missing = self.store.missing(self.plan.stages)
         if missing:
             raise InputError(
@@ -116,10 +120,19 @@ class Study:
             self._remember()
             known = any(self.store.has(stage) for stage in self.plan.evaluation.values())
             preregister(self.settings.compare, self.store.root, outcomes_known=known)
-            for batch in self.plan.batches(missing):
-                type(batch[0]).run(batch, self.workspace)
+            self._run_stages(missing)
             self.write_files()
         return True
+
+    def _run_stages(self, missing: Sequence[Stage[Any]]) -> None:
+        try:
+            expected = expected_seconds(self.plan, self.store)
+        except InputError:  # a base whose shape is unknown until it is loaded
+            expected = dict.fromkeys(missing, 1.0)
+        with self.workspace.terminal.overall(sum(expected.values())) as overall:
+            for batch in self.plan.batches(missing):
+                with overall.work(sum(expected[stage] for stage in batch)):
+                    type(batch[0]).run(batch, self.workspace)
 
     def _prepare_base(self) -> None:
         """Fetch or convert the base where it is missing: stored work is recognised by it."""
