@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import html
+import re
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from ethosteer.data.sources import SAMPLE_DIR
 from ethosteer.errors import InputError
 from ethosteer.files import read_json, to_json
+from ethosteer.report.numbers import signed
 from ethosteer.results import StudyResults
 from ethosteer.study.finished import open_run
 from tests.models import gguf_files
@@ -280,8 +283,29 @@ def test_the_life_of_a_study(
     status, out, _ = call("status", *common)
     assert status == 0
     assert "0/3" in out
+    assert re.search(r"about \d.* left", out)
     status, out, _ = call("run", *common)
-    assert (status, out) == (0, f"done: {tmp_path / 'demo' / 'report.html'}\n")
+    assert status == 0
+    *table, last = out.splitlines()
+    assert last == f"done: {tmp_path / 'demo' / 'report.html'}"
+    results = read_json(tmp_path / "demo" / "results.json", StudyResults)
+    verdicts = [
+        tuple(cell.strip() for cell in line.strip("│").split("│"))
+        for line in table
+        if line.startswith("│")
+    ]
+    assert [row[:2] for row in verdicts] == list(
+        product(("deontology", "virtue"), ("toxigen", "wsc273", "scruples_three"))
+    )
+    for arm, benchmark, metric, difference, verdict in verdicts:
+        (comparison,) = (
+            comparison
+            for comparison in results.comparisons
+            if (comparison.a, comparison.benchmark, comparison.metric) == (arm, benchmark, metric)
+            and comparison.b == "fine-tuned"
+        )
+        assert verdict == comparison.verdict
+        assert difference.startswith(signed(comparison.difference.value))
     status, out, _ = call("run", *common)
     assert status == 0
     assert out.startswith("nothing to do")
