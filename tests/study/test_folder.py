@@ -347,3 +347,20 @@ def test_settings_given_to_run_keep_absolute_paths(
     study: Study = prepare_study(settings)
     assert study.settings.base.model == str(abroad / "model")
     assert prepare_study("demo").settings.base.model == "pocket"
+
+
+def test_the_python_of_the_readme_runs(
+    moved: Moved, abroad: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    started = 'ethosteer.run("mine.toml", data_dir="DATA")'
+    assert started in code
+    variables: dict[str, object] = {}
+    exec(code.replace(started, f"ethosteer.open_run({str(moved.folder)!r})"), variables)
+    assert "undecided" in capsys.readouterr().out
+    assert variables["path"] == Path("public/report.html")
+    wrong, accuracy = variables["wrong"], variables["accuracy"]
+    assert isinstance(wrong, pd.DataFrame) and isinstance(accuracy, pd.Series)
+    assert set(wrong["correct"]) == {False}
+    assert ("toxigen", "virtue", 1) in accuracy.index
