@@ -120,6 +120,7 @@ def test_answers_and_options_are_written(
         (["mine.toml", "--yes", "--algorithm", "grpo"], "no algorithm is called 'grpo'"),
         (["mine.toml", "--yes", "--margin", "2"], "'2': must be a number between 0 and 1, or none"),
         (["mine.toml", "--yes", "--datasets", " , "], "name at least one"),
+        (["mine.toml", "--yes", "--datasets", "no.jsonl"], "no.jsonl: no such file"),
         (["mine.toml"], "the questions end; --yes takes the defaults"),
     ],
 )
@@ -146,3 +147,26 @@ def test_names_are_written_as_toml(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(study_file(starter, "mine.toml").replace('a\\"b', "ab"), "utf-8")
     assert load_study(str(path)).base.model == 'models\\it\'s "1"'
+
+
+def test_the_study_runs_in_a_new_folder(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("--sample", "--no-chat", "--datasets", "virtue", "--seeds", "1")
+    asked = ("--benchmarks", "wsc273", "--margin", "none")
+    assert call("init", "mine.toml", "--yes", "--model", str(tiny_base), *options, *asked)[0] == 0
+    small = (
+        "base.dtype=float32", "arms.virtue.max_pairs=24", "finetune.max_steps=2",
+        "reward.normalisation_samples=16", "steer.steps=2", "steer.max_new_tokens=8",
+        "steer.held_out_prompts=8", "benchmarks.wsc273.limit=8", "evaluate.sample_prompts=1",
+    )  # fmt: skip
+    changes = [word for change in small for word in ("--set", change)]
+    status, out, _ = call("run", "mine.toml", *changes)
+    assert (status, out.splitlines()[-1]) == (0, "done: runs/mine/report.html")
+    assert "nothing is missing" in call("status", "runs/mine")[1]
+    assert call("run", "runs/mine")[1].startswith("nothing to do")
+    assert "virtue" in call("chat", "runs/mine", "--prompt", "Why?")[1]
+    assert call("export", "runs/mine", "virtue", "arm")[0] == 0
+    assert call("report", "runs/mine", "--no-texts", "--out", "public")[0] == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.toml", "runs", "arm", "public"}

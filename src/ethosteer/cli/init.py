@@ -21,7 +21,10 @@ from ethosteer.study.starter import Starter, study_file
 POCKET = "pocket"
 DATASETS = "harmless, virtue"
 BENCHMARKS = "preferences, toxigen, wsc273"
-UNNAMED = re.compile(r"[^A-Za-z0-9._-]+")
+UNNAMED = re.compile(r"[^A-Za-z0-9_-]+")
+"""What neither a study's nor an arm's name has."""
+FILE = re.compile(r"[./\\]")
+"""What the name of a file has, and that of no built-in dataset."""
 
 T = TypeVar("T")
 
@@ -97,7 +100,7 @@ def init(
     base = ask("base model", model, POCKET, _read_text)
     pocket = base == POCKET
     starter = Starter(
-        name=UNNAMED.sub("-", file.stem).lstrip("._-") or "study",
+        name=UNNAMED.sub("-", file.stem).strip("_-") or "study",
         model=base,
         chat=ask("does it follow instructions, as a chat model?", chat, not pocket, _read_bool),
         sample=ask("read the bundled sample, not published files?", sample, pocket, _read_bool),
@@ -168,13 +171,20 @@ def _names(answer: str) -> list[str]:
 
 
 def _read_arms(answer: str) -> dict[str, str]:
-    """Return arms by name, each with its file; "" for a dataset."""
-    arms = {}
+    """Return arms by name, each with its file's absolute path; "" for a dataset."""
+    arms: dict[str, str] = {}
     for name in _names(answer):
-        if "." in name or "/" in name:
-            arms[UNNAMED.sub("-", Path(name).stem.replace(".", "-"))] = name
-        else:
+        if name in catalog.dataset_names() or not FILE.search(name):
             arms[catalog.dataset(name).name] = ""
+            continue
+        path = Path(name)
+        if not path.exists():
+            raise InputError(f"{name}: no such file")
+        stem = UNNAMED.sub("-", path.stem).strip("-")
+        arm = f"my-{stem}" if stem in catalog.dataset_names() else stem
+        if arm in arms:
+            raise InputError(f"{name}: another file gives its arm the name {arm!r}; rename one")
+        arms[arm] = str(path.absolute())
     return arms
 
 

@@ -23,7 +23,8 @@ class Starter:
 
     ``chat`` if the base follows instructions: it is asked by its chat template and not fine-tuned
     first. ``sample`` if published files are the bundled, invented ones. ``arms`` maps each arm to
-    its file of preference pairs, "" for the dataset of the arm's name. ``seeds`` is their number.
+    the absolute path of its preference pairs, "" for the dataset of the arm's name. ``seeds`` is
+    their number.
     """
 
     name: str
