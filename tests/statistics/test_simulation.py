@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from ethosteer.statistics.verdicts import Rules
+from tests.statistics.power_bound import power_bound
+from tests.statistics.simulated import Setting, models, study, true_value
 from tests.statistics.simulation import (
     METHODS,
     Rate,
-    Setting,
     by_method,
     claims,
     claims_by_bootstrap,
@@ -26,11 +27,8 @@ from tests.statistics.simulation import (
     detects,
     equates,
     known_error_p,
-    models,
     planned,
     rate,
-    study,
-    true_value,
     with_power,
 )
 
@@ -248,3 +246,12 @@ def test_arms_that_vary_alike_lend_each_other_power():
     alone = rate(by_method(METHODS["without moderation"], power=True), setting, STUDIES)
     assert at_least(known, 0.77)
     assert rate(detects, setting, STUDIES).share > alone.share + 0.05
+
+
+def test_no_test_of_three_seeds_of_one_arm_has_the_power_of_arms_that_vary_alike():
+    # without interaction nothing needs to be known of seeds: the bound is that of z
+    assert power_bound(0.001, df=2, alpha=0.05) == pytest.approx(0.77, abs=0.01)
+    alone = power_bound(0.2, df=2, alpha=0.0125)
+    together = power_bound(0.2, df=8, alpha=0.0125)
+    assert alone < 0.55
+    assert together > 0.7

@@ -231,6 +231,15 @@ def test_more_clusters_shrink_what_items_bring_and_not_what_seeds_bring():
     ) == pytest.approx((2.0, 0.25, 0.5))
 
 
+def test_a_metric_of_classes_has_the_degrees_of_freedom_of_the_rarest():
+    error = Uncertainty(4.0, 99).of_class(0.2)
+    assert (error.item_df, error.clusters, error.item_variance) == pytest.approx((19, 100, 4.0))
+    # of 200 clusters as many are of that class
+    more = error.with_clusters(200)
+    assert (more.item_df, more.clusters, more.item_variance) == pytest.approx((39, 200, 2.0))
+    assert Uncertainty(4.0, 99).of_class(0.01).item_df == 1
+
+
 def test_as_many_clusters_again_are_on_average_what_was_foretold():
     few = [uncertainty(crossed(3, 10, seed)).with_clusters(80) for seed in range(2000)]
     many = [uncertainty(crossed(3, 80, seed)) for seed in range(500)]

@@ -36,7 +36,9 @@ class Uncertainty:
     the mean over both of the interaction; the first two contain the third. ``seed_df`` is 0 where
     there is one seed. All variances are nan where nothing is known. ``kurtosis_df`` are the degrees
     of freedom of ``item_variance`` by the kurtosis of the values of clusters, and ``skewness`` is
-    the absolute skewness of these values; claims of equivalence rest on both.
+    the absolute skewness of these values; claims of equivalence rest on both. ``class_share`` is
+    the share of clusters that the degrees of freedom rest on: those of the rarest class, where a
+    metric is made of classes.
     """
 
     item_variance: float
@@ -46,6 +48,19 @@ class Uncertainty:
     interaction_variance: float = 0.0
     kurtosis_df: float = inf
     skewness: float = 0.0
+    class_share: float = 1.0
+
+    @property
+    def clusters(self) -> float:
+        """The number of clusters of items."""
+        return (self.item_df + 1) / self.class_share
+
+    def of_class(self, share: float) -> Uncertainty:
+        """Return the uncertainty of a metric whose rarest class has that share of the clusters."""
+        if share == 1:
+            return self
+        df = max((self.item_df + 1) * share - 1, 1.0)
+        return replace(self, item_df=df, class_share=(df + 1) / self.clusters)
 
     @property
     def standard_error(self) -> float:
@@ -98,7 +113,7 @@ class Uncertainty:
     def _estimate_skewness(self) -> float:
         """The skewness of the estimate: that of a mean of clusters, in its share of the error."""
         share = self.item_variance / self.standard_error**2
-        return float(self.skewness / np.sqrt(self.item_df + 1) * share**1.5)
+        return float(self.skewness / np.sqrt(self.clusters) * share**1.5)
 
     def minimum_detectable(self, level: float, power: float) -> float:
         """Return the true value whose estimate exceeds ``quantile(level)`` with ``power``.
@@ -129,15 +144,16 @@ class Uncertainty:
 
     def with_clusters(self, clusters: float) -> Uncertainty:
         """Return the uncertainty with so many clusters of items and the same seeds."""
-        factor = (self.item_df + 1) / clusters
+        factor = self.clusters / clusters
         # More items shrink the interaction within the seed variance, but not the seeds' own part.
         seeds_alone = max(self.seed_variance - self.interaction_variance, 0.0)
         return Uncertainty(
             self.item_variance * factor,
-            max(clusters - 1, 1.0),
+            max(clusters * self.class_share - 1, 1.0),
             seeds_alone + min(self.seed_variance, self.interaction_variance) * factor,
             self.seed_df,
             self.interaction_variance * factor,
+            class_share=self.class_share,
         )
 
     @cached_property
