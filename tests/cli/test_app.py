@@ -16,6 +16,7 @@ from ethosteer.data.sources import SAMPLE_DIR
 from ethosteer.errors import InputError
 from ethosteer.files import read_json, to_json
 from ethosteer.report.numbers import signed
+from ethosteer.report.view import View
 from ethosteer.results import StudyResults
 from ethosteer.study.finished import open_run
 from tests.models import gguf_files
@@ -297,13 +298,11 @@ def test_the_life_of_a_study(
     assert [row[:2] for row in verdicts] == list(
         product(("deontology", "virtue"), ("toxigen", "wsc273", "scruples_three"))
     )
-    for arm, benchmark, metric, difference, verdict in verdicts:
-        (comparison,) = (
-            comparison
-            for comparison in results.comparisons
-            if (comparison.a, comparison.benchmark, comparison.metric) == (arm, benchmark, metric)
-            and comparison.b == "fine-tuned"
-        )
+    view = View(results)
+    for arm, name, difference, verdict in verdicts:
+        benchmark = next(result for result in results.benchmarks if result.name == name)
+        comparison = view.comparison(benchmark, arm, "fine-tuned")
+        assert comparison is not None
         assert verdict == comparison.verdict
         assert difference.startswith(signed(comparison.difference.value))
     status, out, _ = call("run", *common)

@@ -92,14 +92,13 @@ def verdicts_table(results: StudyResults) -> Table:
     if len(compared) > VERDICTS_SHOWN:
         shown = [row for row in compared if row[2].verdict != "undecided"]
     table = Table(title=escape(f"arms against {view.control}"), title_justify="left")
-    for heading in ("arm", "benchmark", "metric", "difference", "verdict"):
-        table.add_column(heading)
+    for heading in ("arm", "benchmark", "difference", "verdict"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("difference", "verdict"))
     for arm, name, comparison in shown:
         difference = comparison.decided
         table.add_row(
             escape(arm),
             escape(name),
-            escape(comparison.metric),
             f"{signed(difference.value)} {escape(interval(difference))}",
             comparison.verdict,
         )
