@@ -197,7 +197,7 @@ def benchmark_settings(
         name, _, form = text.partition(":")
         if name == PREFERENCES:
             name, form = text, ""
-        catalog.check_source(name, form or None)
+        catalog.check_source(catalog.benchmark(name), form or None)
         settings[name] = BenchmarkSettings(
             limit=limit,
             source=form or None,

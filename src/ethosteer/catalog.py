@@ -22,9 +22,10 @@ from ethosteer import algorithms, benchmarks, datasets
 from ethosteer.algorithms.algorithm import Algorithm
 from ethosteer.benchmarks.base import Benchmark
 from ethosteer.benchmarks.preferences import PREFERENCES, benchmark_of
+from ethosteer.data.formats.dataset import file_dataset
 from ethosteer.datasets.base import Dataset
 from ethosteer.errors import InputError
-from ethosteer.settings import BenchmarkSettings, SteerSettings, StudySettings
+from ethosteer.settings import ArmSettings, BenchmarkSettings, SteerSettings, StudySettings
 
 T = TypeVar("T")
 Named = TypeVar("Named", Dataset, Benchmark, Algorithm)
@@ -35,9 +36,43 @@ def dataset(name: str) -> Dataset:
     return _lookup("dataset", name, _datasets())
 
 
+def arm_dataset(name: str, arm: ArmSettings) -> Dataset:
+    """Return the dataset called ``name`` that an arm reads: a built-in one, or its file's.
+
+    Raises InputError where there is none, where a file is called like a built-in dataset, and for
+    an unknown name among its columns.
+    """
+    if not arm.from_file:
+        return dataset(name)
+    if name in _datasets():
+        raise InputError(
+            f"{name} is the name of a built-in dataset; call an arm with a file otherwise"
+        )
+    return file_dataset(name, arm)
+
+
+def study_dataset(settings: StudySettings, arm: str) -> Dataset:
+    """Return the dataset of an arm of a study; InputError as for ``arm_dataset``."""
+    name = settings.dataset_of(arm)
+    if not settings.arms[arm].from_file:
+        return dataset(name)
+    try:
+        return arm_dataset(name, settings.arms[name])
+    except InputError as fault:
+        raise InputError(f"arms.{name}: {fault}") from fault
+
+
 def benchmark(name: str) -> Benchmark:
     """Return the benchmark called ``name``; InputError where there is none."""
     return _lookup("benchmark", name, _benchmarks())
+
+
+def study_benchmark(settings: StudySettings, name: str) -> Benchmark:
+    """Return the benchmark that a study calls ``name``: ``preferences:ARM`` may be of a file."""
+    kind, _, asked = name.partition(":")
+    if kind == PREFERENCES and asked in settings.arms and settings.arms[asked].from_file:
+        return benchmark_of(study_dataset(settings, asked))
+    return benchmark(name)
 
 
 def algorithm(name: str) -> Algorithm:
@@ -69,13 +104,12 @@ def study_benchmarks(settings: StudySettings) -> dict[str, BenchmarkSettings]:
     return by_dataset(settings.benchmarks, tuple(datasets))
 
 
-def check_source(name: str, source: str | None) -> None:
-    """Raise InputError where benchmark ``name`` has no version of its files called ``source``."""
-    known = benchmark(name).alternatives or {}
+def check_source(benchmark: Benchmark, source: str | None) -> None:
+    """Raise InputError where a benchmark has no version of its files called ``source``."""
+    known = benchmark.alternatives or {}
     if source is not None and source not in known:
-        raise InputError(
-            f"benchmark {name} has no source {source!r}; it has {', '.join(known) or 'one only'}"
-        )
+        names = ", ".join(known) or "one only"
+        raise InputError(f"benchmark {benchmark.name} has no source {source!r}; it has {names}")
 
 
 def dataset_names() -> tuple[str, ...]:

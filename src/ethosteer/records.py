@@ -114,8 +114,25 @@ class PreferencePair:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far annotators agree on which of two answers is better: Krippendorff's nominal alpha.
+
+    ``pairs`` have two or more judgements, ``judgements`` in all. ``annotators`` is 0 where a file
+    has votes without names.
+    """
+
+    alpha: float
+    pairs: int
+    judgements: int
+    annotators: int
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetCard:
-    """Where a preference set comes from, and what curation kept and dropped of it."""
+    """Where a preference set comes from, and what curation kept and dropped of it.
+
+    ``format`` is what a file of the user's was recognised as, "" for a built-in dataset.
+    """
 
     name: str
     source: str
@@ -128,6 +145,9 @@ class DatasetCard:
     content_hash: str
     mean_prompt_tokens: float
     mean_response_tokens: float
+    title: str = ""
+    format: str = ""
+    agreement: Agreement | None = None
 
 
 @dataclass(frozen=True, slots=True)

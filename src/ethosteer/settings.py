@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -139,15 +140,88 @@ class FinetuneSettings(Settings):
     optimiser: OptimiserSettings = OptimiserSettings()
 
 
-class ArmSettings(Settings):
-    """[arms.NAME]: one preference dataset."""
+FILE_SETTINGS = (
+    "file", "hub", "config", "split", "revision", "columns", "weigh", "title", "home", "licence",
+)  # fmt: skip
+"""The settings of an arm that describe a file."""
+LABELS = ("title", "home", "licence")
+"""Those of them that change no pair."""
 
-    dataset: str | None = Field(None, description="default: the arm's name")
+
+class ArmSettings(Settings):
+    """[arms.NAME]: one preference dataset: a built-in one, a file of your own, or one of the hub.
+
+    The columns of a file are recognised by their names; ``data.formats`` lists the formats.
+    """
+
+    dataset: str | None = Field(
+        None, description="a built-in dataset, or an arm with a file; default: the arm's name"
+    )
+    file: str | None = Field(
+        None,
+        description="preferences of your own: .jsonl, .json, .csv, .tsv or .parquet, or a folder "
+        "of such files; relative to the study file",
+    )
+    hub: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="a dataset of the Hugging Face hub, as org/name",
+    )
+    config: str | None = Field(None, description="of the hub's dataset; default: its default one")
+    split: str | None = Field(None, description="of the hub's dataset; default: train")
+    revision: str | None = Field(
+        None, description="the hub revision; a commit for a repeatable run"
+    )
+    columns: dict[str, str] | None = Field(
+        None,
+        description="the file's column for one of ours, as in { chosen = 'better' }; default: "
+        "recognised by their names",
+    )
+    weigh: Literal["majority", "judgements"] | None = Field(
+        None,
+        description="several annotators of one pair: the majority decides (the default), or each "
+        "judgement is a pair",
+    )
+    title: str | None = Field(None, description="of your dataset, for reports")
+    home: str | None = Field(None, description="the web page of your dataset")
+    licence: str | None = Field(None, description="of your dataset")
     algorithm: str | None = Field(None, description="default: steer.algorithm")
     pairs_per_group: int = Field(2, ge=1, description="maximum number of pairs from one scenario")
     max_pairs: int | None = Field(
         None, ge=8, description="maximum number of pairs in each split, chosen by hash"
     )
+
+    @field_validator("file")
+    @classmethod
+    def _absolute(cls, file: str | None) -> str | None:
+        # a study may be resumed from another folder; load_study resolves paths of a study file
+        return None if file is None else str(Path(file).expanduser().absolute())
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ArmSettings:
+        named = [name for name in ("dataset", "file", "hub") if getattr(self, name) is not None]
+        if len(named) > 1:
+            raise ValueError(f"{named[0]} and {named[1]} exclude each other")
+        for needed, names in {
+            "file or hub": ("columns", "weigh", *LABELS),
+            "hub": ("config", "split", "revision"),
+        }.items():
+            for name in names:
+                if getattr(self, name) is not None and not (
+                    self.hub or (self.file and needed != "hub")
+                ):
+                    raise ValueError(f"{name} needs {needed}")
+        return self
+
+    @property
+    def from_file(self) -> bool:
+        """Whether the arm reads a file of the user's, or one of the hub that is not built in."""
+        return self.file is not None or self.hub is not None
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The settings that say which rows are read and how: arms with the same share a dataset."""
+        return {name: getattr(self, name) for name in FILE_SETTINGS if name not in LABELS}
 
 
 class RewardSettings(Settings):
@@ -363,6 +437,28 @@ class StudySettings(Settings):
                 return {**table, "compare": {"control": BASE, **compare}}
         return table
 
+    @model_validator(mode="before")
+    @classmethod
+    def _files_by_arm(cls, table: Any) -> Any:  # noqa: ANN401 (any input)
+        """Let an arm whose ``dataset`` names an arm with a file read that file."""
+        arms = table.get("arms") if isinstance(table, Mapping) else None
+        if not isinstance(arms, Mapping):
+            return table
+        plain = {
+            name: arm.model_dump(exclude_unset=True) if isinstance(arm, ArmSettings) else arm
+            for name, arm in arms.items()
+        }
+
+        def shared(arm: Any) -> Any:  # noqa: ANN401 (any input)
+            named = arm.get("dataset") if isinstance(arm, Mapping) else None
+            source = plain.get(named) if isinstance(named, str) else None
+            if not isinstance(source, Mapping) or not (source.get("file") or source.get("hub")):
+                return arm
+            taken = {key: source[key] for key in FILE_SETTINGS if key in source}
+            return taken | {key: value for key, value in arm.items() if key != "dataset"}
+
+        return {**table, "arms": {name: shared(arm) for name, arm in plain.items()}}
+
     @model_validator(mode="after")
     def _consistent(self) -> StudySettings:
         if not self.finetune.enabled and self.compare.control != BASE:
@@ -389,8 +485,12 @@ class StudySettings(Settings):
         return CONTROLS if self.finetune.enabled else (BASE,)
 
     def dataset_of(self, arm: str) -> str:
-        """Return the name of an arm's dataset."""
-        return self.arms[arm].dataset or arm
+        """Return the name of an arm's dataset; a file's is that of the first arm that reads it."""
+        settings = self.arms[arm]
+        if settings.from_file:
+            same = (name for name in self.arms if self.arms[name].content == settings.content)
+            return next(same)
+        return settings.dataset or arm
 
     def algorithm_of(self, arm: str) -> str:
         """Return the algorithm that steers an arm."""
@@ -407,7 +507,7 @@ class StudySettings(Settings):
 
     def _pairs(self, arm: str) -> dict[str, Any]:
         """Return the settings that determine an arm's pairs."""
-        settings = self.arms[arm].model_dump(exclude={"algorithm"})
+        settings = self.arms[arm].model_dump(exclude={"algorithm", *LABELS})
         return {**settings, "dataset": self.dataset_of(arm)}
 
     def arm_seeds(self) -> tuple[Arm, ...]:

@@ -37,13 +37,18 @@ from ethosteer.cli.options import (
     StudyArgument,
     TemplateChoice,
     TokenBudget,
+    Weigh,
     WeightsDtype,
     base_settings,
+    file_settings,
+    is_path,
     read_benchmarks,
 )
 from ethosteer.cli.runs import chat, export, report
+from ethosteer.data.formats.dataset import file_dataset
 from ethosteer.errors import InputError
 from ethosteer.models.cached import FetchSource
+from ethosteer.settings import ArmSettings
 from ethosteer.study.folder import is_run_folder
 from ethosteer.study.load import load_study
 
@@ -196,7 +201,9 @@ def curate(
     name: Annotated[
         str,
         typer.Argument(
-            help="A preference dataset, such as `deontology`.", autocompletion=complete_dataset
+            help="A preference dataset, such as `deontology`; or a file of your own: .jsonl, "
+            ".json, .csv, .tsv or .parquet, or a folder of such files.",
+            autocompletion=complete_dataset,
         ),
     ],
     data_dir: DataDir = None,
@@ -205,18 +212,40 @@ def curate(
     ] = 2,
     show: Annotated[int, typer.Option(min=0, help="Print this many pairs.")] = 3,
     sample: Sample = False,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="A file's column for one of ours, as in `--column chosen=better`. Repeatable.",
+        ),
+    ] = None,
+    weigh: Annotated[
+        Weigh | None,
+        typer.Option(
+            help="Several annotators of one pair in a file: the majority decides, or each "
+            "judgement is a pair."
+        ),
+    ] = None,
 ) -> None:
     """Curate one preference dataset and print its card: counts, licence, dropped rows, pairs.
 
-    Shows what a reward model would be trained on, before any model is trained.
+    Shows what a reward model would be trained on, before any model is trained. Of a file it shows
+    which format its columns are recognised as.
 
-    Example: `ethosteer curate deontology --sample`
+    Example: `ethosteer curate deontology --sample`, `ethosteer curate mine.jsonl`
     """
-    catalog.dataset(name)
+    if is_path(name):
+        arm = file_settings(name, pairs_per_group, columns or (), weigh)
+        dataset = file_dataset(Path(name).name.partition(".")[0], arm)
+    elif columns or weigh:
+        raise InputError(f"--column and --weigh are for files, and {name} is not one")
+    else:
+        arm = ArmSettings(pairs_per_group=pairs_per_group)
+        dataset = catalog.dataset(name)
     origin = data_origin(data_dir, sample=sample)
     from ethosteer.cli.show import print_card
 
-    print_card(Console(), name, origin, pairs_per_group, show)
+    print_card(Console(), dataset, arm, origin, show)
 
 
 @app.command()

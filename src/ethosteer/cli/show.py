@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ethosteer import catalog
-from ethosteer.data.pair_sets import curate
+from ethosteer.data.pair_sets import Dataset, check_splits, curate_rows
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
-from ethosteer.records import parse_dialogue
+from ethosteer.records import Agreement, parse_dialogue
 from ethosteer.report.numbers import duration, interval, number, signed
 from ethosteer.report.view import View, constant_not_exceeded
 from ethosteer.results import StudyResults
@@ -109,19 +108,23 @@ def verdicts_table(results: StudyResults) -> Table:
 
 
 def print_card(
-    console: Console, name: str, origin: Origin, pairs_per_group: int, show: int
+    console: Console, dataset: Dataset, arm: ArmSettings, origin: Origin, show: int
 ) -> None:
-    """Curate one dataset with the pocket model's tokenizer; print its card and first pairs."""
+    """Curate one dataset with the pocket model's tokenizer; print its card and first pairs.
+
+    Raises InputError, after all is printed, where a split has no pairs.
+    """
     from ethosteer.models.loading import load_tokenizer
     from ethosteer.models.text import Template
 
     template = Template("guanaco", load_tokenizer(BaseSettings()))
-    settings = ArmSettings(pairs_per_group=pairs_per_group)
-    curated = curate(catalog.dataset(name), settings, DataSettings(), origin, template)
+    curated = curate_rows(dataset, arm, DataSettings(), origin, template)
     card = curated.card
     table = Table(show_header=False, title=escape(card.name), title_justify="left")
     rows = {
-        "source": f"{card.source} ({card.licence})",
+        **({"recognised as": card.format} if card.format else {}),
+        **({"agreement": _agreement(card.agreement)} if card.agreement else {}),
+        "source": f"{card.source} (licence: {card.licence})",
         "revision": card.revision,
         "rows read": f"{card.rows:,}",
         **{f"{split} pairs": f"{count:,}" for split, count in card.pairs.items()},
@@ -133,10 +136,25 @@ def print_card(
     for key, value in rows.items():
         table.add_row(key, escape(value))
     console.print(table)
-    for pair in curated.train[:show]:
-        console.print(escape(f"\n[{pair.id}] row {pair.row}"), highlight=False)
-        for field in ("prompt", "chosen", "rejected"):
-            console.print(escape(f"  {field:9}{getattr(pair, field)}"), highlight=False)
+    for pair in curated.pairs[:show]:
+        console.print(escape(f"\n[{pair.id}] row {pair.row}"), highlight=False, soft_wrap=True)
+        texts = {
+            "prompt": template.prompt_text(pair.turns),
+            "chosen": template.response_text(pair.turns, pair.chosen),
+            "rejected": template.response_text(pair.turns, pair.rejected),
+        }
+        for field, text in texts.items():
+            console.print(escape(f"  {field:9}{text}"), highlight=False, soft_wrap=True)
+    check_splits(card, dataset.source)
+
+
+def _agreement(agreement: Agreement) -> str:
+    """Describe how far annotators agree, in words."""
+    who = f" of {agreement.annotators} annotators" if agreement.annotators else ""
+    return (
+        f"Krippendorff's alpha {agreement.alpha:.2f} ({agreement.judgements:,} judgements{who} "
+        f"on {agreement.pairs:,} pairs)"
+    )
 
 
 def answers_table(study: Study, question: str, seed: int) -> Table:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from ethosteer import catalog
+from ethosteer.benchmarks.base import Benchmark
+from ethosteer.benchmarks.preferences import benchmark_of
 from ethosteer.evaluation.comparable import comparability_of
 from ethosteer.evaluation.items import ITEMS, load_items, pair_items, read_items, write_items
 from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
@@ -75,9 +77,13 @@ class Items(Stage[list[Item]]):
         write_items(folder / ITEMS, {self.benchmark: items})
         write_json(folder / COMPARABILITY, comparability)
 
+    def definition(self) -> Benchmark:
+        """Return the benchmark."""
+        return catalog.benchmark(self.benchmark)
+
     def read(self) -> list[Item]:
         """Read the items from the published files; InputError for a malformed row."""
-        return load_items(catalog.benchmark(self.benchmark), self.benchmarks, self.files.origin)
+        return load_items(self.definition(), self.benchmarks, self.files.origin)
 
     def to_answer(self, workspace: Workspace) -> list[Item]:
         """Return the items with what is not stored of them and only answering needs."""
@@ -94,8 +100,7 @@ class Items(Stage[list[Item]]):
         """Return the classifier of generated texts; None where none is needed."""
         from ethosteer.evaluation.answering import benchmark_classifier
 
-        benchmark = catalog.benchmark(self.benchmark)
-        return benchmark_classifier(benchmark, self.benchmarks, self.files.origin)
+        return benchmark_classifier(self.definition(), self.benchmarks, self.files.origin)
 
     def load(self, folder: Path) -> list[Item]:
         """Read the items."""
@@ -111,6 +116,10 @@ class PairItems(Items):
     """The items of a preference dataset: its curated test pairs, as models are trained on pairs."""
 
     pairs: Curate
+
+    def definition(self) -> Benchmark:
+        """Return the benchmark of the dataset's pairs."""
+        return benchmark_of(self.pairs.definition())
 
     def to_answer(self, workspace: Workspace) -> list[Item]:
         """Return the items of the test pairs."""
@@ -164,7 +173,7 @@ class Evaluate(Stage[list[Outcome]]):
                 outcomes = answer_items(
                     base,
                     models,
-                    catalog.benchmark(name),
+                    first.items.definition(),
                     items,
                     classifier,
                     budget,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ethosteer import catalog
 from ethosteer.data.conversations import read_conversations
 from ethosteer.errors import InputError
 from ethosteer.study.plan import Plan
@@ -17,7 +16,7 @@ def check_inputs(plan: Plan) -> None:
 
     for stage in dict.fromkeys((*plan.pairs.values(), *plan.asked_pairs.values())):
         (path,) = stage.files.paths()
-        dataset = catalog.dataset(stage.dataset)
+        dataset = stage.definition()
         for _ in dataset.pairs(dataset.rows(path), stage.arms.pairs_per_group):
             pass
     for items in plan.items.values():

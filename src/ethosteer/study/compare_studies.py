@@ -8,6 +8,7 @@ from itertools import combinations, product
 from pathlib import Path
 
 from ethosteer import catalog
+from ethosteer.benchmarks.preferences import METRICS, PREFERENCES
 from ethosteer.errors import InputError
 from ethosteer.evaluation.comparable import what_differs
 from ethosteer.evaluation.comparison import (
@@ -132,7 +133,11 @@ def comparable_pairs(
 
 def compare_arms(settings: CompareSettings, name: str, a: Run, b: Run) -> list[Comparison]:
     """Compare the arms of two runs on one benchmark: one family of tests for each metric."""
-    benchmark = catalog.benchmark(name)
+    # pairs of a file are in no catalog, but their metrics are those of all pairs
+    pairs_asked = name.startswith(f"{PREFERENCES}:")
+    metrics = METRICS if pairs_asked else catalog.benchmark(name).metrics
+    result = a.benchmark(name)
+    title = result.title if result else name
     outcomes = {**outcomes_by_model(a, name), **outcomes_by_model(b, name)}
     arms_a, arms_b = (
         [qualified(run, model) for model in run.results.models if model not in CONTROLS]
@@ -140,12 +145,10 @@ def compare_arms(settings: CompareSettings, name: str, a: Run, b: Run) -> list[C
     )
     pairs = list(product(arms_a, arms_b))
     measured: list[Measured] = []
-    for metric in benchmark.metrics:
+    for metric in metrics:
         quantity = compared_quantity(name, metric)
         models = {model: clustered(metric, by_seed) for model, by_seed in outcomes.items()}
-        family = Family(
-            f"{benchmark.title}, {quantity.metric}: arms of {a.name} against arms of {b.name}"
-        )
+        family = Family(f"{title}, {quantity.metric}: arms of {a.name} against arms of {b.name}")
         measured += measure(quantity, models, dict.fromkeys(pairs, family), settings)
     return decide(measured, settings)
 

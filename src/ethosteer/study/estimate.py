@@ -290,13 +290,15 @@ def read_texts(settings: StudySettings, origin: Origin, notes: list[str]) -> Tex
 
 
 def _local_file(origin: Origin, path: str) -> Path | None:
-    """Return a published file if it is on this machine; an estimate downloads nothing."""
+    """Return a file of data if it is on this machine; an estimate downloads nothing."""
+    if Path(path).is_absolute():
+        return Path(path) if Path(path).exists() else None
     folder = {"sample": SAMPLE_DIR, "folder": origin.folder, "hub": None}[origin.kind]
     return folder / path if folder is not None and (folder / path).is_file() else None
 
 
 def _pairs(settings: StudySettings, origin: Origin, arm: str, notes: list[str]) -> Pairs:
-    dataset = catalog.dataset(settings.dataset_of(arm))
+    dataset = catalog.study_dataset(settings, arm)
     limit = settings.arms[arm].max_pairs
     path = _local_file(origin, dataset.source.path)
     if path is None:
@@ -325,7 +327,7 @@ def _item_tokens(
     notes: list[str],
 ) -> float:
     """Return the tokens of a benchmark's items, each of their texts read whole."""
-    benchmark, limit = catalog.benchmark(name), asked.limit
+    benchmark, limit = catalog.study_benchmark(settings, name), asked.limit
     paths = [_local_file(origin, source.path) for source in sources_of(benchmark, asked.source)]
     for arm in settings.arms:
         if benchmark.dataset and settings.dataset_of(arm) == benchmark.dataset.name:

@@ -80,6 +80,7 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
         table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
         raise InputError(f"{path}: not valid TOML: {fault}") from fault
+    _resolve_files(table, path.absolute().parent)
     for override in overrides:
         _apply(table, override)
     try:
@@ -96,6 +97,18 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
         except InputError as fault:
             raise InputError(f"{path}: compare.published: {fault}") from fault
     return settings
+
+
+def _resolve_files(table: dict[str, Any], folder: Path) -> None:
+    """Make the paths of files in [arms.NAME] and [benchmarks.NAME] relative to ``folder``.
+
+    Paths of --set are relative to the working directory, as a shell completes them.
+    """
+    for kind in ("arms", "benchmarks"):
+        entries = table.get(kind)
+        for entry in entries.values() if isinstance(entries, dict) else ():
+            if isinstance(entry, dict) and isinstance(file := entry.get("file"), str):
+                entry["file"] = str(folder / Path(file).expanduser())
 
 
 def _apply(table: dict[str, Any], override: str) -> None:
@@ -159,7 +172,7 @@ def check_names(settings: StudySettings) -> None:
     Raises InputError for an unknown dataset, algorithm, benchmark or source, or a contradiction.
     """
     for name, arm in settings.arms.items():
-        catalog.dataset(settings.dataset_of(name))
+        catalog.study_dataset(settings, name)
         try:
             algorithm = catalog.algorithm(settings.algorithm_of(name))
         except InputError as fault:
@@ -167,8 +180,9 @@ def check_names(settings: StudySettings) -> None:
             raise InputError(f"{key}: {fault}") from fault
         settings.steer.table(algorithm.settings).check(settings.steer)
     for name, benchmark in catalog.study_benchmarks(settings).items():
-        catalog.check_source(name, benchmark.source)
-        if benchmark.classifier is not None and catalog.benchmark(name).classification is None:
+        known = catalog.study_benchmark(settings, name)
+        catalog.check_source(known, benchmark.source)
+        if benchmark.classifier is not None and known.classification is None:
             raise InputError(
                 f"benchmarks.{name}.classifier: remove it; no text of this benchmark is classified"
             )

@@ -66,7 +66,7 @@ class Plan:
         return stages
 
     def _curate(self, name: str, dataset: str, arm: ArmSettings) -> Curate:
-        files = PublishedFiles(self.origin, (catalog.dataset(dataset).source,))
+        files = PublishedFiles(self.origin, (catalog.arm_dataset(dataset, arm).source,))
         return Curate(name, dataset, arm, self.settings.data, self.base, files)
 
     @cached_property
@@ -77,7 +77,8 @@ class Plan:
         """
         stages = {}
         for name in catalog.study_benchmarks(self.settings):
-            if (dataset := catalog.benchmark(name).dataset) is not None:
+            dataset = catalog.study_benchmark(self.settings, name).dataset
+            if dataset is not None:
                 of_arms = (pairs for pairs in self.pairs.values() if pairs.dataset == dataset.name)
                 stages[name] = next(of_arms, None) or self._curate(
                     dataset.name, dataset.name, ArmSettings()
@@ -147,7 +148,8 @@ class Plan:
         """The items of each benchmark."""
         stages: dict[str, Items] = {}
         for name, settings in catalog.study_benchmarks(self.settings).items():
-            sources = tuple(sources_of(catalog.benchmark(name), settings.source))
+            benchmark = catalog.study_benchmark(self.settings, name)
+            sources = tuple(sources_of(benchmark, settings.source))
             files = PublishedFiles(self.origin, sources)
             data = self.settings.data
             shared = (name, settings, files, self.base, data.template, data.date)
@@ -216,7 +218,13 @@ class Plan:
             tuple(self.cross.values()),
             self.samples,
             self.overlaps,
+            tuple(self._labels(pairs) for pairs in self.overlaps.pairs),
         )
+
+    def _labels(self, pairs: Curate) -> tuple[str, str, str]:
+        """Return what reports say of a dataset beside its pairs: title, web page and licence."""
+        dataset = pairs.definition()
+        return dataset.title, dataset.source.home, dataset.source.licence
 
     @cached_property
     def stages(self) -> tuple[Stage[Any], ...]:
