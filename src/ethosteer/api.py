@@ -17,7 +17,8 @@ from ethosteer.data.formats.files import kind_of
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.settings import BaseSettings, BenchmarkSettings, StudySettings, TemplateName
-from ethosteer.study.load import check_names, load_study
+from ethosteer.study.folder import is_run_folder, read_origin
+from ethosteer.study.load import absolute_paths, check_names, load_study
 
 if TYPE_CHECKING:
     from ethosteer.evaluation.standalone import Evaluation
@@ -44,7 +45,8 @@ def run(
             print(comparison.a, comparison.b, comparison.difference.value, comparison.verdict)
 
     Args:
-        study: settings, the path of a study file, or the name of a bundled study.
+        study: settings, the path of a study file, a run's folder (which remembers its settings and
+            data), or the name of a bundled study.
         runs_dir: the folder of all runs; the run's files are in ``runs_dir/NAME``.
         data_dir: a folder with the published data files; without it the study's ``data.origin``.
         overrides: changes to a study file, such as ``"steer.steps=50"``.
@@ -144,27 +146,43 @@ def prepare_study(
     data_dir: Path | str | None = None,
     overrides: Sequence[str] = (),
     quiet: bool = False,
+    stored: bool = False,
 ) -> Study:
-    """Return a study with its folder and data, ready to run; the arguments are those of ``run``."""
+    """Return a study with its folder and data, ready to run; the arguments are those of ``run``.
+
+    With ``stored``, what a finished run's folder holds is all that is asked for: it is found by the
+    folder alone, without the data.
+    """
+    from ethosteer.progress import Terminal
+    from ethosteer.study.run import Study
+
+    terminal, folder = Terminal(quiet=quiet), None
     if isinstance(study, StudySettings):
         if overrides:
             raise InputError("overrides apply to a study file; change the settings themselves")
         check_names(study)
-        settings = study
+        settings, origin = study, study_origin(study, data_dir)
     else:
+        folder = Path(study) if is_run_folder(study) else None
+        if folder and stored and data_dir is None and not overrides:
+            from ethosteer.study.finished import stored_study
+
+            return stored_study(folder, terminal)
         settings = load_study(str(study), overrides)
-    origin = study_origin(settings, data_dir)
-    from ethosteer.progress import Terminal
-    from ethosteer.study.run import Study
-
-    return Study(settings, Path(runs_dir), origin, Terminal(quiet=quiet))
+        origin = study_origin(settings, data_dir, folder)
+    return Study(absolute_paths(settings), Path(runs_dir), origin, terminal, folder=folder)
 
 
-def study_origin(settings: StudySettings, data_dir: Path | str | None) -> Origin:
-    """Return where a study's data files are read: ``data_dir`` overrides its ``data.origin``."""
-    if data_dir is None:
-        return Origin(settings.data.origin)
-    return data_origin(data_dir)
+def study_origin(
+    settings: StudySettings, data_dir: Path | str | None, folder: Path | None = None
+) -> Origin:
+    """Return where a study's data files are read.
+
+    ``data_dir`` comes first, then what the run's ``folder`` remembers, then ``data.origin``.
+    """
+    if data_dir is not None:
+        return data_origin(data_dir)
+    return read_origin(folder, settings) if folder else Origin(settings.data.origin)
 
 
 def data_origin(data_dir: Path | str | None, *, sample: bool = False) -> Origin:

@@ -1,16 +1,19 @@
 """Datasets, benchmarks and algorithms by name: a file in its package is all it takes to add one.
 
-None of this imports torch.
+Another package adds its own by entry points of the groups ``ethosteer.datasets``,
+``ethosteer.benchmarks`` and ``ethosteer.algorithms``, each of which names a Dataset, a Benchmark
+(or several as a tuple) or an Algorithm. None of this imports torch.
 """
 
 from __future__ import annotations
 
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -33,6 +36,7 @@ from ethosteer.settings import ArmSettings, BenchmarkSettings, SteerSettings, St
 from ethosteer.statistics.metrics import Metric
 
 T = TypeVar("T")
+Named = TypeVar("Named", Dataset, Benchmark, Algorithm)
 
 
 def dataset(name: str) -> Dataset:
@@ -217,19 +221,21 @@ def _steer_settings() -> type[SteerSettings]:
 
 @cache
 def _datasets() -> Mapping[str, Dataset]:
-    return {entry.name: entry for entry in _plugins(datasets, "DATASET")}
+    return _by_name("dataset", (*_plugins(datasets, "DATASET"), *_external("datasets", Dataset)))
 
 
 @cache
 def _benchmarks() -> Mapping[str, Benchmark]:
     published = [entry for entries in _plugins(benchmarks, "BENCHMARKS") for entry in entries]
     of_pairs = map(benchmark_of, _datasets().values())
-    return {entry.name: entry for entry in (*published, *of_pairs)}
+    external = _external("benchmarks", Benchmark)
+    return _by_name("benchmark", (*published, *of_pairs, *external))
 
 
 @cache
 def _algorithms() -> Mapping[str, Algorithm]:
-    return {entry.name: entry for entry in _plugins(algorithms, "ALGORITHM")}
+    external = _external("algorithms", Algorithm)
+    return _by_name("algorithm", (*_plugins(algorithms, "ALGORITHM"), *external))
 
 
 def _plugins(package: ModuleType, attribute: str) -> Iterator[Any]:
@@ -239,6 +245,40 @@ def _plugins(package: ModuleType, attribute: str) -> Iterator[Any]:
             plugin = import_module(f"{package.__name__}.{module.name}")
             if hasattr(plugin, attribute):
                 yield getattr(plugin, attribute)
+
+
+def _external(group: str, kind: type[T]) -> Iterator[T]:
+    """Yield what other packages bring; InputError, naming the package, for what cannot be used."""
+    for point in entry_points(group=f"ethosteer.{group}"):
+        package = point.dist.name if point.dist else point.value
+        try:
+            loaded = point.load()
+        except Exception as fault:  # a package from outside may raise anything when it is imported
+            raise InputError(
+                f"package {package}: its {group} {point.name!r} ({point.value}) cannot be "
+                f"imported: {type(fault).__name__}: {fault}; upgrade or uninstall the package"
+            ) from fault
+        entries = loaded if isinstance(loaded, tuple) else (loaded,)
+        for entry in entries:
+            if not isinstance(entry, kind):
+                raise InputError(
+                    f"package {package}: its {group} {point.name!r} ({point.value}) must be "
+                    f"{kind.__name__} objects, not {type(entry).__name__}"
+                )
+            yield entry
+
+
+def _by_name(kind: str, entries: Iterable[Named]) -> dict[str, Named]:
+    """Return entries by name; InputError where two of them have the same."""
+    named: dict[str, Named] = {}
+    for entry in entries:
+        if entry.name in named:
+            raise InputError(
+                f"there are two {kind}s called {entry.name!r}; uninstall the package that brings "
+                "the second one, or ask its authors to rename it"
+            )
+        named[entry.name] = entry
+    return named
 
 
 def _lookup(kind: str, name: str, known: Mapping[str, T]) -> T:

@@ -11,6 +11,9 @@ import numpy as np
 
 from ethosteer.records import DatasetCard
 
+DATA_FOLDER = "data folder"
+"""The entry of ``StudyResults.provenance`` for the folder of --data-dir, if there was one."""
+
 Select = Literal["step", "kl"]
 """Which checkpoint a study evaluates: the last step, or the last within its KL target."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import html
 import json
+import re
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ import pytest
 from ethosteer.data.sources import SAMPLE_DIR
 from ethosteer.errors import InputError
 from ethosteer.files import read_json, to_json
+from ethosteer.report.numbers import signed
+from ethosteer.report.view import View
 from ethosteer.results import StudyResults
 from ethosteer.study.finished import open_run
 from tests.models import gguf_files
@@ -244,7 +248,7 @@ def _publish(
     finished = open_run(run)
     texts = [
         text
-        for items in finished.items.values()
+        for items in finished.item_records.values()
         for item in items
         for text in (*item.contexts, *item.continuations)
         if len(text) > 30
@@ -281,8 +285,27 @@ def test_the_life_of_a_study(
     status, out, _ = call("status", *common)
     assert status == 0
     assert "0/3" in out
+    assert re.search(r"about \d.* left", out)
     status, out, _ = call("run", *common)
-    assert (status, out) == (0, f"done: {tmp_path / 'demo' / 'report.html'}\n")
+    assert status == 0
+    *table, last = out.splitlines()
+    assert last == f"done: {tmp_path / 'demo' / 'report.html'}"
+    results = read_json(tmp_path / "demo" / "results.json", StudyResults)
+    verdicts = [
+        tuple(cell.strip() for cell in line.strip("│").split("│"))
+        for line in table
+        if line.startswith("│")
+    ]
+    assert [row[:2] for row in verdicts] == list(
+        product(("deontology", "virtue"), ("toxigen", "wsc273", "scruples_three"))
+    )
+    view = View(results)
+    for arm, name, difference, verdict in verdicts:
+        benchmark = next(result for result in results.benchmarks if result.name == name)
+        comparison = view.comparison(benchmark, arm, "fine-tuned")
+        assert comparison is not None
+        assert verdict == comparison.verdict
+        assert difference.startswith(signed(comparison.difference.value))
     status, out, _ = call("run", *common)
     assert status == 0
     assert out.startswith("nothing to do")

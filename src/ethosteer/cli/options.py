@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ethosteer.api import benchmark_settings
+from ethosteer.cli.completion import complete_benchmarks, complete_study
 from ethosteer.errors import InputError
 from ethosteer.settings import ArmSettings, BaseSettings, BenchmarkSettings
 from ethosteer.study.load import bundled_studies
@@ -40,7 +41,9 @@ class Weigh(StrEnum):
 StudyArgument = Annotated[
     str,
     typer.Argument(
-        help=f"A study file (.toml) or a bundled study: {', '.join(bundled_studies())}."
+        help="A study file (.toml), the folder of a run (such as `runs/demo`, which remembers its "
+        f"settings and data), or a bundled study: {', '.join(bundled_studies())}.",
+        autocompletion=complete_study,
     ),
 ]
 RunsDir = Annotated[
@@ -73,6 +76,7 @@ Benchmarks = Annotated[
         "lm-evaluation-harness (`lm-eval:arc_easy`). `NAME:FORM` reads another published form of "
         "the files, as in `scruples:ethics-aita`, and `preferences:DATASET` asks a preference "
         "dataset's held-out pairs (`preferences`: those of all datasets).",
+        autocompletion=complete_benchmarks,
     ),
 ]
 ModelOption = Annotated[

@@ -75,10 +75,10 @@ def compare_runs(runs: Sequence[Run]) -> Across:
         outcomes=tuple(
             replace(outcome, model=qualified(run, outcome.model))
             for run in runs
-            for outcome in run.outcomes
+            for outcome in run.outcome_records
         ),
         # Where runs differ in a benchmark's items, the first run's are shown.
-        items={name: items for run in reversed(runs) for name, items in run.items.items()},
+        items={name: items for run in reversed(runs) for name, items in run.item_records.items()},
     )
 
 
@@ -154,7 +154,7 @@ def compare_arms(settings: CompareSettings, name: str, a: Run, b: Run) -> list[C
 def outcomes_by_model(run: Run, benchmark: str) -> dict[str, Mapping[int, Sequence[Outcome]]]:
     """Return a run's outcomes on one benchmark by model (its qualified name) and seed."""
     outcomes: dict[str, dict[int, list[Outcome]]] = {}
-    for outcome in run.outcomes:
+    for outcome in run.outcome_records:
         if outcome.benchmark == benchmark:
             model = qualified(run, outcome.model)
             by_seed = outcomes.setdefault(model, {})

@@ -109,6 +109,16 @@ def estimate(settings: StudySettings, origin: Origin) -> StudyEstimate:
     )
 
 
+def estimated_work(settings: StudySettings, origin: Origin) -> dict[str, float]:
+    """Return each stage's floating-point operations over EFFICIENCY, for all arms and seeds.
+
+    Divided by a machine's rate of matrix products it is the estimated time.
+    """
+    parameters = base_parameters(settings.base.shape or read_shape(settings.base))
+    costs = stage_costs(settings, read_texts(settings, origin, []))
+    return {stage: cost.flop(parameters) / EFFICIENCY for stage, cost in costs.items()}
+
+
 def stage_costs(settings: StudySettings, texts: Texts) -> dict[str, Cost]:
     """Return the tokens that each stage passes through the base, for all arms and seeds."""
     seeds = len(settings.seeds)

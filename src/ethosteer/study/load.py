@@ -15,6 +15,10 @@ from ethosteer import catalog
 from ethosteer.errors import InputError
 from ethosteer.published.counts import load_counts
 from ethosteer.settings import ArmSettings, BenchmarkSettings, Settings, StudySettings
+from ethosteer.study.folder import STUDY_FILE, is_run_folder
+
+BUNDLED_BASES = ("pocket", "smollm2")
+"""Values of base.model that name a base and no file, even where a file has that name."""
 
 STUDIES_DIR = Path(str(files("ethosteer"))) / "assets" / "studies"
 
@@ -25,17 +29,45 @@ def bundled_studies() -> tuple[str, ...]:
 
 
 def study_path(study: str) -> Path:
-    """Return the TOML file that ``study`` names: a path, or a bundled study."""
+    """Return the TOML file that ``study`` names: a path, a run's folder, or a bundled study."""
     path = Path(study)
+    if is_run_folder(path):
+        return path / STUDY_FILE
     if path.suffix == ".toml":
         if not path.is_file():
             raise InputError(f"{study}: no such study file")
         return path
     if study in bundled_studies():
         return STUDIES_DIR / f"{study}.toml"
+    if path.is_dir():
+        raise InputError(
+            f"{study}: no run's folder, since it has no {STUDY_FILE}; a study's run is in runs/NAME"
+        )
     raise InputError(
-        f"{study!r} is neither a .toml file nor a bundled study ({', '.join(bundled_studies())})"
+        f"{study!r} is neither a .toml file nor a bundled study ({', '.join(bundled_studies())}) "
+        "nor a run's folder"
     )
+
+
+def absolute_paths(settings: StudySettings) -> StudySettings:
+    """Return the settings with every file or folder that is there by its absolute path.
+
+    So the study file that a run keeps is valid wherever the run's folder is moved to.
+    """
+
+    def absolute(name: str | None) -> str | None:
+        return str(Path(name).absolute()) if name and Path(name).exists() else name
+
+    base, compare = settings.base, settings.compare
+    if base.model not in BUNDLED_BASES:
+        base = base.model_copy(update={"model": absolute(base.model)})
+    benchmarks = {
+        name: benchmark.model_copy(update={"classifier": absolute(benchmark.classifier)})
+        for name, benchmark in settings.benchmarks.items()
+    }
+    compare = compare.model_copy(update={"published": absolute(compare.published)})
+    changed = {"base": base, "benchmarks": benchmarks, "compare": compare}
+    return settings.model_copy(update=changed)
 
 
 def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
