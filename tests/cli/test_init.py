@@ -149,6 +149,25 @@ def test_names_are_written_as_toml(tmp_path: Path) -> None:
     assert load_study(str(path)).base.model == 'models\\it\'s "1"'
 
 
+def test_files_of_your_own_are_arms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").mkdir()
+    for name in ("careful pairs.jsonl", "virtue.csv"):
+        (tmp_path / name).touch()
+    files = "careful pairs.jsonl, ./virtue.csv, deontology"
+    assert call("init", "studies/mine.toml", "--yes", "--datasets", files)[0] == 0
+    arms = load_study("studies/mine.toml").arms
+    assert {name: arm.file for name, arm in arms.items()} == {
+        "careful-pairs": str(tmp_path / "careful pairs.jsonl"),
+        "my-virtue": str(tmp_path / "virtue.csv"),
+        "deontology": None,
+    }
+    status, _, error = call("init", "b.toml", "--yes", "--datasets", "virtue.csv,./virtue.csv")
+    assert (status, "another file gives its arm the name 'my-virtue'" in error) == (2, True)
+
+
 def test_the_study_runs_in_a_new_folder(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ethosteer import catalog
 from ethosteer.benchmarks.base import Benchmark, sources_of
+from ethosteer.benchmarks.files.benchmark import file_sources
 from ethosteer.benchmarks.harness import PREFIX as HARNESS
 from ethosteer.benchmarks.harness.task import HarnessTask
 from ethosteer.data.conversations import CONVERSATIONS
@@ -31,10 +32,15 @@ from ethosteer.stages.steer import Steer
 
 @dataclass(frozen=True)
 class Plan:
-    """All stages of a study whose files come from ``origin``."""
+    """All stages of a study whose files come from ``origin``.
+
+    With ``stored`` only stored work is asked for, which is found by its names: no file of a
+    benchmark is read, so that a finished run outlives them.
+    """
 
     settings: StudySettings
     origin: Origin
+    stored: bool = False
 
     @cached_property
     def base(self) -> RawBase:
@@ -73,9 +79,13 @@ class Plan:
 
     @cached_property
     def benchmarks(self) -> dict[str, Benchmark]:
-        """The study's benchmarks by name, but those of lm-evaluation-harness."""
+        """The study's benchmarks by name, but those of lm-evaluation-harness and unread files."""
         tables = catalog.study_benchmarks(self.settings)
-        names = (name for name in tables if not name.startswith(HARNESS))
+        names = (
+            name
+            for name, table in tables.items()
+            if not name.startswith(HARNESS) and not (self.stored and table.file)
+        )
         return {name: catalog.study_benchmark(self.settings, name) for name in names}
 
     @cached_property
@@ -161,6 +171,10 @@ class Plan:
             if name.startswith(HARNESS):
                 task = HarnessTask(name.removeprefix(HARNESS), evaluate.include_path)
                 stages[name] = TaskItems(name, settings, task, *written, evaluate.chat)
+                continue
+            if name not in self.benchmarks:
+                files = PublishedFiles(self.origin, file_sources(settings))
+                stages[name] = Items(name, settings, files, *written, evaluate.chat)
                 continue
             benchmark = self.benchmarks[name]
             files = PublishedFiles(self.origin, sources_of(benchmark, settings.source))

@@ -68,8 +68,9 @@ class Study:
     ) -> None:
         self.settings = settings
         self.folder = folder or runs / settings.name
-        self.plan = Plan(settings, origin)
-        self.is_recorded = recall(self.plan.comparison, recorded)
+        stored = Plan(settings, origin, stored=True)
+        self.is_recorded = bool(recorded) and recall(stored.comparison, recorded)
+        self.plan = stored if self.is_recorded else Plan(settings, origin)
         self.store = Store(self.folder / "artifacts")
         self.workspace = Workspace(
             self.store,
