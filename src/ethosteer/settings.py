@@ -358,8 +358,8 @@ class BenchmarkSettings(Settings):
         None,
         description="what the file's rows are; default: recognised by its columns",
     )
-    columns: dict[str, str | tuple[str, ...]] = Field(
-        {},
+    columns: dict[str, str | tuple[str, ...]] | None = Field(
+        None,
         description="the file's column for each role (question, choices, answer, chosen, ..., and "
         "id, group, slices), where it has another name",
     )
@@ -413,7 +413,7 @@ class BenchmarkSettings(Settings):
     def _consistent(self) -> BenchmarkSettings:
         if self.file is None:
             for key in FILE_KEYS:
-                if getattr(self, key) not in (None, {}):
+                if getattr(self, key) is not None:
                     raise ValueError(f"{key}: describes a file; give file, or remove {key}")
             return self
         if self.source is not None:

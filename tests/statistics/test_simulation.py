@@ -150,7 +150,7 @@ def test_the_bootstrap_of_three_seeds_errs_far_too_often():
 
 def test_satterthwaites_and_fixed_seeds_err_too_often_where_seeds_decide():
     for method in ("Satterthwaite", "items only"):
-        measured = rate(by_method(METHODS[method], power=False), SEEDS_DECIDE, STUDIES)
+        measured = rate(by_method(METHODS[method], power=False), SEEDS_DECIDE, 3 * STUDIES)
         assert measured.interval[0] > 0.05, method
 
 
@@ -178,9 +178,9 @@ def test_arms_that_differ_by_the_margin_are_seldom_called_equivalent(setting):
 
 
 def test_equivalence_can_be_shown():
-    # the first arm is the only one that differs from the control, by twice the margin of the others
-    alike = Setting("margin", noise="normal", value=0.0, items=400, arms=2, lead=0.4, swaps=1)
-    assert rate(equates, alike, 40).share > 0.9
+    # the second arm equals the control; the margin is what the first one differs by
+    setting = Setting("margin", noise="normal", value=0.0, items=400, arms=2, lead=0.4, swaps=1)
+    assert rate(equates, setting, 40).share > 0.9
 
 
 # --- intervals

@@ -103,7 +103,7 @@ class Format:
         """
         roles = {**COMMON_ROLES, **self.roles}
         chosen: dict[str, tuple[str, ...]] = {}
-        for role, column in settings.table.columns.items():
+        for role, column in (settings.table.columns or {}).items():
             if role not in roles:
                 raise settings.fail(
                     f"columns.{role}", f"{self.name} {NO_ROLE}; it has {', '.join(roles)}"

@@ -51,7 +51,7 @@ def _build(rows: Sequence[Row], columns: Columns, settings: FormatSettings) -> F
     new_tokens = table.new_tokens or NEW_TOKENS
     share = replace(POSITIVE_SHARE, better=table.better or "none")
     if table.labelled is not None:
-        if "answer" in table.columns:
+        if table.columns and "answer" in table.columns:
             raise settings.fail("columns.answer", "remove it; the answers are classified")
         probability = replace(POSITIVE_PROBABILITY, better=share.better)
         classification = TextClassification(

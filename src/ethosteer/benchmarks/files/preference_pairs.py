@@ -34,7 +34,7 @@ NAMED = ("prompt", "chosen", "rejected", "group")
 
 def _build(rows: Sequence[Row], columns: Columns, settings: FormatSettings) -> FileBenchmark:
     table = settings.table
-    named = {role: columns.name(role) for role in NAMED if role in table.columns}
+    named = {role: columns.name(role) for role in NAMED if role in (table.columns or {})}
     dataset = file_dataset(settings.name, ArmSettings(file=table.file, columns=named or None))
     path = Path(table.file or "")
     pairs: dict[tuple[str, str, str], PreferencePair] = {}
