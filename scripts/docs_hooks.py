@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import shutil
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -23,7 +24,7 @@ from typer.main import get_command
 from ethosteer import catalog
 from ethosteer.cli.app import app
 
-NOTEBOOKS = Path("notebooks")
+EXAMPLES, NOTEBOOKS = Path("examples"), Path("notebooks")
 EXECUTED = Path(__file__).parents[1] / "build" / "notebooks"
 INTRODUCTION = """# Settings of a study file
 
@@ -46,6 +47,12 @@ def on_files(files: Any, config: Any) -> Any:  # noqa: ANN401 (MkDocs is not a d
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     return files
+
+
+def on_post_build(config: Any) -> None:  # noqa: ANN401
+    """Copy the Markdown of example reports, which are files to download and no pages."""
+    for path in Path(config.docs_dir, EXAMPLES).rglob("*.md"):
+        shutil.copy(path, Path(config.site_dir) / path.relative_to(config.docs_dir))
 
 
 def commands_page() -> str:

@@ -157,18 +157,18 @@ def test_every_file_is_a_benchmark_with_the_metrics_of_its_format(run: Run) -> N
 def test_every_outcome_is_kept_and_every_difference_compared(run: Run) -> None:
     models = len(run.results.models) + 1  # two seeds of the arm
     for result in run.results.benchmarks:
-        outcomes = [outcome for outcome in run.outcomes if outcome.benchmark == result.name]
+        outcomes = [outcome for outcome in run.outcome_records if outcome.benchmark == result.name]
         assert len(outcomes) == models * result.items
-        assert len(run.items[result.name]) == result.items
+        assert len(run.item_records[result.name]) == result.items
         compared = {c.metric for c in run.results.comparisons if c.benchmark == result.name}
         assert len(compared) == len(result.metrics)
-    legs = [outcome for outcome in run.outcomes if outcome.benchmark == "legs"]
+    legs = [outcome for outcome in run.outcome_records if outcome.benchmark == "legs"]
     assert all(outcome.text is not None and outcome.label == 1 for outcome in legs)
 
 
 def test_pairs_are_written_as_models_are_trained_on_pairs(run: Run) -> None:
     rows = {str(row["chosen"]): row for row in PAIRS}
-    for item in run.items["prefs"]:
+    for item in run.item_records["prefs"]:
         rejected, chosen = item.continuations
         row = rows[chosen.strip()]
         assert rejected.strip() == row["rejected"]
@@ -296,7 +296,7 @@ def test_a_file_is_evaluated_without_a_study(
     run = open_run(finished.folder)
     for name, found in benchmarks.items():
         likelihoods = {item["id"]: item["loglikelihoods"] for item in found["items"]}
-        for outcome in run.outcomes:
+        for outcome in run.outcome_records:
             if outcome.model == "base" and outcome.benchmark == name:
                 assert likelihoods[outcome.item] == pytest.approx(outcome.log_likelihoods, abs=1e-4)
 

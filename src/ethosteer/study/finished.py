@@ -58,7 +58,7 @@ class Run:
         cluster of dependent items), ``slices`` (tuple of names), ``label`` and ``predicted`` (index
         of a choice; missing where there is none), ``correct`` (missing without a label),
         ``log_likelihoods`` and ``lengths`` (tuples, a choice each), ``text`` (a generated answer),
-        ``truncated``.
+        ``truncated``, ``scores`` (tuple, of a task of lm-evaluation-harness).
         """
         return frames.outcomes_frame(self.outcome_records)
 

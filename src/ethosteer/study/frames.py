@@ -23,6 +23,7 @@ OUTCOMES = {
     "model": TEXT, "seed": WHOLE, "benchmark": TEXT, "item": TEXT, "group": TEXT, "slices": TUPLE,
     "label": OPTIONAL_WHOLE, "predicted": OPTIONAL_WHOLE, "correct": OPTIONAL_TRUTH,
     "log_likelihoods": TUPLE, "lengths": TUPLE, "text": TEXT, "truncated": "bool",
+    "scores": TUPLE,
 }  # fmt: skip
 """The fields of ``Outcome``."""
 
