@@ -26,6 +26,8 @@ from ethosteer.cli.app import app
 
 EXAMPLES, NOTEBOOKS = Path("examples"), Path("notebooks")
 EXECUTED = Path(__file__).parents[1] / "build" / "notebooks"
+STYLES = re.compile(r"\x1b\[[0-9;]*m")
+"""What a terminal shows as colours and styles."""
 INTRODUCTION = """# Settings of a study file
 
 A study is a TOML file. Every setting has a default, except those that are marked as required.
@@ -165,5 +167,5 @@ def _cell(cell: dict[str, Any]) -> str:
         elif "text/html" in data:
             blocks.append(f'<div class="output">\n{"".join(data["text/html"])}\n</div>')
         elif text:
-            blocks.append(f"```text\n{''.join(text).rstrip()}\n```")
+            blocks.append(f"```text\n{STYLES.sub('', ''.join(text)).rstrip()}\n```")
     return "\n\n".join(blocks)

@@ -26,7 +26,8 @@ def execute(path: Path) -> Any:  # noqa: ANN401 (nbformat is not typed)
     """
     notebook = nbformat.read(path, as_version=4)
     binaries = str(Path(sys.executable).parent)
-    environment = {**os.environ, "PATH": os.pathsep.join([binaries, os.environ.get("PATH", "")])}
+    path_list = os.pathsep.join([binaries, os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path_list, "COLUMNS": "80"}
     with TemporaryDirectory() as folder:
         client = NotebookClient(
             notebook,

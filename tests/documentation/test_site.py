@@ -84,7 +84,12 @@ def test_a_notebook_shows_the_outputs_of_a_current_copy(tmp_path: Path, monkeypa
     assert docs_hooks.notebook_page(path) == plain
     copy = tmp_path / "executed" / "a.ipynb"
     noise = {"output_type": "stream", "name": "stderr", "text": ["warning\n"]}
-    write(copy, "print(1)", {"output_type": "stream", "name": "stdout", "text": ["1\n"]}, noise)
+    write(
+        copy,
+        "print(1)",
+        {"output_type": "stream", "name": "stdout", "text": ["\x1b[3m1\x1b[0m\n"]},
+        noise,
+    )
     assert docs_hooks.notebook_page(path) == f"{plain}\n```text\n1\n```\n"
     frame = {"output_type": "execute_result", "data": {"text/html": ["<table>"], "text/plain": "x"}}
     write(copy, "print(1)", frame)
