@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from ethosteer import catalog
 from ethosteer.benchmarks.base import sources_of
 from ethosteer.data.conversations import CONVERSATIONS
-from ethosteer.data.sources import Origin
+from ethosteer.data.sources import Origin, Source
 from ethosteer.errors import InputError
 from ethosteer.records import BASE, Arm, Model
 from ethosteer.settings import ArmSettings, StudySettings
@@ -46,12 +46,13 @@ class Plan:
         if choice == "sample":
             return PublishedFiles(Origin("sample"), (CONVERSATIONS,))
         if choice == "hub":
-            return PublishedFiles(Origin("hub"), (CONVERSATIONS,))
+            origin = self.origin if self.origin.kind == "folder" else Origin("hub")
+            return PublishedFiles(origin, (CONVERSATIONS,))
         if self.origin.kind != "folder":
             raise InputError(
                 f"data.conversations: {choice!r} is looked for in --data-dir; give one"
             )
-        return PublishedFiles(self.origin, (replace(CONVERSATIONS, path=choice),))
+        return PublishedFiles(self.origin, (Source(choice, home="", licence=""),))
 
     @cached_property
     def pairs(self) -> dict[str, Curate]:
