@@ -193,7 +193,7 @@ def fetch(
 
     `run` and `evaluate` fetch by themselves what is missing, into the user's cache.
 
-    Example: `ethosteer fetch smollm2 DATA` (the study's data), `ethosteer fetch smollm2` (the model)
+    Example: `ethosteer fetch smollm2 DATA` for the study, `ethosteer fetch smollm2` for the model
     """
     if folder is None:
         if dry_run or check:

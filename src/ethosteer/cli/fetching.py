@@ -74,7 +74,8 @@ def _finish(folder: Path, failures: Sequence[str], note: str) -> None:
     for failure in failures:
         typer.echo(f"error: {failure}", err=True)
     if failures:
-        typer.echo(f"error: {folder}: {len(failures)} of its files are missing or wrong", err=True)
+        files = "1 file is" if len(failures) == 1 else f"{len(failures)} files are"
+        typer.echo(f"error: {folder}: {files} missing or wrong", err=True)
         raise typer.Exit(2)
     typer.echo(f"done: {folder} ({note})")
 
@@ -85,6 +86,5 @@ def _line(state: FileState) -> str:
     size = "size unknown" if state.size is None else f"{state.size:,} bytes"
     parts = [f"{state.state}: {remote.path}", size]
     if state.state in (State.fetched, State.to_fetch):
-        revision = f" at {remote.revision[:12]}" if remote.revision else ""
-        parts += [f"{remote.location}{revision}", remote.form, f"licence: {remote.licence}"]
+        parts += [remote.location, remote.form, f"licence: {remote.licence}"]
     return "; ".join(part for part in (*parts, state.note) if part)

@@ -52,7 +52,11 @@ class _SafeRedirects(HTTPRedirectHandler):
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
-        require_safe(newurl)
+        try:
+            require_safe(newurl)
+        except InputError:
+            fp.close()
+            raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -124,6 +128,7 @@ def size_of(address: str) -> int | None:
         ) as answer:
             return _length(answer.headers)
     except HTTPError as fault:
+        fault.close()
         raise InputError(f"{address}: {_reason(fault)}") from fault
     except (OSError, HTTPException) as fault:
         raise OutOfReachError(server_of(address), f"{address}: {_reason(fault)}") from fault
@@ -160,6 +165,7 @@ def _continue(opener: OpenerDirector, address: str, partial: Path, received: Rec
             if total is not None and done != total:
                 raise _BrokenError(f"the connection broke after {done:,} of {total:,} bytes")
     except HTTPError as fault:
+        fault.close()
         if fault.code == 416:  # the partial file is longer than the file by now
             partial.unlink(missing_ok=True)
             raise _BrokenError("the file has changed meanwhile") from fault

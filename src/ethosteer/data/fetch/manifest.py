@@ -34,11 +34,7 @@ class Entry:
 
     def is_of(self, remote: Remote) -> bool:
         """Whether the file came from where ``remote`` is, in the same form."""
-        return (
-            self.address == remote.location
-            and self.form == remote.form
-            and remote.revision in ("", "main", self.revision)
-        )
+        return self.address == remote.location and self.form == remote.form
 
     def problem(self, folder: Path) -> str:
         """Say how the file in ``folder`` differs from this entry; "" where it does not."""

@@ -39,8 +39,10 @@ class Remote:
 
     @property
     def location(self) -> str:
-        """The address as a person can open it, without the hub's revision."""
-        return f"{hub_page(self.repository)}/{self.hub_path}" if self.repository else self.address
+        """The address, as a person can open it; that of the hub's site, whatever HF_ENDPOINT is."""
+        if not self.repository:
+            return self.address
+        return f"{hub_page(self.repository)}/resolve/{self.revision or 'main'}/{self.hub_path}"
 
     @property
     def form(self) -> str:
