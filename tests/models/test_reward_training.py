@@ -12,11 +12,15 @@ import torch
 
 from ethosteer.models import reward_training
 from ethosteer.models.base import SharedBase
-from ethosteer.models.pairs import EncodedPair
+from ethosteer.models.loading import load_base
+from ethosteer.models.pairs import EncodedPair, encode
 from ethosteer.models.reward_models import load_rewards, save_reward
 from ethosteer.models.reward_training import RewardTraining
-from ethosteer.settings import OptimiserSettings, RewardSettings
+from ethosteer.models.text import Template
+from ethosteer.records import PreferencePair
+from ethosteer.settings import BaseSettings, OptimiserSettings, RewardSettings
 from tests import tiny
+from tests.chat import KINDS, tokenizer
 
 SETTINGS = RewardSettings(
     epochs=1.0,
@@ -269,3 +273,49 @@ def test_validation_steps_are_evenly_spaced_and_end_with_the_last():
     assert reward_training.validation_steps(100, 5) == {20, 40, 60, 80, 100}
     assert reward_training.validation_steps(3, 5) == {1, 2, 3}
     assert reward_training.validation_steps(7, 0) == set()
+
+
+GOOD, BAD = ("gladly", "of course", "with pleasure"), ("never", "no way", "go away")
+
+
+def offers(count: int) -> list[PreferencePair]:
+    """Return pairs whose better answer agrees to help and whose worse one does not."""
+    things, times = ("the gate", "a letter", "some bread"), ("now", "soon", "at noon")
+    return [
+        PreferencePair(
+            id=str(index),
+            prompt=f"Could you bring {things[index % 3]} number {index}?",
+            chosen=f"{GOOD[index % 3].capitalize()}, I will fetch it {times[index // 3 % 3]}.",
+            rejected=f"{BAD[index // 2 % 3].capitalize()}, I will not fetch it {times[index % 3]}.",
+            group=str(index),
+            row=index,
+        )
+        for index in range(count)
+    ]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "guanaco"])
+def test_a_reward_model_is_read_in_steering_where_it_was_trained(kind: str, tmp_path: Path):
+    chat = kind in KINDS
+    tiny.save_llama(tmp_path / "base", tokenizer(kind if chat else "plain"))
+    base = load_base(BaseSettings(model=str(tmp_path / "base")))
+    template = Template("chat" if chat else "guanaco", base.tokenizer)
+    encoded = encode(offers(150), template)
+    learned, held_out = encoded[:120], encoded[120:]
+    settings = SETTINGS.model_copy(
+        update={"epochs": 4.0, "optimiser": OptimiserSettings(learning_rate=5e-3)}
+    )
+    training = RewardTraining(base, [learned], settings, 0)
+    training.train(tmp_path / "checkpoints", quiet)
+    trained = training.scores(0, [row for pair in held_out for row in (pair.chosen, pair.rejected)])
+    sampled = []
+    for pair in held_out:
+        prompt = pair.chosen[: pair.prompt_tokens]
+        for row in (pair.chosen, pair.rejected):
+            # what the policy samples: the response up to a stop token
+            answer = [token for token in row[pair.prompt_tokens :] if token not in base.stop_ids]
+            sampled.append(template.sampled_row(prompt, answer, base.stop_ids).ids)
+    steering = training.scores(0, sampled)
+    for scores in (trained.view(-1, 2), steering.view(-1, 2)):
+        assert (scores[:, 0] > scores[:, 1]).all()
+    assert torch.equal(trained, steering)

@@ -357,6 +357,19 @@ def test_a_declared_effect_is_held_against_the_items_at_hand() -> None:
     assert "In 10 no number of items would suffice" in said
 
 
+def test_a_difference_for_which_there_is_no_room_is_not_called_detectable() -> None:
+    results = example_results()
+    sizes = {"wsc273": 0.9, "crows_pairs": 0.05}
+    changed = tuple(
+        replace(each, minimum_detectable=sizes.get(each.benchmark, math.nan), room=0.4)
+        for each in results.comparisons
+    )
+    said = headline(_with_verdicts({}, replace(results, comparisons=changed)))
+    assert "The minimum detectable difference at 80 % power was 0.050; smaller" in said
+    # the four arms on WSC273
+    assert "In 4 comparisons no improvement could be large enough to be detected." in said
+
+
 def test_mirrored_twice_is_the_same() -> None:
     comparison = replace(
         example_results().comparisons[3],

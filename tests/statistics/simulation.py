@@ -186,7 +186,7 @@ def planned(setting: Setting, pilots: int = 200) -> Setting:
         seed_df=float(np.median([error.seed_df for error in errors])),
         interaction_variance=float(np.mean([error.interaction_variance for error in errors])),
     )
-    question = Difference(0.0, setting.items, 0.0, known)
+    question = Difference(0.0, setting.items, 0.0, known, known)
     needed = question.clusters_needed(setting.lead, Rules().alpha / len(setting.pairs))
     return replace(setting, items=int(np.ceil(needed * setting.items / clusters)))
 

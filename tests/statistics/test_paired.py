@@ -548,18 +548,21 @@ def test_equal_answers_of_many_items_are_equivalent():
     assert compare(proportions, proportions).equivalence_p(0.05) < 0.001
 
 
-def test_added_clusters_are_as_large_as_the_one_that_an_item_lies_in():
+def test_equivalence_allows_for_clusters_as_large_as_the_one_that_an_item_lies_in():
     # 10 single items and a cluster of 10: an item lies in a cluster of (10 * 1 + 10 * 10) / 20
     groups = [*map(str, range(10)), *["large"] * 10]
     model = clustered_values([[1.0] * 20], groups, PROPORTION)
     assert (model.mean_size, model.mean_size_by_item) == pytest.approx((20 / 11, 5.5))
-    # one discordant cluster either way: 5.5 items of 20 + 11, so a standard error of about a third
-    assert compare(model, model).error.standard_error > 0.2
+    # equivalence allows for discordant clusters that large, and the difference for mean ones
+    difference = compare(model, model)
+    assert difference.equivalence_error.standard_error > 1.5 * difference.error.standard_error
+    assert compare(model, model).equivalence_p(0.3) > 0.05
 
 
 def known(items: float, item_df: float, seeds: float = 0.0, seed_df: float = 0.0) -> Difference:
     """A difference of 0 with a given error."""
-    return Difference(0.0, 1, 0.0, Uncertainty(items, item_df, seeds, seed_df))
+    error = Uncertainty(items, item_df, seeds, seed_df)
+    return Difference(0.0, 1, 0.0, error, error)
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.0125])
@@ -598,7 +601,7 @@ def test_no_number_of_items_makes_up_for_seeds_that_differ_too_much():
 
 
 def test_of_an_unknown_error_no_power_is_known():
-    unknown = Difference(0.0, 1, 0.0, UNKNOWN)
+    unknown = Difference(0.0, 1, 0.0, UNKNOWN, UNKNOWN)
     assert math.isnan(unknown.minimum_detectable(0.05))
     assert math.isnan(unknown.clusters_needed(0.1, 0.05))
     assert math.isnan(unknown.equivalence_p(0.1))

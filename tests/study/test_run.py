@@ -132,7 +132,7 @@ def test_what_is_declared_once_outcomes_are_known_is_told(
     assert {stage.kind for stage in late.store.missing(late.plan.stages)} == {"compare"}
     assert late.run()
     results = read_json(late.folder / "results.json", StudyResults)
-    assert results.deviations == ("compare.margin (preregistered 0.1, now 0.25)",)
+    assert results.deviations == ("compare.margin (preregistered 0.15, now 0.25)",)
     assert "Changed after outcomes were known" in (late.folder / "report.md").read_text("utf-8")
     assert late.settings.compare.margin == 0.25
     first = open_study(tiny_base, tmp_path)

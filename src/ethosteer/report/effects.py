@@ -39,7 +39,7 @@ ROOM = 1.3
 """How much further than the largest difference the scale reaches, so that signs lie inside."""
 SMALLEST_SIDE = 0.25
 """The smallest share of the scale's longer side that the side beyond zero has."""
-MATRIX_WIDTH, VALUE_WIDTH, LABEL_WIDTH = 650, 60, 34
+MATRIX_WIDTH, VALUE_WIDTH, LABEL_WIDTH = 650, 60, 30
 """On a wide page, in pixels: all columns, the number in each of them, a number of the scale."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 from ethosteer.report.prose import paragraph
 from ethosteer.report.view import DIRECTED, VARIED, ConstantAnswers, Shift, View
@@ -70,7 +69,8 @@ class Headline:
 
     ``changed`` are the arms with a benchmark on which they are better or worse; ``detailed`` if
     these findings are few enough for their intervals. ``detectable`` are the minimum detectable
-    differences between models whose answers vary.
+    differences between models whose answers vary; ``out_of_reach`` counts those that are larger
+    than any improvement could be.
     """
 
     control: str
@@ -80,6 +80,7 @@ class Headline:
     changed: list[ArmFindings]
     unchanged: list[ArmFindings]
     detectable: list[float]
+    out_of_reach: int
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ def headline(view: View) -> tuple[str, str]:
         for arm in view.arms
         if view.comparison(benchmark, arm, view.control)
     ]
-    sizes = [entry.comparison.minimum_detectable for entry in compared if entry.constant == VARIED]
+    varied = [entry.comparison for entry in compared if entry.constant == VARIED]
+    within_reach = [pair for pair in varied if pair.minimum_detectable <= pair.room]
     facts = Headline(
         control=view.control,
         correction=view.results.correction,
@@ -135,7 +137,8 @@ def headline(view: View) -> tuple[str, str]:
         detailed=sum(len(arm.better) + len(arm.worse) for arm in changed) <= MOST_DETAILED,
         changed=changed,
         unchanged=unchanged,
-        detectable=[size for size in sizes if isfinite(size)],
+        detectable=[pair.minimum_detectable for pair in within_reach],
+        out_of_reach=sum(pair.minimum_detectable > pair.room for pair in varied),
     )
     details = HeadlineDetails(
         control=view.control,

@@ -82,7 +82,7 @@ class Compare(Stage[StudyResults]):
     """Everything that the report shows of a study."""
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 11
+    version: ClassVar[int] = 12
     left_out: ClassVar = {"compare.published": "shown by the report alone"}
 
     study: str

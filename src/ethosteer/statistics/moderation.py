@@ -41,8 +41,12 @@ def with_moderated_errors(differences: Sequence[Testable], independent: int) -> 
 
 
 def _with_errors(differences: Sequence[Difference], independent: int) -> list[Difference]:
-    errors = moderated([difference.error for difference in differences], independent)
-    return [replace(item, error=error) for item, error in zip(differences, errors, strict=True)]
+    errors = moderated([item.error for item in differences], independent)
+    for_equivalence = moderated([item.equivalence_error for item in differences], independent)
+    return [
+        replace(item, error=error, equivalence_error=equivalence_error)
+        for item, error, equivalence_error in zip(differences, errors, for_equivalence, strict=True)
+    ]
 
 
 def moderated(errors: Sequence[Uncertainty], independent: int) -> list[Uncertainty]:

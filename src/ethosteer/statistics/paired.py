@@ -154,16 +154,18 @@ class Difference:
     """a - b on the same ``items``: its value and error.
 
     ``centre`` is the middle of the interval; for proportions, added clusters shrink it towards 0.
-    ``exact_p`` is the p of an exact test, None where p comes from the error. ``largest`` is the
-    largest absolute difference that the quantity's bounds allow. ``informative`` is the effective
-    number of clusters that the error rests on; inf for proportions, whose added clusters keep their
-    error from being too small.
+    ``equivalence_error`` is the error that claims of equivalence rest on: for proportions that of
+    larger added clusters. ``exact_p`` is the p of an exact test, None where p comes from the error.
+    ``largest`` is the largest absolute difference that the quantity's bounds allow. ``informative``
+    is the effective number of clusters that the error rests on; inf for proportions, whose added
+    clusters keep their error from being too small.
     """
 
     value: float
     items: int
     centre: float
     error: Uncertainty
+    equivalence_error: Uncertainty
     exact_p: float | None = None
     largest: float = inf
     informative: float = inf
@@ -193,11 +195,11 @@ class Difference:
         """
         if self.informative < FEWEST_INFORMATIVE:
             return NAN
-        return self.error.cautious_tail_probability(margin - abs(self.centre))
+        return self.equivalence_error.cautious_tail_probability(margin - abs(self.centre))
 
     def equivalence_interval(self, alpha: float) -> tuple[float, float]:
         """Return the interval that lies within a margin where ``equivalence_p`` is below alpha."""
-        return self._within(self.error.cautious_quantile(1 - alpha))
+        return self._within(self.equivalence_error.cautious_quantile(1 - alpha))
 
     def _within(self, half: float) -> tuple[float, float]:
         low, high = np.clip([self.centre - half, self.centre + half], -self.largest, self.largest)
@@ -270,14 +272,13 @@ def paired_difference(
     if proportions:
         # One added discordant pair either way (Bonett & Price 2012), here whole clusters: without
         # it, models with the same answers would have a difference of exactly 0, without an error.
-        # Answers that differ in none of a few large clusters may yet differ in the next.
-        adjusted_a = a.with_added_clusters((1.0, 0.0), a.mean_size_by_item)
-        adjusted_b = b.with_added_clusters((0.0, 1.0), a.mean_size_by_item)
-    if a.seeds == b.seeds or 1 in (a.seeds, b.seeds):
-        error = uncertainty(adjusted_a.pseudo_values - adjusted_b.pseudo_values)
-    else:
-        error = uncertainty(adjusted_a.pseudo_values, adjusted_b.pseudo_values)
-    error = error.of_class(a.rarest_class / a.clusters)
+        adjusted_a, adjusted_b = _with_discordant_clusters(a, b, a.mean_size)
+    error = equivalence_error = _error_of_difference(adjusted_a, adjusted_b)
+    if proportions and a.mean_size_by_item > a.mean_size:
+        # Answers that agree in all of a few large clusters may yet differ in the next.
+        equivalence_error = _error_of_difference(
+            *_with_discordant_clusters(a, b, a.mean_size_by_item)
+        )
     exact_p = None
     if a.seeds == b.seeds == 1 and a.quantity.is_separable:
         if a.clusters < 2 or np.isnan(value):
@@ -291,10 +292,26 @@ def paired_difference(
         a.items,
         adjusted_a.value - adjusted_b.value,
         error,
+        equivalence_error,
         exact_p,
         largest=a.quantity.bounds[1] - a.quantity.bounds[0],
         informative=inf if proportions else min(error.kurtosis_df + 1, a.rarest_class),
     )
+
+
+def _with_discordant_clusters(
+    a: Clustered, b: Clustered, size: float
+) -> tuple[Clustered, Clustered]:
+    """Add a cluster of ``size`` items that a alone answers correctly, and one that b alone does."""
+    return a.with_added_clusters((1.0, 0.0), size), b.with_added_clusters((0.0, 1.0), size)
+
+
+def _error_of_difference(a: Clustered, b: Clustered) -> Uncertainty:
+    if a.seeds == b.seeds or 1 in (a.seeds, b.seeds):
+        error = uncertainty(a.pseudo_values - b.pseudo_values)
+    else:
+        error = uncertainty(a.pseudo_values, b.pseudo_values)
+    return error.of_class(a.rarest_class / a.clusters)
 
 
 def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
