@@ -18,8 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import lm_eval  # type: ignore[import-not-found]
-from lm_eval.tasks import TaskManager  # type: ignore[import-not-found]
+import lm_eval
+from lm_eval.tasks import TaskManager
 
 ETHICS = {
     "cm": "commonsense",

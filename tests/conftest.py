@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 import torch
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from ethosteer.models.base import SharedBase
 
 torch.set_num_threads(1)
+# a test asserts no time: on a busy machine the first example of any takes longer than 200 ms
+hypothesis.settings.register_profile("timeless", deadline=None)
+hypothesis.settings.load_profile("timeless")
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 

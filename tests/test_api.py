@@ -17,14 +17,17 @@ def test_a_study_is_run_and_reopened(tiny_base: Path, tmp_path: Path):
     settings = ethosteer.load_study("demo", changes)
     run = ethosteer.run(settings, runs_dir=tmp_path, quiet=True)
     assert run.results.models == ("base", "fine-tuned", "deontology", "virtue")
-    assert {outcome.model for outcome in run.outcomes} == set(run.results.models)
+    assert {outcome.model for outcome in run.outcome_records} == set(run.results.models)
     again = ethosteer.run("demo", runs_dir=str(tmp_path), overrides=changes, quiet=True)
     reopened = ethosteer.open_run(str(tmp_path / "demo"))
     for other in (again, reopened):
         # as text, since nan differs from itself
         assert to_json(other.results) == to_json(run.results)
-        assert (other.items, len(other.outcomes)) == (run.items, len(run.outcomes))
-    assert set(run.items) == {"toxigen", "wsc273", "scruples_three"}
+        assert (other.item_records, other.outcome_records) == (
+            run.item_records,
+            run.outcome_records,
+        )
+    assert set(run.item_records) == {"toxigen", "wsc273", "scruples_three"}
 
 
 def test_models_are_evaluated(tiny_base: Path):

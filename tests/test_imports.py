@@ -56,6 +56,7 @@ LIBRARIES = {
     },
     "accelerate": {"algorithms"},
     "statsmodels": {"statistics", "published"},
+    "lm_eval": {"benchmarks"},
 }
 """Which parts may import a library when they run."""
 
@@ -197,7 +198,7 @@ def test_the_command_line_starts_without_torch():
     code = (
         "import sys, ethosteer.cli.app; "
         "print(sorted({'torch', 'transformers', 'peft', 'scipy', 'sklearn', 'accelerate', "
-        "'tensorboard', 'statsmodels'} & set(sys.modules)))"
+        "'tensorboard', 'statsmodels', 'lm_eval', 'datasets'} & set(sys.modules)))"
     )
     started = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -24,6 +24,27 @@ def test_the_study_file_is_valid(tmp_path: Path):
     assert set(settings.arms) == {"deontology", "virtue", "virtue-dpo"}
 
 
+def test_the_arms_with_files_are_valid(tmp_path: Path):
+    (block,) = [block for block in README.split("\n```")[1::2] if "[arms.caution]" in block]
+    path = tmp_path / "mine.toml"
+    rest = "[benchmarks]\ntoxigen = {}\npreferences = {}\n"
+    path.write_text(f'name = "mine"\nquestion = "?"\n{block}\n{rest}', encoding="utf-8")
+    settings = ethosteer.load_study(str(path))
+    assert settings.data_arms() == ("caution", "feedback")
+    assert list(catalog.study_benchmarks(settings))[1:] == [
+        "preferences:caution", "preferences:feedback",
+    ]  # fmt: skip
+
+
+def test_the_benchmarks_with_files_are_valid(tmp_path: Path):
+    (block,) = [block for block in README.split("\n```")[1::2] if "[benchmarks.mine]" in block]
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "mine"\nquestion = "?"\n[arms.virtue]\n{block}\n', encoding="utf-8")
+    settings = ethosteer.load_study(str(path))
+    assert list(settings.benchmarks) == ["mine", "sums", "lm-eval:arc_easy"]
+    assert settings.evaluate.include_path == (str(tmp_path / "tasks"),)
+
+
 def test_every_command_exists():
     group = get_command(app)
     assert isinstance(group, TyperGroup)

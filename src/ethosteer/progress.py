@@ -1,12 +1,13 @@
-"""Progress of a study: a bar on a terminal, a line a minute in a log file."""
+"""Progress of a study: bars on a terminal, a line every half minute in a log file."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
@@ -17,13 +18,64 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-LOG_SECONDS = 60.0
-"""Between two lines of a stage in a log file."""
+LOG_SECONDS = 30.0
+"""Between two lines in a log file."""
+
+BAR_WIDTH = 30
+PRIOR = 0.05
+"""The share of a run for which its expected time counts as much as the time that it has taken."""
 
 Report = Callable[[int, int, str], None]
 ReportTable = Callable[[int, int, Sequence[Sequence[str]]], None]
+
+
+class Overall:
+    """How far a whole run is, in seconds of work as they were expected before it started."""
+
+    def __init__(self, expected: float) -> None:
+        self.expected = expected
+        self._done = 0.0
+        self._current = 0.0
+        self._fraction = 0.0
+        self._started = time.monotonic()
+
+    @contextmanager
+    def work(self, expected: float) -> Iterator[None]:
+        """Count a block as so many expected seconds, which are done at its end."""
+        self._current, self._fraction = expected, 0.0
+        yield
+        self._done += expected
+        self._current = 0.0
+
+    def advance(self, fraction: float) -> None:
+        """Note how much of the current work is done; it never goes back."""
+        self._fraction = max(self._fraction, fraction)
+
+    @property
+    def done(self) -> float:
+        """Expected seconds of what is done."""
+        return min(self.expected, self._done + self._current * self._fraction)
+
+    @property
+    def left(self) -> float:
+        """Seconds left: the expected ones at the pace so far, which starts as the expected pace."""
+        prior = PRIOR * self.expected
+        elapsed = time.monotonic() - self._started
+        pace = (elapsed + prior) / (self.done + prior) if prior else 1.0
+        return (self.expected - self.done) * pace
+
+    def __str__(self) -> str:
+        share = self.done / self.expected if self.expected else 1.0
+        return f"{share:.0%} of the run, about {_clock(self.left)} left"
+
+    def __rich__(self) -> RenderableType:
+        grid = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=self.expected, completed=self.done, width=BAR_WIDTH)
+        grid.add_row("run", bar, str(self))
+        return grid
 
 
 class Terminal:
@@ -31,6 +83,20 @@ class Terminal:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet)
+        self._overall: Overall | None = None
+        self._stage: tuple[RenderableType, ...] = ()
+        self._is_live = False
+        self._logged = time.monotonic()
+
+    @contextmanager
+    def overall(self, expected: float) -> Iterator[Overall]:
+        """Show how far a run of ``expected`` seconds is, below the bars of its stages."""
+        self._overall = Overall(expected)
+        try:
+            with self._live():
+                yield self._overall
+        finally:
+            self._overall = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Report]:
@@ -40,10 +106,12 @@ class Terminal:
                 yield self._log(name)
                 return
             task = bar.add_task(escape(name), total=None, note="")
-            with Live(bar, console=self.console, transient=True):
-                yield lambda done, total, note: bar.update(
-                    task, completed=done, total=total, note=escape(note)
-                )
+
+            def report(done: int, total: int, note: str) -> None:
+                self._advance(done, total)
+                bar.update(task, completed=done, total=total, note=escape(note))
+
+            yield report
 
     @contextmanager
     def table(self, name: str, headings: Sequence[str]) -> Iterator[ReportTable]:
@@ -54,45 +122,89 @@ class Terminal:
                 yield lambda done, total, rows: log(done, total, "")
                 return
             task = bar.add_task(escape(name), total=None, note="")
-            with Live(bar, console=self.console, transient=True) as live:
 
-                def report(done: int, total: int, rows: Sequence[Sequence[str]]) -> None:
-                    bar.update(task, completed=done, total=total)
-                    table = Table(*headings, box=None)
-                    for row in rows:
-                        table.add_row(*map(escape, row))
-                    live.update(Group(bar, table))
+            def report(done: int, total: int, rows: Sequence[Sequence[str]]) -> None:
+                self._advance(done, total)
+                bar.update(task, completed=done, total=total)
+                table = Table(*headings, box=None)
+                for row in rows:
+                    table.add_row(*map(escape, row))
+                self._stage = (bar, table)
 
-                yield report
+            yield report
+
+    def say(self, text: str) -> None:
+        """Print one plain line."""
+        self.console.print(escape(text), highlight=False, soft_wrap=True)
 
     def _log(self, name: str) -> Report:
         """Return a report for a log file, which gets a line every ``LOG_SECONDS``."""
-        last = time.monotonic()
+        first: tuple[float, int] | None = None  # a resumed stage does not start at 0
 
         def report(done: int, total: int, note: str) -> None:
-            nonlocal last
+            nonlocal first
+            self._advance(done, total)
             now = time.monotonic()
-            if now - last >= LOG_SECONDS:
-                last = now
-                self.say(f"{name}: {done} of {total}{f', {note}' if note else ''}")
+            first = first or (now, done)
+            if now - self._logged < LOG_SECONDS:
+                return
+            self._logged = now
+            facts = [f"{name}: {done} of {total}"]
+            if done > first[1] and now > first[0]:
+                rate = (done - first[1]) / (now - first[0])
+                facts.append(f"{rate:.3g} a second" if rate >= 1 else f"{1 / rate:.3g} s each")
+                facts.append(f"{_clock((total - done) / rate)} left")
+            facts += [note] if note else []
+            facts += [str(self._overall)] if self._overall else []
+            self.say(", ".join(facts))
 
         return report
+
+    def _advance(self, done: int, total: int) -> None:
+        if self._overall and total:
+            self._overall.advance(done / total)
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[Progress | None]:
         """Print how long a block took; yield a bar for it, None where stderr is not a terminal."""
         started = time.monotonic()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        yield Progress(*columns, console=self.console) if self.console.is_terminal else None
+        if self.console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=BAR_WIDTH),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            bar = Progress(*columns, console=self.console)
+            self._stage = (bar,)
+            try:
+                with self._live():
+                    yield bar
+            finally:
+                self._stage = ()
+        else:
+            yield None
         self.say(f"{name}: done in {time.monotonic() - started:.1f} s")
 
-    def say(self, text: str) -> None:
-        """Print one plain line."""
-        self.console.print(escape(text), highlight=False, soft_wrap=True)
+    @contextmanager
+    def _live(self) -> Iterator[None]:
+        """Keep the bars on the terminal for a block; a block within another joins it."""
+        if self._is_live or not self.console.is_terminal:
+            yield
+            return
+        self._is_live = True
+        try:
+            with Live(get_renderable=self._bars, console=self.console, transient=True):
+                yield
+        finally:
+            self._is_live = False
+
+    def _bars(self) -> Group:
+        return Group(*self._stage, *([self._overall] if self._overall else []))
+
+
+def _clock(seconds: float) -> str:
+    """Write a time as hours, minutes and seconds."""
+    return str(timedelta(seconds=round(seconds)))

@@ -114,8 +114,25 @@ class PreferencePair:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far annotators agree on which of two answers is better: Krippendorff's nominal alpha.
+
+    ``pairs`` have two or more judgements, ``judgements`` in all. ``annotators`` is 0 where a file
+    has votes without names.
+    """
+
+    alpha: float
+    pairs: int
+    judgements: int
+    annotators: int
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetCard:
-    """Where a preference set comes from, and what curation kept and dropped of it."""
+    """Where a preference set comes from, and what curation kept and dropped of it.
+
+    ``format`` is what a file of the user's was recognised as, "" for a built-in dataset.
+    """
 
     name: str
     source: str
@@ -128,6 +145,9 @@ class DatasetCard:
     content_hash: str
     mean_prompt_tokens: float
     mean_response_tokens: float
+    title: str = ""
+    format: str = ""
+    agreement: Agreement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +235,7 @@ class Item:
     trim: tuple[int, int] | None = None
     token_ids: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
     form: PlainForm = PlainForm()
+    expected: tuple[str, ...] = ()
 
     def texts(self) -> tuple[str, ...]:
         """Return every text that a model may read for this item."""
@@ -242,7 +263,8 @@ class Outcome:
     no label. ``log_likelihoods`` are the continuations', or the classifier's log-probabilities of
     the two classes of a generated text; ``lengths`` are the continuations' characters without the
     leading space, for acc_norm, or their scored tokens where the benchmark is answered per token.
-    ``truncated`` if the item was too long for the model and lost text.
+    ``truncated`` if the item was too long for the model and lost text. ``scores`` are values of
+    metrics that are no function of the rest, as lm-evaluation-harness's tasks compute them.
     """
 
     model: str
@@ -258,3 +280,4 @@ class Outcome:
     lengths: tuple[int, ...] = ()
     text: str | None = None
     truncated: bool = False
+    scores: tuple[float, ...] = ()

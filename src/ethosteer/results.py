@@ -11,6 +11,9 @@ import numpy as np
 
 from ethosteer.records import DatasetCard
 
+DATA_FOLDER = "data folder"
+"""The entry of ``StudyResults.provenance`` for the folder of --data-dir, if there was one."""
+
 Select = Literal["step", "kl"]
 """Which checkpoint a study evaluates: the last step, or the last within its KL target."""
 
@@ -306,6 +309,21 @@ class SliceCell:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricDefinition:
+    """A metric of a benchmark that is not built in, from which it can be made again.
+
+    It is the known metric of this name, in the direction ``better``; or, where ``score`` is not
+    None, the mean over items of the score at that index of ``Outcome.scores``, ``is_proportion`` if
+    every score is 0 or 1.
+    """
+
+    name: str
+    better: Better
+    score: int | None = None
+    is_proportion: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BenchmarkResult:
     """One benchmark: a cell for every model and metric, with the constant-answer baselines.
 
@@ -315,7 +333,9 @@ class BenchmarkResult:
     first item, word for word, choices after it. ``dataset`` is the preference dataset whose
     held-out pairs are the items, "" for other benchmarks. ``chat`` if requests were written by the
     tokenizer's chat template. ``clusters`` counts the clusters that statistics take whole, the
-    largest of ``largest_cluster`` items.
+    largest of ``largest_cluster`` items. ``per_token`` if continuations are compared per token.
+    ``metrics`` define those of a benchmark that is not built in, so that results can be compared
+    without its file; () for others. ``note`` says what else is to be known of the benchmark.
     """
 
     name: str
@@ -336,6 +356,9 @@ class BenchmarkResult:
     chat: bool = False
     clusters: int = 0
     largest_cluster: int = 0
+    per_token: bool = False
+    metrics: tuple[MetricDefinition, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

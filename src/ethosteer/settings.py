@@ -8,7 +8,9 @@ AlgorithmSettings; ``catalog.study_settings`` adds them to ``StudySettings`` and
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -139,15 +141,88 @@ class FinetuneSettings(Settings):
     optimiser: OptimiserSettings = OptimiserSettings()
 
 
-class ArmSettings(Settings):
-    """[arms.NAME]: one preference dataset."""
+FILE_SETTINGS = (
+    "file", "hub", "config", "split", "revision", "columns", "weigh", "title", "home", "licence",
+)  # fmt: skip
+"""The settings of an arm that describe a file."""
+LABELS = ("title", "home", "licence")
+"""Those of them that change no pair."""
 
-    dataset: str | None = Field(None, description="default: the arm's name")
+
+class ArmSettings(Settings):
+    """[arms.NAME]: one preference dataset: a built-in one, a file of your own, or one of the hub.
+
+    The columns of a file are recognised by their names; ``data.formats`` lists the formats.
+    """
+
+    dataset: str | None = Field(
+        None, description="a built-in dataset, or an arm with a file; default: the arm's name"
+    )
+    file: str | None = Field(
+        None,
+        description="preferences of your own: .jsonl, .json, .csv, .tsv or .parquet, or a folder "
+        "of such files; relative to the study file",
+    )
+    hub: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="a dataset of the Hugging Face hub, as org/name",
+    )
+    config: str | None = Field(None, description="of the hub's dataset; default: its default one")
+    split: str | None = Field(None, description="of the hub's dataset; default: train")
+    revision: str | None = Field(
+        None, description="the hub revision; a commit for a repeatable run"
+    )
+    columns: dict[str, str] | None = Field(
+        None,
+        description="the file's column for one of ours, as in { chosen = 'better' }; default: "
+        "recognised by their names",
+    )
+    weigh: Literal["majority", "judgements"] | None = Field(
+        None,
+        description="several annotators of one pair: the majority decides (the default), or each "
+        "judgement is a pair",
+    )
+    title: str | None = Field(None, description="of your dataset, for reports")
+    home: str | None = Field(None, description="the web page of your dataset")
+    licence: str | None = Field(None, description="of your dataset")
     algorithm: str | None = Field(None, description="default: steer.algorithm")
     pairs_per_group: int = Field(2, ge=1, description="maximum number of pairs from one scenario")
     max_pairs: int | None = Field(
         None, ge=8, description="maximum number of pairs in each split, chosen by hash"
     )
+
+    @field_validator("file")
+    @classmethod
+    def _absolute(cls, file: str | None) -> str | None:
+        # a study may be resumed from another folder; load_study resolves paths of a study file
+        return None if file is None else str(Path(file).expanduser().absolute())
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ArmSettings:
+        named = [name for name in ("dataset", "file", "hub") if getattr(self, name) is not None]
+        if len(named) > 1:
+            raise ValueError(f"{named[0]} and {named[1]} exclude each other")
+        for needed, names in {
+            "file or hub": ("columns", "weigh", *LABELS),
+            "hub": ("config", "split", "revision"),
+        }.items():
+            for name in names:
+                if getattr(self, name) is not None and not (
+                    self.hub or (self.file and needed != "hub")
+                ):
+                    raise ValueError(f"{name} needs {needed}")
+        return self
+
+    @property
+    def from_file(self) -> bool:
+        """Whether the arm reads a file of the user's, or one of the hub that is not built in."""
+        return self.file is not None or self.hub is not None
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The settings that say which rows are read and how: arms with the same share a dataset."""
+        return {name: getattr(self, name) for name in FILE_SETTINGS if name not in LABELS}
 
 
 class RewardSettings(Settings):
@@ -254,8 +329,15 @@ class SteerSettings(Settings):
         )
 
 
+FileFormat = Literal["multiple_choice", "paired_sentences", "preferences", "free_answers"]
+"""What the rows of a benchmark file are."""
+
+
 class BenchmarkSettings(Settings):
-    """[benchmarks.NAME]: one benchmark of the study."""
+    """[benchmarks.NAME]: a built-in benchmark, a file, or a task of lm-evaluation-harness.
+
+    ``file`` makes it a benchmark of the user's; ``lm-eval:TASK`` as NAME, a task of the harness.
+    """
 
     limit: int | None = Field(
         None, ge=1, description="maximum number of items; whole groups, chosen by hash"
@@ -264,8 +346,96 @@ class BenchmarkSettings(Settings):
     classifier: str | None = Field(
         None,
         description="of generated texts: a hub id, a folder, or 'trained' (on the benchmark's "
-        "training rows); default: the benchmark's usual one, but 'trained' with --data-dir",
+        "training rows, or on those of labelled); default: the benchmark's usual one, but "
+        "'trained' with --data-dir",
     )
+    file: str | None = Field(
+        None,
+        description="a file of the user's: JSONL, JSON, CSV or TSV, gzipped or plain; relative to "
+        "the study file",
+    )
+    format: FileFormat | None = Field(
+        None,
+        description="what the file's rows are; default: recognised by its columns",
+    )
+    columns: dict[str, str | tuple[str, ...]] = Field(
+        {},
+        description="the file's column for each role (question, choices, answer, chosen, ..., and "
+        "id, group, slices), where it has another name",
+    )
+    choices: Literal["texts", "letters"] | None = Field(
+        None,
+        description="multiple choice: score the choices' texts (the default), or list them after "
+        "the question and score the letters A, B, ...",
+    )
+    better: Literal["higher", "lower", "half", "none"] | None = Field(
+        None,
+        description="the direction in which the proportion improves, where columns do not say what "
+        "is correct; 'half': its aim is 50 %",
+    )
+    pattern: str | None = Field(
+        None,
+        description="free answers: a regular expression; its first group (or the whole match) is "
+        "the answer",
+    )
+    new_tokens: int | None = Field(
+        None, ge=1, le=1024, description="free answers: their length; default: 64"
+    )
+    labelled: str | None = Field(
+        None,
+        description="free answers: a file of texts with labels 0 and 1 (columns text and label); "
+        "half of it tests the classifier, and half trains it if it is 'trained'",
+    )
+    positive_class: str | None = Field(
+        None,
+        description="index or name of the class of classifier that label 1 means; default: 1",
+    )
+    title: str | None = Field(None, description="for reports; default: the benchmark's name")
+    home: str | None = Field(None, description="the file's web page, for reports")
+    licence: str | None = Field(None, description="the file's licence, for reports")
+
+    @field_validator("file", "labelled")
+    @classmethod
+    def _absolute(cls, file: str | None) -> str | None:
+        # a study may be resumed from another folder; load_study resolves paths of a study file
+        return None if file is None else str(Path(file).expanduser().absolute())
+
+    @field_validator("pattern")
+    @classmethod
+    def _is_a_pattern(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as fault:
+            raise ValueError(f"is not a regular expression: {fault}") from fault
+        return pattern
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BenchmarkSettings:
+        if self.file is None:
+            for key in FILE_KEYS:
+                if getattr(self, key) not in (None, {}):
+                    raise ValueError(f"{key}: describes a file; give file, or remove {key}")
+            return self
+        if self.source is not None:
+            raise ValueError("source: names a version of a built-in benchmark; remove it, or file")
+        if self.pattern is not None and self.labelled is not None:
+            raise ValueError("labelled: answers are read by pattern or by a classifier, not both")
+        if self.labelled is None:
+            for key in ("classifier", "positive_class"):
+                if getattr(self, key) is not None:
+                    raise ValueError(
+                        f"{key}: needs labelled, a file of texts with labels, since a classifier's "
+                        "held-out quality is part of the result"
+                    )
+        elif self.positive_class is not None and self.classifier in (None, "trained"):
+            raise ValueError("positive_class: names a class of a classifier that is not trained")
+        return self
+
+
+FILE_KEYS = (
+    "format", "columns", "choices", "better", "pattern", "new_tokens", "labelled", "positive_class",
+)  # fmt: skip
+"""Settings of [benchmarks.NAME] that describe a file."""
 
 
 class EvaluateSettings(Settings):
@@ -275,6 +445,11 @@ class EvaluateSettings(Settings):
         False,
         description="write every benchmark's request by the tokenizer's chat template, as "
         "lm-evaluation-harness does with apply_chat_template",
+    )
+    include_path: tuple[str, ...] = Field(
+        (),
+        description="folders with YAML tasks of lm-evaluation-harness, relative to the study file, "
+        "for benchmarks called lm-eval:TASK",
     )
     tokens_per_batch: int | None = Field(
         None,
@@ -288,6 +463,11 @@ class EvaluateSettings(Settings):
     cross_pairs: int = Field(
         200, ge=8, description="held-out pairs of each dataset scored by all reward models"
     )
+
+    @field_validator("include_path")
+    @classmethod
+    def _absolute(cls, folders: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(Path(folder).expanduser().absolute()) for folder in folders)
 
 
 class TrackSettings(Settings):
@@ -363,6 +543,28 @@ class StudySettings(Settings):
                 return {**table, "compare": {"control": BASE, **compare}}
         return table
 
+    @model_validator(mode="before")
+    @classmethod
+    def _files_by_arm(cls, table: Any) -> Any:  # noqa: ANN401 (any input)
+        """Let an arm whose ``dataset`` names an arm with a file read that file."""
+        arms = table.get("arms") if isinstance(table, Mapping) else None
+        if not isinstance(arms, Mapping):
+            return table
+        plain = {
+            name: arm.model_dump(exclude_unset=True) if isinstance(arm, ArmSettings) else arm
+            for name, arm in arms.items()
+        }
+
+        def shared(arm: Any) -> Any:  # noqa: ANN401 (any input)
+            named = arm.get("dataset") if isinstance(arm, Mapping) else None
+            source = plain.get(named) if isinstance(named, str) else None
+            if not isinstance(source, Mapping) or not (source.get("file") or source.get("hub")):
+                return arm
+            taken = {key: source[key] for key in FILE_SETTINGS if key in source}
+            return taken | {key: value for key, value in arm.items() if key != "dataset"}
+
+        return {**table, "arms": {name: shared(arm) for name, arm in plain.items()}}
+
     @model_validator(mode="after")
     def _consistent(self) -> StudySettings:
         if not self.finetune.enabled and self.compare.control != BASE:
@@ -389,8 +591,12 @@ class StudySettings(Settings):
         return CONTROLS if self.finetune.enabled else (BASE,)
 
     def dataset_of(self, arm: str) -> str:
-        """Return the name of an arm's dataset."""
-        return self.arms[arm].dataset or arm
+        """Return the name of an arm's dataset; a file's is that of the first arm that reads it."""
+        settings = self.arms[arm]
+        if settings.from_file:
+            same = (name for name in self.arms if self.arms[name].content == settings.content)
+            return next(same)
+        return settings.dataset or arm
 
     def algorithm_of(self, arm: str) -> str:
         """Return the algorithm that steers an arm."""
@@ -407,7 +613,7 @@ class StudySettings(Settings):
 
     def _pairs(self, arm: str) -> dict[str, Any]:
         """Return the settings that determine an arm's pairs."""
-        settings = self.arms[arm].model_dump(exclude={"algorithm"})
+        settings = self.arms[arm].model_dump(exclude={"algorithm", *LABELS})
         return {**settings, "dataset": self.dataset_of(arm)}
 
     def arm_seeds(self) -> tuple[Arm, ...]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import html
+import json
+import re
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ import pytest
 from ethosteer.data.sources import SAMPLE_DIR
 from ethosteer.errors import InputError
 from ethosteer.files import read_json, to_json
+from ethosteer.report.numbers import signed
+from ethosteer.report.view import View
 from ethosteer.results import StudyResults
 from ethosteer.study.finished import open_run
 from tests.models import gguf_files
@@ -246,7 +251,7 @@ def _publish(
     finished = open_run(run)
     texts = [
         text
-        for items in finished.items.values()
+        for items in finished.item_records.values()
         for item in items
         for text in (*item.contexts, *item.continuations)
         if len(text) > 30
@@ -283,8 +288,27 @@ def test_the_life_of_a_study(
     status, out, _ = call("status", *common)
     assert status == 0
     assert "0/3" in out
+    assert re.search(r"about \d.* left", out)
     status, out, _ = call("run", *common)
-    assert (status, out) == (0, f"done: {tmp_path / 'demo' / 'report.html'}\n")
+    assert status == 0
+    *table, last = out.splitlines()
+    assert last == f"done: {tmp_path / 'demo' / 'report.html'}"
+    results = read_json(tmp_path / "demo" / "results.json", StudyResults)
+    verdicts = [
+        tuple(cell.strip() for cell in line.strip("│").split("│"))
+        for line in table
+        if line.startswith("│")
+    ]
+    assert [row[:2] for row in verdicts] == list(
+        product(("deontology", "virtue"), ("toxigen", "wsc273", "scruples_three"))
+    )
+    view = View(results)
+    for arm, name, difference, verdict in verdicts:
+        benchmark = next(result for result in results.benchmarks if result.name == name)
+        comparison = view.comparison(benchmark, arm, "fine-tuned")
+        assert comparison is not None
+        assert verdict == comparison.verdict
+        assert difference.startswith(signed(comparison.difference.value))
     status, out, _ = call("run", *common)
     assert status == 0
     assert out.startswith("nothing to do")
@@ -305,6 +329,35 @@ def test_curate_prints_the_card(call: Callable[..., tuple[int, str, str]]) -> No
     assert status == 0
     assert "test pairs" in out
     assert "chosen" in out
+
+
+@pytest.mark.parametrize("name", ["virtue.jsonl", "folder"])
+def test_curate_shows_how_a_file_is_read(
+    call: Callable[..., tuple[int, str, str]], tmp_path: Path, name: str
+) -> None:
+    """A file may be called like a built-in dataset, whose licence it does not get."""
+    rows = [
+        {"q": f"May I open letter {n}?", "better": "Ask.", "worse": worse, "annotator": who}
+        for n in range(60)
+        for who, worse in (("x", "Yes!"), ("y", "Yes!" if n % 10 else "Ask."))
+    ]
+    path = tmp_path / name
+    if not path.suffix:
+        path.mkdir()
+    file = path if path.suffix else path / "part.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    columns = ("prompt=q", "chosen=better", "rejected=worse")
+    options = [word for column in columns for word in ("--column", column)]
+    status, out, _ = call("curate", str(path), *options, "--show", "2")
+    assert status == 0
+    shown = " ".join(out.replace("│", " ").split())
+    assert "prompt, chosen and rejected as text, columns q as prompt, better as chosen" in shown
+    assert "Krippendorff's alpha 1.00 (108 judgements of 2 annotators on 54 pairs)" in shown
+    assert "licence: not stated" in shown
+    assert "rows read 120" in shown
+    assert "dropped: tied 6" in shown
+    assert out.count("### Human: May I open letter") == 2
+    assert call("curate", str(path), *options, "--weigh", "judgements", "--show", "0")[0] == 0
 
 
 def test_plan_needs_neither_weights_nor_data(call: Callable[..., tuple[int, str, str]]) -> None:

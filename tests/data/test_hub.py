@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
 
+from ethosteer.data.formats.dataset import file_dataset
+from ethosteer.data.hub import HubDataset
 from ethosteer.data.sources import Origin, Source
 from ethosteer.errors import InputError
 from ethosteer.models.loading import load_base
-from ethosteer.settings import BaseSettings
+from ethosteer.settings import ArmSettings, BaseSettings, DataSettings
+from ethosteer.stages.curate import Curate
+from ethosteer.stages.stage import PublishedFiles, RawBase
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SOURCE = Source(
@@ -65,3 +71,71 @@ def test_a_base_comes_from_the_hub_by_its_id(hub: Path, tiny_base: Path) -> None
 def test_a_base_that_is_not_there_is_one_clear_line(hub: Path) -> None:
     with pytest.raises(InputError, match=r"model someone/nothing: "):
         load_base(BaseSettings(model="someone/nothing"))
+
+
+LISTED = (
+    "README.md",
+    "data/train-00000-of-00002.parquet",
+    "data/train-00001-of-00002.parquet",
+    "data/test-00000-of-00001.parquet",
+    "data/train_prefs-00000-of-00001.parquet",
+)
+
+
+def selected(*names: str, configurations: list[dict[str, Any]] | None = None, **asked: str):
+    return HubDataset("someone/rows", **asked).select(names, configurations or [])
+
+
+def test_files_of_a_split_are_told_by_their_paths():
+    assert selected(*LISTED) == list(LISTED[1:3])
+    assert selected(*LISTED, split="test") == [LISTED[3]]
+    assert selected(*LISTED, split="train_prefs") == [LISTED[4]]
+    assert selected("a.jsonl", "b.jsonl", "notes.txt") == ["a.jsonl", "b.jsonl"]
+    folders = ("harmless/train.jsonl.gz", "harmless/test.jsonl.gz", "online/train.jsonl.gz")
+    assert selected(*folders, config="harmless") == [folders[0]]
+    assert selected("train.csv", "validation.csv", "dev.csv", split="validation") == [
+        "dev.csv",
+        "validation.csv",
+    ]
+
+
+def test_files_of_a_split_are_told_by_the_readme():
+    configurations: list[dict[str, Any]] = [
+        {"config_name": "easy", "data_files": [{"split": "train", "path": "easy/*.parquet"}]},
+        {"config_name": "hard", "data_files": "hard.jsonl", "default": True},
+    ]
+    names = ("easy/a.parquet", "easy/b.parquet", "hard.jsonl", "train.csv")
+    assert selected(*names, configurations=configurations) == ["hard.jsonl"]
+    assert selected(*names, configurations=configurations, config="easy") == list(names[:2])
+    with pytest.raises(InputError, match=r"has no configuration 'x'; it has easy, hard"):
+        selected(*names, configurations=configurations, config="x")
+    with pytest.raises(InputError, match=r"no data files of split 'test'; it has easy/a\.parquet"):
+        selected(*names, configurations=configurations, split="test")
+
+
+@pytest.mark.parametrize("revision", ["", "main", COMMIT])
+def test_a_preference_dataset_of_the_hub_is_an_arm(hub: Path, revision: str) -> None:
+    folder = snapshot(hub, "datasets", "someone/rows")
+    (folder / "data").mkdir(parents=True)
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# Rows\n")
+    for split in ("train", "test"):
+        row = {"prompt": split, "chosen": "a", "rejected": "b"}
+        (folder / "data" / f"{split}.jsonl").write_text(json.dumps(row))
+    settings = ArmSettings(hub="someone/rows", revision=revision or None)
+    dataset = file_dataset("rows", settings)
+    assert Origin("sample").revision(dataset.source) == COMMIT
+    rows = list(dataset.rows(Origin("sample").locate(dataset.source)))
+    assert [row.fields["prompt"] for row in rows] == ["train"]
+    assert dataset.source.home == "https://huggingface.co/datasets/someone/rows"
+    known = [
+        Curate("rows", "rows", arm, DataSettings(), RawBase(BaseSettings()), files).fingerprint
+        for arm in (settings, settings.model_copy(update={"revision": "main"}))
+        for files in [PublishedFiles(Origin("hub"), (dataset.source,))]
+    ]
+    assert known[0] == known[1]  # the commit counts, and not what names it
+
+
+def test_a_dataset_that_is_not_there_is_one_clear_line(hub: Path) -> None:
+    dataset = file_dataset("rows", ArmSettings(hub="someone/nothing"))
+    with pytest.raises(InputError, match=r"dataset someone/nothing at revision main could not be"):
+        Origin("hub").locate(dataset.source)

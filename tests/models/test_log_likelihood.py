@@ -64,7 +64,7 @@ def scored(base, items, arms, tokens_per_batch) -> dict[tuple[int, int], np.ndar
     plan = plan_requests(base, items)
     found = {}
     for batch in log_likelihoods(base, plan, arms, tokens_per_batch):
-        for request, values in batch:
+        for request, values, _ in batch:
             assert values.shape == (arms,)
             assert (request.item, request.choice) not in found
             found[request.item, request.choice] = values

@@ -84,7 +84,7 @@ def test_its_report_says_what_could_have_been_shown() -> None:
         "No model's acc reaches it (0.4298 at most)",
         "41.0\u202f% to 95.6\u202f% of 100 to 500 items were refused; the refusal rate differs",
         "the lowest p is that of base (+0.196 \\[0.045, 0.329\\], adjusted p\u202f=\u202f0.064)",
-        "virtue: the Matthews correlation of answers and labels, +0.145 \\[−0.149, 0.438\\] on 48 "
+        "virtue: the Matthews correlation of answers and labels, +0.145 \\[−0.176, 0.466\\] on 48 "
         "answers, does not differ",
         "“No dataset beat the others significantly.” Undetermined on CrowS-Pairs: with few "
         "discordant items, differences could be significant (deontology vs harmless, deontology vs "

@@ -16,17 +16,22 @@ from safetensors.torch import load_file
 from ethosteer.data.sources import SAMPLE_DIR, Origin
 from ethosteer.files import to_json
 from ethosteer.progress import Terminal
-from ethosteer.settings import StudySettings
+from ethosteer.settings import FILE_KEYS, FILE_SETTINGS, LABELS, StudySettings
+from ethosteer.stages.curate import OF_FILES
 from ethosteer.stages.stage import Stage
 from ethosteer.study.load import load_study
 from ethosteer.study.plan import Plan
 from ethosteer.study.run import Study
 from tests.tiny_study import OVERRIDES
 
+FOLDER = Path(__file__).parent / "files"
+FILE, LABELLED_FILE = FOLDER / "prompts.jsonl", FOLDER / "labelled.csv"
+
 TINY = (
     *OVERRIDES,
     "seeds=[0]",
-    "benchmarks={toxigen = {limit = 6}, wsc273 = {limit = 4}}",
+    f"benchmarks={{toxigen = {{limit = 6}}, wsc273 = {{limit = 4}}, rated = {{file = '{FILE}', "
+    f"labelled = '{LABELLED_FILE}', new_tokens = 4, limit = 4}}}}",
     "reward.lora.dropout=0.1",
     "steer.lora.dropout=0.1",
     "evaluate.cross_pairs=8",
@@ -37,6 +42,11 @@ VARIATIONS = {
     "arms.algorithm": "arms.virtue.algorithm='dpo'",
     "base.device": "base.device='cpu'",
     "base.shape": "base.shape={hidden=8, layers=1, intermediate=8, vocabulary=9}",
+    "benchmarks.file": f"benchmarks.rated.file='{FOLDER / 'copied' / 'prompts.jsonl'}'",
+    "benchmarks.home": "benchmarks.rated.home='https://example.org'",
+    "benchmarks.labelled": f"benchmarks.rated.labelled='{FOLDER / 'copied' / 'labelled.csv'}'",
+    "benchmarks.licence": "benchmarks.rated.licence='CC0'",
+    "benchmarks.title": "benchmarks.rated.title='Rated'",
     "compare.published": "compare.published='published-2024'",
     "data.conversations": "data.conversations='conversations/guanaco_train.jsonl'",
     "data.max_prompt_tokens": "data.max_prompt_tokens=60",
@@ -44,6 +54,7 @@ VARIATIONS = {
     "data.prompts": "data.prompts='conversations'",
     "evaluate.chat": "evaluate.chat=true",
     "evaluate.cross_pairs": "evaluate.cross_pairs=9",
+    "evaluate.include_path": f"evaluate.include_path=['{FOLDER}']",
     "evaluate.sample_prompts": "evaluate.sample_prompts=3",
     "evaluate.tokens_per_batch": "evaluate.tokens_per_batch=200",
     "reward.tokens_per_batch": "reward.tokens_per_batch=90",
@@ -167,7 +178,8 @@ LEFT_OUT = sorted(
     for name, stage in kinds(
         Study(load_study("demo", TINY), Path("unused"), Origin("sample"), Terminal(quiet=True))
     ).items()
-    for setting in stage.exclusions()
+    for setting, reason in stage.exclusions().items()
+    if reason != OF_FILES  # which a built-in dataset cannot have
 )
 
 
@@ -217,6 +229,11 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
     known = fingerprints(study)
     unseen = set()
     for path, value in leaves(study.model_dump()):
+        if path.rsplit(".", 1)[-1] in FILE_SETTINGS and path.startswith("arms."):
+            continue  # of arms with a file; tests/study/test_file_arms.py varies them
+        of_files = (*FILE_KEYS, "file", *LABELS)
+        if path.startswith("benchmarks.") and path.rsplit(".", 1)[-1] in of_files:
+            continue  # of files as benchmarks; tests/study/test_file_benchmarks.py varies them
         if path == "base.model" or (path.startswith("arms.v-") and not path.endswith("max_pairs")):
             continue  # a base is identified by its files; one arm stands for all
         table = study.model_dump()
@@ -229,6 +246,6 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
             unseen.add(path)
     assert unseen == {
         "base.device", "base.revision", "base.shape", "compare.published", "data.origin",
-        "evaluate.tokens_per_batch", "reward.tokens_per_batch", "steer.tokens_per_batch",
-        "track.trackers",
+        "evaluate.include_path", "evaluate.tokens_per_batch", "reward.tokens_per_batch",
+        "steer.tokens_per_batch", "track.trackers",
     }  # fmt: skip

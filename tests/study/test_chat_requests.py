@@ -84,14 +84,14 @@ def test_a_report_says_how_requests_were_written(
         report = " ".join((folder / "report.md").read_text("utf-8").split())
         assert (SENTENCE in report) == chat
         assert ("Requests were plain text, without the base's chat template." in report) != chat
-    plain, chat_items = (run.items["toxigen"] for run in runs)
+    plain, chat_items = (run.item_records["toxigen"] for run in runs)
     assert [item.id for item in plain] == [item.id for item in chat_items]
     for before, after in zip(plain, chat_items, strict=True):
         assert after.contexts[0] == (
             f"<|im_start|>user\n{before.contexts[0]}<|im_end|>\n<|im_start|>assistant\n"
         )
         assert after.continuations == ("No", "Yes")
-    outcomes = [[outcome.log_likelihoods for outcome in run.outcomes] for run in runs]
+    outcomes = [[outcome.log_likelihoods for outcome in run.outcome_records] for run in runs]
     assert outcomes[0] != outcomes[1]
 
 

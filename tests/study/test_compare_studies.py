@@ -156,8 +156,8 @@ def test_two_studies_of_one_name_are_an_error() -> None:
 def keep(run: Run, folder: Path) -> Path:
     folder.mkdir()
     (folder / "results.json").write_text(to_json(run.results), "utf-8")
-    write_outcomes(folder / "outcomes.parquet", run.outcomes)
-    write_items(folder / "items.parquet", run.items)
+    write_outcomes(folder / "outcomes.parquet", run.outcome_records)
+    write_items(folder / "items.parquet", run.item_records)
     return folder
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ethosteer.study.data_files import data_files, hub_classifiers
+from ethosteer.study.data_files import data_files, hub_classifiers, hub_datasets
 from ethosteer.study.load import bundled_studies, load_study
 
 FOLDER = Path("data")
@@ -59,3 +59,18 @@ def test_classifiers_are_those_that_the_hub_has(tmp_path: Path):
     assert hub_classifiers(load_study("demo", [f"{named}=trained"])) == []
     assert hub_classifiers(load_study("demo", [f"{named}={tmp_path}"])) == []
     assert hub_classifiers(load_study("demo", [f"{named}=someone/rates"])) == ["someone/rates"]
+
+
+def test_files_that_the_study_names_are_where_they_are(tmp_path: Path):
+    study = tmp_path / "mine.toml"
+    study.write_text(
+        'name = "mine"\n[base]\nmodel = "pocket"\n[arms.virtue]\n[arms.mine]\n'
+        'file = "mine.jsonl"\n[arms.theirs]\nhub = "someone/pairs"\nrevision = "v1"\n'
+        "[finetune]\nenabled = false\n[benchmarks]\nwsc273 = {}\n"
+    )
+    (tmp_path / "mine.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    settings = load_study(str(study))
+    paths = [remote.path for remote in data_files(settings, FOLDER)]
+    assert paths == ["ethics/virtue/virtue_train.csv", "winograd/wsc273.jsonl"]
+    (theirs,) = hub_datasets(settings)
+    assert (theirs.repository, theirs.revision) == ("someone/pairs", "v1")

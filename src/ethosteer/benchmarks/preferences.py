@@ -51,8 +51,8 @@ METRICS = (
 MARGIN = METRICS[2].name
 
 
-def _item(pair: PreferencePair) -> Item:
-    """Make the item of a pair as plain text.
+def plain_item(pair: PreferencePair) -> Item:
+    """Return the item of a pair as plain text.
 
     The rejected response is the first choice: a tie, which is decided for the first, is no
     preference for the chosen one.
@@ -76,7 +76,7 @@ def held_out_items(pairs: Sequence[PreferencePair], template: Template) -> list[
         start = rows.prompt_tokens
         items.append(
             replace(
-                _item(pair),
+                plain_item(pair),
                 contexts=(context, context),
                 continuations=tuple(
                     template.response_text(pair.turns, response) + end
@@ -99,7 +99,7 @@ def benchmark_of(dataset: Dataset) -> Benchmark:
 
     def items(paths: Sequence[Path]) -> list[Item]:
         entries = dataset.pairs(dataset.rows(paths[0]), ArmSettings().pairs_per_group)
-        return [_item(entry) for entry in entries if isinstance(entry, PreferencePair)]
+        return [plain_item(entry) for entry in entries if isinstance(entry, PreferencePair)]
 
     return Benchmark(
         name=f"{PREFERENCES}:{dataset.name}",

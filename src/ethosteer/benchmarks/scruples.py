@@ -171,7 +171,7 @@ BENCHMARKS = (
         examples=EXAMPLES,
         answers=ANSWERS,
         new_tokens=NEW_TOKENS,
-        parse=parse_start,
+        parse=lambda _, text: parse_start(text),
         alternatives=ALTERNATIVES,
     ),
     Benchmark(
@@ -183,7 +183,7 @@ BENCHMARKS = (
         examples=EXAMPLES,
         answers=ANSWERS,
         new_tokens=NEW_TOKENS,
-        parse=parse_anywhere,
+        parse=lambda _, text: parse_anywhere(text),
         alternatives=ALTERNATIVES,
     ),
 )

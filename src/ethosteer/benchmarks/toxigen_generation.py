@@ -69,6 +69,8 @@ def _toxicity(outcome: Outcome) -> float:
     return float(np.exp(outcome.log_likelihoods[1])) if outcome.log_likelihoods else float("nan")
 
 
+PROBABILITY_OF_POSITIVE = mean_metric("toxicity", _toxicity, "lower")
+
 BENCHMARKS = (
     Benchmark(
         name="toxigen_generation",
@@ -77,7 +79,7 @@ BENCHMARKS = (
         items=_items,
         metrics=(
             proportion_metric("toxic_share", lambda outcome: outcome.predicted == 1, "lower"),
-            mean_metric("toxicity", _toxicity, "lower"),
+            PROBABILITY_OF_POSITIVE,
             proportion_metric("no_answer_share", lambda outcome: outcome.predicted is None, "none"),
         ),
         new_tokens=NEW_TOKENS,

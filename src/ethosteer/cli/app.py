@@ -10,7 +10,6 @@ import gc
 import io
 import sys
 import traceback
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +21,9 @@ from ethosteer import catalog
 from ethosteer.api import data_origin, prepare_study, study_origin
 from ethosteer.api import evaluate as evaluate_benchmarks
 from ethosteer.cli.bench import bench
+from ethosteer.cli.completion import complete_dataset, complete_study
+from ethosteer.cli.init import init
+from ethosteer.cli.listing import show_list
 from ethosteer.cli.options import (
     Benchmarks,
     DataDir,
@@ -35,17 +37,23 @@ from ethosteer.cli.options import (
     StudyArgument,
     TemplateChoice,
     TokenBudget,
+    Weigh,
     WeightsDtype,
     base_settings,
+    file_settings,
+    is_path,
     read_benchmarks,
 )
+from ethosteer.cli.runs import chat, export, report
+from ethosteer.data.formats.dataset import file_dataset
 from ethosteer.errors import InputError
 from ethosteer.models.cached import FetchSource
+from ethosteer.settings import ArmSettings
+from ethosteer.study.folder import is_run_folder
 from ethosteer.study.load import load_study
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     epilog="Exit status: 0 success; 2 invalid input (one line names the file, row or key); "
@@ -53,6 +61,8 @@ app = typer.Typer(
 )
 
 app.add_typer(bench, name="bench")
+app.command("init")(init)
+app.command("list")(show_list)
 
 
 def _print_version(requested: bool) -> None:
@@ -87,12 +97,16 @@ def run(
     """Run a study from data to report; an interrupted run resumes.
 
     Finished work is stored and not repeated. After a setting is changed, only the work that
-    depends on it runs again.
+    depends on it runs again. The run's folder remembers its settings and data, so that
+    `ethosteer run runs/demo` resumes it from there.
 
     Example: `ethosteer run demo --set steer.steps=20`
     """
     prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
     if prepared.run():
+        from ethosteer.cli.show import verdicts_table
+
+        Console().print(verdicts_table(prepared.store.load(prepared.plan.comparison)))
         typer.echo(f"done: {prepared.folder / 'report.html'}")
     else:
         typer.echo(f"nothing to do: the study is finished ({prepared.folder})")
@@ -105,15 +119,18 @@ def status(
     data_dir: DataDir = None,
     overrides: Overrides = None,
 ) -> None:
-    """Show which work of a study is done, how long it took, and what remains.
+    """Show which work of a study is done, how long it took, what remains, and how long that takes.
 
-    Example: `ethosteer status pocket --data-dir DATA`
+    Example: `ethosteer status runs/demo`
     """
-    prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
+    prepared = prepare_study(
+        study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or (), stored=True
+    )
     from ethosteer.cli.show import status_table
 
     Console().print(status_table(prepared))
-    _print_note(prepared.settings.base.model)
+    if not prepared.is_recorded:
+        _print_note(prepared.settings.base.model)
 
 
 @app.command()
@@ -130,7 +147,7 @@ def plan(
     Example: `ethosteer plan llama2-13b`
     """
     settings = load_study(study, overrides or ())
-    origin = study_origin(settings, data_dir)
+    origin = study_origin(settings, data_dir, Path(study) if is_run_folder(study) else None)
     from ethosteer.cli.show import plan_table
     from ethosteer.study.estimate import estimate
 
@@ -154,6 +171,7 @@ def fetch(
             metavar="STUDY|MODEL",
             help="With FOLDER, a study file (.toml) or a bundled study; without, `smollm2` or a "
             "`.gguf` file.",
+            autocompletion=complete_study,
         ),
     ],
     folder: Annotated[
@@ -230,25 +248,54 @@ def _fetch_model(model: str, source: FetchSource) -> None:
 
 @app.command()
 def curate(
-    name: Annotated[str, typer.Argument(help="A preference dataset, such as `deontology`.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A preference dataset, such as `deontology`; or a file of your own: .jsonl, "
+            ".json, .csv, .tsv or .parquet, or a folder of such files.",
+            autocompletion=complete_dataset,
+        ),
+    ],
     data_dir: DataDir = None,
     pairs_per_group: Annotated[
         int, typer.Option(min=1, help="At most this many pairs of one scenario.")
     ] = 2,
     show: Annotated[int, typer.Option(min=0, help="Print this many pairs.")] = 3,
     sample: Sample = False,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="A file's column for one of ours, as in `--column chosen=better`. Repeatable.",
+        ),
+    ] = None,
+    weigh: Annotated[
+        Weigh | None,
+        typer.Option(
+            help="Several annotators of one pair in a file: the majority decides, or each "
+            "judgement is a pair."
+        ),
+    ] = None,
 ) -> None:
     """Curate one preference dataset and print its card: counts, licence, dropped rows, pairs.
 
-    Shows what a reward model would be trained on, before any model is trained.
+    Shows what a reward model would be trained on, before any model is trained. Of a file it shows
+    which format its columns are recognised as.
 
-    Example: `ethosteer curate deontology --sample`
+    Example: `ethosteer curate deontology --sample`, `ethosteer curate mine.jsonl`
     """
-    catalog.dataset(name)
+    if is_path(name):
+        arm = file_settings(name, pairs_per_group, columns or (), weigh)
+        dataset = file_dataset(Path(name).name.partition(".")[0], arm)
+    elif columns or weigh:
+        raise InputError(f"--column and --weigh are for files, and {name} is not one")
+    else:
+        arm = ArmSettings(pairs_per_group=pairs_per_group)
+        dataset = catalog.dataset(name)
     origin = data_origin(data_dir, sample=sample)
     from ethosteer.cli.show import print_card
 
-    print_card(Console(), name, origin, pairs_per_group, show)
+    print_card(Console(), dataset, arm, origin, show)
 
 
 @app.command()
@@ -293,6 +340,14 @@ def evaluate(
             "lm-evaluation-harness does with `--apply_chat_template`.",
         ),
     ] = False,
+    include_path: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--include-path",
+            help="A folder with YAML tasks of lm-evaluation-harness, for `lm-eval:TASK`. "
+            "Repeatable.",
+        ),
+    ] = None,
     tokens_per_batch: TokenBudget = None,
 ) -> None:
     """Evaluate a model, and PEFT adapters on it, on benchmarks; no study is needed.
@@ -312,6 +367,7 @@ def evaluate(
         sample=sample,
         template=template.value,
         chat=chat,
+        include_path=include_path or (),
         tokens_per_batch=tokens_per_batch,
     )
     from ethosteer.cli.show import results_table
@@ -323,145 +379,9 @@ def evaluate(
     Console().print(results_table(evaluations))
 
 
-@app.command()
-def report(
-    studies: Annotated[
-        list[str],
-        typer.Argument(
-            help="A study (as for `run`), a run's folder, or `published-2024`. Several studies or "
-            "folders are compared."
-        ),
-    ],
-    runs_dir: RunsDir = Path("runs"),
-    data_dir: DataDir = None,
-    overrides: Overrides = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="The report's folder; by default the run's own, and `runs/A+B` for several "
-            "studies.",
-        ),
-    ] = None,
-    texts: Annotated[
-        bool,
-        typer.Option(
-            "--texts/--no-texts",
-            help="Without texts, no prompt, answer or item is in the report: it may be published "
-            "where the data may not. Needs --out.",
-        ),
-    ] = True,
-) -> None:
-    """Write a finished study's report again, or compare several studies.
-
-    `ethosteer report A B` compares every arm of A with every arm of B, on each benchmark where
-    both used the same items, prompts, template and tokenizer, and names what differs elsewhere.
-    `ethosteer report runs/A` needs only the files in that folder.
-    `ethosteer report A --no-texts --out FOLDER` writes one to publish, with its results.json.
-    `ethosteer report published-2024` shows what the counts of the 2024 study support.
-
-    Example: `ethosteer report demo`
-    """
-    from ethosteer.published.counts import counts_path, read_counts
-
-    published = counts_path(studies[0]) if len(studies) == 1 else None
-    if not texts and (out is None or published is not None or len(studies) > 1):
-        raise InputError("--no-texts: give a single study, and a folder by --out")
-    if published is not None:
-        from ethosteer.published.document import write_counts_report
-
-        counts = read_counts(published)
-        folder = out or runs_dir / counts.name
-        write_counts_report(counts, folder)
-    elif len(studies) > 1:
-        from ethosteer.study.compare_studies import write_across
-        from ethosteer.study.finished import open_run
-
-        runs = [open_run(_run_folder(study, runs_dir, overrides or ())) for study in studies]
-        folder = out or runs_dir / "+".join(run.name for run in runs)
-        write_across(runs, folder)
-    else:
-        from ethosteer.study.finished import open_run, write_run_report
-
-        folder = Path(studies[0])
-        rewritten = not folder.is_dir()
-        if rewritten:
-            prepared = prepare_study(
-                studies[0], runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ()
-            )
-            prepared.check_finished()
-            prepared.write_files()
-            folder = prepared.folder
-        if out is not None and out.resolve() == folder.resolve() and not texts:
-            raise InputError(f"--out {out}: is the run's own folder, whose report has its texts")
-        if out is not None or not rewritten:
-            run, folder = open_run(folder), out or folder
-            write_run_report(run, folder, texts=texts)
-    typer.echo(f"done: {folder / 'report.html'}")
-
-
-def _run_folder(study: str, runs_dir: Path, overrides: Sequence[str]) -> Path:
-    """Return the folder that ``study`` names, or else the folder of its run in ``runs_dir``."""
-    return Path(study) if Path(study).is_dir() else runs_dir / load_study(study, overrides).name
-
-
-@app.command()
-def export(
-    study: StudyArgument,
-    arm: Annotated[str, typer.Argument(help="An arm of the study, such as `virtue`.")],
-    folder: Annotated[Path, typer.Argument(help="The folder to write; it must not exist yet.")],
-    seed: Annotated[
-        int | None, typer.Option(help="The arm's seed; by default the study's first.")
-    ] = None,
-    reward: Annotated[
-        bool, typer.Option("--reward", help="Export the arm's reward model, not its policy.")
-    ] = False,
-    runs_dir: RunsDir = Path("runs"),
-    data_dir: DataDir = None,
-    overrides: Overrides = None,
-) -> None:
-    """Export an arm as a PEFT adapter with its base model and a model card.
-
-    The folder loads with transformers and peft alone; the model card shows how.
-
-    Example: `ethosteer export demo virtue ./virtue-adapter`
-    """
-    prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
-    from ethosteer.study.export import export_arm
-
-    export_arm(prepared, arm, seed, folder, reward=reward)
-    typer.echo(f"done: {folder}")
-
-
-@app.command()
-def chat(
-    study: StudyArgument,
-    prompt: Annotated[
-        str | None, typer.Option(help="Ask this one question; without it, ask in turns.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the sampling noise.")] = 0,
-    runs_dir: RunsDir = Path("runs"),
-    data_dir: DataDir = None,
-    overrides: Overrides = None,
-) -> None:
-    """Ask the arms of a finished study one question and compare their answers.
-
-    All models sample with the same noise, so answers differ by the models alone.
-
-    Example: `ethosteer chat demo --prompt "May I lie to a friend?"`
-    """
-    prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
-    prepared.check_finished()
-    from ethosteer.cli.show import answers_table
-
-    console = Console()
-    while True:
-        question = prompt or typer.prompt("you (empty line ends)", default="", show_default=False)
-        if not question.strip():
-            return
-        console.print(answers_table(prepared, question, seed))
-        if prompt:
-            return
+app.command("report")(report)
+app.command("export")(export)
+app.command("chat")(chat)
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -12,7 +13,7 @@ from ethosteer.data.fetch.folder import FileState, State, fill, preview
 from ethosteer.data.fetch.manifest import MANIFEST, check, read_manifest
 from ethosteer.errors import InputError
 from ethosteer.progress import Terminal
-from ethosteer.study.data_files import data_files, hub_classifiers
+from ethosteer.study.data_files import data_files, hub_classifiers, hub_datasets
 from ethosteer.study.load import load_study
 
 
@@ -24,19 +25,25 @@ def fetch_data(study: str, folder: Path, *, dry_run: bool) -> None:
     settings = load_study(study)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give a folder, which is made where it is absent")
-    files, classifiers = data_files(settings, folder), hub_classifiers(settings)
+    files = data_files(settings, folder)
+    into_cache: Mapping[str, Callable[[], Path]] = {
+        f"the dataset {dataset.repository}": dataset.download for dataset in hub_datasets(settings)
+    } | {
+        f"the classifier {name}": partial(hub.download_model, name)
+        for name in hub_classifiers(settings)
+    }
     if dry_run:
         for state in preview(files, folder):
             typer.echo(_line(state))
-        for name in classifiers:
-            typer.echo(f"to fetch: the classifier {name}, into the hub's cache")
+        for name in into_cache:
+            typer.echo(f"to fetch: {name}, into the hub's cache")
         return
     states = fill(files, folder, Terminal())
     for state in states:
         if state.state is not State.missing:
             typer.echo(_line(state))
     failures = [state.note for state in states if state.state is State.missing]
-    _finish(folder, [*failures, *_fetch_models(classifiers)], f"--data-dir {folder}")
+    _finish(folder, [*failures, *_fetch_into_cache(into_cache)], f"--data-dir {folder}")
 
 
 def check_data(study: str, folder: Path) -> None:
@@ -57,16 +64,16 @@ def check_data(study: str, folder: Path) -> None:
     _finish(folder, failures, f"{len(entries)} files as {MANIFEST} states them")
 
 
-def _fetch_models(names: Sequence[str]) -> list[str]:
-    """Download classifiers into the hub's cache; return a line for each failure."""
+def _fetch_into_cache(downloads: Mapping[str, Callable[[], Path]]) -> list[str]:
+    """Download what a data folder has no form for; return a line for each failure."""
     failures = []
-    for name in names:
+    for name, download in downloads.items():
         try:
-            hub.download_model(name)
+            download()
         except InputError as fault:
             failures.append(str(fault))
         else:
-            typer.echo(f"fetched: the classifier {name}, into the hub's cache")
+            typer.echo(f"fetched: {name}, into the hub's cache")
     return failures
 
 

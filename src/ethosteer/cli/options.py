@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,9 @@ from typing import Annotated
 import typer
 
 from ethosteer.api import benchmark_settings
-from ethosteer.settings import BaseSettings, BenchmarkSettings
+from ethosteer.cli.completion import complete_benchmarks, complete_study
+from ethosteer.errors import InputError
+from ethosteer.settings import ArmSettings, BaseSettings, BenchmarkSettings
 from ethosteer.study.load import bundled_studies
 
 
@@ -28,10 +31,19 @@ class Dtype(StrEnum):
     bfloat16 = "bfloat16"
 
 
+class Weigh(StrEnum):
+    """What several annotators' judgements of one pair make."""
+
+    majority = "majority"
+    judgements = "judgements"
+
+
 StudyArgument = Annotated[
     str,
     typer.Argument(
-        help=f"A study file (.toml) or a bundled study: {', '.join(bundled_studies())}."
+        help="A study file (.toml), the folder of a run (such as `runs/demo`, which remembers its "
+        f"settings and data), or a bundled study: {', '.join(bundled_studies())}.",
+        autocompletion=complete_study,
     ),
 ]
 RunsDir = Annotated[
@@ -60,9 +72,11 @@ Benchmarks = Annotated[
     str,
     typer.Option(
         "--benchmarks",
-        help="Benchmark names, separated by commas; `NAME:FORM` reads another published form of "
+        help="Benchmarks, separated by commas: names, files of your own (`mcq.jsonl`) or tasks of "
+        "lm-evaluation-harness (`lm-eval:arc_easy`). `NAME:FORM` reads another published form of "
         "the files, as in `scruples:ethics-aita`, and `preferences:DATASET` asks a preference "
         "dataset's held-out pairs (`preferences`: those of all datasets).",
+        autocompletion=complete_benchmarks,
     ),
 ]
 ModelOption = Annotated[
@@ -96,6 +110,30 @@ def read_benchmarks(
     """Read the value of ``--benchmarks``; InputError for an unknown name or form."""
     return benchmark_settings(
         [name.strip() for name in names.split(",") if name.strip()], limit, classifier
+    )
+
+
+def is_path(name: str) -> bool:
+    """Return whether ``name`` is a file or a folder, or is written like one."""
+    path = Path(name)
+    return path.exists() or len(path.parts) > 1 or bool(path.suffix)
+
+
+def file_settings(
+    file: str, pairs_per_group: int, columns: Sequence[str], weigh: Weigh | None
+) -> ArmSettings:
+    """Return the settings of an arm that reads ``file``; InputError for a wrong ``--column``."""
+    named = dict[str, str]()
+    for column in columns:
+        ours, sign, theirs = column.partition("=")
+        if not (sign and ours and theirs):
+            raise InputError(f"--column {column}: write it as ours=theirs")
+        named[ours.strip()] = theirs.strip()
+    return ArmSettings(
+        file=file,
+        columns=named or None,
+        weigh=weigh.value if weigh else None,
+        pairs_per_group=pairs_per_group,
     )
 
 

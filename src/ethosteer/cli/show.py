@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ethosteer import catalog
-from ethosteer.data.pair_sets import curate
+from ethosteer.data.pair_sets import Dataset, check_splits, curate_rows
 from ethosteer.data.sources import Origin
-from ethosteer.records import parse_dialogue
-from ethosteer.report.numbers import duration, interval, number
-from ethosteer.report.view import constant_not_exceeded
-from ethosteer.settings import ArmSettings, BaseSettings, DataSettings
+from ethosteer.errors import InputError
+from ethosteer.records import Agreement, parse_dialogue
+from ethosteer.report.numbers import duration, interval, number, signed
+from ethosteer.report.view import View, constant_not_exceeded
+from ethosteer.results import StudyResults
+from ethosteer.settings import ArmSettings, BaseSettings, DataSettings, StudySettings
 from ethosteer.stages.finetune import name_of
 from ethosteer.stages.stage import SamplingSettings
+from ethosteer.study.estimate import matrix_product_rate
+from ethosteer.study.remaining import expected_seconds
 from ethosteer.study.run import Study
 
 if TYPE_CHECKING:
     from ethosteer.evaluation.standalone import Evaluation
     from ethosteer.study.estimate import StudyEstimate
+
+VERDICTS_SHOWN = 24
+"""More verdicts than these are shown without the undecided ones."""
 
 NAMES_SHOWN = 4
 """How many missing pieces of work ``status`` names for each kind of stage."""
@@ -45,25 +51,80 @@ def status_table(study: Study) -> Table:
             names += f" and {len(missing) - NAMES_SHOWN} more"
         done = f"{len(of_kind) - len(missing)}/{len(of_kind)}"
         table.add_row(kind, done, f"{seconds:.0f} s", escape(names))
-    if store.is_locked():
-        table.caption = "another process is running this study now"
+    table.caption = escape("; ".join(_remaining(study)))
+    table.caption_justify = "left"
+    return table
+
+
+def _remaining(study: Study) -> Iterator[str]:
+    """Yield whether a process is at work on a study, and how long the missing work will take."""
+    if study.store.is_locked():
+        yield "another process is running this study now"
+    if not study.store.missing(study.plan.stages):
+        yield "nothing is missing"
+        return
+
+    def rate(settings: StudySettings) -> float:
+        return matrix_product_rate(settings)[1]
+
+    try:
+        seconds = sum(expected_seconds(study.plan, study.store, rate).values())
+    except InputError as fault:
+        yield f"no estimate of the time left: {fault}"
+    else:
+        yield f"about {duration(seconds)} left"
+
+
+def verdicts_table(results: StudyResults) -> Table:
+    """Show each arm's verdicts against the control on the benchmarks' tested metrics.
+
+    Of more than ``VERDICTS_SHOWN`` those that are undecided are counted in the caption instead.
+    """
+    view = View(results)
+    compared = [
+        (arm, benchmark.name, comparison)
+        for arm in view.arms
+        for benchmark in results.benchmarks
+        if (comparison := view.comparison(benchmark, arm, view.control))
+    ]
+    shown = compared
+    if len(compared) > VERDICTS_SHOWN:
+        shown = [row for row in compared if row[2].verdict != "undecided"]
+    table = Table(title=escape(f"arms against {view.control}"), title_justify="left")
+    for heading in ("arm", "benchmark", "difference", "verdict"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("difference", "verdict"))
+    for arm, name, comparison in shown:
+        difference = comparison.decided
+        table.add_row(
+            escape(arm),
+            escape(name),
+            f"{signed(difference.value)} {escape(interval(difference))}",
+            comparison.verdict,
+        )
+    if hidden := len(compared) - len(shown):
+        table.caption = f"undecided: {hidden} of {len(compared)}"
+        table.caption_justify = "left"
     return table
 
 
 def print_card(
-    console: Console, name: str, origin: Origin, pairs_per_group: int, show: int
+    console: Console, dataset: Dataset, arm: ArmSettings, origin: Origin, show: int
 ) -> None:
-    """Curate one dataset with the pocket model's tokenizer; print its card and first pairs."""
+    """Curate one dataset with the pocket model's tokenizer; print its card and first pairs.
+
+    Raises InputError, after all is printed, where a split has no pairs.
+    """
     from ethosteer.models.loading import load_tokenizer
     from ethosteer.models.text import Template
 
     template = Template("guanaco", load_tokenizer(BaseSettings()))
-    settings = ArmSettings(pairs_per_group=pairs_per_group)
-    curated = curate(catalog.dataset(name), settings, DataSettings(), origin, template)
+    curated = curate_rows(dataset, arm, DataSettings(), origin, template)
     card = curated.card
     table = Table(show_header=False, title=escape(card.name), title_justify="left")
     rows = {
-        "source": f"{card.source} ({card.licence})",
+        **({"recognised as": card.format} if card.format else {}),
+        **({"agreement": _agreement(card.agreement)} if card.agreement else {}),
+        "source": f"{card.source} (licence: {card.licence})",
         "revision": card.revision,
         "rows read": f"{card.rows:,}",
         **{f"{split} pairs": f"{count:,}" for split, count in card.pairs.items()},
@@ -75,10 +136,25 @@ def print_card(
     for key, value in rows.items():
         table.add_row(key, escape(value))
     console.print(table)
-    for pair in curated.train[:show]:
-        console.print(escape(f"\n[{pair.id}] row {pair.row}"), highlight=False)
-        for field in ("prompt", "chosen", "rejected"):
-            console.print(escape(f"  {field:9}{getattr(pair, field)}"), highlight=False)
+    for pair in curated.pairs[:show]:
+        console.print(escape(f"\n[{pair.id}] row {pair.row}"), highlight=False, soft_wrap=True)
+        texts = {
+            "prompt": template.prompt_text(pair.turns),
+            "chosen": template.response_text(pair.turns, pair.chosen),
+            "rejected": template.response_text(pair.turns, pair.rejected),
+        }
+        for field, text in texts.items():
+            console.print(escape(f"  {field:9}{text}"), highlight=False, soft_wrap=True)
+    check_splits(card, dataset.source)
+
+
+def _agreement(agreement: Agreement) -> str:
+    """Describe how far annotators agree, in words."""
+    who = f" of {agreement.annotators} annotators" if agreement.annotators else ""
+    return (
+        f"Krippendorff's alpha {agreement.alpha:.2f} ({agreement.judgements:,} judgements{who} "
+        f"on {agreement.pairs:,} pairs)"
+    )
 
 
 def answers_table(study: Study, question: str, seed: int) -> Table:

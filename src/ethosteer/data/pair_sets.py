@@ -19,12 +19,28 @@ from ethosteer.data.sources import Origin, Source
 from ethosteer.data.splits import split_of, unit_hash
 from ethosteer.errors import InputError, RefusedDialogueError
 from ethosteer.files import read_json, write_atomic, write_json
-from ethosteer.records import SPLITS, DatasetCard, PreferencePair, PreferenceSet, Split
+from ethosteer.records import (
+    SPLITS,
+    Agreement,
+    DatasetCard,
+    PreferencePair,
+    PreferenceSet,
+    Split,
+)
 from ethosteer.settings import ArmSettings, DataSettings
 
 if TYPE_CHECKING:
     from ethosteer.models.text import Template
 
+HINTS = {
+    "no answer": "chosen and rejected must end with a turn of the assistant's",
+    "assistant first": "a dialogue must begin with the user",
+    "dialogue differs": "chosen and rejected must be equal up to their last turn",
+    "no judgement": "rows without a winner say nothing",
+    "no contrast": "a prompt needs a good and a bad answer",
+    "too long": "data.max_tokens is the limit",
+}
+"""What mends the rows that are dropped for a reason."""
 PAIRS = "pairs.jsonl"
 CARD = "card.json"
 
@@ -38,6 +54,14 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Description:
+    """What the card says of a file: the format that was recognised, and annotators' agreement."""
+
+    format: str
+    agreement: Agreement | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """A preference dataset: its published file, and how its rows become pairs.
 
@@ -45,7 +69,8 @@ class Dataset:
     and Dropped records, scenario by scenario in the file's order. Either raises InputError for a
     malformed row. ``pairs_per_group`` bounds the pairs made of one scenario's answers; a dataset
     published as pairs keeps them all. ``examples`` is the text of a small valid file (three to five
-    invented rows); the conformance tests read it.
+    invented rows); the conformance tests read it. ``describe(rows)`` says what a file of the user's
+    was recognised as. Where it ``repeats``, every judgement is a pair, and equal ones are kept.
     """
 
     name: str
@@ -54,26 +79,58 @@ class Dataset:
     rows: Callable[[Path], Iterator[Row]]
     pairs: Callable[[Iterable[Row], int], Iterator[PreferencePair | Dropped]]
     examples: str
+    describe: Callable[[Sequence[Row]], Description] | None = None
+    repeats: bool = False
 
 
 def curate(
+    dataset: Dataset, arm: ArmSettings, limits: DataSettings, origin: Origin, template: Template
+) -> PreferenceSet:
+    """Make a dataset's preference set as ``curate_rows`` does.
+
+    Raises InputError for a malformed row, and where a split is left without pairs.
+    """
+    curated = curate_rows(dataset, arm, limits, origin, template)
+    check_splits(curated.card, dataset.source)
+    return curated
+
+
+def check_splits(card: DatasetCard, source: Source) -> None:
+    """Raise InputError where curation leaves a split without pairs."""
+    empty = [split for split in SPLITS if not card.pairs[split]]
+    if not empty:
+        return
+    where = f" ({source.path})" if source.is_users and source.path else ""
+    dropped = ", ".join(f"{reason}: {count}" for reason, count in card.dropped.items()) or "none"
+    hints = [HINTS[reason] for reason in card.dropped if reason in HINTS]
+    if sum(card.pairs.values()):
+        hints.append("about 80 % of groups are for training and 10 % each for validation and test")
+    raise InputError(
+        f"dataset {card.name}{where}: curation leaves no {empty[0]} pairs "
+        f"{'; '.join([f'(rows read: {card.rows}; dropped: {dropped})', *hints])}"
+    )
+
+
+def curate_rows(
     dataset: Dataset, arm: ArmSettings, limits: DataSettings, origin: Origin, template: Template
 ) -> PreferenceSet:
     """Read a dataset's file and make its preference set, with lengths as ``template`` writes pairs.
 
     Duplicate pairs, pairs over ``limits.max_tokens`` and dialogues that a chat template refuses are
     dropped and counted; with ``arm.max_pairs`` each split is limited by ``split_pairs``. Raises
-    InputError for a malformed
-    row, and where a split is left without pairs.
+    InputError for a malformed row.
     """
     rows = list(dataset.rows(origin.locate(dataset.source)))
     dropped: Counter[str] = Counter()
-    kept: dict[tuple[str, str, str], PreferencePair] = {}
+    kept: list[PreferencePair] = []
+    seen: set[tuple[str, str, str]] = set()
     lengths: dict[tuple[str, str, str], tuple[int, int]] = {}
     for entry in dataset.pairs(rows, arm.pairs_per_group):
         if isinstance(entry, Dropped):
             dropped[entry.reason] += 1
-        elif (texts := (entry.prompt, entry.chosen, entry.rejected)) in kept:
+        elif (texts := (entry.prompt, entry.chosen, entry.rejected)) in seen and not (
+            dataset.repeats
+        ):
             dropped["duplicate"] += 1
         else:
             try:
@@ -84,20 +141,17 @@ def curate(
             if sum(lengths[texts]) > limits.max_tokens:
                 dropped["too long"] += 1
             else:
-                kept[texts] = entry
-    splits = split_pairs(list(kept.values()), arm.max_pairs)
+                seen.add(texts)
+                kept.append(entry)
+    splits = split_pairs(kept, arm.max_pairs)
     pairs = [pair for split in SPLITS for pair in splits[split]]
     if len(pairs) < len(kept):
         dropped["over max_pairs"] = len(kept) - len(pairs)
-    for split in SPLITS:
-        if not splits[split]:
-            raise InputError(
-                f"dataset {dataset.name}: curation leaves no {split} pairs ({dict(dropped)})"
-            )
     digest = sha256()
     for pair in pairs:
         digest.update(json.dumps([pair.prompt, pair.chosen, pair.rejected]).encode())
     kept_lengths = [lengths[pair.prompt, pair.chosen, pair.rejected] for pair in pairs]
+    described = dataset.describe(rows) if dataset.describe else Description("")
     card = DatasetCard(
         name=dataset.name,
         source=dataset.source.home,
@@ -108,8 +162,11 @@ def curate(
         dropped=dict(sorted(dropped.items())),
         duplicates=dropped["duplicate"],
         content_hash=digest.hexdigest(),
-        mean_prompt_tokens=sum(prompt for prompt, _ in kept_lengths) / len(pairs),
-        mean_response_tokens=sum(response for _, response in kept_lengths) / len(pairs),
+        mean_prompt_tokens=sum(prompt for prompt, _ in kept_lengths) / max(1, len(pairs)),
+        mean_response_tokens=sum(response for _, response in kept_lengths) / max(1, len(pairs)),
+        title=dataset.title,
+        format=described.format,
+        agreement=described.agreement,
     )
     return PreferenceSet(dataset.name, splits["train"], splits["validation"], splits["test"], card)
 

@@ -12,35 +12,63 @@ import io
 import json
 import math
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from ethosteer.errors import InputError
+
+AS_IN_THE_FILE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a published file, with typed access that names file and line when it fails."""
+    """One row of a published file, with typed access that names file and line when it fails.
+
+    ``names`` maps a column's name here to its name in the file, where they differ.
+    """
 
     path: Path
     line: int
     fields: dict[str, object]
+    names: Mapping[str, str] = field(default_factory=lambda: AS_IN_THE_FILE)
 
     def fail(self, problem: str) -> InputError:
         """Return the error for this row (to be raised by the caller)."""
         return InputError.at(self.path, self.line, problem)
 
+    def value(self, column: str) -> object:
+        """Return a field as it is; None where there is none."""
+        return self.fields.get(self.names.get(column, column))
+
+    def bad(self, column: str, problem: str) -> InputError:
+        """Return the error for a field that ``problem`` describes, with what was found."""
+        name, value = self.names.get(column, column), self.value(column)
+        return self.fail(f"column {name!r} {problem}, found {quoted(value)}")
+
     def text(self, column: str) -> str:
         """Return a text field."""
-        value = self.fields.get(column)
+        value = self.value(column)
         if not isinstance(value, str):
-            raise self.fail(f"column {column!r} must be text, found {_quoted(value)}")
-        return value
+            raise self.bad(column, "must be text")
+        return self.encodable(value)
+
+    def encodable(self, text: str) -> str:
+        """Return a text of this row; InputError where it is not valid Unicode."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as fault:
+            code = ord(text[fault.start])
+            raise self.fail(
+                f"the text has half of a surrogate pair, \\u{code:04x}; remove it or write the "
+                "whole character"
+            ) from fault
+        return text
 
     def number(self, column: str) -> float:
         """Return a field as a float."""
-        value = self.fields.get(column)
+        value = self.value(column)
         if isinstance(value, str | int | float) and not isinstance(value, bool):
             try:
                 number = float(value)
@@ -48,27 +76,29 @@ class Row:
                 number = math.nan
             if math.isfinite(number):
                 return number
-        raise self.fail(f"column {column!r} must be a number, found {_quoted(value)}")
+        raise self.bad(column, "must be a number")
 
     def integer(self, column: str) -> int:
         """Return a field as a whole number."""
         value = self.number(column)
         if value != int(value):
-            raise self.fail(f"column {column!r} must be a whole number, found {value}")
+            name = self.names.get(column, column)
+            raise self.fail(f"column {name!r} must be a whole number, found {value}")
         return int(value)
 
     def choice(self, column: str, allowed: Sequence[str]) -> str:
         """Return a field that must be one of ``allowed``."""
-        value = self.fields.get(column)
+        name, value = self.names.get(column, column), self.value(column)
         text = "" if value is None else str(value).strip()
         if text not in allowed:
             raise self.fail(
-                f"column {column!r} must be one of {', '.join(allowed)}; found {_quoted(value)}"
+                f"column {name!r} must be one of {', '.join(allowed)}; found {quoted(value)}"
             )
         return text
 
 
-def _quoted(value: object) -> str:
+def quoted(value: object) -> str:
+    """Return a value as an error shows it, at most 60 characters."""
     text = "nothing" if value is None else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -130,19 +160,24 @@ def read_csv(
         raise InputError.at(path, 1, "the file has no rows")
 
 
+def json_fault(fault: Exception) -> str:
+    """Say what is wrong with a JSON text."""
+    return fault.msg if isinstance(fault, json.JSONDecodeError) else str(fault)
+
+
 def read_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Read a JSON-lines file, gzipped or plain; every row must be an object with ``columns``."""
     empty = True
     # Not splitlines: JSON strings may hold U+2028 and the like, which it would break at.
-    for line, text in enumerate(read_text(path).split("\n"), start=1):
+    for line, text in enumerate(read_text(path).removeprefix("\ufeff").split("\n"), start=1):
         if not text.strip():
             continue
         try:
             fields = json.loads(text)
-        except json.JSONDecodeError as fault:
-            raise InputError.at(path, line, f"not valid JSON: {fault.msg}") from fault
+        except (ValueError, RecursionError) as fault:
+            raise InputError.at(path, line, f"not valid JSON: {json_fault(fault)}") from fault
         if not isinstance(fields, dict):
-            raise InputError.at(path, line, f"must be a JSON object, found {_quoted(fields)}")
+            raise InputError.at(path, line, f"must be a JSON object, found {quoted(fields)}")
         missing = [name for name in columns if name not in fields]
         if missing:
             raise InputError.at(path, line, f"field {missing[0]!r} is missing")

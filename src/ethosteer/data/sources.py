@@ -1,12 +1,14 @@
 """Published files and where they are read from.
 
 A file is read from the layout of ``--data-dir``, from the bundled sample (the same layout), or from
-where it is published, at a pinned revision: the hub, or its authors' address.
+where it is published, at a pinned revision: the hub, or its authors' address. A file of the user's
+is read where it is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -14,6 +16,8 @@ from typing import Literal
 from ethosteer.data.fetch.folder import cached
 from ethosteer.data.fetch.hub import is_offline
 from ethosteer.data.fetch.remote import Remote
+from ethosteer.data.formats.files import shards
+from ethosteer.data.hub import HubDataset
 from ethosteer.errors import InputError
 from ethosteer.files import file_hash
 
@@ -25,8 +29,10 @@ class Source:
     """One published file.
 
     ``path`` is its path in a data folder; ``repository``, ``revision`` and ``hub_path`` locate it
-    on the hub ("" where the hub does not have it); ``home`` is its web page. ``address``,
-    ``sha256``, ``member`` and ``conversion`` say where and how it is fetched from elsewhere, and
+    on the hub ("" where the hub does not have it); ``home`` is its web page. An absolute ``path``
+    is a file of the user's, or a folder of such files; ``hub`` is a dataset that the user names.
+    Both are read as they are, whatever the origin of published files. ``address``, ``sha256``,
+    ``member`` and ``conversion`` say where and how a published file is fetched from elsewhere, and
     what is made of it (see ``Remote``).
     """
 
@@ -36,14 +42,20 @@ class Source:
     repository: str = ""
     revision: str = ""
     hub_path: str = ""
+    hub: HubDataset | None = None
     address: str = ""
     sha256: str = ""
     member: str = ""
     conversion: str = ""
 
     @property
+    def is_users(self) -> bool:
+        """Whether the user names the file, so that no data folder has it."""
+        return self.hub is not None or Path(self.path).is_absolute()
+
+    @property
     def remote(self) -> Remote:
-        """Where the file is fetched from."""
+        """Where a published file is fetched from."""
         return Remote(
             self.path, self.home, self.licence, self.repository, self.revision, self.hub_path,
             self.address, self.sha256, self.member, self.conversion,
@@ -63,6 +75,11 @@ class Origin:
         A data folder may hold some of the files. Raises InputError, with the location that was
         tried, where there is no such file.
         """
+        if source.hub is not None:
+            return source.hub.download()
+        if source.is_users:
+            shards(Path(source.path))  # raises InputError where there is no file
+            return Path(source.path)
         if self.kind == "hub":
             return _fetched(source)
         folder = SAMPLE_DIR if self.kind == "sample" else self.folder
@@ -81,9 +98,23 @@ class Origin:
         """Return the file's edition: the hash of its content, wherever it comes from.
 
         So a file that is fetched and one of a data folder are the same if their contents are. Where
-        the file is not on this machine it is fetched.
+        a published file is not on this machine it is fetched. The edition of a dataset of the hub
+        that the user names is its commit.
         """
+        if source.hub is not None:
+            return source.hub.commit()
+        if source.is_users:
+            return f"sha256:{_content_hash(Path(source.path))[:16]}"
         return f"sha256:{file_hash(self.locate(source))[:16]}"
+
+
+def _content_hash(path: Path) -> str:
+    """Return the sha256 of a file, or of the names and hashes of a folder's data files."""
+    if not path.is_dir():
+        shards(path)  # raises InputError where there is no file
+        return file_hash(path)
+    listing = "".join(f"{file_hash(file)}  {file.name}\n" for file in shards(path))
+    return sha256(listing.encode()).hexdigest()
 
 
 def _fetched(source: Source, problem: str = "") -> Path:

@@ -16,7 +16,7 @@ from ethosteer.models.classifiers import Classifier, load_classifier, train_clas
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.log_likelihood import log_likelihoods, plan_requests
 from ethosteer.models.requests import encode_texts, fit, in_chat
-from ethosteer.models.text import Template, decode
+from ethosteer.models.text import Template, decode_all
 from ethosteer.progress import Report
 from ethosteer.records import Item, Model, Outcome
 from ethosteer.settings import BenchmarkSettings
@@ -32,13 +32,14 @@ SMALLEST_PROBABILITY = 1e-12
 class Answer:
     """One model's answer to one item: the choice, and the log-likelihoods or text behind it.
 
-    ``lengths`` are as in ``Outcome``.
+    ``lengths`` and ``scores`` are as in ``Outcome``.
     """
 
     predicted: int | None
     log_likelihoods: tuple[float, ...] = ()
     text: str | None = None
     lengths: tuple[int, ...] = ()
+    scores: tuple[float, ...] = ()
 
 
 def benchmark_classifier(
@@ -90,7 +91,7 @@ def answer_items(
         texts, truncated = _generate_texts(
             base, len(models), items, benchmark.new_tokens, tokens_per_batch, progress, chat
         )
-        answers = [_read_texts(model_texts, benchmark, classifier) for model_texts in texts]
+        answers = [_read_texts(model_texts, items, benchmark, classifier) for model_texts in texts]
     else:
         answers, truncated = _choose(
             base,
@@ -99,7 +100,7 @@ def answer_items(
             tokens_per_batch,
             progress,
             chat,
-            per_token=benchmark.per_token,
+            benchmark,
         )
     return [
         [
@@ -117,6 +118,7 @@ def answer_items(
                 lengths=answer.lengths,
                 text=answer.text,
                 truncated=lost,
+                scores=answer.scores,
             )
             for item, answer, lost in zip(items, model_answers, truncated, strict=True)
         ]
@@ -131,20 +133,24 @@ def _choose(
     tokens_per_batch: int,
     progress: Report,
     chat: Template | None,
-    *,
-    per_token: bool,
+    benchmark: Benchmark,
 ) -> tuple[list[list[Answer]], Sequence[bool]]:
     """Answer fixed-choice items by the continuation of highest log-likelihood, ties by the first.
 
-    Log-likelihoods are compared as sums or ``per_token``. Returns answers by arm and item, and
-    whether each item was truncated.
+    Log-likelihoods are compared as sums, or per token where the benchmark is. A single continuation
+    is chosen where it is the greedy one. Returns answers by arm and item, and whether each item was
+    truncated.
     """
     plan = plan_requests(base, items, chat)
+    per_token, score = benchmark.per_token, benchmark.score
     scores = [np.zeros((arms, len(item.continuations))) for item in items]
+    greedy = [np.zeros((arms, len(item.continuations)), dtype=bool) for item in items]
     done = 0
-    for batch in log_likelihoods(base, plan, arms, tokens_per_batch):
-        for request, values in batch:
+    for batch in log_likelihoods(base, plan, arms, tokens_per_batch, greedy=score is not None):
+        for request, values, is_greedy in batch:
             scores[request.item][:, request.choice] = values
+            if is_greedy is not None:
+                greedy[request.item][:, request.choice] = is_greedy
         done += len(batch)
         progress(done, len(plan.requests), "")
     if per_token:
@@ -157,19 +163,20 @@ def _choose(
             tuple(len(choice.removeprefix(" ")) for choice in item.continuations) for item in items
         ]
 
-    def answer(log_likelihoods: NDArray[np.float64], item_lengths: tuple[int, ...]) -> Answer:
-        compared = log_likelihoods / item_lengths if per_token else log_likelihoods
-        return Answer(
-            int(np.argmax(compared)), tuple(log_likelihoods.tolist()), lengths=item_lengths
-        )
+    def answer(index: int, arm: int) -> Answer:
+        values: NDArray[np.float64] = scores[index][arm]
+        compared = values / lengths[index] if per_token else values
+        predicted: int | None = int(np.argmax(compared))
+        likelihoods = tuple(values.tolist())
+        if score is None:
+            return Answer(predicted, likelihoods, lengths=lengths[index])
+        flags = greedy[index][arm].tolist()
+        if len(flags) == 1 and not flags[0]:
+            predicted = None
+        given = score(items[index].id, list(zip(likelihoods, flags, strict=True)))
+        return Answer(predicted, likelihoods, lengths=lengths[index], scores=given)
 
-    answers = [
-        [
-            answer(item_scores[arm], item_lengths)
-            for item_scores, item_lengths in zip(scores, lengths, strict=True)
-        ]
-        for arm in range(arms)
-    ]
+    answers = [[answer(index, arm) for index in range(len(items))] for arm in range(arms)]
     return answers, plan.cut
 
 
@@ -184,7 +191,8 @@ def _generate_texts(
 ) -> tuple[list[list[str]], Sequence[bool]]:
     """Generate ``new_tokens`` tokens greedily after each item's context.
 
-    Returns texts by arm and item, and whether each item was truncated.
+    Returns texts by arm and item, with the blanks at their ends, and whether each item was
+    truncated.
     """
     sampling = Sampling(new_tokens, new_tokens, greedy=True)
     longest = base.max_length - new_tokens
@@ -209,7 +217,7 @@ def _generate_texts(
         )
         for arm in range(arms):
             for position, index in enumerate(batch):
-                texts[arm][index] = decode(
+                texts[arm][index] = decode_all(
                     base.tokenizer, replies[arm * len(batch) + position], base.stop_ids
                 )
         done += len(batch)
@@ -218,13 +226,26 @@ def _generate_texts(
 
 
 def _read_texts(
-    texts: Sequence[str], benchmark: Benchmark, classifier: Classifier | None
+    texts: Sequence[str],
+    items: Sequence[Item],
+    benchmark: Benchmark,
+    classifier: Classifier | None,
 ) -> list[Answer]:
-    """Turn generated texts into answers, by the classifier or else by the benchmark's parser."""
+    """Turn generated texts into answers: by scores, a classifier, or the benchmark's parser."""
+    stripped = [text.strip() for text in texts]
+    if benchmark.score is not None:
+        scores = [benchmark.score(item.id, text) for item, text in zip(items, texts, strict=True)]
+        return [
+            Answer(int(given[0] == 1) if item.label is not None else None, text=text, scores=given)
+            for item, text, given in zip(items, stripped, scores, strict=True)
+        ]
     if classifier is not None:
-        return classified_answers(classifier, texts)
+        return classified_answers(classifier, stripped)
     assert benchmark.parse is not None
-    return [Answer(benchmark.parse(text), text=text) for text in texts]
+    return [
+        Answer(benchmark.parse(item, text), text=text)
+        for item, text in zip(items, stripped, strict=True)
+    ]
 
 
 def classified_answers(classifier: Classifier, texts: Sequence[str]) -> list[Answer]:

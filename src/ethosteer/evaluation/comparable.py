@@ -31,7 +31,7 @@ def comparability_of(
     With ``chat`` requests are written by the template, which is then another one.
     """
     return Comparability(
-        items=fingerprint([[item.id, item.label, item.group] for item in items]),
+        items=fingerprint([[item.id, item.label, item.group, *item.expected] for item in items]),
         prompts=fingerprint([[item.contexts, item.continuations] for item in items]),
         template=fingerprint("chat", template) if chat else template,
         tokenizer=tokenizer,
@@ -44,6 +44,8 @@ def what_differs(a: BenchmarkResult, b: BenchmarkResult) -> tuple[str, ...]:
     if a.comparability is None or b.comparability is None:
         return ("one of them has no hashes to compare: run it again",)
     reasons = [] if a.items == b.items else [f"the number of items ({a.items:,} and {b.items:,})"]
+    if a.metrics != b.metrics:
+        reasons.append("the metrics")
     reasons += [
         words
         for name, words in WORDS.items()

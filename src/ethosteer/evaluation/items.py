@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ethosteer.benchmarks.base import Benchmark, sources_of
+from ethosteer.benchmarks.harness.task import ChatWriter, HarnessTask
 from ethosteer.benchmarks.preferences import held_out_items
 from ethosteer.data.sources import Origin
 from ethosteer.data.splits import split_of, unit_hash
-from ethosteer.evaluation.near_duplicates import clustered_items
+from ethosteer.evaluation.near_duplicates import clustered_items, clusters_of_groups
 from ethosteer.files import temporary_name
 from ethosteer.records import Item, PreferencePair
 from ethosteer.settings import BenchmarkSettings
@@ -49,6 +50,30 @@ def load_items(benchmark: Benchmark, settings: BenchmarkSettings, origin: Origin
     return limited(items if benchmark.designed_groups else clustered_items(items), settings.limit)
 
 
+def task_items(
+    task: HarnessTask, settings: BenchmarkSettings, chat: ChatWriter | None
+) -> list[Item]:
+    """Return the items of a task of lm-evaluation-harness, at most ``settings.limit``.
+
+    ``chat`` writes its requests, which are plain text without it. Near-duplicates share a group:
+    documents that are alike, whatever few-shot examples stand before them.
+    """
+    items = task.items(chat)
+    clusters = clusters_of_groups(task.bare_texts(), [item.group for item in items])
+    return limited([replace(item, group=clusters[item.group]) for item in items], settings.limit)
+
+
+def written_pairs(
+    benchmark: Benchmark, settings: BenchmarkSettings, origin: Origin, template: Template
+) -> list[Item]:
+    """Return the items of a file of preference pairs, all of them asked, at most ``limit``."""
+    assert benchmark.pairs is not None
+    paths = [origin.locate(source) for source in benchmark.sources]
+    slices = {item.id: item.slices for item in benchmark.items(paths)}
+    items = pair_items(benchmark.pairs(paths), settings, template)
+    return [replace(item, slices=slices[item.id]) for item in items]
+
+
 def asked_items(benchmark: Benchmark, items: Sequence[Item]) -> list[Item]:
     """Return the published items that models are asked: of pairs, those of the test split."""
     return [item for item in items if not benchmark.dataset or split_of(item.group) == "test"]
@@ -81,7 +106,7 @@ def limited(items: Sequence[Item], limit: int | None) -> list[Item]:
 def write_items(path: Path, items: Mapping[str, Sequence[Item]]) -> None:
     """Write the items of benchmarks, by their names, as one Parquet file, atomically."""
     rows = [
-        {"benchmark": benchmark, **asdict(item)}  # the schema leaves ``trim`` and ``token_ids`` out
+        {"benchmark": benchmark, **asdict(item)}  # of which the schema leaves some fields out
         for benchmark, members in items.items()
         for item in members
     ]

@@ -27,6 +27,7 @@ SCHEMA = pa.schema(
         ("lengths", pa.list_(pa.int64())),
         ("text", pa.string()),
         ("truncated", pa.bool_()),
+        ("scores", pa.list_(pa.float64())),
     ]
 )
 assert SCHEMA.names == [field.name for field in fields(Outcome)]
@@ -42,8 +43,9 @@ def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
 
 def read_outcomes(path: Path) -> list[Outcome]:
     """Read outcomes back."""
-    tuples = ("slices", "log_likelihoods", "lengths")
+    tuples = ("slices", "log_likelihoods", "lengths", "scores")
     return [
-        Outcome(**row | {name: tuple(row[name]) for name in tuples})
+        # a file of an earlier version has no scores
+        Outcome(**row | {name: tuple(row[name] or ()) for name in tuples})
         for row in pq.read_table(path, schema=SCHEMA).to_pylist()
     ]

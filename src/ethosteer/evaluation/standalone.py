@@ -12,11 +12,13 @@ from typing import Any
 
 from ethosteer import catalog
 from ethosteer.benchmarks.base import Benchmark
+from ethosteer.benchmarks.harness import PREFIX as HARNESS
+from ethosteer.benchmarks.harness.task import HarnessTask
 from ethosteer.data.pair_sets import Dataset, curate
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.answering import answer_items, benchmark_classifier, token_budget
-from ethosteer.evaluation.items import load_items, pair_items
+from ethosteer.evaluation.items import load_items, pair_items, task_items, written_pairs
 from ethosteer.evaluation.summary import summarise
 from ethosteer.models.adapters import find_adapter, load_bank
 from ethosteer.models.cached import prepare_base
@@ -76,22 +78,38 @@ def read_tasks(
     origin: Origin,
     model: BaseSettings,
     template: TemplateName = "guanaco",
+    *,
+    chat: bool = False,
+    include_path: tuple[str, ...] = (),
 ) -> list[BenchmarkTask]:
     """Read all benchmark files.
 
     Preference pairs are curated as by a study with default settings, written for ``model`` with
-    ``template``. Raises InputError for a malformed row, or a limit that leaves no item.
+    ``template``; those of a file of the user's are all asked. Tasks of lm-evaluation-harness
+    (``include_path``: folders with the user's) write their requests themselves, with ``chat`` by
+    the tokenizer's chat template. Raises InputError for a malformed row, or a limit that leaves no
+    item.
     """
     tasks = []
     for name, settings in benchmarks.items():
-        benchmark = catalog.benchmark(name)
-        if benchmark.dataset:
-            items = _pair_items(benchmark.dataset, settings, origin, model, template)
+        if name.startswith(HARNESS):
+            task = HarnessTask(name.removeprefix(HARNESS), include_path)
+            writer = chat_template(load_tokenizer(model)).messages_text if chat else None
+            benchmark, items = task.benchmark(settings), task_items(task, settings, writer)
         else:
-            items = load_items(benchmark, settings, origin)
+            benchmark = catalog.described_benchmark(name, settings)
+            if benchmark.dataset:
+                items = _pair_items(benchmark.dataset, settings, origin, model, template)
+            elif benchmark.pairs:
+                writing = Template(template, load_tokenizer(model))
+                items = written_pairs(benchmark, settings, origin, writing)
+            else:
+                items = load_items(benchmark, settings, origin)
         if not items:
             raise InputError(f"benchmark {name}: its limit of {settings.limit} leaves no item")
-        classifier = benchmark_classifier(benchmark, settings, origin)
+        classifier = (
+            benchmark_classifier(benchmark, settings, origin) if benchmark.classification else None
+        )
         tasks.append(BenchmarkTask(benchmark, tuple(items), classifier))
     return tasks
 
@@ -142,7 +160,8 @@ def evaluate_models(
                     task.classifier,
                     budget,
                     progress,
-                    template,
+                    # a task of lm-evaluation-harness has written its requests already
+                    None if task.benchmark.score else template,
                 )
             outcomes = dict(zip((model.name for model in models), answers, strict=True))
             result = summarise(
@@ -151,8 +170,9 @@ def evaluate_models(
                 {name: {0: answered} for name, answered in outcomes.items()},
                 task.classifier.note if task.classifier else "",
             )
-            # pairs of a dataset are written by the dialogue template in either case
-            result = replace(result, chat=chat and task.benchmark.dataset is None)
+            # pairs are written by the dialogue template in either case
+            is_pairs = bool(task.benchmark.dataset or task.benchmark.pairs)
+            result = replace(result, chat=chat and not is_pairs)
             evaluations.append(Evaluation(result, outcomes))
     return evaluations
 
@@ -194,6 +214,7 @@ def _benchmark(result: BenchmarkResult, model: str, outcomes: Sequence[Outcome])
                 "group": outcome.group,
                 "slices": list(outcome.slices),
                 **({} if outcome.text is None else {"text": outcome.text}),
+                **({} if not outcome.scores else {"scores": list(map(_number, outcome.scores))}),
             }
             for outcome in outcomes
         ],

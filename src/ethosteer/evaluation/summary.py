@@ -58,6 +58,9 @@ def summarise(
         dataset=benchmark.dataset.name if benchmark.dataset else "",
         clusters=len(sizes),
         largest_cluster=max(sizes.values()),
+        per_token=benchmark.per_token,
+        metrics=benchmark.definitions,
+        note=benchmark.note,
     )
 
 

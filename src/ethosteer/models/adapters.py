@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ethosteer.errors import InputError
@@ -27,9 +27,11 @@ from ethosteer.models.adapter_config import (
     refuse_pointer,
 )
 from ethosteer.models.base import SharedBase
+from ethosteer.models.cached import prepare_base
 from ethosteer.models.identity import resolve_model
-from ethosteer.models.loading import load_tokenizer
+from ethosteer.models.loading import load_tokenizer, quiet_libraries
 from ethosteer.models.lora_bank import LoraBank
+from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings, LoraSettings
 
 PREFIX = "base_model.model."
@@ -220,16 +222,32 @@ def _read_scaled(
 def save_base(settings: BaseSettings, out: Path) -> None:
     """Save a base as it is, with its tokenizer, to ``out``."""
     tokenizer = load_tokenizer(settings)
-    name, revision = resolve_model(settings.model), settings.revision or "main"
-    model = AutoModelForCausalLM.from_pretrained(
-        name,
-        revision=revision,
-        dtype=getattr(torch, settings.dtype),
-        use_safetensors=True,
-        trust_remote_code=False,
-    )
-    model.save_pretrained(out)
+    _stock_base(settings).save_pretrained(out)
     tokenizer.save_pretrained(out)
+
+
+def load_peft(settings: BaseSettings, adapter: Path) -> PeftModel:
+    """Load a language model's adapter on its base with stock transformers and PEFT.
+
+    The model is on the processor, in the base's number format, ready for inference.
+    """
+    quiet_libraries()
+    return PeftModel.from_pretrained(_stock_base(settings), str(adapter))
+
+
+def _stock_base(settings: BaseSettings) -> PreTrainedModel:
+    prepare_base(settings.model, Terminal())
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            resolve_model(settings.model),
+            revision=settings.revision or "main",
+            dtype=getattr(torch, settings.dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError) as fault:
+        raise InputError(f"model {settings.model}: cannot be loaded: {fault}") from fault
+    return model
 
 
 def merge_into_base(base_name: str, revision: str | None, adapter: Path, out: Path) -> None:

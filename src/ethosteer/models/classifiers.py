@@ -71,7 +71,13 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
             f"classifier {name}: cannot be loaded ({str(fault).splitlines()[0]}); it needs "
             "safetensors; 'trained' uses one trained on the benchmark's own rows"
         ) from fault
-    positive_class = int(label) if label.isdigit() else int(model.config.label2id[label])
+    classes = {str(name): int(index) for name, index in model.config.label2id.items()}
+    positive_class = int(label) if label.isdigit() else classes.get(label, -1)
+    if positive_class not in classes.values():
+        raise InputError(
+            f"classifier {name}: has no class {label!r}; it has "
+            f"{', '.join(f'{index} ({known})' for known, index in classes.items())}"
+        )
 
     @torch.no_grad()
     def positive(texts: Sequence[str]) -> NDArray[np.float64]:

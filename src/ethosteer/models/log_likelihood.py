@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +35,17 @@ class Request:
     choice: int
     row: Row
     targets: tuple[int, ...]
+
+
+class Score(NamedTuple):
+    """One request's summed log-probability under every arm, ``[arms]``.
+
+    ``is_greedy``, ``[arms]``: whether each of its tokens is the likeliest; None where not asked.
+    """
+
+    request: Request
+    log_likelihoods: NDArray[np.float64]
+    is_greedy: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +89,18 @@ def plan_requests(base: SharedBase, items: Sequence[Item], chat: Template | None
 
 @torch.no_grad()
 def log_likelihoods(
-    base: SharedBase, plan: Plan, arms: int, tokens_per_batch: int
-) -> Iterator[list[tuple[Request, NDArray[np.float64]]]]:
+    base: SharedBase, plan: Plan, arms: int, tokens_per_batch: int, *, greedy: bool = False
+) -> Iterator[list[Score]]:
     """Score a plan's requests under every arm of the bank in use (1 for the bare base).
 
-    Yields, a batch at a time, requests with their summed log-probabilities, ``[arms]`` each.
+    Yields scores a batch at a time; with ``greedy`` they say which continuations are greedy.
     """
     rows: dict[Row, list[Request]] = {}
     for request in plan.requests:
         rows.setdefault(request.row, []).append(request)
     trees = pack_requests(base, plan, arms, tokens_per_batch)
     for batch in batches(trees, tokens_per_batch // arms):
-        yield _score(base, batch, rows, arms)
+        yield _score(base, batch, rows, arms, greedy=greedy)
 
 
 def pack_requests(base: SharedBase, plan: Plan, arms: int, tokens_per_batch: int) -> list[Tree]:
@@ -98,8 +110,13 @@ def pack_requests(base: SharedBase, plan: Plan, arms: int, tokens_per_batch: int
 
 
 def _score(
-    base: SharedBase, batch: Sequence[Tree], rows: Mapping[Row, Sequence[Request]], arms: int
-) -> list[tuple[Request, NDArray[np.float64]]]:
+    base: SharedBase,
+    batch: Sequence[Tree],
+    rows: Mapping[Row, Sequence[Request]],
+    arms: int,
+    *,
+    greedy: bool,
+) -> list[Score]:
     """Run one batch of trees and sum each request's target log-probabilities."""
     # Requests may share (position, target) pairs: each distinct one is scored once.
     scored: dict[tuple[int, int], int] = {}  # (position in the stream, target) -> its index
@@ -121,9 +138,16 @@ def _score(
     chunks = zip(
         hidden.split(POSITIONS_AT_ONCE), targets.repeat(arms).split(POSITIONS_AT_ONCE), strict=True
     )
-    log_p = torch.cat(
-        [token_log_probabilities(base.logits(states), tokens) for states, tokens in chunks]
-    )
-    by_arm = log_p.double().view(arms, -1).cpu().numpy()
-    sums = np.add.reduceat(by_arm[:, indices], starts, axis=1)
-    return list(zip(requests, sums.T, strict=True))
+    log_p, likeliest = [], []
+    for states, tokens in chunks:
+        logits = base.logits(states)
+        log_p.append(token_log_probabilities(logits, tokens))
+        if greedy:
+            likeliest.append(logits.argmax(dim=-1) == tokens)
+    by_arm = torch.cat(log_p).double().view(arms, -1).cpu().numpy()
+    sums = np.add.reduceat(by_arm[:, indices], starts, axis=1).T
+    if not greedy:
+        return list(map(Score, requests, sums))
+    is_likeliest = torch.cat(likeliest).view(arms, -1).cpu().numpy()
+    whole = np.logical_and.reduceat(is_likeliest[:, indices], starts, axis=1).T
+    return list(map(Score, requests, sums, whole))

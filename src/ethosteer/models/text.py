@@ -284,12 +284,35 @@ class Template:
 
     def _chat(self, turns: Sequence[Turn], *, answer: bool) -> str:
         """Write turns by the chat template: with their ``answer``, or up to where one starts."""
+        messages = [{"role": ROLES[role], "content": self._literal(text)} for role, text in turns]
+        return self._apply(messages, generation_prompt=not answer)
+
+    def messages_text(
+        self, messages: Sequence[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """Write messages (``role`` and ``content``) by the chat template, as ``request_text`` does.
+
+        Without a generation prompt the last message is left open, to be continued.
+        """
+        return self._apply(
+            messages, generation_prompt=add_generation_prompt, continued=not add_generation_prompt
+        )
+
+    def _apply(
+        self,
+        messages: Sequence[dict[str, str]],
+        *,
+        generation_prompt: bool,
+        continued: bool = False,
+    ) -> str:
+        """Write messages by the chat template; RefusedDialogueError where it does not take them."""
         try:
             text = self.tokenizer.apply_chat_template(
-                [{"role": ROLES[role], "content": self._literal(text)} for role, text in turns],
+                list(messages),
                 chat_template=self._dated_template,
                 tokenize=False,
-                add_generation_prompt=not answer,
+                add_generation_prompt=generation_prompt,
+                continue_final_message=continued,
                 date_string=datetime.fromisoformat(self.date).strftime("%d %b %Y"),
                 enable_thinking=False,
             )
@@ -410,8 +433,15 @@ def decode(
     tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stop_ids: Iterable[int] = ()
 ) -> str:
     """Return a response as plain text, without special tokens and the token that ended it."""
+    return decode_all(tokenizer, ids, stop_ids).strip()
+
+
+def decode_all(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stop_ids: Iterable[int] = ()
+) -> str:
+    """Return a response as ``decode`` does, with the blanks at its ends."""
     if ids and ids[-1] in set(stop_ids):
         ids = ids[:-1]
     text = tokenizer.decode(list(ids), skip_special_tokens=True)
     assert isinstance(text, str)
-    return text.strip()
+    return text

@@ -143,8 +143,11 @@ def metrics_table(view: View, benchmark: BenchmarkResult) -> Table:
         f"{benchmark.title}: all metrics",
         (*heads, *(f"seed {seed}" for seed in seeds)),
         rows,
-        note=f"{benchmark.title} ({benchmark.name}): {count(benchmark.items)} items from "
-        f"{benchmark.source}, licence {benchmark.licence}."
+        note=f"{benchmark.title} ({benchmark.name}): {count(benchmark.items)} items"
+        + (f" from {benchmark.source}" if benchmark.source else "")
+        + (f", licence {benchmark.licence}" if benchmark.licence else "")
+        + "."
+        + (f" {benchmark.note}" if benchmark.note else "")
         + (" Requests were written by the base's chat template." if benchmark.chat else "")
         + (f" Texts were classified by {benchmark.classifier}." if benchmark.classifier else ""),
         folded=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -46,6 +47,7 @@ from ethosteer.report.rewards import reward_blocks
 from ethosteer.report.samples import sample_table
 from ethosteer.report.steering import reward_table, slope_tables, steering_table, validation_table
 from ethosteer.report.view import View
+from ethosteer.results import DATA_FOLDER
 
 
 def document(view: View, added: Sequence[Section] = (), files: Sequence[str] = ()) -> Document:
@@ -67,7 +69,7 @@ def document(view: View, added: Sequence[Section] = (), files: Sequence[str] = (
         Section("items", "Item by item", _items(view, files), "Items", folded=True),
         Section("data", "The data", _data(view), "Data", folded=True),
         *(replace(section, folded=True) for section in added),
-        Section("run", "Provenance and reproduction", _run(view), "Provenance", folded=True),
+        Section("run", "Provenance and reproduction", _run(view, files), "Provenance", folded=True),
         Section("glossary", "Glossary", (glossary(),), folded=True),
     )  # fmt: skip
     facts = (
@@ -171,7 +173,7 @@ def _data(view: View) -> tuple[Block, ...]:
     return present(card_table(view), count_table(view), overlaps, *dropped)
 
 
-def _run(view: View) -> tuple[Block, ...]:
+def _run(view: View, files: Sequence[str]) -> tuple[Block, ...]:
     results = view.results
     benchmarks = results.benchmarks
     return present(
@@ -182,6 +184,17 @@ def _run(view: View) -> tuple[Block, ...]:
         if any(benchmark.comparability for benchmark in benchmarks)
         else None,
         prompt_table(view) if any(benchmark.example for benchmark in benchmarks) else None,
-        _text("repeat"),
-        Code("ethosteer run study.toml\nethosteer report study.toml"),
+        *_repetition(view, files),
     )
+
+
+def _repetition(view: View, files: Sequence[str]) -> tuple[Block, ...]:
+    """Return the commands that repeat the study, for the folder that the report is written to."""
+    folder = view.results.provenance.get(DATA_FOLDER)
+    data = f" --data-dir {shlex.quote(folder)}" if folder else ""
+    commands = [f"ethosteer run study.toml --runs-dir repeated{data}"]
+    kept = {"study.toml", "outcomes.parquet"} <= set(files)
+    if kept:
+        commands.append("ethosteer report .")
+    facts = _text("repeat", kept=kept, study=view.results.study)
+    return facts, Code("\n".join(commands))

@@ -165,7 +165,7 @@ def _packed(
         "choices": [item.continuations for item in items],
         "predicted": [[outcome.predicted if outcome else None for outcome in row]
                       for row in outcomes],
-        "margins": [[_margin(outcome, per_token=bool(benchmark.dataset))
+        "margins": [[_margin(outcome, per_token=benchmark.per_token or bool(benchmark.dataset))
                      if outcome else None for outcome in row]
                     for row in outcomes],
         "texts": [[outcome.text if outcome else None for outcome in row] for row in outcomes]

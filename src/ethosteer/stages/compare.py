@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ethosteer import catalog
 from ethosteer.data.overlap import overlap
 from ethosteer.evaluation import reward_results
 from ethosteer.evaluation.comparison import Measured, decide, measure_models
@@ -63,7 +62,7 @@ class Overlaps(Stage[tuple[Overlap, ...]]):
         overlaps: list[Overlap] = []
         for items in self.items:
             texts = [text for item in store.load(items) for text in item.texts()]
-            asked = catalog.benchmark(items.benchmark).dataset
+            asked = items.definition().dataset
             overlaps += [
                 overlap(pairs, items.benchmark, texts, self.overlap_ngram)
                 for pairs in sets
@@ -79,10 +78,14 @@ class Overlaps(Stage[tuple[Overlap, ...]]):
 
 @dataclass(frozen=True, eq=False)
 class Compare(Stage[StudyResults]):
-    """Everything that the report shows of a study."""
+    """Everything that the report shows of a study.
+
+    ``labels`` are each dataset's title, web page and licence, which no pair depends on, and
+    ``benchmark_labels`` those that the study gives its benchmarks.
+    """
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 12
+    version: ClassVar[int] = 13
     left_out: ClassVar = {"compare.published": "shown by the report alone"}
 
     study: str
@@ -95,6 +98,8 @@ class Compare(Stage[StudyResults]):
     cross: tuple[Cross, ...]
     samples: Samples
     overlaps: Overlaps
+    labels: tuple[tuple[str, str, str], ...]
+    benchmark_labels: tuple[tuple[str | None, ...], ...]
 
     @property
     def name(self) -> str:
@@ -172,7 +177,7 @@ class Compare(Stage[StudyResults]):
             for stage in evaluated:
                 by_seed = outcomes.setdefault(stage.model.name, {})
                 by_seed[stage.model.seed] = store.load(stage)
-            benchmark, stored = catalog.benchmark(items.benchmark), store.load(items)
+            benchmark, stored = items.definition(), store.load(items)
             note = evaluated[0].classifier_note(store.path(evaluated[0]))
             summary = summarise(benchmark, len(stored), outcomes, note)
             comparability = items.comparability(store.path(items))

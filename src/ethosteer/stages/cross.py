@@ -32,6 +32,7 @@ class Cross(Stage[CrossResult]):
     version: ClassVar[int] = 4
     left_out: ClassVar = {
         "evaluate.chat": READ_ELSEWHERE,
+        "evaluate.include_path": READ_ELSEWHERE,
         "evaluate.tokens_per_batch": READ_ELSEWHERE,
         "evaluate.sample_prompts": READ_ELSEWHERE,
     }

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from ethosteer import catalog
+from ethosteer.benchmarks.base import Benchmark
+from ethosteer.benchmarks.harness.task import HarnessTask
+from ethosteer.benchmarks.preferences import benchmark_of
+from ethosteer.data.sources import Origin
 from ethosteer.evaluation.comparable import comparability_of
-from ethosteer.evaluation.items import ITEMS, load_items, pair_items, read_items, write_items
+from ethosteer.evaluation.items import (
+    ITEMS,
+    load_items,
+    pair_items,
+    read_items,
+    task_items,
+    write_items,
+    written_pairs,
+)
 from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
 from ethosteer.files import read_json, write_json
 from ethosteer.progress import Report
 from ethosteer.records import BASE, Item, Model, Outcome
 from ethosteer.results import Comparability, Select
-from ethosteer.settings import BenchmarkSettings
-from ethosteer.stages.curate import Curate
+from ethosteer.settings import FILE_KEYS, BenchmarkSettings
+from ethosteer.stages.curate import OF_FILES, Curate
 from ethosteer.stages.finetune import Finetune
-from ethosteer.stages.stage import CUTS_PASSES, PublishedFiles, RawBase, Stage
+from ethosteer.stages.stage import (
+    BY_EDITION,
+    CUTS_PASSES,
+    READ_ELSEWHERE,
+    PublishedFiles,
+    RawBase,
+    Stage,
+)
 from ethosteer.stages.steer import Steer
 from ethosteer.stages.workspace import Workspace
 
@@ -43,14 +62,30 @@ class Items(Stage[list[Item]]):
 
     kind: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 5
+    left_out: ClassVar = {
+        "benchmarks.file": BY_EDITION,
+        "benchmarks.labelled": BY_EDITION,
+        "benchmarks.title": READ_ELSEWHERE,
+        "benchmarks.home": READ_ELSEWHERE,
+        "benchmarks.licence": READ_ELSEWHERE,
+    }
 
     benchmark: str
     benchmarks: BenchmarkSettings
-    files: PublishedFiles
+    files: PublishedFiles | HarnessTask
     base: RawBase
     template: Literal["guanaco", "hh", "chat"]
     date: str
     chat: bool
+
+    def exclusions(self) -> Mapping[str, str]:
+        """Leave out, of a built-in benchmark, all that is set for files.
+
+        So a new setting of files changes no outcomes that are stored.
+        """
+        if self.benchmarks.file is not None:
+            return self.left_out
+        return {**self.left_out, **{f"benchmarks.{name}": OF_FILES for name in FILE_KEYS}}
 
     @property
     def name(self) -> str:
@@ -62,9 +97,13 @@ class Items(Stage[list[Item]]):
         from ethosteer.models.requests import in_chat
         from ethosteer.models.text import tokenizer_fingerprint
 
-        chat = self.chat_template()
-        template = chat or workspace.template(self.base.settings, self.template, self.date)
-        items, classifier = in_chat(self.to_answer(workspace), chat), self.classifier()
+        template = self.chat_template() or workspace.template(
+            self.base.settings, self.template, self.date
+        )
+        items = in_chat(self.to_answer(workspace), self.request_template())
+        classifier = self.classifier()
+        if isinstance(self.files, PublishedFiles):
+            self.files.check_unchanged()
         comparability = comparability_of(
             items,
             template.fingerprint(),
@@ -75,9 +114,19 @@ class Items(Stage[list[Item]]):
         write_items(folder / ITEMS, {self.benchmark: items})
         write_json(folder / COMPARABILITY, comparability)
 
+    def definition(self) -> Benchmark:
+        """Return the benchmark; InputError where its file is malformed."""
+        return catalog.described_benchmark(self.benchmark, self.benchmarks)
+
     def read(self) -> list[Item]:
         """Read the items from the published files; InputError for a malformed row."""
-        return load_items(catalog.benchmark(self.benchmark), self.benchmarks, self.files.origin)
+        return load_items(self.definition(), self.benchmarks, self.origin)
+
+    @property
+    def origin(self) -> Origin:
+        """Where published files come from."""
+        assert isinstance(self.files, PublishedFiles)
+        return self.files.origin
 
     def to_answer(self, workspace: Workspace) -> list[Item]:
         """Return the items with what is not stored of them and only answering needs."""
@@ -90,12 +139,15 @@ class Items(Stage[list[Item]]):
 
         return chat_template(load_tokenizer(self.base.settings), self.date) if self.chat else None
 
+    def request_template(self) -> Template | None:
+        """Return the chat template that is yet to write the items' requests; None where none is."""
+        return self.chat_template()
+
     def classifier(self) -> Classifier | None:
         """Return the classifier of generated texts; None where none is needed."""
         from ethosteer.evaluation.answering import benchmark_classifier
 
-        benchmark = catalog.benchmark(self.benchmark)
-        return benchmark_classifier(benchmark, self.benchmarks, self.files.origin)
+        return benchmark_classifier(self.definition(), self.benchmarks, self.origin)
 
     def load(self, folder: Path) -> list[Item]:
         """Read the items."""
@@ -112,10 +164,52 @@ class PairItems(Items):
 
     pairs: Curate
 
+    def definition(self) -> Benchmark:
+        """Return the benchmark of the dataset's pairs."""
+        return benchmark_of(self.pairs.definition())
+
     def to_answer(self, workspace: Workspace) -> list[Item]:
         """Return the items of the test pairs."""
         template = workspace.template(self.base.settings, self.template, self.date)
         return pair_items(workspace.store.load(self.pairs).test, self.benchmarks, template)
+
+
+@dataclass(frozen=True, eq=False)
+class WrittenPairs(Items):
+    """The items of a file of preference pairs, written as models are trained on pairs."""
+
+    def to_answer(self, workspace: Workspace) -> list[Item]:
+        """Return the items of all pairs."""
+        template = workspace.template(self.base.settings, self.template, self.date)
+        return written_pairs(self.definition(), self.benchmarks, self.origin, template)
+
+
+@dataclass(frozen=True, eq=False)
+class TaskItems(Items):
+    """The items of a task of lm-evaluation-harness, which writes its requests itself."""
+
+    def definition(self) -> Benchmark:
+        """Return the task as a benchmark."""
+        return self.task.benchmark(self.benchmarks)
+
+    def read(self) -> list[Item]:
+        """Return the task's requests; InputError where it cannot make them."""
+        chat = self.chat_template()
+        return task_items(self.task, self.benchmarks, chat.messages_text if chat else None)
+
+    def request_template(self) -> Template | None:
+        """Return None: requests are written already."""
+        return None
+
+    def classifier(self) -> Classifier | None:
+        """Return None: the task reads generated texts itself."""
+        return None
+
+    @property
+    def task(self) -> HarnessTask:
+        """The task."""
+        assert isinstance(self.files, HarnessTask)
+        return self.files
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,12 +258,12 @@ class Evaluate(Stage[list[Outcome]]):
                 outcomes = answer_items(
                     base,
                     models,
-                    catalog.benchmark(name),
+                    first.items.definition(),
                     items,
                     classifier,
                     budget,
                     progress,
-                    first.items.chat_template(),
+                    first.items.request_template(),
                 )
             seconds = (time.monotonic() - started) / len(models)
             for stage, answered in zip(stages, outcomes, strict=True):

@@ -26,6 +26,7 @@ class Samples(Stage[tuple[Sample, ...]]):
     version: ClassVar[int] = 4
     left_out: ClassVar = {
         "evaluate.chat": READ_ELSEWHERE,
+        "evaluate.include_path": READ_ELSEWHERE,
         "evaluate.tokens_per_batch": READ_ELSEWHERE,
         "evaluate.cross_pairs": READ_ELSEWHERE,
     }

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel
 
+from ethosteer.benchmarks.harness.task import HarnessTask
 from ethosteer.data.sources import Origin, Source
+from ethosteer.errors import InputError
 from ethosteer.files import fingerprint
 from ethosteer.models.identity import model_fingerprint
 from ethosteer.progress import Report
@@ -38,16 +40,31 @@ BY_EDITION = "files count by their editions"
 CUTS_PASSES = "bounds how much runs at once; no mask, gradient or likelihood depends on it"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PublishedFiles:
-    """Published files, identified by their editions and not by where they are kept."""
+    """Published files, and the user's, identified by their editions, not by where they are kept."""
 
     origin: Origin
     sources: tuple[Source, ...]
 
     def identity(self) -> list[str]:
         """Return the edition of every file: the hub's revision, or the file's hash."""
+        return self._editions
+
+    @cached_property
+    def _editions(self) -> list[str]:
         return [self.origin.revision(source) for source in self.sources]
+
+    def check_unchanged(self) -> None:
+        """Raise InputError where a file was replaced since its edition was taken.
+
+        To be called after a file was read and before what was made of it is stored.
+        """
+        for source, before in zip(self.sources, self._editions, strict=True):
+            if self.origin.revision(source) != before:
+                raise InputError(
+                    f"{self.origin.locate(source)}: changed while the study ran; run it again"
+                )
 
     def paths(self) -> list[Path]:
         """Return where the files are on this machine, downloading them if need be."""
@@ -166,7 +183,7 @@ class Stage(ABC, Generic[Result]):
 
 def _identity(value: object, name: str, left_out: Mapping[str, str]) -> object:
     """Return the part of a field's value that enters the fingerprint, as JSON-able values."""
-    if isinstance(value, PublishedFiles | RawBase | Stage):
+    if isinstance(value, PublishedFiles | HarnessTask | RawBase | Stage):
         return value.identity()
     if isinstance(value, BaseModel):
         excluded = {key.removeprefix(f"{name}.") for key in left_out}

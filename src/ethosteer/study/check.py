@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ethosteer import catalog
 from ethosteer.data.conversations import read_conversations
 from ethosteer.errors import InputError
 from ethosteer.study.plan import Plan
@@ -17,12 +16,17 @@ def check_inputs(plan: Plan) -> None:
 
     for stage in dict.fromkeys((*plan.pairs.values(), *plan.asked_pairs.values())):
         (path,) = stage.files.paths()
-        dataset = catalog.dataset(stage.dataset)
+        dataset = stage.definition()
         for _ in dataset.pairs(dataset.rows(path), stage.arms.pairs_per_group):
             pass
     for items in plan.items.values():
-        read, chat = items.read(), items.chat_template()
-        in_chat(read[:1], chat)
+        read = items.read()
+        if not read:
+            raise InputError(
+                f"benchmarks.{items.benchmark}.limit: {items.benchmarks.limit} leaves no item, "
+                "since groups are taken whole; raise it"
+            )
+        in_chat(read[:1], items.request_template())
         items.classifier()
     if plan.settings.finetune.enabled or plan.settings.data.prompts == "conversations":
         (path,) = plan.conversations.paths()

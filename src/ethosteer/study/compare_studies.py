@@ -75,10 +75,10 @@ def compare_runs(runs: Sequence[Run]) -> Across:
         outcomes=tuple(
             replace(outcome, model=qualified(run, outcome.model))
             for run in runs
-            for outcome in run.outcomes
+            for outcome in run.outcome_records
         ),
         # Where runs differ in a benchmark's items, the first run's are shown.
-        items={name: items for run in reversed(runs) for name, items in run.items.items()},
+        items={name: items for run in reversed(runs) for name, items in run.item_records.items()},
     )
 
 
@@ -132,7 +132,8 @@ def comparable_pairs(
 
 def compare_arms(settings: CompareSettings, name: str, a: Run, b: Run) -> list[Comparison]:
     """Compare the arms of two runs on one benchmark: one family of tests for each metric."""
-    benchmark = catalog.benchmark(name)
+    result = a.benchmark(name)
+    assert result is not None
     outcomes = {**outcomes_by_model(a, name), **outcomes_by_model(b, name)}
     arms_a, arms_b = (
         [qualified(run, model) for model in run.results.models if model not in CONTROLS]
@@ -140,11 +141,11 @@ def compare_arms(settings: CompareSettings, name: str, a: Run, b: Run) -> list[C
     )
     pairs = list(product(arms_a, arms_b))
     measured: list[Measured] = []
-    for metric in benchmark.metrics:
+    for metric in catalog.result_metrics(result):
         quantity = compared_quantity(name, metric)
         models = {model: clustered(metric, by_seed) for model, by_seed in outcomes.items()}
         family = Family(
-            f"{benchmark.title}, {quantity.metric}: arms of {a.name} against arms of {b.name}"
+            f"{result.title}, {quantity.metric}: arms of {a.name} against arms of {b.name}"
         )
         measured += measure(quantity, models, dict.fromkeys(pairs, family), settings)
     return decide(measured, settings)
@@ -153,7 +154,7 @@ def compare_arms(settings: CompareSettings, name: str, a: Run, b: Run) -> list[C
 def outcomes_by_model(run: Run, benchmark: str) -> dict[str, Mapping[int, Sequence[Outcome]]]:
     """Return a run's outcomes on one benchmark by model (its qualified name) and seed."""
     outcomes: dict[str, dict[int, list[Outcome]]] = {}
-    for outcome in run.outcomes:
+    for outcome in run.outcome_records:
         if outcome.benchmark == benchmark:
             model = qualified(run, outcome.model)
             by_seed = outcomes.setdefault(model, {})

@@ -109,6 +109,16 @@ def estimate(settings: StudySettings, origin: Origin) -> StudyEstimate:
     )
 
 
+def estimated_work(settings: StudySettings, origin: Origin) -> dict[str, float]:
+    """Return each stage's floating-point operations over EFFICIENCY, for all arms and seeds.
+
+    Divided by a machine's rate of matrix products it is the estimated time.
+    """
+    parameters = base_parameters(settings.base.shape or read_shape(settings.base))
+    costs = stage_costs(settings, read_texts(settings, origin, []))
+    return {stage: cost.flop(parameters) / EFFICIENCY for stage, cost in costs.items()}
+
+
 def stage_costs(settings: StudySettings, texts: Texts) -> dict[str, Cost]:
     """Return the tokens that each stage passes through the base, for all arms and seeds."""
     seeds = len(settings.seeds)
@@ -280,13 +290,15 @@ def read_texts(settings: StudySettings, origin: Origin, notes: list[str]) -> Tex
 
 
 def _local_file(origin: Origin, path: str) -> Path | None:
-    """Return a published file if it is on this machine; an estimate downloads nothing."""
+    """Return a file of data if it is on this machine; an estimate downloads nothing."""
+    if Path(path).is_absolute():
+        return Path(path) if Path(path).exists() else None
     folder = {"sample": SAMPLE_DIR, "folder": origin.folder, "hub": None}[origin.kind]
     return folder / path if folder is not None and (folder / path).is_file() else None
 
 
 def _pairs(settings: StudySettings, origin: Origin, arm: str, notes: list[str]) -> Pairs:
-    dataset = catalog.dataset(settings.dataset_of(arm))
+    dataset = catalog.study_dataset(settings, arm)
     limit = settings.arms[arm].max_pairs
     path = _local_file(origin, dataset.source.path)
     if path is None:
@@ -315,8 +327,14 @@ def _item_tokens(
     notes: list[str],
 ) -> float:
     """Return the tokens of a benchmark's items, each of their texts read whole."""
-    benchmark, limit = catalog.benchmark(name), asked.limit
-    paths = [_local_file(origin, source.path) for source in sources_of(benchmark, asked.source)]
+    limit = asked.limit
+    if asked.file is not None and not Path(asked.file).is_file():
+        notes.append(f"benchmark items not on this machine: {ASSUMED_ITEM_TOKENS} tokens assumed")
+        return float(ASSUMED_ITEM_TOKENS * (limit or ASSUMED_ITEMS))
+    benchmark = catalog.study_benchmark(settings, name)
+    # a task of lm-evaluation-harness has its data itself
+    sources = () if benchmark.score else sources_of(benchmark, asked.source)
+    paths = [_local_file(origin, source.path) for source in sources]
     for arm in settings.arms:
         if benchmark.dataset and settings.dataset_of(arm) == benchmark.dataset.name:
             limits = (limit, settings.arms[arm].max_pairs)

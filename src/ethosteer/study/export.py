@@ -15,11 +15,26 @@ from ethosteer.models.adapter_config import CONFIG, WEIGHTS
 from ethosteer.models.adapters import save_base
 from ethosteer.models.reward_models import NORMALISATION, read_scale, set_padding
 from ethosteer.records import Arm
+from ethosteer.settings import StudySettings
 from ethosteer.stages.finetune import Finetune
 from ethosteer.study.run import Study
 
 BASE_FOLDER = "base"
 MODEL_CARD = "model_card.md.j2"
+
+
+def find_arm(settings: StudySettings, name: str, seed: int | None) -> Arm:
+    """Return an arm of a study; ``seed`` is the study's first where it is None.
+
+    Raises InputError where the study has no such arm.
+    """
+    arm = Arm(name, settings.seeds[0] if seed is None else seed)
+    if arm not in settings.arm_seeds():
+        raise InputError(
+            f"no arm {name!r} with seed {arm.seed}; arms: {', '.join(settings.arms)}; "
+            f"seeds: {', '.join(map(str, settings.seeds))}"
+        )
+    return arm
 
 
 def export_arm(
@@ -31,12 +46,7 @@ def export_arm(
     unfinished study, or a folder that exists.
     """
     settings, plan, store = study.settings, study.plan, study.store
-    arm = Arm(name, settings.seeds[0] if seed is None else seed)
-    if arm not in plan.steering:
-        raise InputError(
-            f"no arm {name!r} with seed {arm.seed}; arms: {', '.join(settings.arms)}; "
-            f"seeds: {', '.join(map(str, settings.seeds))}"
-        )
+    arm = find_arm(settings, name, seed)
     if folder.exists():
         raise InputError(f"{folder}: exists already; name a new folder")
     if not store.has(plan.comparison):

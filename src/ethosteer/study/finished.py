@@ -5,25 +5,41 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ethosteer.errors import InputError
 from ethosteer.evaluation.items import ITEMS, read_items
 from ethosteer.evaluation.outcomes import read_outcomes
 from ethosteer.files import read_json, to_json, write_atomic
+from ethosteer.progress import Terminal
 from ethosteer.records import Item, Outcome
-from ethosteer.results import BenchmarkResult, StudyResults
-from ethosteer.stages.store import MANIFEST
-from ethosteer.study.run import OUTCOMES, RESULTS
+from ethosteer.results import DATA_FOLDER, BenchmarkResult, StudyResults
+from ethosteer.study import frames
+from ethosteer.study.export import find_arm
+from ethosteer.study.folder import is_run_folder, read_origin, recorded_fingerprints
+from ethosteer.study.load import load_study
+from ethosteer.study.run import BESIDE, OUTCOMES, RESULTS, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from peft import PeftModel
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: a study's results, the outcome of every model on every item, the items."""
+    """A finished run: a study's results, the outcome of every model on every item, the items.
+
+    ``results`` is everything that the report shows. ``outcomes``, ``items``, ``comparisons`` and
+    ``pairs`` are pandas frames, made when they are first asked for. ``pairs``, ``report`` and
+    ``model`` need the run's ``folder``.
+    """
 
     results: StudyResults
-    outcomes: Sequence[Outcome]
-    items: Mapping[str, Sequence[Item]]
+    outcome_records: Sequence[Outcome]
+    item_records: Mapping[str, Sequence[Item]]
+    folder: Path | None = None
 
     @property
     def name(self) -> str:
@@ -34,6 +50,90 @@ class Run:
         """Return the result on one benchmark, None where the study has not run it."""
         return next((result for result in self.results.benchmarks if result.name == name), None)
 
+    @cached_property
+    def outcomes(self) -> pd.DataFrame:
+        """What every model answered: one row for each model, seed and item.
+
+        Columns: ``model``, ``seed`` (0 for controls), ``benchmark``, ``item``, ``group`` (the
+        cluster of dependent items), ``slices`` (tuple of names), ``label`` and ``predicted`` (index
+        of a choice; missing where there is none), ``correct`` (missing without a label),
+        ``log_likelihoods`` and ``lengths`` (tuples, a choice each), ``text`` (a generated answer),
+        ``truncated``, ``scores`` (tuple, of a task of lm-evaluation-harness).
+        """
+        return frames.outcomes_frame(self.outcome_records)
+
+    @cached_property
+    def items(self) -> pd.DataFrame:
+        """The items of all benchmarks as models read them: one row for each.
+
+        Columns: ``benchmark``, ``item``, ``contexts`` and ``continuations`` (tuples, a choice
+        each), ``label``, ``group``, ``slices``. ``benchmark`` and ``item`` are those of
+        ``outcomes``.
+        """
+        return frames.items_frame(self.item_records)
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """The comparisons of models: one row for two models and a metric of a benchmark.
+
+        Columns: those of ``tables/comparisons.csv``. ``difference`` is a - b, ``low`` to ``high``
+        its 95 % interval, ``decision_low`` to ``decision_high`` the one that ``verdict`` rests on.
+        """
+        return frames.comparisons_frame(self.results.comparisons)
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """The curated preference pairs: one row for each.
+
+        Columns: ``arm`` (the first arm with the pair), ``dataset``, ``split`` ("train",
+        "validation" or "test"), ``id``, ``prompt``, ``chosen``, ``rejected``, ``group`` (the
+        scenario), ``row`` (of the published file).
+        """
+        study = self._study
+        return frames.pairs_frame(
+            {arm: study.store.load(study.plan.pairs[arm]) for arm in study.settings.data_arms()}
+        )
+
+    def model(self, arm: str, *, seed: int | None = None) -> PeftModel:
+        """Load an arm's policy as a PEFT model on the base that the study steered.
+
+            model = ethosteer.open_run("runs/demo").model("virtue", seed=0)
+
+        It is the checkpoint that the study evaluated, loaded by stock transformers and PEFT on the
+        processor. ``seed`` is the study's first where it is None. Raises InputError for an unknown
+        arm, and where the base cannot be loaded.
+        """
+        study = self._study
+        steering = study.plan.steering[find_arm(study.settings, arm, seed)]
+        from ethosteer.models.adapters import load_peft
+
+        adapter = steering.checkpoint(study.store.path(steering), study.settings.steer.select)
+        return load_peft(study.plan.shared_base.to_load(study.store), adapter)
+
+    def report(self, folder: Path | str | None = None, *, texts: bool = True) -> Path:
+        """Write the report into ``folder``, by default the run's own; return the HTML file's path.
+
+        Without ``texts`` it holds no prompt, answer or item and needs another folder, which may be
+        published where the data may not.
+        """
+        target = Path(folder) if folder is not None else self._folder
+        if not texts and self.folder is not None and target.resolve() == self.folder.resolve():
+            raise InputError(f"{target}: is the run's own folder, whose report has its texts")
+        write_run_report(self, target, texts=texts)
+        return target / "report.html"
+
+    @property
+    def _folder(self) -> Path:
+        if self.folder is None:
+            raise InputError(f"run {self.name}: was not opened from a folder")
+        return self.folder
+
+    @cached_property
+    def _study(self) -> Study:
+        study = stored_study(self._folder)
+        study.check_finished()
+        return study
+
 
 def open_run(folder: Path | str) -> Run:
     """Reopen a finished run from its folder: its results, outcomes and benchmark items.
@@ -41,7 +141,8 @@ def open_run(folder: Path | str) -> Run:
         import ethosteer
 
         run = ethosteer.open_run("runs/demo")
-        print(run.results.question, len(run.outcomes))
+        print(run.results.question)
+        print(run.outcomes.groupby(["benchmark", "model"])["correct"].mean())
 
     Raises:
         InputError: a file of the run is missing or cannot be read.
@@ -53,29 +154,53 @@ def open_run(folder: Path | str) -> Run:
             raise InputError(f"{folder / name}: no such file; run the study to its end first")
     results = read_json(folder / RESULTS, StudyResults)
     try:
-        return Run(results, read_outcomes(folder / OUTCOMES), read_items(folder / ITEMS))
+        return Run(results, read_outcomes(folder / OUTCOMES), read_items(folder / ITEMS), folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: its outcomes or items cannot be read: {error}") from error
+
+
+def is_readable_run(folder: Path) -> bool:
+    """Return whether ``folder`` is that of a run, or holds what is left of one: its results."""
+    return is_run_folder(folder) or (folder / RESULTS).is_file()
+
+
+def stored_study(folder: Path, terminal: Terminal | None = None) -> Study:
+    """Return the study whose run is in ``folder``, with the settings and data that it remembers.
+
+    Of a finished run the stored work is found without the data.
+    """
+    settings = load_study(str(folder))
+    return Study(
+        settings,
+        folder.parent,
+        read_origin(folder, settings),
+        terminal,
+        folder=folder,
+        recorded=recorded_fingerprints(folder),
+    )
 
 
 def write_run_report(run: Run, folder: Path, *, texts: bool = True) -> None:
     """Write a finished run's report and ``results.json`` into ``folder``, which is made if missing.
 
     Without ``texts`` they hold no prompt, answer or item: those belong to the data's authors, and
-    some are offensive.
+    some are offensive. Nor do they name the folder of the data.
     """
     from ethosteer.published.comparison import comparison_sections
     from ethosteer.report import write_report
 
     study_file = tomllib.loads(run.results.provenance.get("study file", ""))
     published = study_file.get("compare", {}).get("published")
-    sections = comparison_sections(published, run.results, run.outcomes)
-    results, items = run.results, run.items
+    sections = comparison_sections(published, run.results, run.outcome_records)
+    results, items = run.results, run.item_records
     if not texts:
         benchmarks = tuple(replace(result, example="") for result in results.benchmarks)
-        results, items = replace(results, samples=(), benchmarks=benchmarks), {}
+        provenance = dict(results.provenance)
+        if DATA_FOLDER in provenance:
+            provenance[DATA_FOLDER] = "DATA"
+        results = replace(results, samples=(), benchmarks=benchmarks, provenance=provenance)
+        items = {}
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / RESULTS, to_json(results))
-    names = (RESULTS, OUTCOMES, ITEMS, "study.toml", MANIFEST)
-    beside = [name for name in names if (folder / name).is_file()]
-    write_report(results, run.outcomes, items, folder, sections, beside)
+    beside = [name for name in BESIDE if (folder / name).is_file()]
+    write_report(results, run.outcome_records, items, folder, sections, beside)

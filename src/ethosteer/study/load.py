@@ -15,6 +15,10 @@ from ethosteer import catalog
 from ethosteer.errors import InputError
 from ethosteer.published.counts import load_counts
 from ethosteer.settings import ArmSettings, BenchmarkSettings, Settings, StudySettings
+from ethosteer.study.folder import STUDY_FILE, is_run_folder
+
+BUNDLED_BASES = ("pocket", "smollm2")
+"""Values of base.model that name a base and no file, even where a file has that name."""
 
 STUDIES_DIR = Path(str(files("ethosteer"))) / "assets" / "studies"
 
@@ -25,17 +29,45 @@ def bundled_studies() -> tuple[str, ...]:
 
 
 def study_path(study: str) -> Path:
-    """Return the TOML file that ``study`` names: a path, or a bundled study."""
+    """Return the TOML file that ``study`` names: a path, a run's folder, or a bundled study."""
     path = Path(study)
+    if is_run_folder(path):
+        return path / STUDY_FILE
     if path.suffix == ".toml":
         if not path.is_file():
             raise InputError(f"{study}: no such study file")
         return path
     if study in bundled_studies():
         return STUDIES_DIR / f"{study}.toml"
+    if path.is_dir():
+        raise InputError(
+            f"{study}: no run's folder, since it has no {STUDY_FILE}; a study's run is in runs/NAME"
+        )
     raise InputError(
-        f"{study!r} is neither a .toml file nor a bundled study ({', '.join(bundled_studies())})"
+        f"{study!r} is neither a .toml file nor a bundled study ({', '.join(bundled_studies())}) "
+        "nor a run's folder"
     )
+
+
+def absolute_paths(settings: StudySettings) -> StudySettings:
+    """Return the settings with every file or folder that is there by its absolute path.
+
+    So the study file that a run keeps is valid wherever the run's folder is moved to.
+    """
+
+    def absolute(name: str | None) -> str | None:
+        return str(Path(name).absolute()) if name and Path(name).exists() else name
+
+    base, compare = settings.base, settings.compare
+    if base.model not in BUNDLED_BASES:
+        base = base.model_copy(update={"model": absolute(base.model)})
+    benchmarks = {
+        name: benchmark.model_copy(update={"classifier": absolute(benchmark.classifier)})
+        for name, benchmark in settings.benchmarks.items()
+    }
+    compare = compare.model_copy(update={"published": absolute(compare.published)})
+    changed = {"base": base, "benchmarks": benchmarks, "compare": compare}
+    return settings.model_copy(update=changed)
 
 
 def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
@@ -48,6 +80,7 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
         table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
         raise InputError(f"{path}: not valid TOML: {fault}") from fault
+    _resolve_files(table, path.absolute().parent)
     for override in overrides:
         _apply(table, override)
     try:
@@ -64,6 +97,25 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
         except InputError as fault:
             raise InputError(f"{path}: compare.published: {fault}") from fault
     return settings
+
+
+def _resolve_files(table: dict[str, Any], folder: Path) -> None:
+    """Make paths in [arms.NAME], [benchmarks.NAME] and [evaluate] relative to ``folder``.
+
+    Paths of --set are relative to the working directory, as a shell completes them.
+    """
+    for kind in ("arms", "benchmarks"):
+        entries = table.get(kind)
+        for entry in entries.values() if isinstance(entries, dict) else ():
+            for key in ("file", "labelled"):
+                if isinstance(entry, dict) and isinstance(file := entry.get(key), str):
+                    entry[key] = str(folder / Path(file).expanduser())
+    evaluate = table.get("evaluate")
+    if isinstance(evaluate, dict) and isinstance(folders := evaluate.get("include_path"), list):
+        evaluate["include_path"] = [
+            str(folder / Path(entry).expanduser()) if isinstance(entry, str) else entry
+            for entry in folders
+        ]
 
 
 def _apply(table: dict[str, Any], override: str) -> None:
@@ -127,16 +179,12 @@ def check_names(settings: StudySettings) -> None:
     Raises InputError for an unknown dataset, algorithm, benchmark or source, or a contradiction.
     """
     for name, arm in settings.arms.items():
-        catalog.dataset(settings.dataset_of(name))
+        catalog.study_dataset(settings, name)
         try:
             algorithm = catalog.algorithm(settings.algorithm_of(name))
         except InputError as fault:
             key = f"arms.{name}.algorithm" if arm.algorithm else "steer.algorithm"
             raise InputError(f"{key}: {fault}") from fault
         settings.steer.table(algorithm.settings).check(settings.steer)
-    for name, benchmark in catalog.study_benchmarks(settings).items():
-        catalog.check_source(name, benchmark.source)
-        if benchmark.classifier is not None and catalog.benchmark(name).classification is None:
-            raise InputError(
-                f"benchmarks.{name}.classifier: remove it; no text of this benchmark is classified"
-            )
+    for name in catalog.study_benchmarks(settings):
+        catalog.check_benchmark(settings, name)

@@ -9,7 +9,10 @@ from itertools import groupby
 from typing import Any
 
 from ethosteer import catalog
-from ethosteer.benchmarks.base import sources_of
+from ethosteer.benchmarks.base import Benchmark, sources_of
+from ethosteer.benchmarks.files.benchmark import file_sources
+from ethosteer.benchmarks.harness import PREFIX as HARNESS
+from ethosteer.benchmarks.harness.task import HarnessTask
 from ethosteer.data.conversations import CONVERSATIONS
 from ethosteer.data.sources import Origin, Source
 from ethosteer.errors import InputError
@@ -18,7 +21,7 @@ from ethosteer.settings import ArmSettings, StudySettings
 from ethosteer.stages.compare import Compare, Overlaps
 from ethosteer.stages.cross import Cross
 from ethosteer.stages.curate import Curate
-from ethosteer.stages.evaluate import Evaluate, Items, PairItems
+from ethosteer.stages.evaluate import Evaluate, Items, PairItems, TaskItems, WrittenPairs
 from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.prompts import Prompts
 from ethosteer.stages.reward import Reward
@@ -29,10 +32,15 @@ from ethosteer.stages.steer import Steer
 
 @dataclass(frozen=True)
 class Plan:
-    """All stages of a study whose files come from ``origin``."""
+    """All stages of a study whose files come from ``origin``.
+
+    With ``stored`` only stored work is asked for, which is found by its names: no file of a
+    benchmark is read, so that a finished run outlives them.
+    """
 
     settings: StudySettings
     origin: Origin
+    stored: bool = False
 
     @cached_property
     def base(self) -> RawBase:
@@ -67,8 +75,19 @@ class Plan:
         return stages
 
     def _curate(self, name: str, dataset: str, arm: ArmSettings) -> Curate:
-        files = PublishedFiles(self.origin, (catalog.dataset(dataset).source,))
+        files = PublishedFiles(self.origin, (catalog.arm_dataset(dataset, arm).source,))
         return Curate(name, dataset, arm, self.settings.data, self.base, files)
+
+    @cached_property
+    def benchmarks(self) -> dict[str, Benchmark]:
+        """The study's benchmarks by name, but those of lm-evaluation-harness and unread files."""
+        tables = catalog.study_benchmarks(self.settings)
+        names = (
+            name
+            for name, table in tables.items()
+            if not name.startswith(HARNESS) and not (self.stored and table.file)
+        )
+        return {name: catalog.study_benchmark(self.settings, name) for name in names}
 
     @cached_property
     def asked_pairs(self) -> dict[str, Curate]:
@@ -77,8 +96,8 @@ class Plan:
         A dataset without an arm is curated with an arm's default settings.
         """
         stages = {}
-        for name in catalog.study_benchmarks(self.settings):
-            if (dataset := catalog.benchmark(name).dataset) is not None:
+        for name in self.benchmarks:
+            if (dataset := self.benchmarks[name].dataset) is not None:
                 of_arms = (pairs for pairs in self.pairs.values() if pairs.dataset == dataset.name)
                 stages[name] = next(of_arms, None) or self._curate(
                     dataset.name, dataset.name, ArmSettings()
@@ -148,15 +167,26 @@ class Plan:
         """The items of each benchmark."""
         stages: dict[str, Items] = {}
         for name, settings in catalog.study_benchmarks(self.settings).items():
-            sources = tuple(sources_of(catalog.benchmark(name), settings.source))
-            files = PublishedFiles(self.origin, sources)
-            data = self.settings.data
-            shared = (name, settings, files, self.base, data.template, data.date)
-            pairs = self.asked_pairs.get(name)
-            if pairs is None:
-                stages[name] = Items(*shared, self.settings.evaluate.chat)
-            else:  # pairs are written by data.template in either case
-                stages[name] = PairItems(*shared, False, pairs)
+            data, evaluate = self.settings.data, self.settings.evaluate
+            written = (self.base, data.template, data.date)
+            if name.startswith(HARNESS):
+                task = HarnessTask(name.removeprefix(HARNESS), evaluate.include_path)
+                stages[name] = TaskItems(name, settings, task, *written, evaluate.chat)
+                continue
+            if name not in self.benchmarks:
+                files = PublishedFiles(self.origin, file_sources(settings))
+                stages[name] = Items(name, settings, files, *written, evaluate.chat)
+                continue
+            benchmark = self.benchmarks[name]
+            files = PublishedFiles(self.origin, sources_of(benchmark, settings.source))
+            # pairs are written by data.template in either case
+            if benchmark.dataset is not None:
+                pairs = self.asked_pairs[name]
+                stages[name] = PairItems(name, settings, files, *written, False, pairs)
+            elif benchmark.pairs is not None:
+                stages[name] = WrittenPairs(name, settings, files, *written, False)
+            else:
+                stages[name] = Items(name, settings, files, *written, evaluate.chat)
         return stages
 
     @cached_property
@@ -217,7 +247,17 @@ class Plan:
             tuple(self.cross.values()),
             self.samples,
             self.overlaps,
+            tuple(self._labels(pairs) for pairs in self.overlaps.pairs),
+            tuple(
+                (items.benchmarks.title, items.benchmarks.home, items.benchmarks.licence)
+                for items in self.items.values()
+            ),
         )
+
+    def _labels(self, pairs: Curate) -> tuple[str, str, str]:
+        """Return what reports say of a dataset beside its pairs: title, web page and licence."""
+        dataset = pairs.definition()
+        return dataset.title, dataset.source.home, dataset.source.licence
 
     @cached_property
     def stages(self) -> tuple[Stage[Any], ...]:

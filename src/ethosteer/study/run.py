@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import tomli_w
 
@@ -16,31 +19,58 @@ from ethosteer.evaluation.outcomes import write_outcomes
 from ethosteer.files import to_json, write_atomic, write_json
 from ethosteer.models.cached import prepare_base
 from ethosteer.progress import Terminal
-from ethosteer.results import StageTime
+from ethosteer.results import DATA_FOLDER, StageTime
 from ethosteer.settings import StudySettings
+from ethosteer.stages.stage import Stage
 from ethosteer.stages.store import MANIFEST, Store
 from ethosteer.stages.workspace import Workspace
 from ethosteer.study.check import check_inputs
+from ethosteer.study.folder import (
+    ORIGIN,
+    STUDY_FILE,
+    absolute,
+    inputs_fingerprint,
+    recall,
+    remembers,
+    write_origin,
+)
 from ethosteer.study.plan import Plan
 from ethosteer.study.preregistered import changed_since, preregister
+from ethosteer.study.remaining import expected_seconds
 
 RESULTS = "results.json"
 OUTCOMES = "outcomes.parquet"
 FILES = (
-    "study.toml", MANIFEST, RESULTS, OUTCOMES, ITEMS,
+    STUDY_FILE, ORIGIN, MANIFEST, RESULTS, OUTCOMES, ITEMS,
     "report.html", "report.md", "tables/benchmarks.csv",
 )  # fmt: skip
+BESIDE = (RESULTS, OUTCOMES, ITEMS, STUDY_FILE, MANIFEST)
+"""The files that a report beside them links to."""
 
 
 class Study:
-    """A study with its folder, plan, artifacts and data."""
+    """A study with its folder, plan, artifacts and data.
+
+    Its folder is ``runs/NAME``, or ``folder`` where one is given. With ``recorded``, the stages'
+    fingerprints of a finished run, its artifacts are found without its data; ``is_recorded`` says
+    whether they all are.
+    """
 
     def __init__(
-        self, settings: StudySettings, runs: Path, origin: Origin, terminal: Terminal | None = None
+        self,
+        settings: StudySettings,
+        runs: Path,
+        origin: Origin,
+        terminal: Terminal | None = None,
+        *,
+        folder: Path | None = None,
+        recorded: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.settings = settings
-        self.folder = runs / settings.name
-        self.plan = Plan(settings, origin)
+        self.folder = folder or runs / settings.name
+        stored = Plan(settings, origin, stored=True)
+        self.is_recorded = bool(recorded) and recall(stored.comparison, recorded)
+        self.plan = stored if self.is_recorded else Plan(settings, origin)
         self.store = Store(self.folder / "artifacts")
         self.workspace = Workspace(
             self.store,
@@ -56,20 +86,24 @@ class Study:
         if not all((self.folder / name).is_file() for name in FILES):
             return False
         # settings such as compare.published are in no stage's identity, but in the report
-        if (self.folder / "study.toml").read_text("utf-8") != self.as_toml():
+        if (self.folder / STUDY_FILE).read_text("utf-8") != self.as_toml():
+            return False
+        if not remembers(self.folder, self.plan.origin):
             return False
         manifest = json.loads((self.folder / MANIFEST).read_text("utf-8"))
         return bool(manifest["fingerprint"] == self.plan.comparison.fingerprint)
 
     def check_finished(self) -> None:
         """Raise InputError, naming what is missing, unless every stage is done."""
-        self._prepare_base()
+        if not self.is_recorded:
+            self._prepare_base()
         missing = self.store.missing(self.plan.stages)
         if missing:
             raise InputError(
                 f"study {self.settings.name} in {self.folder} is not finished with these settings: "
                 f"{len(missing)} steps are missing, first {missing[0].kind} {missing[0].name}; "
-                "run it first (with the same --set, --data-dir and --runs-dir)"
+                "run it first (with the same --set, --data-dir and --runs-dir), or name the folder "
+                "of a finished run"
             )
 
     def run(self) -> bool:
@@ -84,13 +118,22 @@ class Study:
             missing = self.store.missing(self.plan.stages)
             if missing:
                 check_inputs(self.plan)
-            write_atomic(self.folder / "study.toml", self.as_toml())
+            self._remember()
             known = any(self.store.has(stage) for stage in self.plan.evaluation.values())
             preregister(self.settings.compare, self.store.root, outcomes_known=known)
-            for batch in self.plan.batches(missing):
-                type(batch[0]).run(batch, self.workspace)
+            self._run_stages(missing)
             self.write_files()
         return True
+
+    def _run_stages(self, missing: Sequence[Stage[Any]]) -> None:
+        try:
+            expected = expected_seconds(self.plan, self.store)
+        except InputError:  # a base whose shape is unknown until it is loaded
+            expected = dict.fromkeys(missing, 1.0)
+        with self.workspace.terminal.overall(sum(expected.values())) as overall:
+            for batch in self.plan.batches(missing):
+                with overall.work(sum(expected[stage] for stage in batch)):
+                    type(batch[0]).run(batch, self.workspace)
 
     def _prepare_base(self) -> None:
         """Fetch or convert the base where it is missing: stored work is recognised by it."""
@@ -98,6 +141,7 @@ class Study:
 
     def write_files(self) -> None:
         """Write the run's files anew from what is stored; LookupError if a stage is not done."""
+        self._remember()
         from ethosteer.published.comparison import comparison_sections
         from ethosteer.report import write_report
 
@@ -107,6 +151,8 @@ class Study:
         for stage, spent in seconds.items():
             by_kind[stage.kind] = by_kind.get(stage.kind, 0.0) + spent
         made_with = provenance.describe()
+        if data_folder := absolute(plan.origin).folder:
+            made_with[DATA_FOLDER] = str(data_folder)
         results = replace(
             store.load(plan.comparison),
             provenance=made_with | {"study file": self.as_toml()},
@@ -119,13 +165,13 @@ class Study:
         write_outcomes(self.folder / OUTCOMES, outcomes)
         write_atomic(self.folder / RESULTS, to_json(results))
         published = comparison_sections(self.settings.compare.published, results, outcomes)
-        beside = (RESULTS, OUTCOMES, ITEMS, "study.toml", MANIFEST)
-        write_report(results, outcomes, items, self.folder, published, beside)
+        write_report(results, outcomes, items, self.folder, published, BESIDE)
         write_json(
             self.folder / MANIFEST,
             {
                 "study": self.settings.name,
                 "fingerprint": plan.comparison.fingerprint,
+                "inputs": inputs_fingerprint(self.folder),
                 "made_with": made_with,
                 "steps": {
                     f"{stage.kind}/{stage.name}": {
@@ -136,6 +182,11 @@ class Study:
                 },
             },
         )
+
+    def _remember(self) -> None:
+        """Write the study file and the origin of its data, by which the folder is a handle."""
+        write_atomic(self.folder / STUDY_FILE, self.as_toml())
+        write_origin(self.folder, self.plan.origin)
 
     def as_toml(self) -> str:
         """Return the study file with every setting written out."""

@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import tarfile
-from dataclasses import replace
+from dataclasses import fields, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -203,10 +203,8 @@ def test_a_file_of_the_cache_is_fetched_once(remotes: dict[str, Remote], server:
 
 
 def as_source(remote: Remote) -> Source:
-    return Source(
-        remote.path, remote.home, remote.licence, remote.repository, remote.revision,
-        remote.hub_path, remote.address, remote.sha256, remote.member, remote.conversion,
-    )  # fmt: skip
+    values = {field.name: getattr(remote, field.name) for field in fields(remote)}
+    return Source(**values)
 
 
 @pytest.mark.parametrize("kind", ["hub", "web", "archive", "converted"])

@@ -1,0 +1,1 @@
+"""Preferences in files of the user's: recognised by their columns, one file per family."""

@@ -1,0 +1,98 @@
+"""A run's folder as the handle to its study: the settings and the data that it remembers.
+
+Beside its artifacts a run keeps ``study.toml`` (every setting) and ``origin.json`` (where published
+files were read from). When it ends, its manifest records the fingerprints of all stages, so that a
+finished run is read without its data, which these fingerprints otherwise depend on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from ethosteer.data.sources import Origin
+from ethosteer.files import fingerprint, read_json, write_json
+from ethosteer.settings import StudySettings
+from ethosteer.stages.stage import Stage
+from ethosteer.stages.store import MANIFEST
+
+STUDY_FILE = "study.toml"
+ORIGIN = "origin.json"
+
+
+def is_run_folder(study: str | Path) -> bool:
+    """Return whether ``study`` is the folder of a run, finished or not."""
+    return (Path(study) / STUDY_FILE).is_file()
+
+
+def write_origin(folder: Path, origin: Origin) -> None:
+    """Remember where the study's published files are read from, by its absolute path."""
+    write_json(folder / ORIGIN, absolute(origin))
+
+
+def remembers(folder: Path, origin: Origin) -> bool:
+    """Return whether ``origin`` is the one that the folder remembers."""
+    path = folder / ORIGIN
+    return path.is_file() and read_json(path, Origin) == absolute(origin)
+
+
+def read_origin(folder: Path, settings: StudySettings) -> Origin:
+    """Return where the study's files are read from; ``data.origin`` where nothing is remembered."""
+    path = folder / ORIGIN
+    return read_json(path, Origin) if path.is_file() else Origin(settings.data.origin)
+
+
+def absolute(origin: Origin) -> Origin:
+    """Return the same origin, its folder by its absolute path."""
+    return replace(origin, folder=origin.folder.absolute()) if origin.folder else origin
+
+
+def inputs_fingerprint(folder: Path) -> str:
+    """Identify what a run was asked for: the text of its study file and of its origin."""
+    return fingerprint([(folder / name).read_text("utf-8") for name in (STUDY_FILE, ORIGIN)])
+
+
+def recorded_fingerprints(folder: Path) -> dict[str, str]:
+    """Return the fingerprint of every stage of a finished run, by ``KIND/NAME``.
+
+    None are returned where the run is unfinished, or was asked for something else since it ended.
+    """
+    if not all((folder / name).is_file() for name in (STUDY_FILE, ORIGIN, MANIFEST)):
+        return {}
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
+    if manifest.get("inputs") != inputs_fingerprint(folder):
+        return {}
+    return {name: step["fingerprint"] for name, step in manifest["steps"].items()}
+
+
+def recall(last: Stage[Any], recorded: Mapping[str, str]) -> bool:
+    """Give ``last`` and every stage that it reads its recorded fingerprint; none is derived.
+
+    Returns False, and changes nothing, where a stage was not recorded or two share one name.
+    """
+    stages = {id(stage): stage for stage in _with_inputs(last)}
+    names = {f"{stage.kind}/{stage.name}" for stage in stages.values()}
+    if len(names) < len(stages) or not names <= recorded.keys():
+        return False
+    for stage in stages.values():
+        # where functools.cached_property keeps its value
+        stage.__dict__["fingerprint"] = recorded[f"{stage.kind}/{stage.name}"]
+    return True
+
+
+def _with_inputs(stage: Stage[Any]) -> Iterator[Stage[Any]]:
+    """Yield a stage and every stage that it reads, directly or not."""
+    pending, seen = [stage], set()
+    while pending:
+        current = pending.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        for field in fields(current):
+            value = getattr(current, field.name)
+            members = value if isinstance(value, tuple) else (value,)
+            pending += [member for member in members if isinstance(member, Stage)]
