@@ -64,7 +64,8 @@ def test_classifiers_are_those_that_the_hub_has(tmp_path: Path):
 def test_files_that_the_study_names_are_where_they_are(tmp_path: Path):
     study = tmp_path / "mine.toml"
     study.write_text(
-        'name = "mine"\n[base]\nmodel = "pocket"\n[arms.virtue]\n[arms.mine]\n'
+        'name = "mine"\nquestion = "?"\nseeds = [0]\n[base]\nmodel = "pocket"\n'
+        "[arms.virtue]\n[arms.mine]\n"
         'file = "mine.jsonl"\n[arms.theirs]\nhub = "someone/pairs"\nrevision = "v1"\n'
         "[finetune]\nenabled = false\n[benchmarks]\nwsc273 = {}\n"
     )

@@ -124,7 +124,6 @@ SOURCES = (
         home="https://github.com/allenai/scruples",
         licence="see the Scruples repository",
         # The authors' archive. Its sha256 is not known to us: fetched.json keeps the one received.
-        revision="v1.0",
         address="https://storage.googleapis.com/ai2-mosaic-public/projects/scruples/v1.0/data/"
         "anecdotes.tar.gz",
         member="anecdotes/test.scruples-anecdotes.jsonl",

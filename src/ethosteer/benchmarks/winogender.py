@@ -78,7 +78,6 @@ def _source(name: str, sha256: str) -> Source:
         path=f"winogender/{name}",
         home="https://github.com/rudinger/winogender-schemas",
         licence="MIT",
-        revision=commit,
         address="https://raw.githubusercontent.com/rudinger/winogender-schemas/"
         f"{commit}/data/{name}",
         sha256=sha256,

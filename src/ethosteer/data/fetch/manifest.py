@@ -19,7 +19,7 @@ class Entry:
 
     ``sha256`` and ``size`` (bytes) are those of the file in the folder; ``received_sha256`` is that
     of what the address sent, which differs where the file was extracted or converted. ``revision``
-    is the hub's commit, or that of the address; ``date`` is the time of the fetch (UTC).
+    is the hub's commit ("" elsewhere); ``date`` is the time of the fetch (UTC).
     """
 
     path: str

@@ -18,7 +18,7 @@ from ethosteer.files import file_hash, temporary_name, write_atomic
 
 @dataclass(frozen=True, slots=True)
 class _Original:
-    """A file as its address sent it, and the commit that it is of ("" where none is known)."""
+    """A file as its address sent it, and its commit on the hub ("" elsewhere)."""
 
     path: Path
     revision: str
@@ -78,4 +78,4 @@ def _from_address(remote: Remote, target: Path, expected: str, received: Receive
         raise InputError(f"{remote.address}: HF_HUB_OFFLINE forbids downloading it")
     path = target if remote.is_kept_as_it_is else target.with_name(f".{target.name}.original")
     http.download(remote.address, path, expected, received)
-    return _Original(path, remote.revision)
+    return _Original(path, "")

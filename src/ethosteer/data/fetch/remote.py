@@ -10,9 +10,9 @@ class Remote:
     """A published file's address, and how the file that is kept is made from what is there.
 
     ``path`` is its path in a data folder, ``home`` its web page. It is on the hub, in the dataset
-    ``repository`` at ``revision`` under ``hub_path``, or else at ``address`` (HTTPS), whose
-    revision is for the reader alone. ``sha256`` is that of the bytes at ``address``; "" where it is
-    not known to us, so that only the manifest of an earlier fetch can tell whether they changed.
+    ``repository`` at ``revision`` under ``hub_path``, or else at ``address`` (HTTPS), which
+    names the commit where there is one. ``sha256`` is that of the bytes at ``address``; "" where it
+    is not known to us, so that only the manifest of an earlier fetch can tell whether they changed.
     ``member`` is the file's name in a tar archive; ``conversion`` is a key of ``CONVERSIONS``.
     """
 
