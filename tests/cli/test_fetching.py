@@ -118,6 +118,7 @@ def test_a_gated_file_is_told_with_its_page_and_the_rest_is_fetched(
     assert len(errors) == 2
     page = "https://huggingface.co/datasets/toxigen/toxigen-data"
     assert f"is gated: accept its terms at {page}, then log in with `hf auth login`" in errors[0]
+    assert errors[0].startswith("error: toxigen/annotated_test.csv: ")
     assert errors[1].endswith("1 file is missing or wrong")
     assert "Traceback" not in err
     assert out.count("fetched: ") == len(data_files.data_files(load_study("smollm2"), tmp_path)) - 1

@@ -177,7 +177,8 @@ def fetch(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            help="The data folder to fill, for `--data-dir`; it is made where it is absent."
+            metavar="[FOLDER]",
+            help="The data folder to fill, for `--data-dir`; it is made where it is absent.",
         ),
     ] = None,
     source: Annotated[

@@ -42,7 +42,8 @@ def fetch_data(study: str, folder: Path, *, dry_run: bool) -> None:
     for state in states:
         if state.state is not State.missing:
             typer.echo(_line(state))
-    failures = [state.note for state in states if state.state is State.missing]
+    missing = [state for state in states if state.state is State.missing]
+    failures = [f"{state.remote.path}: {state.note}" for state in missing]
     _finish(folder, [*failures, *_fetch_into_cache(into_cache)], f"--data-dir {folder}")
 
 
