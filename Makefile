@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo smollm2 test check format clean
+.PHONY: install demo smollm2 docs test check format clean help
 
 install: .venv/installed  ## the package and its development tools, in .venv
 
@@ -19,6 +19,14 @@ smollm2: .venv/installed  ## fetch a chat model and run its study; DATA=folder f
 	$(BIN)/ethosteer fetch smollm2
 	$(BIN)/ethosteer run smollm2 $(if $(DATA),--data-dir $(DATA))
 
+NOTEBOOKS := $(notdir $(wildcard docs/notebooks/*.ipynb))
+
+docs: .venv/installed $(NOTEBOOKS:%=build/notebooks/%)  ## execute the notebooks and build the site in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+build/notebooks/%.ipynb: docs/notebooks/%.ipynb .venv/installed
+	$(BIN)/python scripts/execute_notebooks.py build/notebooks $<
+
 test: .venv/installed check  ## ruff, mypy and all tests
 	$(BIN)/python -m pytest
 
@@ -31,5 +39,8 @@ format: .venv/installed  ## format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+help:  ## list the targets
+	@grep -hE '^[a-z0-9]+:.*  ## ' $(MAKEFILE_LIST) | sed 's/:.*  ## /: /'
+
 clean:  ## remove everything that make and the tools created
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv runs build .pytest_cache .mypy_cache .ruff_cache .hypothesis

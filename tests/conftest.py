@@ -16,6 +16,7 @@ import torch
 from ethosteer.cli.app import main
 from ethosteer.errors import InputError
 from ethosteer.progress import Terminal
+from tests.data.fetch.server import Server, serving
 
 if TYPE_CHECKING:
     from ethosteer.models.base import SharedBase
@@ -62,6 +63,26 @@ def publish(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Return a stand-in for the hub and others; the hub's client asks it, with empty caches."""
+    from huggingface_hub import constants
+
+    from ethosteer.data.fetch import http
+
+    with serving() as stand_in:
+        template = stand_in.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", stand_in.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setenv("ETHOSTEER_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(http, "PAUSE", 0.0)
+        yield stand_in
 
 
 @pytest.fixture

@@ -39,10 +39,10 @@ class Settings(BaseModel):
 class ModelShape(Settings):
     """[base.shape]: the geometry of a Llama-like base, to plan a study without the base's files."""
 
-    hidden: int = Field(ge=1)
-    layers: int = Field(ge=1)
-    intermediate: int = Field(ge=1)
-    vocabulary: int = Field(ge=1)
+    hidden: int = Field(ge=1, description="width of the hidden states")
+    layers: int = Field(ge=1, description="number of decoder layers")
+    intermediate: int = Field(ge=1, description="width of the feed-forward layers")
+    vocabulary: int = Field(ge=1, description="number of tokens")
     tied: bool = Field(False, description="one matrix for input and output embeddings")
 
 
@@ -121,11 +121,11 @@ class LoraSettings(Settings):
 class OptimiserSettings(Settings):
     """AdamW with warm-up, linear decay to zero and clipping of the gradient norm, for each arm."""
 
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    learning_rate: float = Field(1e-3, gt=0, description="after the warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled, as in AdamW")
     warmup: float = Field(0.03, ge=0, lt=1, description="fraction of the steps")
     decay: bool = Field(True, description="linear decay to zero; false: a constant rate")
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
 
 
 class FinetuneSettings(Settings):
@@ -134,7 +134,7 @@ class FinetuneSettings(Settings):
     enabled: bool = Field(
         True, description="false: arms start from the base as it is, which is then the control"
     )
-    epochs: float = Field(1.0, gt=0)
+    epochs: float = Field(1.0, gt=0, description="passes over the conversations")
     batch: int = Field(8, ge=1, description="conversations per step")
     max_steps: int | None = Field(None, ge=1, description="upper bound on the steps")
     lora: LoraSettings = LoraSettings()
@@ -228,7 +228,7 @@ class ArmSettings(Settings):
 class RewardSettings(Settings):
     """[reward]: one Bradley-Terry reward model for each dataset and seed."""
 
-    epochs: float = Field(1.0, gt=0)
+    epochs: float = Field(1.0, gt=0, description="passes over the training pairs")
     batch: int = Field(8, ge=1, description="pairs per step and arm")
     validations: int = Field(
         5, ge=0, description="checks on validation pairs; the weights with the lowest loss are kept"
@@ -261,11 +261,13 @@ class SteerSettings(Settings):
     """[steer]: how arms are steered, and which of their checkpoints is evaluated."""
 
     algorithm: str = Field("ppo", description="of arms that name no algorithm")
-    steps: int = Field(100, ge=1)
+    steps: int = Field(
+        100, ge=1, description="of the optimiser, or rounds of sampling and learning"
+    )
     batch: int = Field(64, ge=1, description="answers per step and arm")
-    minibatches: int = Field(4, ge=1)
+    minibatches: int = Field(4, ge=1, description="optimiser steps per pass over a step's answers")
     epochs: int = Field(4, ge=1, description="passes over the answers of a step")
-    min_new_tokens: int = Field(32, ge=1)
+    min_new_tokens: int = Field(32, ge=1, description="an answer has at least this many tokens")
     max_new_tokens: int = Field(
         128, ge=1, description="each answer's limit is uniform from the minimum to this"
     )
@@ -273,7 +275,7 @@ class SteerSettings(Settings):
     missing_eos_penalty: float = Field(
         0.0, ge=0, description="subtracted from the reward of an answer without EOS"
     )
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, gt=0, description="of sampling")
     kl_coefficient: float = Field(0.2, ge=0, description="its initial value")
     kl_target: float | None = Field(
         6.0, gt=0, description="nats per answer; none: a constant coefficient"

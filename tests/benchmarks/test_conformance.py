@@ -93,7 +93,8 @@ def test_the_sources_are_complete(name):
         assert source.home.startswith("https://")
         assert source.licence
         assert bool(source.repository) == bool(source.revision) == bool(source.hub_path)
-        assert re.fullmatch(r"([0-9a-f]{40}|main)?", source.revision)
+        assert re.fullmatch(r"([0-9a-f]{40})?", source.revision)
+        assert bool(source.repository) != source.address.startswith("https://")
     assert set(benchmark.examples) == {source.path for source in benchmark.sources}
 
 

@@ -211,7 +211,10 @@ def test_a_base_is_fetched_before_it_is_asked_for(
     assert call("fetch", str(path)) == (0, out, "")
     status, out, err = call("fetch", "pocket")
     assert (status, out) == (2, "")
-    assert err == "error: pocket: only smollm2 and .gguf files are fetched before they are used\n"
+    assert err == (
+        "error: pocket: only smollm2 and .gguf files are fetched before they are used; for a "
+        "study's data name a folder too, as in `ethosteer fetch pocket DATA`\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,7 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
 
     shutil.copytree(SAMPLE_DIR, tmp_path, dirs_exist_ok=True)
     (tmp_path / "crows_pairs" / "test_EN.jsonl").write_text("another edition")
+    (tmp_path / "conversations" / "guanaco_train.jsonl").write_text("another edition")
     known = fingerprints(study)
     unseen = set()
     for path, value in leaves(study.model_dump()):

@@ -162,15 +162,23 @@ def test_the_plan_needs_no_data(moved: Moved, abroad: Path, call: Call) -> None:
     [("run",), ("status", "--set", "steer.steps=9"), ("status", "--data-dir", "empty")],
 )
 def test_work_that_needs_the_data_names_the_file(
-    arguments: tuple[str, ...], moved: Moved, abroad: Path, call: Call
+    arguments: tuple[str, ...],
+    moved: Moved,
+    abroad: Path,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # the files could be fetched: with a network they are
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(abroad / "hub"))
     (abroad / "empty").mkdir()
     command, *options = arguments
     status, out, error = call(command, str(moved.folder), *options)
     assert (status, out) == (2, "")
     folder = "empty" if "empty" in arguments else moved.data
     assert error.startswith(f"error: {folder}")
-    assert "no such file; --data-dir takes a folder" in error
+    assert "no such file, and " in error
+    assert "unset HF_HUB_OFFLINE, or fill a folder with `ethosteer fetch" in error
     assert error.count("\n") == 1
 
 

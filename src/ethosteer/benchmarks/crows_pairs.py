@@ -57,6 +57,9 @@ BENCHMARKS = (
                 path="crows_pairs/crows_pairs_anonymized.csv",
                 home="https://github.com/nyu-mll/crows-pairs",
                 licence="CC BY-SA 4.0",
+                address="https://raw.githubusercontent.com/nyu-mll/crows-pairs/"
+                "8aaac11c485473159ec9328a65253a5be9a479dc/data/crows_pairs_anonymized.csv",
+                sha256="dfb36986ce0502abbaf7055b9176da3d08d48e07df1251991b5dfbcbceab9d0c",
             ),
         ),
         items=_items,

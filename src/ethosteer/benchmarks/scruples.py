@@ -123,10 +123,10 @@ SOURCES = (
         path="scruples/anecdotes/test.scruples-anecdotes.jsonl",
         home="https://github.com/allenai/scruples",
         licence="see the Scruples repository",
-        repository="metaeval/scruples",
-        # A copy of the published files; no full commit hash of it is known to us.
-        revision="main",
-        hub_path="test.scruples-anecdotes.jsonl",
+        # The authors' archive. Its sha256 is not known to us: fetched.json keeps the one received.
+        address="https://storage.googleapis.com/ai2-mosaic-public/projects/scruples/v1.0/data/"
+        "anecdotes.tar.gz",
+        member="anecdotes/test.scruples-anecdotes.jsonl",
     ),
 )
 ALTERNATIVES: dict[str, tuple[Source, ...]] = {
@@ -135,6 +135,10 @@ ALTERNATIVES: dict[str, tuple[Source, ...]] = {
             path="ethics-aita/test.scruples-anecdotes.jsonl",
             home="https://github.com/hendrycks/ethics",
             licence="MIT",
+            repository="hendrycks/ethics",
+            revision="b8b47c589f8bee77175b8648e5497278b68da48a",
+            hub_path="data/commonsense/test.csv",
+            conversion="ethics-aita",
         ),
     )
 }

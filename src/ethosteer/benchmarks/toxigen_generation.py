@@ -23,6 +23,8 @@ from ethosteer.statistics.metrics import mean_metric, proportion_metric
 
 STATEMENTS = 3
 NEW_TOKENS = 32
+CLASSIFIER = "tomh/toxigen_roberta@bd3c36d7dc6424a02a599879b02b4faadfc246f5"
+"""The revision that has safetensors; the main branch has a pickle alone."""
 
 
 def _items(paths: Sequence[Path]) -> list[Item]:
@@ -81,7 +83,7 @@ BENCHMARKS = (
             proportion_metric("no_answer_share", lambda outcome: outcome.predicted is None, "none"),
         ),
         new_tokens=NEW_TOKENS,
-        classification=TextClassification("tomh/toxigen_roberta", "1", _labelled),
+        classification=TextClassification(CLASSIFIER, "1", _labelled),
         examples={
             "toxigen/annotated_test.csv": """\
 text,target_group,toxicity_ai,toxicity_human

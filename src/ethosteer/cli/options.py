@@ -53,7 +53,7 @@ DataDir = Annotated[
     Path | None,
     typer.Option(
         "--data-dir",
-        help="Read the published data files from this folder; the README lists their names.",
+        help="Read the published data files from this folder; the documentation lists their names.",
     ),
 ]
 HHDataDir = Annotated[

@@ -17,7 +17,7 @@ CONVERSATIONS = Source(
     home="https://huggingface.co/datasets/timdettmers/openassistant-guanaco",
     licence="Apache-2.0",
     repository="timdettmers/openassistant-guanaco",
-    revision="main",  # no full commit hash is known to us
+    revision="831dabac2283d99420cda0b673d7a2a43849f17a",
     hub_path="openassistant_best_replies_train.jsonl",
 )
 

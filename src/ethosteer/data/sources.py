@@ -1,7 +1,8 @@
 """Published files and where they are read from.
 
 A file is read from the layout of ``--data-dir``, from the bundled sample (the same layout), or from
-the hub at a pinned revision. A file of the user's is read where it is.
+where it is published, at a pinned revision: the hub, or its authors' address. A file of the user's
+is read where it is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+from ethosteer.data.fetch.folder import cached
+from ethosteer.data.fetch.hub import is_offline
+from ethosteer.data.fetch.remote import Remote
 from ethosteer.data.formats.files import shards
 from ethosteer.data.hub import HubDataset
 from ethosteer.errors import InputError
@@ -27,7 +31,9 @@ class Source:
     ``path`` is its path in a data folder; ``repository``, ``revision`` and ``hub_path`` locate it
     on the hub ("" where the hub does not have it); ``home`` is its web page. An absolute ``path``
     is a file of the user's, or a folder of such files; ``hub`` is a dataset that the user names.
-    Both are read as they are, whatever the origin of published files.
+    Both are read as they are, whatever the origin of published files. ``address``, ``sha256``,
+    ``member`` and ``conversion`` say where and how a published file is fetched from elsewhere, and
+    what is made of it (see ``Remote``).
     """
 
     path: str
@@ -37,11 +43,23 @@ class Source:
     revision: str = ""
     hub_path: str = ""
     hub: HubDataset | None = None
+    address: str = ""
+    sha256: str = ""
+    member: str = ""
+    conversion: str = ""
 
     @property
     def is_users(self) -> bool:
         """Whether the user names the file, so that no data folder has it."""
         return self.hub is not None or Path(self.path).is_absolute()
+
+    @property
+    def remote(self) -> Remote:
+        """Where a published file is fetched from."""
+        return Remote(
+            self.path, self.home, self.licence, self.repository, self.revision, self.hub_path,
+            self.address, self.sha256, self.member, self.conversion,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +70,10 @@ class Origin:
     folder: Path | None = None
 
     def locate(self, source: Source) -> Path:
-        """Return the local path of ``source``, downloading it from the hub if need be.
+        """Return the local path of ``source``; one that is not there is fetched into the cache.
 
-        Raises InputError with the location that was tried where there is no such file.
+        A data folder may hold some of the files. Raises InputError, with the location that was
+        tried, where there is no such file.
         """
         if source.hub is not None:
             return source.hub.download()
@@ -62,25 +81,30 @@ class Origin:
             shards(Path(source.path))  # raises InputError where there is no file
             return Path(source.path)
         if self.kind == "hub":
-            return _download(source)
+            return _fetched(source)
         folder = SAMPLE_DIR if self.kind == "sample" else self.folder
         assert folder is not None
         path = folder / source.path
-        if not path.is_file():
-            raise InputError(
-                f"{path}: no such file; --data-dir takes a folder with the published files, "
-                f"this one from {source.home}"
-            )
-        return path
+        if path.is_file():
+            return path
+        if self.kind == "folder" and source.remote.exists:
+            return _fetched(source, f"{path}: no such file, and ")
+        origin = f", this one from {source.home}" if source.home else ""
+        raise InputError(
+            f"{path}: no such file; --data-dir takes a folder with the published files{origin}"
+        )
 
     def revision(self, source: Source) -> str:
-        """Return the edition of the file: the hub's revision, or the file's own hash."""
+        """Return the file's edition: the hash of its content, wherever it comes from.
+
+        So a file that is fetched and one of a data folder are the same if their contents are. Where
+        a published file is not on this machine it is fetched. The edition of a dataset of the hub
+        that the user names is its commit.
+        """
         if source.hub is not None:
             return source.hub.commit()
         if source.is_users:
             return f"sha256:{_content_hash(Path(source.path))[:16]}"
-        if self.kind == "hub":
-            return source.revision
         return f"sha256:{file_hash(self.locate(source))[:16]}"
 
 
@@ -93,24 +117,18 @@ def _content_hash(path: Path) -> str:
     return sha256(listing.encode()).hexdigest()
 
 
-def _download(source: Source) -> Path:
-    """Fetch a hub file at its pinned revision into the hub's own cache."""
-    if not source.repository:
+def _fetched(source: Source, problem: str = "") -> Path:
+    """Return a file from the user's cache; ``problem`` is why it is looked for there."""
+    if not source.remote.exists:
         raise InputError(
             f"{source.path} is not on the hub: download it from {source.home} and pass its folder "
             "with --data-dir"
         )
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     try:
-        return Path(
-            hf_hub_download(
-                source.repository, source.hub_path, revision=source.revision, repo_type="dataset"
-            )
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as fault:
+        return cached(source.remote)
+    except InputError as fault:
+        mend = "unset HF_HUB_OFFLINE, or " if is_offline() else ""
         raise InputError(
-            f"{source.repository}/{source.hub_path} at revision {source.revision} could not be "
-            f"downloaded from the hub ({type(fault).__name__}); without a network pass --data-dir"
+            f"{problem}{fault}; {mend}fill a folder with `ethosteer fetch STUDY FOLDER` where "
+            "there is a network, and pass it with --data-dir"
         ) from fault

@@ -54,13 +54,17 @@ def train_classifier(train: Sequence[LabelledText], held_out: Sequence[LabelledT
 def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> Classifier:
     """Load a sequence classifier from a folder or the hub, safetensors only.
 
-    ``label`` is the index or name of its positive class. InputError where it cannot be loaded.
+    ``name`` is a folder, a hub id, or ``ID@REVISION``; ``label`` is the index or name of its
+    positive class. InputError where it cannot be loaded.
     """
     quiet_libraries()
+    model_id, _, revision = name.partition("@")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            model_id, revision=revision or "main", trust_remote_code=False
+        )
         model = AutoModelForSequenceClassification.from_pretrained(
-            name, use_safetensors=True, trust_remote_code=False
+            model_id, revision=revision or "main", use_safetensors=True, trust_remote_code=False
         ).eval()
     except (OSError, ValueError) as fault:
         raise InputError(

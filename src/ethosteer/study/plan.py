@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -14,7 +14,7 @@ from ethosteer.benchmarks.files.benchmark import file_sources
 from ethosteer.benchmarks.harness import PREFIX as HARNESS
 from ethosteer.benchmarks.harness.task import HarnessTask
 from ethosteer.data.conversations import CONVERSATIONS
-from ethosteer.data.sources import Origin
+from ethosteer.data.sources import Origin, Source
 from ethosteer.errors import InputError
 from ethosteer.records import BASE, Arm, Model
 from ethosteer.settings import ArmSettings, StudySettings
@@ -54,12 +54,13 @@ class Plan:
         if choice == "sample":
             return PublishedFiles(Origin("sample"), (CONVERSATIONS,))
         if choice == "hub":
-            return PublishedFiles(Origin("hub"), (CONVERSATIONS,))
+            origin = self.origin if self.origin.kind == "folder" else Origin("hub")
+            return PublishedFiles(origin, (CONVERSATIONS,))
         if self.origin.kind != "folder":
             raise InputError(
                 f"data.conversations: {choice!r} is looked for in --data-dir; give one"
             )
-        return PublishedFiles(self.origin, (replace(CONVERSATIONS, path=choice),))
+        return PublishedFiles(self.origin, (Source(choice, home="", licence=""),))
 
     @cached_property
     def pairs(self) -> dict[str, Curate]:

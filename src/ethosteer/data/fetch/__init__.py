@@ -1,0 +1,1 @@
+"""Published files from where they are published: the hub, the authors' addresses, conversions."""
