@@ -18,7 +18,7 @@ SOURCE = Path(ethosteer.__file__).parent
 
 LAYERS = (
     {"errors", "records"},
-    {"files", "progress", "provenance"},
+    {"files", "interruption", "progress", "provenance"},
     {"results"},
     {"settings"},
     {"maths", "statistics"},

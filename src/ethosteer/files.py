@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +19,15 @@ from pydantic_core import to_json as pydantic_json
 from ethosteer.errors import InputError
 
 T = TypeVar("T")
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""Errors of the operating system that only writing can meet."""
+UNWRITABLE = DISK_FULL | {
+    errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
+    errno.EIO, errno.ENOENT, errno.ELOOP,
+}  # fmt: skip
+_REPORTED = re.compile(r"(?:os error |Errno )(\d+)")
+"""How libraries, such as safetensors, report an error of the operating system in words."""
 
 
 def fingerprint(*values: object) -> str:
@@ -32,13 +47,87 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link but not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold a file, or a folder with all that is in it, as it is now."""
+    if path.is_dir():
+        if os.name == "nt":  # Windows opens no folders
+            return
+        for entry in path.iterdir():
+            sync(entry)
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Give a finished file or folder its name; on the disk, before and after.
+
+    A folder of that name must not be there; an older file is replaced.
+    """
+    sync(temporary)
+    # Replaces an older file at once on every system; rename would fail there on Windows.
+    temporary.replace(final)
+    if os.name != "nt":
+        descriptor = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def writing(target: Path, errors: frozenset[int] = UNWRITABLE) -> Iterator[None]:
+    """Turn a failure to write in a block into InputError, with ``target`` and the reason.
+
+    ``errors`` are the system's error numbers that count as such: ``DISK_FULL`` for a block that
+    does more than write.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as fault:
+        number = fault.errno if isinstance(fault, OSError) else None
+        if number is None and (reported := _REPORTED.search(str(fault))):
+            number = int(reported[1])
+        if number not in errors:
+            raise
+        mend = "; free space there and run it again" if number in DISK_FULL - {errno.EROFS} else ""
+        raise InputError(f"{target}: cannot be written: {os.strerror(number)}{mend}") from fault
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield the name of a new file to be written, which replaces ``path`` at the end of the block.
+
+    Raises InputError where it cannot be written; then nothing is left of it.
+    """
+    temporary = temporary_name(path)
+    with writing(path):
+        remove(temporary)  # what a killed process left, or a link that must not be followed
+        try:
+            yield temporary
+            publish(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file (UTF-8, line ends as in ``text``) that appears only when it is whole."""
-    temporary = temporary_name(path)
-    # A system's own line ends would give the same results other bytes, and other hashes.
-    temporary.write_text(text, encoding="utf-8", newline="")
-    # Replaces an older file at once on every system; rename would fail there on Windows.
-    temporary.replace(path)
+    with written_whole(path) as temporary:
+        # A system's own line ends would give the same results other bytes, and other hashes.
+        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def to_json(value: object, *, sort_keys: bool = False) -> str:
@@ -72,6 +161,11 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path, kind: type[T]) -> T:
     """Read a JSON file as a value of type ``kind``.
 
-    Raises InputError with the file and the first key that is missing or wrong.
+    Raises InputError with the file, and the first key that is missing or wrong.
     """
-    return from_json(path.read_text("utf-8"), kind, str(path))
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        reason = fault.strerror if isinstance(fault, OSError) else fault
+        raise InputError(f"{path}: cannot be read: {reason}") from fault
+    return from_json(text, kind, str(path))

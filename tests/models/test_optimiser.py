@@ -4,15 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ethosteer.models.optimiser import (
-    CHECKPOINT_SECONDS,
-    ArmOptimiser,
-    CheckpointSchedule,
-    derived_seed,
-    generator,
-    load_checkpoint,
-    save_checkpoint,
-)
+from ethosteer.models.optimiser import ArmOptimiser, derived_seed, generator
 from ethosteer.settings import OptimiserSettings
 
 SETTINGS = OptimiserSettings(
@@ -97,68 +89,6 @@ def test_a_gradient_that_is_not_finite_leaves_its_arm_and_no_other_unchanged(fir
     assert optimisers[0].step()
     assert all(bool(p.isfinite().all()) for p in arms[0])
     assert not same(values(arms[0]), before[0])
-
-
-def test_a_checkpoint_continues_bit_for_bit(tmp_path):
-    def run(arms: list[list[nn.Parameter]], optimisers: list[ArmOptimiser], steps: range) -> None:
-        for step in steps:
-            for arm, (owned, optimiser) in enumerate(zip(arms, optimisers, strict=True)):
-                give_gradients(owned, 10 * arm + step)
-                optimiser.step()
-
-    def fresh(seed: int) -> tuple[list[list[nn.Parameter]], list[ArmOptimiser]]:
-        arms = [parameters(seed), parameters(seed + 1)]
-        return arms, [ArmOptimiser.build(owned, SETTINGS, STEPS) for owned in arms]
-
-    straight, optimisers = fresh(0)
-    run(straight, optimisers, range(4))
-    halved, optimisers = fresh(0)
-    assert load_checkpoint(tmp_path, optimisers, "done") is None
-    run(halved, optimisers, range(2))
-    save_checkpoint(tmp_path, optimisers, {"done": 2, "curve": [0.1, float("nan")]})
-    resumed, optimisers = fresh(7)
-    found = load_checkpoint(tmp_path, optimisers, "done")
-    assert found is not None and found.facts["done"] == 2
-    assert found.extra == {}
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
-    for own, old in zip(resumed, halved, strict=True):
-        assert same(values(own), values(old))
-    run(resumed, optimisers, range(2, 4))
-    for own, expected in zip(resumed, straight, strict=True):
-        assert same(values(own), values(expected))
-
-
-def test_checkpoints_are_due_by_steps_and_by_time(monkeypatch: pytest.MonkeyPatch):
-    now = [0.0]
-    monkeypatch.setattr("ethosteer.models.optimiser.time.monotonic", lambda: now[0])
-    schedule = CheckpointSchedule(10)
-    seconds = CHECKPOINT_SECONDS
-    due = []
-    for done, at in enumerate((1, seconds + 1, 2 * seconds, 2 * seconds + 2), start=7):
-        now[0] = at
-        if schedule.is_due(done):
-            due.append(done)
-    # 8 by time, 10 by steps; not 9, less than the time after 8
-    assert due == [8, 10]
-    now[0] += seconds - 1
-    assert not schedule.is_due(11)
-    now[0] += 1
-    assert schedule.is_due(12)
-
-
-def test_a_checkpoint_keeps_what_else_a_run_needs(tmp_path):
-    owned = parameters(0)
-    extra = {"best.0": owned[0].detach(), "best.1": owned[0].detach()}
-    save_checkpoint(tmp_path, [ArmOptimiser.build(owned, SETTINGS, STEPS)], {"done": 0}, extra)
-    kept = owned[0].detach().clone()
-    with torch.no_grad():
-        owned[0].zero_()
-    found = load_checkpoint(tmp_path, [ArmOptimiser.build(owned, SETTINGS, STEPS)], "done")
-    assert found is not None
-    assert found.facts == {"done": 0}
-    assert sorted(found.extra) == ["best.0", "best.1"]
-    assert all(torch.equal(tensor, kept) for tensor in found.extra.values())
-    assert torch.equal(owned[0], kept), "the parameters themselves come back too"
 
 
 def test_seeds_depend_on_every_part():

@@ -1,23 +1,24 @@
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ethosteer.errors import InputError
-from ethosteer.files import fingerprint
+from ethosteer.files import file_hash, fingerprint
 from ethosteer.models import identity as identity_module
 from ethosteer.models.identity import folder_fingerprint
 from ethosteer.stages.stage import Stage
-from ethosteer.stages.store import MANIFEST, Store
+from ethosteer.stages.store import LOCK, MANIFEST, DamagedArtifactError, Store
 
 if TYPE_CHECKING:
     from ethosteer.stages.workspace import Workspace
@@ -48,6 +49,7 @@ class Note(Stage[str]):
 
 
 A, B = Note("a"), Note("b")
+ALL = "5ef5ef0364b6939c4ca61f34b393f7b368d1be8619647aaf83d5b395919ab629"
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "study" / "artifacts")
 
 
-def write_and_fail(store: Store, stage: Note, fault: type[BaseException]) -> None:
+def write_and_fail(store: Store, stage: Note, fault: BaseException | type[BaseException]) -> None:
     with store.write(stage) as folder:
         (folder / "weights").write_text("half")
         raise fault
@@ -201,7 +203,15 @@ def test_an_artifact_is_found_once_it_is_whole(store: Store):
     assert everything_in(path.parent) == [path.name]
     manifest = json.loads((path / MANIFEST).read_text("utf-8"))
     assert manifest.pop("seconds") == store.seconds(A) < 10
-    assert manifest == {"stage": "steer", "name": "a", "fingerprint": A.fingerprint}
+    assert len(manifest.pop("checksum")) == 64
+    assert manifest == {
+        "stage": "steer",
+        "name": "a",
+        "fingerprint": A.fingerprint,
+        "together": [],
+        # of the three bytes "all", as printf all | sha256sum says
+        "files": {"text": {"size": 3, "sha256": ALL}},
+    }
 
 
 def test_work_done_before_the_block_keeps_its_time(store: Store):
@@ -242,9 +252,11 @@ def test_what_a_killed_process_left_is_neither_found_nor_kept(store: Store):
 
 
 def test_a_folder_without_a_manifest_is_no_artifact(store: Store):
+    with pytest.raises(LookupError, match=f"steer/a-{A.fingerprint[:12]}"):
+        store.path(A)
     store.folder(A).mkdir(parents=True)
     assert not store.has(A)
-    with pytest.raises(LookupError, match=f"steer/a-{A.fingerprint[:12]}"):
+    with pytest.raises(DamagedArtifactError, match=f"steer/a-{A.fingerprint[:12]}"):
         store.path(A)
 
 
@@ -254,25 +266,228 @@ def test_another_fingerprint_is_another_artifact(store: Store):
     assert store.missing([A, B, Note("a", "other"), Note("a")]) == [B, Note("a", "other")]
 
 
-def test_checkpoints_stay_until_all_artifacts_are_written(store: Store):
-    def work(fault: type[BaseException] | None) -> Path:
+def test_checkpoints_stay_until_all_artifacts_are_stored(store: Store):
+    def work(*stages: Note, fault: type[BaseException] | None = None) -> Path:
         with store.checkpoints([A, B]) as checkpoints:
-            for stage in (A, B):
+            (checkpoints / "step 20").write_text("state")
+            for stage in stages:
                 with store.write(stage):
                     pass
             if fault:
-                (checkpoints / "step 20").write_text("state")
                 raise fault
-            assert (checkpoints / "step 20").read_text() == "state"
         return checkpoints
 
     with pytest.raises(KeyboardInterrupt):
-        work(KeyboardInterrupt)
-    with store.checkpoints([B]) as other, pytest.raises(KeyboardInterrupt):
-        work(KeyboardInterrupt)
-    checkpoints = work(None)
-    assert checkpoints != other
-    assert [path for path in (store.root / "steer").iterdir() if path.name.startswith(".")] == []
+        work(A, fault=KeyboardInterrupt)
+    assert store.together(B) == store.together(A) == (store.key(A), store.key(B))
+    with store.checkpoints([Note("c")]) as other:
+        pass
+    store.tidy()
+    kept = store.checkpoint_folder([A, B])
+    assert (kept / "step 20").is_file()
+    assert other.is_dir() and other != kept, "what is not stored may go on from them"
+    with pytest.raises(KeyboardInterrupt):
+        work(B, fault=KeyboardInterrupt)
+    store.tidy()
+    assert not kept.exists()
+    assert work(A, B) == kept and not kept.exists()
+
+
+# --- verification
+
+
+def written(root: Path) -> Store:
+    """Store both stages, and return the store as another process opens it."""
+    store = Store(root)
+    for stage in (A, B):
+        with store.write(stage, together=(A, B)) as folder:
+            (folder / "text").write_text("all")
+            (folder / "inner").mkdir()
+            (folder / "inner" / "weights").write_bytes(bytes(1000))
+    return Store(root)
+
+
+def flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["text", "inner/weights", MANIFEST])
+@pytest.mark.parametrize("damage", ["cut off", "deleted", "flipped"])
+def test_a_damaged_artifact_is_named_and_made_again(damage: str, name: str, tmp_path: Path):
+    said: list[str] = []
+    store = replace(written(tmp_path), say=said.append)
+    path = store.folder(A) / name
+    if damage == "cut off":
+        path.write_bytes(path.read_bytes()[:-2])  # a manifest needs no newline at its end
+    elif damage == "deleted":
+        path.unlink()
+    else:
+        flip(path, path.stat().st_size // 2)
+    with pytest.raises(DamagedArtifactError) as caught:
+        store.load(A)
+    line = str(caught.value)
+    assert str(store.folder(A)) in line and name in line and "ethosteer run" in line
+    assert line.count("\n") == 0
+    assert store.missing([A, B]) == [A]
+    seen_at_once = damage != "flipped" or name == MANIFEST
+    assert len(said) == seen_at_once, "told once, where its sizes show it"
+    assert store.damage(A) and store.damage(B) is None
+    assert store.load(B) == "all"
+    with store.write(A) as folder:
+        (folder / "text").write_text("new")
+    assert store.has(A) and store.load(A) == "new" and store.damage(A) is None
+
+
+@given(st.integers(0, 10**6), st.integers(0, 7))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_flipped_bit_of_a_manifest_gives_a_wrong_result(tmp_path: Path, position: int, bit: int):
+    store = written(tmp_path / f"{position}-{bit}")
+    path = store.folder(A) / MANIFEST
+    content = bytearray(path.read_bytes())
+    content[position % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+    try:
+        assert store.load(A) == "all"
+        assert store.seconds(A) < 10
+    except DamagedArtifactError:
+        assert store.missing([A]) == [A]
+
+
+def test_an_artifact_of_an_earlier_version_is_valid_and_not_verified(tmp_path: Path):
+    store = written(tmp_path)
+    path = store.folder(A) / MANIFEST
+    manifest = json.loads(path.read_text("utf-8"))
+    old = {name: manifest[name] for name in ("stage", "name", "fingerprint", "seconds")}
+    path.write_text(json.dumps(old), "utf-8")
+    (store.folder(A) / "text").write_text("other")
+    assert store.has(A) and store.load(A) == "other"
+    assert store.seconds(A) == old["seconds"]
+    assert store.together(A) == ()
+    (store.folder(A) / "text").unlink()
+    damaged = Store(tmp_path)
+    with pytest.raises(DamagedArtifactError, match="cannot be read"):
+        damaged.load(A)
+    assert damaged.missing([A, B]) == [A]
+
+
+def test_a_file_that_was_added_is_named_and_nothing_is_made_again(tmp_path: Path):
+    store = written(tmp_path)
+    (store.folder(A) / "inner" / "more weights").write_bytes(b"planted")
+    (store.folder(A) / ".DS_Store").write_bytes(b"a desktop's")
+    with pytest.raises(InputError, match=r"inner/more weights: was not stored .*; delete it"):
+        store.load(A)
+    assert store.missing([A]) == []
+    (store.folder(A) / "inner" / "more weights").unlink()
+    assert store.load(A) == "all"
+
+
+def test_an_artifact_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = written(tmp_path)
+    hashed: list[Path] = []
+
+    def counted(path: Path) -> str:
+        hashed.append(path)
+        return file_hash(path)
+
+    monkeypatch.setattr("ethosteer.stages.store.file_hash", counted)
+    assert store.has(A) and store.seconds(A) >= 0 and hashed == [], "sizes are enough for status"
+    for _ in range(3):
+        store.load(A)
+    assert sorted(path.name for path in hashed) == ["text", "weights"]
+
+
+# --- links, full disks, folders that cannot be written
+
+
+def test_planted_links_are_not_followed(store: Store, tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "text").write_text("precious")
+    final = store.folder(A)
+    final.parent.mkdir(parents=True)
+    final.with_name(f".{final.name}.part").symlink_to(elsewhere)
+    final.symlink_to(elsewhere)
+    store.checkpoint_folder([A]).symlink_to(elsewhere)
+    (store.root / LOCK).symlink_to(elsewhere / "text")
+    with store.lock(), store.checkpoints([A]), store.write(A) as folder:
+        (folder / "text").write_text("mine")
+    assert store.load(A) == "mine" and not final.is_symlink()
+    assert everything_in(elsewhere) == ["text"]
+    assert (elsewhere / "text").read_text() == "precious"
+
+
+def test_a_file_in_place_of_an_unfinished_folder_is_removed(store: Store):
+    final = store.folder(A)
+    final.parent.mkdir(parents=True)
+    final.with_name(f".{final.name}.part").write_text("planted")
+    with store.write(A):
+        pass
+    assert store.has(A)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("[Errno 28] Error writing bytes to file"),
+        RuntimeError("Error while serializing: I/O error: no space (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_one_line_and_leaves_no_artifact(store: Store, fault: Exception):
+    with pytest.raises(InputError, match=r"a-.*: cannot be written: No space left on device; fr"):
+        write_and_fail(store, A, fault)
+    assert everything_in(store.root / "steer") == []
+    assert not store.has(A)
+
+
+def test_a_full_disk_at_the_manifest_leaves_no_artifact(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match="cannot be written: No space left"), store.write(A):
+        pass
+    assert everything_in(store.root / "steer") == []
+
+
+def test_a_fault_of_the_work_is_not_called_one_of_writing(store: Store):
+    with pytest.raises(PermissionError), store.write(A):
+        raise PermissionError(errno.EACCES, "Permission denied", "data.csv")
+
+
+@pytest.mark.parametrize("position", ["the runs folder", "the study's folder", "artifacts", LOCK])
+def test_a_file_in_place_of_a_folder_is_one_line(position: str, tmp_path: Path):
+    names = {"the runs folder": "runs", "the study's folder": "runs/a", "artifacts": "runs/a/b"}
+    path = tmp_path / names.get(position, "runs/a/b/.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if position == LOCK:
+        path.mkdir()
+    else:
+        path.write_text("a file")
+    with (
+        pytest.raises(InputError, match=f"{tmp_path}/runs/a: cannot be written: "),
+        Store(tmp_path / "runs" / "a" / "b").lock(),
+    ):
+        pytest.fail("it cannot be locked")
+
+
+def test_a_folder_that_may_only_be_read_is_not_locked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    with store.lock():
+        pass
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    assert not store.is_locked()
+    with pytest.raises(InputError, match="cannot be written: Read-only file system"), store.lock():
+        pass
 
 
 # --- the lock

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import gc
 import io
+import shlex
 import sys
 import traceback
 from importlib.metadata import version
@@ -47,6 +48,7 @@ from ethosteer.cli.options import (
 from ethosteer.cli.runs import chat, export, report
 from ethosteer.data.formats.dataset import file_dataset
 from ethosteer.errors import InputError
+from ethosteer.interruption import Interrupted, deferred, immediate
 from ethosteer.models.cached import FetchSource
 from ethosteer.settings import ArmSettings
 from ethosteer.study.folder import is_run_folder
@@ -57,7 +59,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     epilog="Exit status: 0 success; 2 invalid input (one line names the file, row or key); "
-    "1 internal error; 130 interrupted.",
+    "1 internal error; 130, 143 or 138 stopped by Ctrl-C, SIGTERM or SIGUSR1.",
 )
 
 app.add_typer(bench, name="bench")
@@ -96,14 +98,25 @@ def run(
 ) -> None:
     """Run a study from data to report; an interrupted run resumes.
 
-    Finished work is stored and not repeated. After a setting is changed, only the work that
-    depends on it runs again. The run's folder remembers its settings and data, so that
-    `ethosteer run runs/demo` resumes it from there.
+    Finished work is stored and not repeated. Ctrl-C, SIGTERM and SIGUSR1 (by which a queue warns a
+    job) end a run after the current step, with a checkpoint; a second signal ends it at once.
+    After a setting is changed, only the work that depends on it runs again. The run's folder
+    remembers its settings and data, so that `ethosteer run runs/demo` resumes it from there.
 
     Example: `ethosteer run demo --set steer.steps=20`
     """
     prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
-    if prepared.run():
+    try:
+        with deferred():
+            has_run = prepared.run()
+    except Interrupted as stop:
+        typer.echo(
+            f"stopped by {stop.received.name} after a whole step, and what is done is stored; "
+            f"resume with `ethosteer run {shlex.quote(str(prepared.folder))}`",
+            err=True,
+        )
+        raise typer.Exit(stop.status) from None
+    if has_run:
         from ethosteer.cli.show import verdicts_table
 
         Console().print(verdicts_table(prepared.store.load(prepared.plan.comparison)))
@@ -395,13 +408,14 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        app()
+        with immediate():
+            app()
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; run the same command again to resume", err=True)
-        sys.exit(130)
+    except Interrupted as stop:
+        typer.echo("interrupted", err=True)
+        sys.exit(stop.status)
     except Exception:
         traceback.print_exc()
         typer.echo("internal error; please report it with the lines above", err=True)

@@ -82,7 +82,9 @@ def report(
                 studies[0], runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ()
             )
             prepared.check_finished()
-            prepared.write_files()
+            # the folder may be one that may only be read
+            if out is None or not prepared.is_finished():
+                prepared.write_files()
             folder = prepared.folder
         if out is not None and out.resolve() == folder.resolve() and not texts:
             raise InputError(f"--out {out}: is the run's own folder, whose report has its texts")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ethosteer import interruption
 from ethosteer.benchmarks.base import Benchmark, sources_of
 from ethosteer.data.sources import Origin
 from ethosteer.models.base import SharedBase
@@ -153,6 +154,7 @@ def _choose(
                 greedy[request.item][:, request.choice] = is_greedy
         done += len(batch)
         progress(done, len(plan.requests), "")
+        interruption.stop_if_requested()
     if per_token:
         tokens = [[0] * len(item.continuations) for item in items]
         for request in plan.requests:
@@ -222,6 +224,7 @@ def _generate_texts(
                 )
         done += len(batch)
         progress(done, len(order), "")
+        interruption.stop_if_requested()
     return texts, truncated
 
 

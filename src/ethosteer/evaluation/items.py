@@ -16,7 +16,7 @@ from ethosteer.benchmarks.preferences import held_out_items
 from ethosteer.data.sources import Origin
 from ethosteer.data.splits import split_of, unit_hash
 from ethosteer.evaluation.near_duplicates import clustered_items, clusters_of_groups
-from ethosteer.files import temporary_name
+from ethosteer.files import written_whole
 from ethosteer.records import Item, PreferencePair
 from ethosteer.settings import BenchmarkSettings
 
@@ -110,9 +110,8 @@ def write_items(path: Path, items: Mapping[str, Sequence[Item]]) -> None:
         for benchmark, members in items.items()
         for item in members
     ]
-    temporary = temporary_name(path)
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
-    temporary.replace(path)
+    with written_whole(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
 
 
 def read_items(path: Path) -> dict[str, list[Item]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ethosteer.files import temporary_name
+from ethosteer.files import written_whole
 from ethosteer.records import Outcome
 
 SCHEMA = pa.schema(
@@ -36,9 +36,8 @@ assert SCHEMA.names == [field.name for field in fields(Outcome)]
 def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write outcomes, atomically."""
     table = pa.Table.from_pylist([asdict(outcome) for outcome in outcomes], schema=SCHEMA)
-    temporary = temporary_name(path)
-    pq.write_table(table, temporary, compression="zstd")
-    temporary.replace(path)
+    with written_whole(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def read_outcomes(path: Path) -> list[Outcome]:

@@ -8,17 +8,12 @@ from pathlib import Path
 
 import torch
 
+from ethosteer import interruption
 from ethosteer.models.base import SharedBase
+from ethosteer.models.checkpoints import CheckpointSchedule, load_checkpoint, save_checkpoint
 from ethosteer.models.fast.budget import training_tokens
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.optimiser import (
-    ArmOptimiser,
-    CheckpointSchedule,
-    derived_seed,
-    generator,
-    load_checkpoint,
-    save_checkpoint,
-)
+from ethosteer.models.optimiser import ArmOptimiser, derived_seed, generator
 from ethosteer.models.pairs import accumulate_nll
 from ethosteer.models.text import Row
 from ethosteer.progress import Report
@@ -60,4 +55,5 @@ def finetune(
         if schedule.is_due(step + 1):
             save_checkpoint(checkpoints, [optimiser], {"done": step + 1, "losses": losses})
         progress(step + 1, steps, f"loss {loss:.3f}")
+        interruption.stop_if_requested()
     return bank, losses

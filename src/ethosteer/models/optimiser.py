@@ -1,17 +1,13 @@
-"""What all training shares: one optimiser per arm, resumable checkpoints, seeds."""
+"""What all training shares: one optimiser per arm, and seeds."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
@@ -105,83 +101,3 @@ class ArmOptimiser:
         # a schedule sets the learning rate when it steps, not when its state is loaded
         (rate,), (factor,) = self.schedule.base_lrs, self.schedule.lr_lambdas
         self.adamw.param_groups[0]["lr"] = rate * factor(steps_done)
-
-
-CHECKPOINT_SECONDS = 120.0
-"""The work that an interruption may cost, where a step takes less."""
-
-
-class CheckpointSchedule:
-    """When to store a checkpoint: every ``steps`` steps, and ``CHECKPOINT_SECONDS`` after the last.
-
-    Steps take milliseconds with a small base and minutes with a large one.
-    """
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.last = time.monotonic()
-
-    def is_due(self, done: int) -> bool:
-        """Whether to store one now, after ``done`` steps; if so, the time counts from now."""
-        now = time.monotonic()
-        due = done % self.steps == 0 or now - self.last >= CHECKPOINT_SECONDS
-        if due:
-            self.last = now
-        return due
-
-
-@dataclass(frozen=True, slots=True)
-class StoredState:
-    """What a checkpoint holds beside the optimisers: JSON facts, and tensors by name."""
-
-    facts: dict[str, object]
-    extra: dict[str, Tensor]
-
-
-def save_checkpoint(
-    folder: Path,
-    optimisers: Sequence[ArmOptimiser],
-    facts: dict[str, object],
-    extra: Mapping[str, Tensor] | None = None,
-) -> None:
-    """Write optimisers, JSON ``facts`` and ``extra`` tensors as one safetensors file, atomically.
-
-    The name of an ``extra`` tensor must start with a letter: an optimiser's start with its index.
-    """
-    tensors = {
-        f"{arm}.{name}": tensor.contiguous()
-        for arm, optimiser in enumerate(optimisers)
-        for name, tensor in optimiser.tensors().items()
-    }
-    # clones, since safetensors refuses tensors that share memory
-    tensors |= {name: tensor.clone() for name, tensor in (extra or {}).items()}
-    unfinished = folder / "checkpoint.part"
-    save_file(tensors, unfinished, metadata={"facts": json.dumps(facts)})
-    unfinished.replace(folder / "checkpoint.safetensors")
-
-
-def load_checkpoint(
-    folder: Path, optimisers: Sequence[ArmOptimiser], steps_done: str
-) -> StoredState | None:
-    """Restore the optimisers from ``folder``; None where there is no checkpoint.
-
-    ``steps_done`` names the fact that counts each optimiser's steps.
-    """
-    path = folder / "checkpoint.safetensors"
-    if not path.is_file():
-        return None
-    with safe_open(path, framework="pt") as file:
-        facts: dict[str, object] = json.loads(file.metadata()["facts"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    for arm, optimiser in enumerate(optimisers):
-        prefix = f"{arm}."
-        optimiser.restore(
-            {
-                name.removeprefix(prefix): tensor
-                for name, tensor in tensors.items()
-                if name.startswith(prefix)
-            },
-            int(str(facts[steps_done])),
-        )
-    extra = {name: tensor for name, tensor in tensors.items() if not name[0].isdigit()}
-    return StoredState(facts, extra)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from ethosteer.files import write_json
+from ethosteer.files import read_json, write_atomic, write_json
 from ethosteer.models.adapters import load_bank, read_adapter, save_adapter
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import training_tokens
@@ -107,14 +107,13 @@ def save_reward(
 ) -> None:
     """Write one arm's reward model: a SEQ_CLS adapter with its head, and (gain, bias)."""
     save_adapter(folder, base, bank, arm, score=heads.weights[arm].detach())
-    text = json.dumps({"gain": scale[0], "bias": scale[1]})
-    (folder / NORMALISATION).write_text(text + "\n", encoding="utf-8")
+    write_atomic(folder / NORMALISATION, json.dumps({"gain": scale[0], "bias": scale[1]}) + "\n")
 
 
 def read_scale(folder: Path) -> tuple[float, float]:
     """Return a stored reward model's (gain, bias)."""
-    stored = json.loads((folder / NORMALISATION).read_text("utf-8"))
-    return float(stored["gain"]), float(stored["bias"])
+    scale = read_json(folder / NORMALISATION, dict[str, float])
+    return scale["gain"], scale["bias"]
 
 
 def set_padding(base: Path, end_of_turn: int | None) -> None:

@@ -11,19 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ethosteer import interruption
 from ethosteer.maths.preference import bradley_terry_loss
 from ethosteer.models.base import SharedBase
+from ethosteer.models.checkpoints import CheckpointSchedule, load_checkpoint, save_checkpoint
 from ethosteer.models.fast.budget import training_tokens
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.optimiser import (
-    ArmOptimiser,
-    CheckpointSchedule,
-    derived_seed,
-    generator,
-    load_checkpoint,
-    save_checkpoint,
-)
+from ethosteer.models.optimiser import ArmOptimiser, derived_seed, generator
 from ethosteer.models.pairs import EncodedPair, pair_passes, response_rows, schedule
 from ethosteer.models.reward_models import raw_scores, score_rows
 from ethosteer.progress import Report
@@ -95,6 +90,7 @@ class RewardTraining:
                 self._save(checkpoints, step + 1)
             loss = np.mean([losses[-1] for losses in self.losses])
             progress(step + 1, steps, f"loss {loss:.3f}")
+            interruption.stop_if_requested()
         for arm, parameters in self.best.items():
             self.optimisers[arm].set_parameters(parameters)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from ethosteer.files import write_atomic
+from ethosteer.files import write_atomic, writing
 from ethosteer.records import Item, Outcome
 from ethosteer.report.across import Across, across_document
 from ethosteer.report.blocks import Document, Section
@@ -58,7 +58,8 @@ def write_document(
     texts = {"report.html": html_page(report), "report.md": markdown_page(report)}
     texts |= {f"tables/{name}": text for name, text in tables.items()}
     if tables:
-        (folder / "tables").mkdir(exist_ok=True)
+        with writing(folder):
+            (folder / "tables").mkdir(exist_ok=True)
     for name, text in texts.items():
         write_atomic(folder / name, printable(text))
 

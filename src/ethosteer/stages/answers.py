@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ethosteer import interruption
 from ethosteer.records import BASE
 from ethosteer.results import Select
 from ethosteer.stages.finetune import Finetune, name_of
@@ -44,6 +45,7 @@ def answers_of_all(
     answers = {}
     if isinstance(shared, Finetune):
         answers = answer(workspace.base(shared.base), [BASE])
+        interruption.stop_if_requested()
     base, adapters = workspace.base(shared), {name_of(shared): None, **folders}
     with workspace.adapters(base, adapters):
         return answers | answer(base, list(adapters))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ethosteer import interruption
 from ethosteer.data.pair_sets import ranked_by_hash
 from ethosteer.files import read_json, write_json
 from ethosteer.progress import Report
@@ -79,6 +80,7 @@ class Cross(Stage[CrossResult]):
         scores: dict[str, dict[str, list[float]]] = {model: {} for model in answers}
         correct: dict[str, dict[str, list[bool]]] = {name: {} for name in names}
         for index, name in enumerate(names):
+            interruption.stop_if_requested()
             by_model = rewards.score(base, index, rows).view(len(answers), -1)
             for model, model_scores in zip(answers, by_model.tolist(), strict=True):
                 scores[model][name] = model_scores

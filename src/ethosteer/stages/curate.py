@@ -66,7 +66,6 @@ class Curate(Stage[PreferenceSet]):
         """Curate the dataset."""
         template = workspace.template(self.base.settings, self.data.template, self.data.date)
         curated = curate(self.definition(), self.arms, self.data, self.files.origin, template)
-        self.files.check_unchanged()
         write_set(curated, folder)
 
     def load(self, folder: Path) -> PreferenceSet:

@@ -102,8 +102,6 @@ class Items(Stage[list[Item]]):
         )
         items = in_chat(self.to_answer(workspace), self.request_template())
         classifier = self.classifier()
-        if isinstance(self.files, PublishedFiles):
-            self.files.check_unchanged()
         comparability = comparability_of(
             items,
             template.fingerprint(),
@@ -266,10 +264,13 @@ class Evaluate(Stage[list[Outcome]]):
                     first.items.request_template(),
                 )
             seconds = (time.monotonic() - started) / len(models)
+            first.items.check_unchanged()
             for stage, answered in zip(stages, outcomes, strict=True):
-                with workspace.store.write(stage, seconds) as folder:
-                    write_outcomes(folder / OUTCOMES, answered)
-                    write_json(folder / CLASSIFIER, classifier.note if classifier else "")
+                # models that were stored before the run was interrupted only complete the batch
+                if not workspace.store.has(stage):
+                    with workspace.store.write(stage, seconds, together=stages) as folder:
+                        write_outcomes(folder / OUTCOMES, answered)
+                        write_json(folder / CLASSIFIER, classifier.note if classifier else "")
 
     def _adapter(self, workspace: Workspace) -> Path | None:
         if self.steering is None or self.select is None:

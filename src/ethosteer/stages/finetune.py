@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from ethosteer.data.conversations import read_conversations
 from ethosteer.errors import InputError, RefusedDialogueError
-from ethosteer.files import write_json
+from ethosteer.files import read_json, write_json
 from ethosteer.progress import Report
 from ethosteer.records import BASE, FINETUNED
 from ethosteer.settings import BaseSettings, DataSettings, FinetuneSettings
@@ -24,7 +24,14 @@ ADAPTER = "adapter"
 MERGED = "model"
 LOSSES = "losses.json"
 CONVERSATIONS = "conversations.json"
-"""How many conversations were learned from, and how many were dropped by reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversations:
+    """How many conversations were learned from, and how many were dropped by reason."""
+
+    kept: int
+    dropped: dict[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +57,12 @@ class Finetune(Stage[list[float]]):
         """There is one fine-tuned base."""
         return "base"
 
+    @classmethod
+    def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
+        """Train and store, keeping checkpoints until the merged model is stored."""
+        with workspace.store.checkpoints(stages):
+            super().run(stages, workspace)
+
     def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
         """Train the adapter and merge it."""
         from ethosteer.models.adapters import merge_into_base, save_adapter
@@ -57,15 +70,15 @@ class Finetune(Stage[list[float]]):
         from ethosteer.models.identity import resolve_model
 
         base = workspace.base(self.base)
-        with workspace.store.checkpoints([self]) as checkpoints:
-            rows, dropped = self._rows(workspace)
-            write_json(folder / CONVERSATIONS, {"kept": len(rows), "dropped": dropped})
-            bank, losses = finetune(base, rows, self.finetune, checkpoints, progress)
-            write_json(folder / LOSSES, losses)
-            save_adapter(folder / ADAPTER, base, bank, arm=0)
-            model, revision = resolve_model(self.base.settings.model), self.base.settings.revision
-            merge_into_base(model, revision, folder / ADAPTER, self.merged(folder))
-            base.tokenizer.save_pretrained(self.merged(folder))
+        rows, dropped = self._rows(workspace)
+        write_json(folder / CONVERSATIONS, Conversations(len(rows), dropped))
+        checkpoints = workspace.store.checkpoint_folder([self])
+        bank, losses = finetune(base, rows, self.finetune, checkpoints, progress)
+        write_json(folder / LOSSES, losses)
+        save_adapter(folder / ADAPTER, base, bank, arm=0)
+        model, revision = resolve_model(self.base.settings.model), self.base.settings.revision
+        merge_into_base(model, revision, folder / ADAPTER, self.merged(folder))
+        base.tokenizer.save_pretrained(self.merged(folder))
 
     def _rows(self, workspace: Workspace) -> tuple[list[Row], dict[str, int]]:
         """Return the conversations that are short enough, and how many were dropped and why."""
@@ -89,13 +102,11 @@ class Finetune(Stage[list[float]]):
 
     def load(self, folder: Path) -> list[float]:
         """Read the losses, step by step."""
-        losses: list[float] = json.loads((folder / LOSSES).read_text("utf-8"))
-        return losses
+        return read_json(folder / LOSSES, list[float])
 
     def dropped(self, folder: Path) -> dict[str, int]:
         """Return how many conversations were not learned from, by reason."""
-        stored = json.loads((folder / CONVERSATIONS).read_text("utf-8"))
-        return dict(stored["dropped"])
+        return read_json(folder / CONVERSATIONS, Conversations).dropped
 
     def to_load(self, store: Store) -> BaseSettings:
         """Return the settings that load the merged model."""

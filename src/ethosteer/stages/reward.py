@@ -78,6 +78,8 @@ class Reward(Stage[HeldOutPairs]):
             samples = first.base_samples(workspace)
             seconds = (time.monotonic() - started) / len(stages)
             for index, (stage, pairs) in enumerate(zip(stages, sets, strict=True)):
+                if workspace.store.has(stage):  # before the run was interrupted
+                    continue
                 held_out = training.held_out(index, encode(pairs.test, template))
                 scale = training.normalisation(index, samples)
                 with workspace.store.write(stage, seconds) as folder:

@@ -56,10 +56,7 @@ class PublishedFiles:
         return [self.origin.revision(source) for source in self.sources]
 
     def check_unchanged(self) -> None:
-        """Raise InputError where a file was replaced since its edition was taken.
-
-        To be called after a file was read and before what was made of it is stored.
-        """
+        """Raise InputError where a file was replaced since its edition was taken."""
         for source, before in zip(self.sources, self._editions, strict=True):
             if self.origin.revision(source) != before:
                 raise InputError(
@@ -82,8 +79,16 @@ class RawBase:
         return self._fingerprint
 
     def to_load(self, store: Store) -> BaseSettings:
-        """Return its own settings."""
+        """Return its own settings; InputError where its files changed since it was identified."""
+        self.check_unchanged()
         return self.settings
+
+    def check_unchanged(self) -> None:
+        """Raise InputError where the model's files were replaced since the study was planned."""
+        if model_fingerprint(self.settings) != self._fingerprint:
+            raise InputError(
+                f"model {self.settings.model}: changed while the study ran; run it again"
+            )
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -168,6 +173,17 @@ class Stage(ABC, Generic[Result]):
                 workspace.store.write(stage) as folder,
             ):
                 stage.make(folder, workspace, progress)
+                stage.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Raise InputError where a file that the stage reads was replaced since the study began.
+
+        To be called after files were read and before what was made of them is stored: it is kept
+        under the identity of the files as they were.
+        """
+        for field in fields(self):
+            if isinstance(value := getattr(self, field.name), PublishedFiles | RawBase):
+                value.check_unchanged()
 
     def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
         """Do the work of this stage alone, and write its artifact into ``folder``.

@@ -89,8 +89,10 @@ class Steer(Stage[SteeringResult]):
             steered = steer(steering, held_out, checkpoints, report)
             seconds = (time.monotonic() - started) / len(stages)
             for index, stage in enumerate(stages):
-                with workspace.store.write(stage, seconds) as folder:
-                    steered.write(folder, index, RESULT, AT_KL)
+                # arms that were stored before the run was interrupted only complete the batch
+                if not workspace.store.has(stage):
+                    with workspace.store.write(stage, seconds, together=stages) as folder:
+                        steered.write(folder, index, RESULT, AT_KL)
         for index, reason in steering.stopped.items():
             workspace.terminal.say(f"{labels[index]} was stopped: {reason}")
 

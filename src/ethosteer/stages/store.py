@@ -2,27 +2,38 @@
 
 An artifact is the folder ``KIND/NAME-FINGERPRINT``. It is filled under a temporary name, its
 manifest is written last, and then it is renamed. So whatever has its final name is complete, and an
-interrupted run leaves nothing that looks finished.
+interrupted run leaves nothing that looks finished. The manifest has the size and hash of each file:
+what a disk or a copy damaged is noticed when it is read, and made again.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
 from ethosteer.errors import InputError
-from ethosteer.files import fingerprint, write_json
+from ethosteer.files import (
+    DISK_FULL,
+    file_hash,
+    fingerprint,
+    publish,
+    read_json,
+    remove,
+    write_json,
+    writing,
+)
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
+STEPS = "steps.json"
+"""The artifacts that a folder of checkpoints is of."""
 
 Result_co = TypeVar("Result_co", covariant=True)
 Result = TypeVar("Result")
@@ -49,75 +60,233 @@ AnyWork = Work[Any]
 W = TypeVar("W", bound=AnyWork)
 
 
+class DamagedArtifactError(InputError):
+    """A stored artifact is not what was written; the study's next run makes it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One file of an artifact, as it was written."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an artifact is, and what it holds.
+
+    ``files`` are those beside the manifest, by path; None in artifacts of earlier versions, which
+    are not verified. ``together`` are the artifacts whose work was one batch, where results depend
+    on it by rounding. ``checksum`` is over all other fields.
+    """
+
+    stage: str
+    name: str
+    fingerprint: str
+    seconds: float
+    together: tuple[str, ...] = ()
+    files: dict[str, FileRecord] | None = None
+    checksum: str = ""
+
+    def summed(self) -> Manifest:
+        """Return the manifest with its checksum."""
+        return replace(self, checksum=fingerprint(asdict(replace(self, checksum=""))))
+
+
+def _say_nothing(_: str) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The artifacts of one study, below ``root``."""
+    """The artifacts of one study, below ``root``.
+
+    An artifact is verified when it is first read: one that is not what was written counts as
+    missing, of which ``say`` tells in one line.
+    """
 
     root: Path
+    say: Callable[[str], None] = field(default=_say_nothing, repr=False, compare=False)
+    _manifests: dict[Path, Manifest] = field(default_factory=dict, repr=False, compare=False)
+    _verified: set[Path] = field(default_factory=set, repr=False, compare=False)
+    _damaged: dict[Path, str] = field(default_factory=dict, repr=False, compare=False)
 
     def folder(self, stage: AnyWork) -> Path:
         """Return where a stage's artifact is kept, or will be."""
-        return self.root / stage.kind / f"{stage.name}-{stage.fingerprint[:12]}"
+        return self.root / self.key(stage)
+
+    def key(self, stage: AnyWork) -> str:
+        """Return the path of a stage's artifact below the root, which identifies it."""
+        return f"{stage.kind}/{stage.name}-{stage.fingerprint[:12]}"
 
     def has(self, stage: AnyWork) -> bool:
-        """Return whether the artifact is there; an artifact is always complete."""
-        return (self.folder(stage) / MANIFEST).is_file()
+        """Return whether the artifact is there, with all of its files at their sizes."""
+        folder = self.folder(stage)
+        if folder in self._damaged or not folder.is_dir():
+            return False
+        if folder in self._manifests and (folder / MANIFEST).is_file():
+            return True
+        if fault := self._fault(stage):
+            self._damaged[folder] = fault
+            self.say(f"{fault}; this step counts as missing")
+            return False
+        return True
+
+    def damage(self, stage: AnyWork, *, hashes: bool = True) -> str | None:
+        """Return what is wrong with a stage's artifact; None where nothing is, or none is there."""
+        folder = self.folder(stage)
+        if folder in self._damaged:
+            return self._damaged[folder]
+        return self._fault(stage, hashes=hashes) if folder.is_dir() else None
 
     def missing(self, stages: Iterable[W]) -> list[W]:
         """Return the stages without an artifact."""
         return [stage for stage in stages if not self.has(stage)]
 
     def path(self, stage: AnyWork) -> Path:
-        """Return the folder of an artifact that must be there; LookupError if it is not."""
-        if not self.has(stage):
-            raise LookupError(f"{self.folder(stage).relative_to(self.root)} has not been made")
-        return self.folder(stage)
+        """Return the folder of an artifact that must be there, verified once.
+
+        Raises LookupError if it is not there, DamagedArtifactError if it is not what was written,
+        and InputError where a file is among its files that the stage did not write.
+        """
+        folder = self.folder(stage)
+        if not self.has(stage) and folder not in self._damaged:
+            raise LookupError(f"{self.key(stage)} has not been made")
+        if folder in self._verified:
+            return folder
+        if fault := self.damage(stage):
+            raise self._damaged_error(folder, fault)
+        files = self._manifests[folder].files
+        # a file that was added to a model's folder may change how it is loaded
+        if files is not None and (added := sorted(_file_names(folder) - files.keys())):
+            raise InputError(f"{folder / added[0]}: was not stored by this study; delete it")
+        self._verified.add(folder)
+        return folder
 
     def load(self, stage: Work[Result]) -> Result:
         """Read the result of a finished stage."""
-        return stage.load(self.path(stage))
+        folder = self.path(stage)
+        try:
+            return stage.load(folder)
+        except Exception as fault:
+            if self._manifests[folder].files is not None:
+                raise  # it is what was written
+            raise self._damaged_error(folder, f"{folder}: cannot be read: {fault}") from fault
+
+    def _damaged_error(self, folder: Path, fault: str) -> DamagedArtifactError:
+        """Have an artifact count as missing from now on; return the error to raise."""
+        self._damaged[folder] = fault
+        mend = "`ethosteer run` of this study makes it again"
+        return DamagedArtifactError(f"{fault}; {mend}")
 
     def seconds(self, stage: AnyWork) -> float:
         """Return how long a finished stage took."""
-        return float(json.loads((self.path(stage) / MANIFEST).read_text("utf-8"))["seconds"])
+        if not self.has(stage):
+            raise LookupError(f"{self.key(stage)} has not been made")
+        return self._manifests[self.folder(stage)].seconds
+
+    def together(self, stage: AnyWork) -> tuple[str, ...]:
+        """Return the keys of the stages whose work was, or was begun as, one batch with a stage's.
+
+        None are returned where results do not depend on the batch, and nothing was begun.
+        """
+        for folder in sorted((self.root / stage.kind).glob(".*.checkpoint")):
+            if self.key(stage) in (keys := _read_keys(folder)):
+                return keys
+        self.has(stage)
+        manifest = self._manifests.get(self.folder(stage))
+        return manifest.together if manifest else ()
+
+    def _fault(self, stage: AnyWork, *, hashes: bool = False) -> str | None:
+        """Compare a folder with its manifest; return one line that names the damaged file.
+
+        Without ``hashes`` the files' sizes alone are compared.
+        """
+        folder = self.folder(stage)
+        try:
+            manifest = read_json(folder / MANIFEST, Manifest)
+        except InputError as fault:
+            return f"{folder}: is damaged: {fault}"
+        if manifest.checksum and manifest != manifest.summed():
+            return f"{folder}: is damaged: {MANIFEST} is not what was written"
+        self._manifests[folder] = manifest
+        if manifest.fingerprint != stage.fingerprint:
+            return f"{folder}: is damaged: {MANIFEST} is of another step"
+        for name, expected in (manifest.files or {}).items():
+            path = folder / name
+            if not path.is_file():
+                return f"{folder}: is damaged: {name} is missing"
+            if path.stat().st_size != expected.size or (
+                hashes and file_hash(path) != expected.sha256
+            ):
+                return f"{folder}: is damaged: {name} is not what was written"
+        return None
 
     @contextmanager
     def checkpoints(self, stages: Sequence[AnyWork]) -> Iterator[Path]:
         """Yield the folder for checkpoints of the work that makes ``stages`` together.
 
-        It is removed at the end of the block, and kept if the block is interrupted.
+        It is removed once all of them are stored.
         """
-        identity = fingerprint([stage.fingerprint for stage in stages])
-        folder = self.root / stages[0].kind / f".{stages[0].name}-{identity[:12]}.checkpoint"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self.checkpoint_folder(stages)
+        with writing(folder):
+            if folder.is_symlink() or folder.is_file():
+                remove(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / STEPS, list(map(self.key, stages)))
         yield folder
-        shutil.rmtree(folder, ignore_errors=True)
+        self.tidy()
+
+    def checkpoint_folder(self, stages: Sequence[AnyWork]) -> Path:
+        """Return the folder for checkpoints of stages, which is there while they are made."""
+        identity = fingerprint([stage.fingerprint for stage in stages])
+        return self.root / stages[0].kind / f".{stages[0].name}-{identity[:12]}.checkpoint"
+
+    def tidy(self) -> None:
+        """Remove checkpoints of stages that are all stored; called by the process at work."""
+        for folder in self.root.glob("*/.*.checkpoint"):
+            keys = _read_keys(folder)
+            if keys and all((self.root / key / MANIFEST).is_file() for key in keys):
+                remove(folder)
 
     @contextmanager
-    def write(self, stage: AnyWork, seconds: float | None = None) -> Iterator[Path]:
+    def write(
+        self, stage: AnyWork, seconds: float | None = None, together: Sequence[AnyWork] = ()
+    ) -> Iterator[Path]:
         """Yield an empty folder to fill; on success it becomes the stage's artifact.
 
-        ``seconds`` is the time the work took where it was not done inside this block.
+        ``seconds`` is the time the work took where it was not done inside this block, ``together``
+        the stages it was done with, where results depend on them by rounding. Raises InputError
+        where the disk is full or cannot be written.
         """
         final = self.folder(stage)
         unfinished = final.with_name(f".{final.name}.part")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
+        with writing(final):
+            remove(unfinished)
+            unfinished.mkdir(parents=True)
         started = time.monotonic()
         try:
-            yield unfinished
+            with writing(final, DISK_FULL):
+                yield unfinished
+            with writing(final):
+                manifest = Manifest(
+                    stage.kind,
+                    stage.name,
+                    stage.fingerprint,
+                    round(time.monotonic() - started if seconds is None else seconds, 3),
+                    tuple(map(self.key, together)),
+                    {name: _record(unfinished / name) for name in sorted(_file_names(unfinished))},
+                ).summed()
+                write_json(unfinished / MANIFEST, manifest)
+                remove(final)
+                publish(unfinished, final)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-        manifest = {
-            "stage": stage.kind,
-            "name": stage.name,
-            "fingerprint": stage.fingerprint,
-            "seconds": round(time.monotonic() - started if seconds is None else seconds, 3),
-        }
-        write_json(unfinished / MANIFEST, manifest)
-        shutil.rmtree(final, ignore_errors=True)
-        unfinished.rename(final)
+        self._damaged.pop(final, None)
+        self._manifests[final] = manifest
+        self._verified.add(final)
 
     def is_locked(self) -> bool:
         """Return whether a process is running the study now."""
@@ -128,20 +297,50 @@ class Store:
                 return False
         except Timeout:
             return True
+        except OSError:  # a folder that may only be read: no process can run the study in it
+            return False
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the study for this process; InputError if another process has it."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        """Hold the study for this process.
+
+        Raises InputError if another process has it, or the folder cannot be written.
+        """
         lock = FileLock(self.root / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(
-                f"{self.root.parent}: another process is running this study; wait for it or use "
-                "another --runs-dir"
-            ) from None
+        with writing(self.root.parent):
+            self.root.mkdir(parents=True, exist_ok=True)
+            if (self.root / LOCK).is_symlink():
+                remove(self.root / LOCK)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise InputError(
+                    f"{self.root.parent}: another process is running this study; wait for it or "
+                    "use another --runs-dir"
+                ) from None
         try:
             yield
         finally:
             lock.release()
+
+
+def _file_names(folder: Path) -> set[str]:
+    """Return the paths of a folder's files, but its manifest and those a desktop may add."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    return {
+        path.as_posix()
+        for path in paths
+        if path.as_posix() != MANIFEST and not path.name.startswith(".")
+    }
+
+
+def _read_keys(folder: Path) -> tuple[str, ...]:
+    """Return the artifacts that a folder of checkpoints is of; none where it does not say."""
+    try:
+        return read_json(folder / STEPS, tuple[str, ...])
+    except InputError:  # of an earlier version, or of a process killed before it had begun
+        return ()
+
+
+def _record(path: Path) -> FileRecord:
+    return FileRecord(path.stat().st_size, file_hash(path))

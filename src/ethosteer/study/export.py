@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
 from ethosteer.errors import InputError
-from ethosteer.files import temporary_name, write_atomic, write_json
+from ethosteer.files import (
+    DISK_FULL,
+    publish,
+    read_json,
+    remove,
+    temporary_name,
+    write_atomic,
+    write_json,
+    writing,
+)
 from ethosteer.models.adapter_config import CONFIG, WEIGHTS
 from ethosteer.models.adapters import save_base
 from ethosteer.models.reward_models import NORMALISATION, read_scale, set_padding
@@ -59,21 +68,30 @@ def export_arm(
     )
     # Filled under a temporary name, so that a folder with the final name is complete.
     unfinished = temporary_name(folder)
-    shutil.rmtree(unfinished, ignore_errors=True)
+    with writing(folder):
+        remove(unfinished)
+        unfinished.mkdir(parents=True)
+    with writing(folder, DISK_FULL):
+        _fill(unfinished, study, arm, source, reward=reward)
+    with writing(folder):
+        publish(unfinished, folder)
+
+
+def _fill(folder: Path, study: Study, arm: Arm, source: Path, *, reward: bool) -> None:
+    """Fill a folder with an arm's adapter, from ``source``, its base and its model card."""
+    plan, store, base = study.plan, study.store, folder / BASE_FOLDER
     if isinstance(plan.shared_base, Finetune):
         merged = plan.shared_base.merged(store.path(plan.shared_base))
-        shutil.copytree(merged, unfinished / BASE_FOLDER)
+        shutil.copytree(merged, base)
     else:
-        save_base(settings.base, unfinished / BASE_FOLDER)
-    shutil.copy(source / WEIGHTS, unfinished)
+        save_base(study.settings.base, base)
+    shutil.copy(source / WEIGHTS, folder)
     if reward:
-        shutil.copy(source / NORMALISATION, unfinished)
-        template = plan.prompts.template(study.workspace)
-        set_padding(unfinished / BASE_FOLDER, template.end_of_turn)
-    config = json.loads((source / CONFIG).read_text("utf-8"))
-    write_json(unfinished / CONFIG, {**config, "base_model_name_or_path": BASE_FOLDER})
-    write_atomic(unfinished / "README.md", model_card(study, arm, reward=reward))
-    unfinished.replace(folder)
+        shutil.copy(source / NORMALISATION, folder)
+        set_padding(base, plan.prompts.template(study.workspace).end_of_turn)
+    config = read_json(source / CONFIG, dict[str, Any])
+    write_json(folder / CONFIG, {**config, "base_model_name_or_path": BASE_FOLDER})
+    write_atomic(folder / "README.md", model_card(study, arm, reward=reward))
 
 
 def model_card(study: Study, arm: Arm, *, reward: bool) -> str:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from ethosteer.errors import InputError
 from ethosteer.evaluation.items import ITEMS, read_items
 from ethosteer.evaluation.outcomes import read_outcomes
-from ethosteer.files import read_json, to_json, write_atomic
+from ethosteer.files import read_json, to_json, write_atomic, writing
 from ethosteer.progress import Terminal
 from ethosteer.records import Item, Outcome
 from ethosteer.results import DATA_FOLDER, BenchmarkResult, StudyResults
 from ethosteer.study import frames
 from ethosteer.study.export import find_arm
-from ethosteer.study.folder import is_run_folder, read_origin, recorded_fingerprints
+from ethosteer.study.folder import damaged_file, is_run_folder, read_origin, recorded_fingerprints
 from ethosteer.study.load import load_study
 from ethosteer.study.run import BESIDE, OUTCOMES, RESULTS, Study
 
@@ -152,6 +152,11 @@ def open_run(folder: Path | str) -> Run:
     for name in (RESULTS, OUTCOMES, ITEMS):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: no such file; run the study to its end first")
+    if damaged := damaged_file(folder):
+        raise InputError(
+            f"{damaged}: is damaged: it is not what the run wrote; `ethosteer run {folder}` writes "
+            "it again"
+        )
     results = read_json(folder / RESULTS, StudyResults)
     try:
         return Run(results, read_outcomes(folder / OUTCOMES), read_items(folder / ITEMS), folder)
@@ -200,7 +205,9 @@ def write_run_report(run: Run, folder: Path, *, texts: bool = True) -> None:
             provenance[DATA_FOLDER] = "DATA"
         results = replace(results, samples=(), benchmarks=benchmarks, provenance=provenance)
         items = {}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / RESULTS, to_json(results))
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if run.folder is None or folder.resolve() != run.folder.resolve():
+        write_atomic(folder / RESULTS, to_json(results))
     beside = [name for name in BESIDE if (folder / name).is_file()]
     write_report(results, run.outcome_records, items, folder, sections, beside)

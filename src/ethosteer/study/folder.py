@@ -7,14 +7,14 @@ finished run is read without its data, which these fingerprints otherwise depend
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from ethosteer.data.sources import Origin
-from ethosteer.files import fingerprint, read_json, write_json
+from ethosteer.errors import InputError
+from ethosteer.files import file_hash, fingerprint, read_json, write_json
 from ethosteer.settings import StudySettings
 from ethosteer.stages.stage import Stage
 from ethosteer.stages.store import MANIFEST
@@ -36,13 +36,21 @@ def write_origin(folder: Path, origin: Origin) -> None:
 def remembers(folder: Path, origin: Origin) -> bool:
     """Return whether ``origin`` is the one that the folder remembers."""
     path = folder / ORIGIN
-    return path.is_file() and read_json(path, Origin) == absolute(origin)
+    try:
+        return path.is_file() and read_json(path, Origin) == absolute(origin)
+    except InputError:  # damaged: it is written again
+        return False
 
 
 def read_origin(folder: Path, settings: StudySettings) -> Origin:
     """Return where the study's files are read from; ``data.origin`` where nothing is remembered."""
     path = folder / ORIGIN
-    return read_json(path, Origin) if path.is_file() else Origin(settings.data.origin)
+    if not path.is_file():
+        return Origin(settings.data.origin)
+    try:
+        return read_json(path, Origin)
+    except InputError as fault:
+        raise InputError(f"{fault}; delete the file, and name the data by --data-dir") from fault
 
 
 def absolute(origin: Origin) -> Origin:
@@ -55,6 +63,26 @@ def inputs_fingerprint(folder: Path) -> str:
     return fingerprint([(folder / name).read_text("utf-8") for name in (STUDY_FILE, ORIGIN)])
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a finished run; an empty one where it is missing or damaged."""
+    try:
+        return read_json(folder / MANIFEST, dict[str, Any])
+    except InputError:
+        return {}
+
+
+def damaged_file(folder: Path) -> Path | None:
+    """Return a file of a finished run that is not what was written; None where there is none.
+
+    Runs of earlier versions, whose manifests have no hashes, are not verified.
+    """
+    hashes: dict[str, str] = read_manifest(folder).get("files", {})
+    paths = ((folder / name, expected) for name, expected in hashes.items())
+    return next(
+        (path for path, expected in paths if path.is_file() and file_hash(path) != expected), None
+    )
+
+
 def recorded_fingerprints(folder: Path) -> dict[str, str]:
     """Return the fingerprint of every stage of a finished run, by ``KIND/NAME``.
 
@@ -62,7 +90,7 @@ def recorded_fingerprints(folder: Path) -> dict[str, str]:
     """
     if not all((folder / name).is_file() for name in (STUDY_FILE, ORIGIN, MANIFEST)):
         return {}
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
+    manifest = read_manifest(folder)
     if manifest.get("inputs") != inputs_fingerprint(folder):
         return {}
     return {name: step["fingerprint"] for name, step in manifest["steps"].items()}

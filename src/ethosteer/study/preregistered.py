@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
-from ethosteer.files import write_json
+from ethosteer.errors import InputError
+from ethosteer.files import read_json, write_json
 from ethosteer.settings import CompareSettings
 
 PREREGISTERED = "preregistered.json"
@@ -26,7 +27,12 @@ def changed_since(compare: CompareSettings, folder: Path) -> tuple[str, ...]:
     path = folder / PREREGISTERED
     if not path.is_file():
         return ()
-    before = json.loads(path.read_text("utf-8"))
+    try:
+        before = read_json(path, dict[str, Any])
+    except InputError as fault:
+        raise InputError(
+            f"{fault}; restore the file, or delete it: then no setting counts as changed"
+        ) from fault
 
     def shown(value: object) -> str:
         return "none" if value is None else str(value)

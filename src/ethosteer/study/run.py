@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,25 +10,28 @@ from typing import Any
 
 import tomli_w
 
-from ethosteer import provenance
+from ethosteer import interruption, provenance
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.items import ITEMS, write_items
 from ethosteer.evaluation.outcomes import write_outcomes
-from ethosteer.files import to_json, write_atomic, write_json
+from ethosteer.files import DISK_FULL, file_hash, to_json, write_atomic, write_json, writing
 from ethosteer.models.cached import prepare_base
 from ethosteer.progress import Terminal
 from ethosteer.results import DATA_FOLDER, StageTime
 from ethosteer.settings import StudySettings
 from ethosteer.stages.stage import Stage
-from ethosteer.stages.store import MANIFEST, Store
+from ethosteer.stages.store import MANIFEST, DamagedArtifactError, Store
 from ethosteer.stages.workspace import Workspace
+from ethosteer.study.batches import batches
 from ethosteer.study.check import check_inputs
 from ethosteer.study.folder import (
     ORIGIN,
     STUDY_FILE,
     absolute,
+    damaged_file,
     inputs_fingerprint,
+    read_manifest,
     recall,
     remembers,
     write_origin,
@@ -44,6 +46,8 @@ FILES = (
     STUDY_FILE, ORIGIN, MANIFEST, RESULTS, OUTCOMES, ITEMS,
     "report.html", "report.md", "tables/benchmarks.csv",
 )  # fmt: skip
+VERIFIED = (RESULTS, OUTCOMES, ITEMS)
+"""The files whose hashes the run's manifest has; the others are made from them."""
 BESIDE = (RESULTS, OUTCOMES, ITEMS, STUDY_FILE, MANIFEST)
 """The files that a report beside them links to."""
 
@@ -71,12 +75,10 @@ class Study:
         stored = Plan(settings, origin, stored=True)
         self.is_recorded = bool(recorded) and recall(stored.comparison, recorded)
         self.plan = stored if self.is_recorded else Plan(settings, origin)
-        self.store = Store(self.folder / "artifacts")
+        terminal = terminal or Terminal()
+        self.store = Store(self.folder / "artifacts", terminal.say)
         self.workspace = Workspace(
-            self.store,
-            self.folder / "tracking",
-            settings.track.trackers,
-            terminal or Terminal(),
+            self.store, self.folder / "tracking", settings.track.trackers, terminal
         )
 
     def is_finished(self) -> bool:
@@ -90,8 +92,10 @@ class Study:
             return False
         if not remembers(self.folder, self.plan.origin):
             return False
-        manifest = json.loads((self.folder / MANIFEST).read_text("utf-8"))
-        return bool(manifest["fingerprint"] == self.plan.comparison.fingerprint)
+        return (
+            read_manifest(self.folder).get("fingerprint") == self.plan.comparison.fingerprint
+            and damaged_file(self.folder) is None
+        )
 
     def check_finished(self) -> None:
         """Raise InputError, naming what is missing, unless every stage is done."""
@@ -113,6 +117,7 @@ class Study:
         """
         with self.store.lock():
             self._prepare_base()
+            self.store.tidy()
             if self.is_finished():
                 return False
             missing = self.store.missing(self.plan.stages)
@@ -121,9 +126,21 @@ class Study:
             self._remember()
             known = any(self.store.has(stage) for stage in self.plan.evaluation.values())
             preregister(self.settings.compare, self.store.root, outcomes_known=known)
-            self._run_stages(missing)
-            self.write_files()
+            self._make(missing)
         return True
+
+    def _make(self, missing: Sequence[Stage[Any]]) -> None:
+        """Run stages and write the run's files; make again what turns out to be damaged."""
+        while True:
+            try:
+                with writing(self.folder, DISK_FULL):
+                    self._run_stages(missing)
+                    self.write_files()
+            except DamagedArtifactError as fault:
+                self.workspace.terminal.say(str(fault))
+                missing = self.store.missing(self.plan.stages)
+            else:
+                return
 
     def _run_stages(self, missing: Sequence[Stage[Any]]) -> None:
         try:
@@ -131,9 +148,10 @@ class Study:
         except InputError:  # a base whose shape is unknown until it is loaded
             expected = dict.fromkeys(missing, 1.0)
         with self.workspace.terminal.overall(sum(expected.values())) as overall:
-            for batch in self.plan.batches(missing):
-                with overall.work(sum(expected[stage] for stage in batch)):
+            for batch in batches(self.plan, self.store, missing):
+                with overall.work(sum(expected.get(stage, 0.0) for stage in batch)):
                     type(batch[0]).run(batch, self.workspace)
+                interruption.stop_if_requested()
 
     def _prepare_base(self) -> None:
         """Fetch or convert the base where it is missing: stored work is recognised by it."""
@@ -172,6 +190,7 @@ class Study:
                 "study": self.settings.name,
                 "fingerprint": plan.comparison.fingerprint,
                 "inputs": inputs_fingerprint(self.folder),
+                "files": {name: file_hash(self.folder / name) for name in VERIFIED},
                 "made_with": made_with,
                 "steps": {
                     f"{stage.kind}/{stage.name}": {
@@ -184,7 +203,10 @@ class Study:
         )
 
     def _remember(self) -> None:
-        """Write the study file and the origin of its data, by which the folder is a handle."""
+        """Write the study file and the origin of its data, by which the folder is a handle.
+
+        Raises InputError where the folder cannot be written.
+        """
         write_atomic(self.folder / STUDY_FILE, self.as_toml())
         write_origin(self.folder, self.plan.origin)
 

@@ -17,19 +17,14 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from ethosteer import interruption
 from ethosteer.algorithms.loop.curve import alarms, measure
 from ethosteer.algorithms.loop.rollouts import Collector, HeldOut, draw_prompts
 from ethosteer.algorithms.loop.task import Learned, Task
 from ethosteer.maths.ppo import adapted_coefficient
+from ethosteer.models.checkpoints import CheckpointSchedule, load_checkpoint, save_checkpoint
 from ethosteer.models.heads import ScalarHeads
-from ethosteer.models.optimiser import (
-    ArmOptimiser,
-    CheckpointSchedule,
-    derived_seed,
-    generator,
-    load_checkpoint,
-    save_checkpoint,
-)
+from ethosteer.models.optimiser import ArmOptimiser, derived_seed, generator
 from ethosteer.models.timing import Stopwatch
 from ethosteer.records import Rollout
 from ethosteer.results import CurvePoint
@@ -120,8 +115,10 @@ class Steering:
         schedule = CheckpointSchedule(self.settings.checkpoint_every)
         for step in range(self._resume(checkpoints), steps):
             report(step, self.step(step) if self.running else {})
-            if step + 1 < steps and schedule.is_due(step + 1):
+            is_last = step + 1 == steps and not interruption.is_requested()
+            if schedule.is_due(step + 1) and not is_last:
                 self._save(checkpoints, step + 1)
+            interruption.stop_if_requested()
         for arm in self.stopped:
             self.restore(arm, self.healthy[arm])
 

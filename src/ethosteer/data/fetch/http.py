@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 from ethosteer.errors import InputError
-from ethosteer.files import from_json, temporary_name, write_json
+from ethosteer.files import from_json, publish, temporary_name, write_json
 
 Received = Callable[[int, int | None], None]
 """Called with the bytes that are there, and all of them where the server states it."""
@@ -113,7 +113,7 @@ def download(address: str, target: Path, sha256: str, received: Received) -> Non
             f"{address}: has sha256 {digest[:12]}… where {sha256[:12]}… is expected, so it was "
             "removed; the published file has changed, or something on the way changed it"
         )
-    partial.replace(target)
+    publish(partial, target)
 
 
 def size_of(address: str) -> int | None:

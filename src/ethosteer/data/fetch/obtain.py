@@ -13,7 +13,7 @@ from ethosteer.data.fetch.http import Received
 from ethosteer.data.fetch.manifest import Entry
 from ethosteer.data.fetch.remote import Remote
 from ethosteer.errors import InputError
-from ethosteer.files import file_hash, temporary_name, write_atomic
+from ethosteer.files import file_hash, publish, temporary_name, write_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def obtain(remote: Remote, folder: Path, known: Entry | None, received: Received
             archives.extract(original.path, remote.member, temporary)
         else:
             shutil.copyfile(original.path, temporary)
-        temporary.replace(target)
+        publish(temporary, target)
     if not remote.repository and original.path != target:
         original.path.unlink()
     return Entry(

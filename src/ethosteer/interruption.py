@@ -1,0 +1,96 @@
+"""Signals that ask a run to stop: its work ends between two steps, not within one.
+
+Loops of training and evaluation ask at the end of a step whether a signal has come. Handlers are
+installed by the command line alone: called from Python, Ctrl-C raises KeyboardInterrupt at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SHOW_CURSOR = b"\x1b[?25h"
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+]
+"""Ctrl-C; the end of a job; the warning that queues send before it. Windows lacks the last."""
+_received: list[signal.Signals] = []
+
+
+class Interrupted(BaseException):
+    """Work was ended by a signal. No library takes it for a fault or for a KeyboardInterrupt."""
+
+    def __init__(self, received: signal.Signals) -> None:
+        super().__init__(received.name)
+        self.received = received
+
+    @property
+    def status(self) -> int:
+        """The exit status that shells report for a process ended by this signal: 128 + number."""
+        return 128 + self.received
+
+
+def is_requested() -> bool:
+    """Return whether a signal has asked for the end of the work."""
+    return bool(_received)
+
+
+def stop_if_requested() -> None:
+    """Raise Interrupted where a signal has come; called where a step is done and stored."""
+    if _received:
+        raise Interrupted(_received[0])
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGUSR1 end the work of a block at its next ``stop_if_requested``.
+
+    A second signal ends the process at once, by the system's default.
+    """
+
+    def note(number: int, _: FrameType | None) -> None:
+        received = signal.Signals(number)
+        _received.append(received)
+        for other in _SIGNALS:
+            signal.signal(other, signal.SIG_DFL)
+        # print may have been interrupted while it wrote, and cannot be entered twice
+        text = f"{received.name}: stopping after this step; a second signal stops at once\n"
+        os.write(2, (SHOW_CURSOR if sys.stderr.isatty() else b"") + text.encode())
+
+    with _handled(_SIGNALS, note):
+        try:
+            yield
+        finally:
+            _received.clear()
+
+
+@contextmanager
+def immediate() -> Iterator[None]:
+    """Let Ctrl-C raise Interrupted, which no library catches, instead of KeyboardInterrupt."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise Interrupted(signal.Signals(number))
+
+    with _handled([signal.SIGINT], leave):
+        yield
+
+
+@contextmanager
+def _handled(
+    signals: list[signal.Signals], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Handle signals within a block, where it runs in the main thread: others cannot."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
