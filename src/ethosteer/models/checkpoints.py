@@ -35,18 +35,24 @@ class CheckpointSchedule:
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self.last = time.monotonic()
+        self.is_stopping = False
 
     def is_due(self, done: int) -> bool:
         """Whether to store one now, after ``done`` steps; if so, the time counts from now."""
         now = time.monotonic()
-        due = (
-            done % self.steps == 0
-            or now - self.last >= CHECKPOINT_SECONDS
-            or interruption.is_requested()
-        )
+        self.is_stopping = interruption.is_requested()
+        due = done % self.steps == 0 or now - self.last >= CHECKPOINT_SECONDS or self.is_stopping
         if due:
             self.last = now
         return due
+
+    def stop_if_requested(self) -> None:
+        """Raise Interrupted where a signal had come when ``is_due`` was asked last.
+
+        One that came later stops the next step: of this one no checkpoint may be stored.
+        """
+        if self.is_stopping:
+            interruption.stop_if_requested()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from ethosteer import interruption
 from ethosteer.models.base import SharedBase
 from ethosteer.models.checkpoints import CheckpointSchedule, load_checkpoint, save_checkpoint
 from ethosteer.models.fast.budget import training_tokens
@@ -52,8 +51,8 @@ def finetune(
             loss = accumulate_nll(base, batch_rows, token_budget, derived_seed("dropout", step))
         optimiser.step()
         losses.append(loss)
+        progress(step + 1, steps, f"loss {loss:.3f}")
         if schedule.is_due(step + 1):
             save_checkpoint(checkpoints, [optimiser], {"done": step + 1, "losses": losses})
-        progress(step + 1, steps, f"loss {loss:.3f}")
-        interruption.stop_if_requested()
+        schedule.stop_if_requested()
     return bank, losses

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ethosteer import interruption
 from ethosteer.maths.preference import bradley_terry_loss
 from ethosteer.models.base import SharedBase
 from ethosteer.models.checkpoints import CheckpointSchedule, load_checkpoint, save_checkpoint
@@ -86,11 +85,11 @@ class RewardTraining:
             for arm, plan in enumerate(self.plans):
                 if step + 1 in validation_steps(len(plan), self.settings.validations):
                     self._validate(step + 1, arm)
-            if schedule.is_due(step + 1):
-                self._save(checkpoints, step + 1)
             loss = np.mean([losses[-1] for losses in self.losses])
             progress(step + 1, steps, f"loss {loss:.3f}")
-            interruption.stop_if_requested()
+            if schedule.is_due(step + 1):
+                self._save(checkpoints, step + 1)
+            schedule.stop_if_requested()
         for arm, parameters in self.best.items():
             self.optimisers[arm].set_parameters(parameters)
 

@@ -248,6 +248,7 @@ class Evaluate(Stage[list[Outcome]]):
         alone = " (base)" if all(stage.model.name == BASE for stage in stages) else ""
         with workspace.terminal.stage(f"evaluate {name}{alone}") as progress:
             items, classifier = first.items.to_answer(workspace), first.items.classifier()
+            first.items.check_unchanged()
             base = workspace.base(first.base)
             models = [stage.model for stage in stages]
             budget = token_budget(first.tokens_per_batch, base, len(models))
@@ -264,7 +265,6 @@ class Evaluate(Stage[list[Outcome]]):
                     first.items.request_template(),
                 )
             seconds = (time.monotonic() - started) / len(models)
-            first.items.check_unchanged()
             for stage, answered in zip(stages, outcomes, strict=True):
                 # models that were stored before the run was interrupted only complete the batch
                 if not workspace.store.has(stage):

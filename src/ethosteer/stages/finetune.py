@@ -85,6 +85,7 @@ class Finetune(Stage[list[float]]):
         template = workspace.template(self.base.settings, self.data.template, self.data.date)
         (path,) = self.conversations.paths()
         conversations = read_conversations(path)
+        self.conversations.check_unchanged()  # before it is learned from
         dropped, rows = conversations.dropped, []
         for turns in conversations.turns:
             try:

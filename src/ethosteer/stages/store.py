@@ -207,7 +207,7 @@ class Store:
         try:
             manifest = read_json(folder / MANIFEST, Manifest)
         except InputError as fault:
-            return f"{folder}: is damaged: {fault}"
+            return f"{folder}: is damaged: {str(fault).removeprefix(f'{folder}/')}"
         if manifest.checksum and manifest != manifest.summed():
             return f"{folder}: is damaged: {MANIFEST} is not what was written"
         self._manifests[folder] = manifest

@@ -17,7 +17,6 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from ethosteer import interruption
 from ethosteer.algorithms.loop.curve import alarms, measure
 from ethosteer.algorithms.loop.rollouts import Collector, HeldOut, draw_prompts
 from ethosteer.algorithms.loop.task import Learned, Task
@@ -115,10 +114,9 @@ class Steering:
         schedule = CheckpointSchedule(self.settings.checkpoint_every)
         for step in range(self._resume(checkpoints), steps):
             report(step, self.step(step) if self.running else {})
-            is_last = step + 1 == steps and not interruption.is_requested()
-            if schedule.is_due(step + 1) and not is_last:
+            if schedule.is_due(step + 1) and (step + 1 < steps or schedule.is_stopping):
                 self._save(checkpoints, step + 1)
-            interruption.stop_if_requested()
+            schedule.stop_if_requested()
         for arm in self.stopped:
             self.restore(arm, self.healthy[arm])
 

@@ -1,0 +1,1 @@
+"""Attacks on ethosteer: kills, damage and malformed input, with what came of each."""

@@ -1,0 +1,180 @@
+"""Runs of a tiny study with every stage and every algorithm, in processes that may be killed.
+
+Processes are forked from a server that has imported everything, so that one starts in an instant.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+if str(ROOT) not in sys.path:  # run as a script
+    sys.path.insert(0, str(ROOT))
+
+SECONDS_ALLOWED = 600.0
+NOT_NUMBERS = ("provenance", "times")
+"""Entries of results.json that differ between runs with equal numbers."""
+WRITES = os.O_WRONLY | os.O_RDWR
+FILE_OPERATIONS = {"os.rename": 2, "os.mkdir": 1, "os.remove": 1, "os.rmdir": 1}
+"""Audited operations that change a folder, and how many of their arguments are paths."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """What ends a run: a signal after some seconds, or at a file operation counted from 1."""
+
+    signal: signal.Signals
+    seconds: float | None = None
+    operation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a process ended: its exit status, minus the signal's number if killed, and its output.
+
+    ``operations`` is the number of file operations in the runs folder, where it was not killed.
+    """
+
+    status: int
+    text: str
+    operations: int = 0
+
+
+class TinyRuns:
+    """Runs of the tiny study below ``scratch``, with one base for all."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.base = scratch / "base"
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(
+            ["attacks.tiny_runs", "torch", "transformers", "peft", "ethosteer.cli.app",
+             "ethosteer.study.run", "ethosteer.report", "sklearn.linear_model", "scipy.stats"]
+        )  # fmt: skip
+        if not self.base.is_dir():
+            _save_base(self.base)
+
+    def folder(self, name: str) -> Path:
+        """Return the folder of the run called ``name``."""
+        return self.scratch / name / "demo"
+
+    def run(self, name: str, attack: Attack | None = None) -> Ended:
+        """Run the study, or resume it, in a process of its own."""
+        runs, log = self.scratch / name, self.scratch / f"{name}.log"
+        runs.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)
+        process = self._context.Process(target=_child, args=(self.base, runs, log, attack))
+        process.start()
+        if attack is not None and attack.seconds is not None:
+            process.join(attack.seconds)
+            if process.is_alive() and process.pid is not None:
+                os.kill(process.pid, attack.signal)
+        process.join(SECONDS_ALLOWED)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            return Ended(process.exitcode or 0, "it hung")
+        text = log.read_text("utf-8", errors="replace") if log.is_file() else ""
+        text, _, operations = text.partition("OPERATIONS ")
+        return Ended(process.exitcode or 0, text, int(operations or 0))
+
+    def whole(self) -> tuple[float, int]:
+        """Run the study called "whole" unless it is there; return its seconds and operations.
+
+        Raises RuntimeError where it fails.
+        """
+        measured = self.scratch / "whole.json"
+        if not measured.is_file():
+            started = time.monotonic()
+            ended = self.run("whole")
+            if ended.status != 0:
+                raise RuntimeError(f"a run that was left alone failed: {ended.text}")
+            seconds = time.monotonic() - started
+            measured.write_text(json.dumps([seconds, ended.operations]), "utf-8")
+        seconds, operations = json.loads(measured.read_text("utf-8"))
+        return seconds, operations
+
+    def numbers(self, name: str) -> dict[str, Any]:
+        """Return all that a run found out: its results, and every outcome."""
+        import pyarrow.parquet as pq
+
+        folder = self.folder(name)
+        results = json.loads((folder / "results.json").read_text("utf-8"))
+        kept = {key: value for key, value in results.items() if key not in NOT_NUMBERS}
+        return kept | {"outcomes": pq.read_table(folder / "outcomes.parquet").to_pylist()}
+
+
+def is_one_line(text: str) -> bool:
+    """Return whether a process that failed ended with an error line, and without a traceback."""
+    return "Traceback" not in text and text.strip().rpartition("\n")[2].startswith("error: ")
+
+
+def _save_base(folder: Path) -> None:
+    from tests import tiny
+    from transformers import AutoTokenizer
+
+    from ethosteer.models.identity import POCKET
+
+    tokenizer = AutoTokenizer.from_pretrained(POCKET)
+    tiny.save_llama(folder, tokenizer, max_position_embeddings=256)
+
+
+def _child(base: Path, runs: Path, log: Path, attack: Attack | None) -> None:
+    """Run the study as the command line does, with stdout and stderr in ``log``."""
+    import torch
+    from tests.tiny_study import ALGORITHMS
+
+    from ethosteer.cli.app import main
+    from ethosteer.models import finetuning, reward_training
+
+    torch.set_num_threads(1)
+    finetuning.CHECKPOINT_EVERY, reward_training.CHECKPOINT_EVERY = 1, 2
+    output = os.open(log, os.O_WRONLY | os.O_CREAT, 0o644)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    settings = (f"base.model={base}", *ALGORITHMS)
+    sys.argv = ["ethosteer", "run", "demo", "--runs-dir", str(runs)]
+    sys.argv += [word for setting in settings for word in ("--set", setting)]
+    operations = _count_operations(runs, attack)
+    status = 1
+    try:
+        main()
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    print(f"OPERATIONS {operations[0]}", flush=True)
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _count_operations(runs: Path, attack: Attack | None) -> list[int]:
+    """Count file operations below ``runs`` in the one entry of a list, and attack at one of them.
+
+    The signal comes before the operation.
+    """
+    count = [0]
+
+    def audit(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            opened, _, flags = arguments
+            paths = [opened] if isinstance(flags, int) and flags & WRITES else []
+        else:
+            paths = list(arguments[: FILE_OPERATIONS.get(event, 0)])
+        if not any(isinstance(path, str | os.PathLike) for path in paths):
+            return
+        if any(str(runs) in str(path) for path in paths):
+            count[0] += 1
+            if attack is not None and attack.operation == count[0]:
+                os.kill(os.getpid(), attack.signal)
+
+    sys.addaudithook(audit)
+    return count

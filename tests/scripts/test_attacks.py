@@ -1,0 +1,27 @@
+"""A small sample of the attacks on a study's folder; ``scripts/attack.py`` runs them whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from attacks import damage, kills
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("attacks")
+
+
+def test_a_killed_study_ends_with_equal_numbers(scratch: Path) -> None:
+    outcomes = kills.attack(seed=4, count=4, scratch=scratch)
+    assert len(outcomes) == 4
+    assert [(name, outcome) for name, outcome in outcomes if outcome != "equal"] == []
+    assert {name.split()[0] for name, _ in outcomes} == {"SIGKILL", "SIGTERM"}
+
+
+def test_damage_changes_no_number(scratch: Path) -> None:
+    outcomes = damage.attack(seed=1, count=3, scratch=scratch)
+    assert len(outcomes) == 3
+    assert [(name, said) for name, said in outcomes if not said.startswith("equal")] == []
