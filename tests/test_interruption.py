@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from ethosteer import catalog, interruption
+from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.evaluation.answering import answer_items
 from ethosteer.interruption import Interrupted, deferred, immediate, stop_if_requested
 from ethosteer.models.base import SharedBase
@@ -113,7 +114,7 @@ def at(step: int) -> Callable[..., None]:
 @pytest.mark.parametrize("step", [1, 3])
 @pytest.mark.parametrize("algorithm", catalog.algorithm_names())
 def test_steering_stops_after_a_step(algorithm: str, step: int, llama, tmp_path):
-    def run() -> object:
+    def run() -> Steering:
         return tiny.steering(algorithm, llama, (0, 1), checkpoint_every=100)
 
     for name in ("straight", "stopped"):

@@ -21,6 +21,7 @@ from ethosteer.data.sources import SAMPLE_DIR, Origin
 from ethosteer.errors import InputError
 from ethosteer.progress import Terminal
 from ethosteer.records import DatasetCard, PreferencePair, PreferenceSet
+from ethosteer.results import CurvePoint
 from ethosteer.stages.store import MANIFEST, AnyWork, DamagedArtifactError, Store
 from ethosteer.study.batches import batches
 from ethosteer.study.load import load_study
@@ -29,6 +30,7 @@ from tests.tiny_study import OVERRIDES
 
 Call = Callable[..., tuple[int, str, str]]
 KINDS = ("curate", "finetune", "reward", "steer", "evaluate", "compare")
+NO_FINETUNING = ("finetune.enabled=false", "compare.control=base", "data.prompts=arms")
 SMALL = ("seeds=[0]", "benchmarks={toxigen = {limit = 6}}", "steer.steps=3")
 
 
@@ -110,7 +112,12 @@ def test_arms_that_are_not_stored_yet_keep_their_checkpoint(
     before = stored_times(resumed, kind)
     steps: list[int] = []
     step = Steering.step
-    monkeypatch.setattr(Steering, "step", lambda run, at: [steps.append(at), step(run, at)][1])
+
+    def counted(run: Steering, index: int) -> dict[int, CurvePoint]:
+        steps.append(index)
+        return step(run, index)
+
+    monkeypatch.setattr(Steering, "step", counted)
     assert resumed.run()
     assert steps == ([2] if kind == "steer" else []), "the last checkpoint is before the last step"
     after = stored_times(resumed, kind)
@@ -152,10 +159,11 @@ def test_arms_of_another_study_do_not_join_a_batch(copied: Callable[..., Study])
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_damage_that_is_met_while_reading_is_mended(
-    kind: str, finished: Study, copied: Callable[..., Study]
+    kind: str, finished: Study, copied: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = copied()
-    stage = [stage for stage in study.plan.stages if stage.kind == kind][-1]
+    of_kind = [stage for stage in study.plan.stages if stage.kind == kind]
+    stage = of_kind[0 if kind == "curate" else -1]  # the last of curate, prompts, is read by none
     path = max(
         (path for path in study.store.folder(stage).rglob("*") if path.name != MANIFEST),
         key=lambda path: path.stat().st_size * path.is_file(),
@@ -168,7 +176,7 @@ def test_damage_that_is_met_while_reading_is_mended(
     (study.folder / "report.md").unlink()
     said: list[str] = []
     again = copied()
-    again.workspace.terminal.say = said.append  # type: ignore[method-assign]
+    monkeypatch.setattr(again.workspace.terminal, "say", said.append)
     assert again.run()
     assert numbers(again) == numbers(finished)
     assert len([line for line in said if f"{path.name} is not what was written" in line]) == 1
@@ -321,7 +329,7 @@ def test_a_benchmark_that_changes_between_its_items_and_its_answers_is_not_answe
 def test_a_base_that_changes_before_it_is_read_is_refused(tiny_base: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     shutil.copytree(tiny_base, base)
-    study = open_study(base, tmp_path / "runs", "finetune.enabled=false", "data.prompts=arms")
+    study = open_study(base, tmp_path / "runs", *NO_FINETUNING)
     assert study.store.missing(study.plan.stages)
     config = base / "generation_config.json"
     config.write_text(config.read_text("utf-8") + "\n", "utf-8")

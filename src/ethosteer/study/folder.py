@@ -60,7 +60,8 @@ def absolute(origin: Origin) -> Origin:
 
 def inputs_fingerprint(folder: Path) -> str:
     """Identify what a run was asked for: the text of its study file and of its origin."""
-    return fingerprint([(folder / name).read_text("utf-8") for name in (STUDY_FILE, ORIGIN)])
+    texts = [(folder / name).read_text("utf-8", "replace") for name in (STUDY_FILE, ORIGIN)]
+    return fingerprint(texts)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class Study:
         if not all((self.folder / name).is_file() for name in FILES):
             return False
         # settings such as compare.published are in no stage's identity, but in the report
-        if (self.folder / STUDY_FILE).read_text("utf-8") != self.as_toml():
+        if (self.folder / STUDY_FILE).read_bytes() != self.as_toml().encode():
             return False
         if not remembers(self.folder, self.plan.origin):
             return False
