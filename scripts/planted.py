@@ -100,7 +100,7 @@ def flip_columns(path: Path, coin: random.Random) -> None:
 
 def plant(data: Path) -> None:
     """Make the harmless pairs out of the Winograd schemas, the right reading chosen."""
-    schemas = [json.loads(line) for line in (data / SCHEMAS).read_text("utf-8").splitlines()]
+    schemas = [json.loads(line) for line in (data / SCHEMAS).read_text("utf-8").split("\n") if line]
     rows = []
     for number, schema in enumerate(schemas):
         start, pronoun = schema["pronoun_loc"], schema["pronoun"]

@@ -23,7 +23,7 @@ def attack(seed: int, count: int, scratch: Path) -> list[tuple[str, str]]:
     expected = runs.numbers("whole")
     outcomes = []
     for index in range(count):
-        kind = signal.SIGTERM if index % SIGNALS_EVERY == SIGNALS_EVERY - 1 else signal.SIGKILL
+        kind = signal.SIGTERM if index % SIGNALS_EVERY == 0 else signal.SIGKILL
         if random_numbers.random() < 0.5:
             planned = Attack(kind, seconds=random_numbers.uniform(0, duration))
             name = f"{kind.name} after {planned.seconds:.1f} s"

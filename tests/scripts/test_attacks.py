@@ -15,13 +15,13 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_killed_study_ends_with_equal_numbers(scratch: Path) -> None:
-    outcomes = kills.attack(seed=4, count=4, scratch=scratch)
-    assert len(outcomes) == 4
+    outcomes = kills.attack(seed=4, count=2, scratch=scratch)
+    assert len(outcomes) == 2
     assert [(name, outcome) for name, outcome in outcomes if outcome != "equal"] == []
     assert {name.split()[0] for name, _ in outcomes} == {"SIGKILL", "SIGTERM"}
 
 
 def test_damage_changes_no_number(scratch: Path) -> None:
-    outcomes = damage.attack(seed=1, count=3, scratch=scratch)
-    assert len(outcomes) == 3
+    outcomes = damage.attack(seed=1, count=2, scratch=scratch)
+    assert len(outcomes) == 2
     assert [(name, said) for name, said in outcomes if not said.startswith("equal")] == []
