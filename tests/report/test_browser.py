@@ -277,10 +277,8 @@ def test_of_many_measures_the_answer_and_the_figure_stand_on_the_first_screen(
         assert box and box["y"] + box["height"] < 800, "what was decided is seen first"
     page.close()
     page, _ = open_page(browser, many, width=390, height=844)
-    sentence, figure = (
-        page.locator(kind).first.bounding_box() for kind in (".lead", "figure.effects")
-    )
-    assert sentence and figure and sentence["y"] < figure["y"]
+    first, below = (page.locator(kind).first.bounding_box() for kind in (".lead", "figure.effects"))
+    assert first and below and first["y"] < below["y"]
     page.close()
 
 

@@ -160,3 +160,4 @@ def test_numbers_of_the_scale_keep_their_distance_however_many_arms_there_are() 
         return _matrix(results).axis.count("<text")
 
     assert labels(2) > labels(5) >= labels(12) >= 1
+    assert labels(4) >= 3, "four arms have a scale, not zero alone"

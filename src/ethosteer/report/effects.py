@@ -41,8 +41,9 @@ MOST_IN_ORDER = 12
 """The number of measures up to which they stand in the study's order: one screen shows them all."""
 SMALLEST_SIDE = 0.25
 """The smallest share of the scale's longer side that the side beyond zero has."""
-MATRIX_WIDTH, VALUE_WIDTH, LABEL_WIDTH = 610, 60, 40
-"""On a wide page, in pixels: all columns, the number in each of them, a number of the scale."""
+MATRIX_WIDTH, VALUE_WIDTH, CHARACTER_WIDTH, GAP = 610, 60, 7, 4
+"""On a wide page, in pixels: all columns and the number in each of them; a character of a number of
+the scale, and the gap between two numbers."""
 
 
 def effect_matrix(view: View) -> EffectMatrix | None:
@@ -201,11 +202,13 @@ def _drawing(comparison: Comparison, flagged: bool, x: Scale, margin: float | No
 def _axis(x: Scale, arms: int) -> Markup:
     """Draw as many numbers under a column as it has room for."""
     form = '<text class="tick" x="{:.1f}%" y="14" text-anchor="middle">{}</text>'
-    column = max(MATRIX_WIDTH / arms - VALUE_WIDTH, LABEL_WIDTH)
+    column = MATRIX_WIDTH / arms - VALUE_WIDTH
     for most in (5, 4, 3, 2, 1):
-        marks = ticks(*x.domain, most)
-        distances = [x(b) - x(a) for (a, _), (b, _) in pairwise(marks)]
-        if not distances or min(distances) / 100 * column >= LABEL_WIDTH:
+        marks = [(value, label if value else "0") for value, label in ticks(*x.domain, most)]
+        if all(
+            (x(b) - x(a)) / 100 * column >= CHARACTER_WIDTH * (len(left) + len(right)) / 2 + GAP
+            for (a, left), (b, right) in pairwise(marks)
+        ):
             break
     return _svg("scale", [Markup(form).format(x(value), label) for value, label in marks])
 
