@@ -80,10 +80,11 @@ def test_a_run_shows_how_far_it_is_in_a_log_file(
             clock.now = 90
             report(1, 2, "")
     lines = [line for line in capsys.readouterr().err.splitlines() if "run" in line]
-    # (elapsed + 5) / (done + 5) of 60 s left, and of 30 s left
+    # the rest at (45 + 5) / (40 + 5) of 60 s; then half of the second block, as expected: its first
+    # report may be of work that was done before
     assert lines == [
         "reward: 2 of 2, 45 s each, 0:00:00 left, 40% of the run, about 0:01:07 left",
-        "steer: 1 of 2, 70% of the run, about 0:00:38 left",
+        "steer: 1 of 2, 70% of the run, about 0:00:30 left",
     ]
 
 
@@ -94,12 +95,25 @@ def test_time_left_starts_as_expected_and_follows_the_pace(clock: Clock) -> None
         overall.advance(0.5)
         overall.advance(0.2)  # another bar of the same work
         assert overall.done == 50
-        clock.now = 110  # (110 + 10) / (50 + 10): half the expected pace
-        assert overall.left == 300
+        clock.now = 110
+        # nothing in 110 s since the first report: (110 + 5) / (0 + 5) of 50 s; the second block at
+        # (110 + 10) / (50 + 10), half the expected pace
+        assert overall.left == 50 * 23 + 100 * 2
     assert overall.done == 100
     with overall.work(100):
         assert overall.done == 100
     assert (overall.done, overall.left) == (200, 0)
+
+
+def test_slow_work_at_the_end_of_a_fast_run_shows_its_time(clock: Clock) -> None:
+    overall = Overall(200)
+    with overall.work(190):
+        clock.now = 19
+    with overall.work(10):
+        overall.advance(0.0)
+        clock.now = 119
+        overall.advance(0.5)
+        assert overall.left == pytest.approx(5 * 100.5 / 5.5)  # and not 5 s at the run's pace
 
 
 def test_work_that_fails_is_not_done(clock: Clock) -> None:

@@ -26,7 +26,7 @@ LOG_SECONDS = 30.0
 
 BAR_WIDTH = 30
 PRIOR = 0.05
-"""The share of a run for which its expected time counts as much as the time that it has taken."""
+"""The share of work for which its expected time counts as much as the time that it has taken."""
 
 Report = Callable[[int, int, str], None]
 ReportTable = Callable[[int, int, Sequence[Sequence[str]]], None]
@@ -40,18 +40,21 @@ class Overall:
         self._done = 0.0
         self._current = 0.0
         self._fraction = 0.0
+        self._first: tuple[float, float] | None = None
         self._started = time.monotonic()
 
     @contextmanager
     def work(self, expected: float) -> Iterator[None]:
         """Count a block as so many expected seconds, which are done at its end."""
-        self._current, self._fraction = expected, 0.0
+        self._current, self._fraction, self._first = expected, 0.0, None
         yield
         self._done += expected
-        self._current = 0.0
+        self._current = self._fraction = 0.0
 
     def advance(self, fraction: float) -> None:
         """Note how much of the current work is done; it never goes back."""
+        # resumed work does not start at 0, so its pace counts from the first report
+        self._first = self._first or (time.monotonic(), fraction)
         self._fraction = max(self._fraction, fraction)
 
     @property
@@ -61,11 +64,18 @@ class Overall:
 
     @property
     def left(self) -> float:
-        """Seconds left: the expected ones at the pace so far, which starts as the expected pace."""
-        prior = PRIOR * self.expected
-        elapsed = time.monotonic() - self._started
-        pace = (elapsed + prior) / (self.done + prior) if prior else 1.0
-        return (self.expected - self.done) * pace
+        """Seconds left: of the current work at its pace, of the rest at the pace of the whole run.
+
+        Both paces start as the expected one. So work that is slower than expected does not look as
+        if it ended soon because the run before it went well.
+        """
+        now = time.monotonic()
+        since, before = self._first or (now, 0.0)
+        current = self._current * (1 - self._fraction)
+        rest = max(0.0, self.expected - self.done - current)
+        return current * _pace(
+            now - since, self._current * (self._fraction - before), self._current
+        ) + rest * _pace(now - self._started, self.done, self.expected)
 
     def __str__(self) -> str:
         share = self.done / self.expected if self.expected else 1.0
@@ -203,6 +213,12 @@ class Terminal:
 
     def _bars(self) -> Group:
         return Group(*self._stage, *([self._overall] if self._overall else []))
+
+
+def _pace(elapsed: float, done: float, expected: float) -> float:
+    """Return seconds per expected second, with a prior of 1 that weighs ``PRIOR`` of the whole."""
+    prior = PRIOR * expected
+    return (elapsed + prior) / (done + prior) if prior else 1.0
 
 
 def _clock(seconds: float) -> str:

@@ -95,16 +95,19 @@ class Origin:
         )
 
     def revision(self, source: Source) -> str:
-        """Return the file's edition: the hash of its content, wherever it comes from.
+        """Return the file's edition: what pins it where it is published, or its content's hash.
 
-        So a file that is fetched and one of a data folder are the same if their contents are. Where
-        a published file is not on this machine it is fetched. The edition of a dataset of the hub
-        that the user names is its commit.
+        A published file that no data folder holds counts by the commit of the hub or the sha256
+        that pins it, so that ``status`` and ``plan`` need no network; one without either is
+        fetched. Files of a data folder, and the user's, count by their content. The edition of a
+        dataset of the hub that the user names is its commit.
         """
         if source.hub is not None:
             return source.hub.commit()
         if source.is_users:
             return f"sha256:{_content_hash(Path(source.path))[:16]}"
+        if self.kind == "hub" and source.remote.pin:
+            return source.remote.pin
         return f"sha256:{file_hash(self.locate(source))[:16]}"
 
 

@@ -208,20 +208,33 @@ def as_source(remote: Remote) -> Source:
 
 
 @pytest.mark.parametrize("kind", ["hub", "web", "archive", "converted"])
-def test_a_files_edition_is_its_content_wherever_it_comes_from(
+def test_a_partly_filled_folder_counts_by_content(
     kind: str, remotes: dict[str, Remote], tmp_path: Path
 ):
     source = as_source(remotes[kind])
     assert source.remote == remotes[kind]
     (tmp_path / "part").mkdir()
-    fetched = Origin("hub").revision(source)
-    # a data folder that has a part of the files
-    assert Origin("folder", tmp_path / "part").revision(source) == fetched
+    edition = Origin("folder", tmp_path / "part").revision(source)
     assert list((tmp_path / "part").iterdir()) == []
     fill([remotes[kind]], tmp_path / "whole", QUIET)
     content = (tmp_path / "whole" / source.path).read_bytes()
-    assert Origin("folder", tmp_path / "whole").revision(source) == fetched
-    assert fetched == f"sha256:{sha256(content).hexdigest()[:16]}"
+    assert Origin("folder", tmp_path / "whole").revision(source) == edition
+    assert edition == f"sha256:{sha256(content).hexdigest()[:16]}"
+
+
+def test_a_pinned_file_needs_no_network_for_its_edition(remotes: dict[str, Remote], server: Server):
+    pinned = {
+        name: Origin("hub").revision(as_source(remote))
+        for name, remote in remotes.items()
+        if remote.pin
+    }
+    assert server.requests == []
+    assert pinned["hub"] == remotes["hub"].revision
+    assert pinned["web"] == f"sha256:{remotes['web'].sha256[:16]}"
+    # nothing pins the archive: it counts by the content of its member, and so it is fetched
+    assert "archive" not in pinned
+    assert Origin("hub").revision(as_source(remotes["archive"])).startswith("sha256:")
+    assert server.bodies() != []
 
 
 @pytest.mark.parametrize("kind", ["hub", "web"])

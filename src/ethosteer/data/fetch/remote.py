@@ -33,6 +33,13 @@ class Remote:
         return bool(self.repository or self.address)
 
     @property
+    def pin(self) -> str:
+        """What fixes its content: a commit of the hub, or a sha256; "" where neither is known."""
+        if self.repository:
+            return self.revision
+        return f"sha256:{self.sha256[:16]}" if self.sha256 else ""
+
+    @property
     def is_kept_as_it_is(self) -> bool:
         """Whether the file that is kept has the bytes of the one that is fetched."""
         return not self.member and not self.conversion
