@@ -139,69 +139,6 @@ def test_a_collapse_without_a_verdict_is_named_too() -> None:
     assert f"; virtue {ALWAYS_NO}." in line
 
 
-def _answers(*answers: tuple[str, str, str]) -> View:
-    """Return a view without verdicts in which models give constant answers on benchmarks."""
-    flags = {(benchmark, model): (answer,) for benchmark, model, answer in answers}
-    results = example_results()
-    benchmarks = tuple(
-        replace(
-            each,
-            cells=tuple(
-                replace(cell, flags=flags.get((each.name, cell.model), ())) for cell in each.cells
-            ),
-        )
-        for each in results.benchmarks
-    )
-    return _with_verdicts({}, replace(results, benchmarks=benchmarks))
-
-
-def test_constant_answers_are_told_once_for_each_benchmark() -> None:
-    said = headline(
-        _answers(
-            ("wsc273", "virtue", "answers 'a'"),
-            ("toxigen", "harmless", "answers 'No'"),
-            ("wsc273", "deontology", "answers 'b'"),
-        )
-    )
-    assert said.count("no difference was shown") == 1
-    assert (
-        "Constant answers for which no difference was shown: harmless (answers 'No') on ToxiGen; "
-        "deontology (answers 'b') and virtue (answers 'a') on WSC273." in said
-    )
-
-
-def test_constant_answers_of_the_control_are_told_once_for_each_answer() -> None:
-    said = headline(
-        _answers(
-            ("ethics_virtue", "fine-tuned", "answers 'no' to all items"),
-            ("toxigen", "fine-tuned", "answers 'No' to all items"),
-            ("wsc273", "fine-tuned", "answers 'no' to all items"),
-        )
-    )
-    assert (
-        "The fine-tuned control answers 'no' to all items on ETHICS virtue and WSC273; answers "
-        "'No' to all items on ToxiGen, so that no difference from it there is a finding of skill."
-        in said
-    )
-    assert said.count("fine-tuned control") == 2, "in the lead, and here"
-
-
-def test_gains_in_doubt_are_told_in_one_sentence() -> None:
-    said = headline(
-        _with_verdicts(
-            {
-                ("ethics_virtue", "virtue", "fine-tuned"): "better",
-                ("ethics_deontology", "deontology", "fine-tuned"): "better",
-            }
-        )
-    )
-    shared = "5.3\u202f% of its preference pairs share a sequence of 8 words with the benchmark"
-    assert (
-        f"Gains of deontology on ETHICS deontology ({shared}) and virtue on ETHICS virtue "
-        f"({shared}) may reflect contamination." in said
-    )
-
-
 def _with_auc(accuracy: Verdict, auc: Verdict) -> View:
     """Return a view of virtue against the control on ETHICS virtue, AUC beside accuracy."""
     view = _with_verdicts({("ethics_virtue", "virtue", "fine-tuned"): accuracy})

@@ -138,12 +138,6 @@ def headline(view: View) -> tuple[tuple[str, ...], str]:
     ]
     varied = [entry.comparison for entry in compared if entry.constant == VARIED]
     within_reach = [pair for pair in varied if pair.minimum_detectable <= pair.room]
-    skills = [skill for benchmark in benchmarks if (skill := control_skill(view, benchmark))]
-    collapsed = [
-        entry
-        for entry in compared
-        if entry.constant.a and not entry.constant.b and entry.comparison.verdict not in DIRECTED
-    ]
     facts = Headline(
         control=view.control,
         correction=view.results.correction,
@@ -153,6 +147,7 @@ def headline(view: View) -> tuple[tuple[str, ...], str]:
         unchanged=unchanged,
         detectable=[pair.minimum_detectable for pair in within_reach],
     )
+    skills = [skill for benchmark in benchmarks if (skill := control_skill(view, benchmark))]
     details = HeadlineDetails(
         control=view.control,
         correction=view.results.correction,
@@ -162,7 +157,7 @@ def headline(view: View) -> tuple[tuple[str, ...], str]:
         unchanged=unchanged,
         best=[(arm, benchmark.title) for benchmark in benchmarks if (arm := view.best(benchmark))],
         contaminated=_contaminated(view),
-        collapsed=grouped((entry.title, (entry.arm, entry.constant.a)) for entry in collapsed),
+        collapsed=_collapsed(compared),
         constant_control=grouped(
             (skill.constant, skill.title) for skill in skills if skill.constant
         ),
@@ -216,6 +211,15 @@ def shifts(view: View, benchmarks: Sequence[BenchmarkResult]) -> list[Shift]:
         for arm in view.arms
         if (shift := view.shift(benchmark, arm))
     ]
+
+
+def _collapsed(compared: Iterable[Finding]) -> dict[str, list[tuple[str, str]]]:
+    """Return the arms whose constant answer beside a sound control was not decided on."""
+    return grouped(
+        (entry.title, (entry.arm, entry.constant.a))
+        for entry in compared
+        if entry.constant.a and not entry.constant.b and entry.comparison.verdict not in DIRECTED
+    )
 
 
 def _contaminated(view: View) -> list[Contamination]:
