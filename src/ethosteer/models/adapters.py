@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from peft import LoraConfig, PeftModel
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
@@ -28,6 +28,7 @@ from ethosteer.models.adapter_config import (
 )
 from ethosteer.models.base import SharedBase
 from ethosteer.models.cached import prepare_base
+from ethosteer.models.foreign import check_finite, foreign, load_weights
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.loading import load_tokenizer, quiet_libraries
 from ethosteer.models.lora_bank import LoraBank
@@ -104,11 +105,8 @@ def _open_weights(folder: Path) -> Iterator[safe_open]:
     """Open the tensors of an adapter; InputError where the file is broken."""
     path = folder / WEIGHTS
     refuse_pointer(path)
-    try:
-        with safe_open(path, "pt") as weights:
-            yield weights
-    except SafetensorError as fault:
-        raise InputError(f"{path}: not a safetensors file, or cut off: {fault}") from fault
+    with foreign(str(path), "not a safetensors file, or cut off"), safe_open(path, "pt") as weights:
+        yield weights
 
 
 def _layer_names(folder: Path, keys: Sequence[str]) -> list[str]:
@@ -155,6 +153,9 @@ def read_adapter(folder: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor
                 f"{folder / WEIGHTS}: layer {layer}: A has shape {list(a.shape)} and B "
                 f"{list(b.shape)}, not [r, in] and [out, r]"
             )
+        check_finite(f"{folder / WEIGHTS}: layer {layer}", {"A": a, "B": b})
+    if score is not None:
+        check_finite(str(folder / WEIGHTS), {SCORE: score})
     return layers, score
 
 
@@ -237,23 +238,19 @@ def load_peft(settings: BaseSettings, adapter: Path) -> PeftModel:
 
 def _stock_base(settings: BaseSettings) -> PreTrainedModel:
     prepare_base(settings.model, Terminal())
-    try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            resolve_model(settings.model),
-            revision=settings.revision or "main",
-            dtype=getattr(torch, settings.dtype),
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError) as fault:
-        raise InputError(f"model {settings.model}: cannot be loaded: {fault}") from fault
-    return model
+    return load_weights(
+        AutoModelForCausalLM,
+        f"model {settings.model}",
+        resolve_model(settings.model),
+        settings.revision,
+        getattr(torch, settings.dtype),
+    )
 
 
 def merge_into_base(base_name: str, revision: str | None, adapter: Path, out: Path) -> None:
     """Merge a stored adapter into its base with stock PEFT and save the result to ``out``."""
-    model = AutoModelForCausalLM.from_pretrained(
-        base_name, revision=revision or "main", dtype=torch.float32, use_safetensors=True
+    model = load_weights(
+        AutoModelForCausalLM, f"model {base_name}", base_name, revision, torch.float32
     )
     merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     merged.save_pretrained(out)

@@ -8,13 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from ethosteer.errors import InputError
+from ethosteer.models.checks import check_vocabulary
+from ethosteer.models.foreign import check_finite, foreign, load_weights
 from ethosteer.models.loading import quiet_libraries
 from ethosteer.records import LabelledText
 
 TEXTS_AT_ONCE = 64
+UNLIMITED = 10**9
+"""From here on a tokenizer's ``model_max_length`` means that it states none."""
 
 Rates = Callable[[Sequence[str]], NDArray[np.float64]]
 
@@ -59,18 +68,20 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
     """
     quiet_libraries()
     model_id, _, revision = name.partition("@")
+    subject = f"classifier {name}"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            model_id, revision=revision or "main", trust_remote_code=False
-        )
-        model = AutoModelForSequenceClassification.from_pretrained(
-            model_id, revision=revision or "main", use_safetensors=True, trust_remote_code=False
-        ).eval()
-    except (OSError, ValueError) as fault:
+        with foreign(subject, "its tokenizer cannot be loaded"):
+            tokenizer = AutoTokenizer.from_pretrained(
+                model_id, revision=revision or "main", trust_remote_code=False
+            )
+        model = load_weights(AutoModelForSequenceClassification, subject, model_id, revision).eval()
+    except InputError as fault:
         raise InputError(
-            f"classifier {name}: cannot be loaded ({str(fault).splitlines()[0]}); it needs "
-            "safetensors; 'trained' uses one trained on the benchmark's own rows"
+            f"{fault}; it needs safetensors; 'trained' uses one trained on the benchmark's own rows"
         ) from fault
+    check_finite(subject, dict(model.named_parameters()))
+    check_vocabulary(subject, tokenizer, model.get_input_embeddings(), ())
+    longest = _longest(tokenizer, model)
     classes = {str(name): int(index) for name, index in model.config.label2id.items()}
     positive_class = int(label) if label.isdigit() else classes.get(label, -1)
     if positive_class not in classes.values():
@@ -84,11 +95,26 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
         rates = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             chunk = list(texts[start : start + TEXTS_AT_ONCE])
-            rows = tokenizer(chunk, return_tensors="pt", padding=True, truncation=True)
+            rows = tokenizer(
+                chunk, return_tensors="pt", padding=True, truncation=True, max_length=longest
+            )
             rates += model(**rows).logits.float().softmax(dim=-1)[:, positive_class].tolist()
         return np.array(rates)
 
-    return Classifier(positive, f"{name}; {quality(positive, held_out)}")
+    with foreign(subject, "cannot rate texts"):
+        note = quality(positive, held_out)
+    return Classifier(positive, f"{name}; {note}")
+
+
+def _longest(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
+    """Return how many tokens of a text a classifier reads.
+
+    A tokenizer that states no limit is cut to the model's positions but two, which RoBERTa and its
+    kin leave unused.
+    """
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    stated = tokenizer.model_max_length
+    return stated if stated < UNLIMITED or positions is None else max(1, int(positions) - 2)
 
 
 def quality(positive: Rates, held_out: Sequence[LabelledText]) -> str:

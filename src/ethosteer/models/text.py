@@ -16,11 +16,12 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Literal
 
-from jinja2 import TemplateError
+from jinja2 import TemplateSyntaxError
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from ethosteer.errors import InputError, RefusedDialogueError
+from ethosteer.models.foreign import foreign
 from ethosteer.records import Turn
 from ethosteer.settings import TEMPLATE_DATE
 
@@ -101,17 +102,21 @@ def find_stop_ids(
     """Return the tokens that end an answer; empty where none is known.
 
     They are those of the generation config (``configured``), the tokenizer's EOS, and the end of
-    turn of its chat template.
+    turn of its chat template. Raises InputError where ``configured`` holds no token ids.
     """
-    ids = [configured] if isinstance(configured, int) else list(configured or ())
+    ids = list(configured) if isinstance(configured, list | tuple) else [configured]
+    ids = [index for index in ids if index is not None]
+    if not all(isinstance(index, int) and index >= 0 for index in ids):
+        raise InputError(
+            f"eos_token_id of generation_config.json (or config.json) is {configured!r}; it must "
+            "be a token's id, or a list of them"
+        )
     if tokenizer.eos_token_id is not None:
         ids.append(int(tokenizer.eos_token_id))
     if tokenizer.chat_template:
         try:
             end_of_turn = Template("chat", tokenizer).end_of_turn
-        except (
-            RefusedDialogueError
-        ):  # of no use for chat, but the base may still be used without it
+        except InputError:  # of no use for chat, but the base may still be used without it
             end_of_turn = None
         ids += [] if end_of_turn is None else [end_of_turn]
     return frozenset(ids)
@@ -306,20 +311,23 @@ class Template:
         continued: bool = False,
     ) -> str:
         """Write messages by the chat template; RefusedDialogueError where it does not take them."""
-        try:
-            text = self.tokenizer.apply_chat_template(
-                list(messages),
-                chat_template=self._dated_template,
-                tokenize=False,
-                add_generation_prompt=generation_prompt,
-                continue_final_message=continued,
-                date_string=datetime.fromisoformat(self.date).strftime("%d %b %Y"),
-                enable_thinking=False,
-            )
-        except (TemplateError, TypeError) as fault:
-            raise RefusedDialogueError(
-                f"the base's chat template refuses a dialogue: {fault}"
-            ) from fault
+        subject = "data.template: the base's chat template"
+        with foreign(subject, "refuses a dialogue", RefusedDialogueError):
+            try:
+                text = self.tokenizer.apply_chat_template(
+                    list(messages),
+                    chat_template=self._dated_template,
+                    tokenize=False,
+                    add_generation_prompt=generation_prompt,
+                    continue_final_message=continued,
+                    date_string=datetime.fromisoformat(self.date).strftime("%d %b %Y"),
+                    enable_thinking=False,
+                )
+            except TemplateSyntaxError as fault:  # no dialogue's fault
+                raise InputError(
+                    f"{subject} is not valid Jinja, line {fault.lineno}: {fault.message}; mend it, "
+                    "or use guanaco or hh"
+                ) from fault
         assert isinstance(text, str)
         return text
 
