@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -67,10 +68,11 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
     positive class. InputError where it cannot be loaded.
     """
     quiet_libraries()
-    model_id, _, revision = name.partition("@")
+    # a folder's path may have an at sign
+    model_id, _, revision = (name, "", "") if Path(name).is_dir() else name.partition("@")
     subject = f"classifier {name}"
     try:
-        with foreign(subject, "its tokenizer cannot be loaded"):
+        with foreign(subject, "cannot be loaded"):
             tokenizer = AutoTokenizer.from_pretrained(
                 model_id, revision=revision or "main", trust_remote_code=False
             )
@@ -82,7 +84,10 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
     check_finite(subject, dict(model.named_parameters()))
     check_vocabulary(subject, tokenizer, model.get_input_embeddings(), ())
     longest = _longest(tokenizer, model)
-    classes = {str(name): int(index) for name, index in model.config.label2id.items()}
+    with foreign(subject, "label2id of its config.json cannot be read"):
+        classes = {str(name): int(index) for name, index in model.config.label2id.items()}
+    if model.config.num_labels < 2:
+        raise InputError(f"{subject}: has a single class, so every text would be of it")
     positive_class = int(label) if label.isdigit() else classes.get(label, -1)
     if positive_class not in classes.values():
         raise InputError(

@@ -151,15 +151,8 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
     ``SharedBase.logits`` does not reproduce.
     """
     model.eval().requires_grad_(False)
-    head = model.get_output_embeddings()
-    decoder = set(model.get_decoder().modules())  # without the towers of a multimodal model
-    linear = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module in decoder and module is not head
-    ]
     layers = {}
-    for name, module in linear:
+    for name, module in linear_layers(model):
         parent, _, last = name.rpartition(".")
         layers[name] = ArmLinear(module)
         setattr(model.get_submodule(parent), last, layers[name])
@@ -176,6 +169,17 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
             "models make their logits; use a base of another architecture"
         )
     return replace(base, runs_packed=runs_packed(base))
+
+
+def linear_layers(model: PreTrainedModel) -> list[tuple[str, nn.Module]]:
+    """Return the linear layers of a model's decoder by name, without its output embedding."""
+    head = model.get_output_embeddings()
+    decoder = set(model.get_decoder().modules())  # without the towers of a multimodal model
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module in decoder and module is not head
+    ]
 
 
 def quiet_libraries() -> None:
