@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ethosteer.benchmarks.base import Benchmark, sources_of
 from ethosteer.data.sources import Origin
+from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.classifiers import Classifier, load_classifier, train_classifier
 from ethosteer.models.generation import Sampling, generate
@@ -196,6 +197,11 @@ def _generate_texts(
     """
     sampling = Sampling(new_tokens, new_tokens, greedy=True)
     longest = base.max_length - new_tokens
+    if longest < 1:
+        raise InputError(
+            f"answers of {new_tokens} tokens leave no room for a prompt in the {base.max_length} "
+            "positions of the base; lower new_tokens"
+        )
     fitted = [fit(base.tokenizer, item, base.max_length, new_tokens, chat) for item in items]
     written = [item.contexts[0] for item in in_chat(fitted, chat)]
     ids_of = encode_texts(base.tokenizer, written)

@@ -154,8 +154,8 @@ def gguf_hash(path: Path) -> str:
 def remembered_hash(path: Path) -> str:
     """Return the sha256 of a whole file, read once for as long as the file stays as it is.
 
-    The user's cache remembers it by path, inode, size and times. The time of the last change of the
-    inode, which no program sets, shows a file whose bytes were replaced and whose time was set back.
+    The user's cache remembers it by path, inode, size and times. No program sets the time of the
+    inode's last change, so that it shows a file whose modification time was set back.
     """
     before = _state(path)
     memory = cache_folder() / "hashes" / before

@@ -18,7 +18,7 @@ from transformers import (
 
 from ethosteer.errors import InputError
 from ethosteer.models.checks import check_vocabulary
-from ethosteer.models.foreign import check_finite, foreign, load_weights
+from ethosteer.models.foreign import check_configs, check_finite, foreign, load_weights
 from ethosteer.models.loading import quiet_libraries
 from ethosteer.records import LabelledText
 
@@ -72,6 +72,7 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
     model_id, _, revision = (name, "", "") if Path(name).is_dir() else name.partition("@")
     subject = f"classifier {name}"
     try:
+        check_configs(subject, model_id)
         with foreign(subject, "cannot be loaded"):
             tokenizer = AutoTokenizer.from_pretrained(
                 model_id, revision=revision or "main", trust_remote_code=False

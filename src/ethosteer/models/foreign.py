@@ -7,6 +7,7 @@ way in which transformers loads weights here, and refuses those that are not all
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,10 @@ from ethosteer.errors import InputError
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 ADAPTER_CONFIG = "adapter_config.json"
+CONFIGS = (
+    "config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", WEIGHTS[1],
+)  # fmt: skip
 LONGEST_REASON = 300
 """Characters of a foreign message that an error repeats."""
 
@@ -49,6 +54,19 @@ def _reason(fault: BaseException) -> str:
     if not isinstance(fault, OSError | ValueError) or not text:
         text = f"{type(fault).__name__}: {text}" if text else type(fault).__name__
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
+
+
+def check_configs(subject: str, name: str) -> None:
+    """Raise InputError for a JSON file of a model folder that is damaged.
+
+    transformers reads some of them as if they were not there, with other stop tokens as a result.
+    """
+    for path in (Path(name) / file for file in CONFIGS):
+        if path.exists():
+            with foreign(f"{subject}: {path}", "cannot be read as JSON"):
+                table = json.loads(path.read_text("utf-8"))
+            if not isinstance(table, dict):
+                raise InputError(f"{subject}: {path}: must be a JSON object")
 
 
 def load_weights(
@@ -145,4 +163,3 @@ def check_finite(subject: str, tensors: Mapping[str, torch.Tensor]) -> None:
                 f"{subject}: tensor {name} holds values that are not finite (nan or infinity); "
                 "the file is damaged, or its training diverged"
             )
-

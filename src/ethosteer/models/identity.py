@@ -21,6 +21,8 @@ SIZES = {
     "vocabulary": ("vocab_size",),
 }
 """A size's keys in config.json, which differ between architectures."""
+UNREADABLE = (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading a malformed config.json raises."""
 INNER_SIZES = ("intermediate_size", "n_inner", "ffn_dim")
 
 
@@ -81,17 +83,18 @@ def read_shape(settings: BaseSettings) -> ModelShape:
             field: next(int(config[key]) for key in keys if config.get(key))
             for field, keys in SIZES.items()
         }
-    except (OSError, ValueError, TypeError, StopIteration) as fault:
+        inner = next((int(config[key]) for key in INNER_SIZES if config.get(key)), None)
+        return ModelShape(
+            **sizes,
+            intermediate=inner or 4 * sizes["hidden"],
+            # transformers' default is not written
+            tied=bool(config.get("tie_word_embeddings", True)),
+        )
+    except (*UNREADABLE, StopIteration) as fault:
         raise InputError(
             f"model {settings.model}: its config.json cannot be read; give the model's shape in "
             "[base.shape] (hidden, layers, intermediate, vocabulary)"
         ) from fault
-    inner = next((int(config[key]) for key in INNER_SIZES if config.get(key)), None)
-    return ModelShape(
-        **sizes,
-        intermediate=inner or 4 * sizes["hidden"],
-        tied=bool(config.get("tie_word_embeddings", True)),  # transformers' default is not written
-    )
 
 
 def _read_config(name: str, revision: str) -> dict[str, Any]:

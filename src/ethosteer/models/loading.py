@@ -31,13 +31,12 @@ from ethosteer.models.checks import (
     runs_packed,
 )
 from ethosteer.models.fast.budget import keep_freed_memory
-from ethosteer.models.foreign import check_finite, foreign, load_weights
+from ethosteer.models.foreign import check_configs, check_finite, foreign, load_weights
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.lora_bank import ArmLinear
 from ethosteer.models.text import find_stop_ids
 from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings
-
 
 LARGE_FOR_PROCESSOR = 3e9
 """Parameters above which 'auto' says that it found no GPU."""
@@ -75,12 +74,15 @@ def load_tokenizer(settings: BaseSettings) -> PreTrainedTokenizerBase:
     quiet_libraries()  # whatever loads a base starts here
     prepare_base(settings.model, Terminal())
     subject = f"model {settings.model}"
+    name = resolve_model(settings.model)
+    check_configs(subject, name)
     with foreign(subject, "no usable tokenizer"):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            resolve_model(settings.model),
+            name,
             revision=settings.revision or "main",
             trust_remote_code=False,
         )
+        tokenizer("A word.")
         known = set(tokenizer("A word.", add_special_tokens=False).input_ids)
     if not known - {tokenizer.unk_token_id}:
         # transformers makes an empty tokenizer where a folder has a config but no tokenizer files
@@ -127,7 +129,7 @@ def choose_device(device: str) -> torch.device:
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with foreign(f"base.device = {device!r}", "no such device here; use 'auto' or 'cpu'"):
+    with foreign(f"device {device!r} (base.device, --device)", "not usable here; try 'cpu'"):
         chosen = torch.device(device)
         torch.ones(1, device=chosen).item()
     return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from ethosteer.errors import InputError
 from ethosteer.files import write_json
 from ethosteer.models.adapters import load_bank, read_adapter, save_adapter
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import training_tokens
 from ethosteer.models.fast.trees import LARGEST_TREE, Tree, batches, pack, row_positions, stack
+from ethosteer.models.foreign import foreign
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 
@@ -113,8 +116,12 @@ def save_reward(
 
 def read_scale(folder: Path) -> tuple[float, float]:
     """Return a stored reward model's (gain, bias)."""
-    stored = json.loads((folder / NORMALISATION).read_text("utf-8"))
-    return float(stored["gain"]), float(stored["bias"])
+    with foreign(str(folder / NORMALISATION), "no gain and bias can be read from it"):
+        stored = json.loads((folder / NORMALISATION).read_text("utf-8"))
+        scale = float(stored["gain"]), float(stored["bias"])
+    if not all(map(math.isfinite, scale)):
+        raise InputError(f"{folder / NORMALISATION}: gain and bias must be finite, found {scale}")
+    return scale
 
 
 def set_padding(base: Path, end_of_turn: int | None) -> None:
@@ -145,6 +152,11 @@ def load_rewards(base: SharedBase, folders: Sequence[Path]) -> RewardModels:
         for arm, folder in enumerate(folders):
             _, score = read_adapter(folder)
             assert score is not None, "load_bank has refused an adapter without its head"
+            if score.shape != heads.weights[arm].shape:
+                raise InputError(
+                    f"{folder}: the head of the reward model has shape {list(score.shape)}, and "
+                    f"the base's last hidden state is {base.hidden_size} wide"
+                )
             heads.weights[arm].copy_(score)
     return RewardModels(
         bank,

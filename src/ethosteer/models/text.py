@@ -104,9 +104,9 @@ def find_stop_ids(
     They are those of the generation config (``configured``), the tokenizer's EOS, and the end of
     turn of its chat template. Raises InputError where ``configured`` holds no token ids.
     """
-    ids = list(configured) if isinstance(configured, list | tuple) else [configured]
-    ids = [index for index in ids if index is not None]
-    if not all(isinstance(index, int) and index >= 0 for index in ids):
+    stated = list(configured) if isinstance(configured, list | tuple) else [configured]
+    ids = [index for index in stated if isinstance(index, int) and index >= 0]
+    if len(ids) < len(stated) - stated.count(None):
         raise InputError(
             f"eos_token_id of generation_config.json (or config.json) is {configured!r}; it must "
             "be a token's id, or a list of them"
@@ -223,6 +223,11 @@ class Template:
         end = "" if self.end_of_turn is None else str(self.end_of_turn)
         return _digest(self.prompt_text(again) + self.response_text(again, "Another.") + end)
 
+    def check(self) -> None:
+        """Raise InputError for a chat template that is malformed or leaves out what a turn says."""
+        if self.name == "chat":
+            _ = self._turn_ends
+
     @property
     def end_of_turn(self) -> int | None:
         """The token that ends the assistant's turn; None for guanaco, hh and templates without."""
@@ -271,9 +276,13 @@ class Template:
     def _turn_ends(self) -> _TurnEnds:
         """Find how the chat template opens and ends the assistant's turn, by writing one."""
         prompt = self._chat(QUESTION, answer=False)
-        before, _, after = self._chat([*QUESTION, ("assistant", PROBE)], answer=True).rpartition(
-            PROBE
-        )
+        whole = self._chat([*QUESTION, ("assistant", PROBE)], answer=True)
+        if QUESTION[0][1] not in prompt or PROBE not in whole:
+            raise InputError(
+                "data.template: the base's chat template leaves out what a turn says; mend it, or "
+                "use guanaco or hh"
+            )
+        before, _, after = whole.rpartition(PROBE)
         # what a template writes before an answer beside its generation prompt, if it has one
         lead = before.removeprefix(prompt) if before.startswith(prompt) else ""
         cue = lead.rstrip(" ")
