@@ -11,6 +11,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def attack(
         folder = scratch / f"malformed-{index}"
         shutil.copytree(source, folder)
         done = _spoil(folder, draw)
-        outcomes.append((f"{source.name}: {done}", outcome(lambda: use(folder, base))))
+        outcomes.append((f"{source.name}: {done}", outcome(partial(use, folder, base))))
         shutil.rmtree(folder)
     return outcomes
 

@@ -28,6 +28,7 @@ from ethosteer.models.adapter_config import (
 )
 from ethosteer.models.base import SharedBase
 from ethosteer.models.cached import prepare_base, remembered_hash
+from ethosteer.models.checks import arms_not_finite
 from ethosteer.models.foreign import check_finite, foreign, load_weights
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.loading import load_tokenizer, quiet_libraries
@@ -201,7 +202,7 @@ def load_bank(
 
     Adapters may differ in layers, ranks and scales: a smaller rank is padded with zeros, a missing
     layer is zero, and each scale is folded into B. Raises InputError for an adapter that cannot be
-    applied, is for another task, or does not fit the base.
+    applied, is for another task, does not fit the base, or makes its hidden states overflow.
     """
     stored = {
         name: _read_scaled(base, folder, task_type) for name, folder in folders.items() if folder
@@ -225,7 +226,15 @@ def load_bank(
             bank.set_arm(arm, tensors)
         except InputError as fault:
             raise InputError(f"{folder}: {fault}") from fault
-    return bank.to(base.device).requires_grad_(False)
+    bank = bank.to(base.device).requires_grad_(False)
+    with bank.applied():
+        overflowing = arms_not_finite(base, bank.arms)
+    if overflowing:
+        raise InputError(
+            f"{list(folders.values())[overflowing[0]]}: with this adapter the base's hidden states "
+            "are not finite numbers; its weights are damaged, or its training diverged"
+        )
+    return bank
 
 
 def _read_scaled(

@@ -16,6 +16,14 @@ from ethosteer.models.generation import Sampling, generate
 
 
 @torch.no_grad()
+def arms_not_finite(base: SharedBase, arms: int = 1) -> list[int]:
+    """Return the arms of the bank in use whose hidden states overflow; [0] for a bare base's."""
+    tokens = probe_tokens(base, [range(8)] * arms)
+    finite = base.hidden(tokens).isfinite().flatten(1).all(dim=1)
+    return [arm for arm, is_finite in enumerate(finite.tolist()) if not is_finite]
+
+
+@torch.no_grad()
 def is_causal(base: SharedBase) -> bool:
     """Return whether no hidden state depends on the tokens that follow it."""
     tokens = probe_tokens(base, [range(8), [*range(4), *range(9, 13)]])

@@ -25,6 +25,7 @@ from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.cached import prepare_base
 from ethosteer.models.checks import (
+    arms_not_finite,
     check_vocabulary,
     is_causal,
     makes_its_logits,
@@ -160,6 +161,11 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
         setattr(model.get_submodule(parent), last, layers[name])
     configured = model.generation_config.eos_token_id if model.generation_config else None
     base = SharedBase(model, tokenizer, layers, find_stop_ids(tokenizer, configured))
+    if arms_not_finite(base):
+        raise InputError(
+            f"model {model.name_or_path}: its hidden states are not finite numbers; its weights or "
+            "its config.json are damaged"
+        )
     if not is_causal(base):
         raise InputError(
             f"model {model.name_or_path}: its tokens read what follows them, so it is no causal "
