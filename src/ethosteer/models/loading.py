@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 import transformers
@@ -77,6 +78,8 @@ def load_tokenizer(settings: BaseSettings) -> PreTrainedTokenizerBase:
     subject = f"model {settings.model}"
     name = resolve_model(settings.model)
     check_configs(subject, name)
+    if (Path(name) / "config.json").is_file():
+        load_config(settings)  # AutoTokenizer reads it too; its faults are not the tokenizer's
     with foreign(subject, "no usable tokenizer"):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             name,
