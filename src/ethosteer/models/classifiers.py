@@ -115,12 +115,15 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
 def _longest(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
     """Return how many tokens of a text a classifier reads.
 
-    A tokenizer that states no limit is cut to the model's positions but two, which RoBERTa and its
-    kin leave unused.
+    Where its tokenizer states no limit, they are the model's positions but those up to the padding
+    token's id, which RoBERTa and its kin do not use.
     """
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    config = model.config.get_text_config()
+    positions = getattr(config, "max_position_embeddings", None)
     stated = tokenizer.model_max_length
-    return stated if stated < UNLIMITED or positions is None else max(1, int(positions) - 2)
+    if stated < UNLIMITED or positions is None:
+        return stated
+    return max(1, int(positions) - 1 - int(config.pad_token_id or 0))
 
 
 def quality(positive: Rates, held_out: Sequence[LabelledText]) -> str:
