@@ -216,14 +216,14 @@ def test_a_broken_adapter_is_refused(llama, stored):
 @pytest.mark.parametrize(
     ("tensor", "expected"),
     [
-        (torch.full((4, 32), float("nan")), "holds values that are not finite"),
-        (torch.full((4, 32), 1e30), "hidden states are not finite numbers"),
-        (torch.ones(4, 32, dtype=torch.int64), "not floating-point numbers"),
+        (torch.full((4, 48), float("nan")), "holds values that are not finite"),
+        (torch.full((4, 48), 1e30), "hidden states are not finite numbers"),
+        (torch.ones(4, 48, dtype=torch.int64), "not floating-point numbers"),
     ],
 )
 def test_weights_that_are_no_usable_numbers_are_refused(tensor, expected, llama, stored):
-    for side, values in (("A", tensor), ("B", tensor.T.contiguous())):
-        name = f"base_model.model.model.layers.0.self_attn.q_proj.lora_{side}.weight"
+    for side, values in (("A", tensor), ("B", tensor.T[:32].contiguous())):
+        name = f"base_model.model.model.layers.0.mlp.down_proj.lora_{side}.weight"
         change(stored, name, values)
     with pytest.raises(InputError, match=rf"odd.*{expected}"):
         load_bank(llama, {"base": None, "x": stored})

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ethosteer.errors import InputError, RefusedDialogueError
-from ethosteer.models.foreign import check_configs, check_finite, foreign
+from ethosteer.models.foreign import check_configs, foreign
 from ethosteer.models.loading import load_base, load_tokenizer
+from ethosteer.models.weights import check_finite
 from ethosteer.settings import BaseSettings
 from tests import tiny
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -64,8 +63,7 @@ def name_adapters(arguments: Sequence[str]) -> dict[str, Path]:
     adapters: dict[str, Path] = {}
     for argument in arguments:
         name, sign, location = argument.partition("=")
-        # a folder's path may have an equals sign, and an adapter's name has no slash
-        if not sign or Path(argument).is_dir() or "/" in name or os.sep in name:
+        if not sign or _is_path(argument):
             name, location = Path(argument).resolve().name, argument
         if not name:
             raise InputError(f"--adapter {argument}: has no name before the equals sign")
@@ -75,6 +73,13 @@ def name_adapters(arguments: Sequence[str]) -> dict[str, Path]:
             )
         adapters[name] = find_adapter(location)
     return adapters
+
+
+def _is_path(argument: str) -> bool:
+    """Tell a path with an equals sign from ``NAME=FOLDER``: it exists, or its folder does."""
+    path = Path(argument)
+    is_below = path.parent != Path() and path.parent.is_dir()
+    return path.is_dir() or is_below or "/" in argument.partition("=")[0]
 
 
 def read_tasks(

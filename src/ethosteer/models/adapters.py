@@ -29,10 +29,11 @@ from ethosteer.models.adapter_config import (
 from ethosteer.models.base import SharedBase
 from ethosteer.models.cached import prepare_base, remembered_hash
 from ethosteer.models.checks import arms_not_finite
-from ethosteer.models.foreign import check_finite, foreign, load_weights
+from ethosteer.models.foreign import foreign
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.loading import load_tokenizer, quiet_libraries
 from ethosteer.models.lora_bank import LoraBank
+from ethosteer.models.weights import check_finite, load_weights
 from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings, LoraSettings
 

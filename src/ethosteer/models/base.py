@@ -62,6 +62,13 @@ class SharedBase:
         return features(self.model.get_output_embeddings())[0]
 
     @property
+    def token_rows(self) -> int:
+        """The number of tokens that have an embedding."""
+        weight = self.model.get_input_embeddings().weight
+        assert isinstance(weight, Tensor)
+        return int(weight.shape[0])
+
+    @property
     def max_length(self) -> int:
         """The largest number of tokens of a sequence."""
         return int(getattr(self.config, "max_position_embeddings", 2048))

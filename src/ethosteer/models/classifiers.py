@@ -18,8 +18,9 @@ from transformers import (
 
 from ethosteer.errors import InputError
 from ethosteer.models.checks import check_vocabulary
-from ethosteer.models.foreign import check_configs, check_finite, foreign, load_weights
+from ethosteer.models.foreign import check_configs, foreign
 from ethosteer.models.loading import quiet_libraries
+from ethosteer.models.weights import check_finite, load_weights
 from ethosteer.records import LabelledText
 
 TEXTS_AT_ONCE = 64

@@ -33,10 +33,11 @@ from ethosteer.models.checks import (
     runs_packed,
 )
 from ethosteer.models.fast.budget import keep_freed_memory
-from ethosteer.models.foreign import check_configs, check_finite, foreign, load_weights
+from ethosteer.models.foreign import check_configs, foreign
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.lora_bank import ArmLinear
 from ethosteer.models.text import find_stop_ids
+from ethosteer.models.weights import check_finite, load_weights
 from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings
 

@@ -277,7 +277,7 @@ class Template:
         """Find how the chat template opens and ends the assistant's turn, by writing one."""
         prompt = self._chat(QUESTION, answer=False)
         whole = self._chat([*QUESTION, ("assistant", PROBE)], answer=True)
-        if QUESTION[0][1] not in prompt or PROBE not in whole:
+        if self._literal(QUESTION[0][1]) not in prompt or PROBE not in whole:
             raise InputError(
                 "data.template: the base's chat template leaves out what a turn says; mend it, or "
                 "use guanaco or hh"
