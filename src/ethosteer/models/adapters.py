@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ethosteer.errors import InputError
+from ethosteer.files import file_hash
 from ethosteer.models.adapter_config import (
     CONFIG,
     WEIGHTS,
@@ -30,7 +31,7 @@ from ethosteer.models.base import SharedBase
 from ethosteer.models.cached import prepare_base, remembered_hash
 from ethosteer.models.checks import arms_not_finite
 from ethosteer.models.foreign import foreign
-from ethosteer.models.identity import resolve_model
+from ethosteer.models.identity import WHOLE_BYTES, resolve_model
 from ethosteer.models.loading import load_tokenizer, quiet_libraries
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.weights import check_finite, load_weights
@@ -129,7 +130,10 @@ def check_base_of_adapter(adapter: Path, settings: BaseSettings) -> str | None:
 
 
 def _weight_hashes(folder: Path) -> list[str]:
-    return sorted(remembered_hash(path) for path in folder.glob("*.safetensors"))
+    return sorted(
+        remembered_hash(path) if path.stat().st_size > WHOLE_BYTES else file_hash(path)
+        for path in folder.glob("*.safetensors")
+    )
 
 
 @contextmanager
