@@ -275,7 +275,12 @@ def test_an_equals_sign_in_a_path_is_no_name(argument, expected, tmp_path, monke
     (tmp_path / "lr=1e-4").mkdir()
     monkeypatch.chdir(tmp_path)
     asked: list[str] = []
-    monkeypatch.setattr(standalone, "find_adapter", lambda name: asked.append(name) or tmp_path)
+
+    def find(name: str) -> Path:
+        asked.append(name)
+        return tmp_path
+
+    monkeypatch.setattr(standalone, "find_adapter", find)
     name_adapters([argument])
     assert asked == [expected]
     with pytest.raises(InputError, match="has no name before the equals sign"):
