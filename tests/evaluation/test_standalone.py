@@ -278,7 +278,7 @@ def test_an_equals_sign_in_a_path_is_no_name(argument, expected, tmp_path, monke
 
     def find(name: str) -> Path:
         asked.append(name)
-        return tmp_path
+        return Path(tmp_path)
 
     monkeypatch.setattr(standalone, "find_adapter", find)
     name_adapters([argument])
