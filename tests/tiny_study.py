@@ -6,6 +6,7 @@ OVERRIDES = (
     "seeds=[0, 1]",
     "arms={deontology = {max_pairs = 24}, virtue = {max_pairs = 24}}",
     "benchmarks={toxigen = {limit = 12}, wsc273 = {limit = 8}, scruples_three = {limit = 6}}",
+    "data.max_tokens=256",
     "finetune.max_steps=3",
     "reward.epochs=1",
     "reward.normalisation_samples=32",

@@ -1,1 +1,1 @@
-"""Attacks on ethosteer: kills, damage and malformed input, with what came of each."""
+"""Attacks: kills, damage, foreign models and malformed inputs; each counts what they come to."""

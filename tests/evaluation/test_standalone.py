@@ -14,9 +14,17 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import ethosteer
 from ethosteer import catalog
 from ethosteer.data.sources import SAMPLE_DIR, Origin
-from ethosteer.evaluation.standalone import as_json, evaluate_models, read_tasks
+from ethosteer.errors import InputError
+from ethosteer.evaluation import standalone
+from ethosteer.evaluation.standalone import (
+    as_json,
+    evaluate_models,
+    name_adapters,
+    read_tasks,
+)
 from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings, BenchmarkSettings
 from tests import tiny
@@ -246,13 +254,50 @@ def test_adapters_that_do_not_fit(call, tiny_models, adapters, tmp_path):
     shutil.copytree(adapters["llama"]["a0"], folder)
     other_shape(folder)
     start = ["evaluate", "--sample", "--benchmarks", "toxigen", "--model"]
-    for adapter, why in ((folder, "shape"), (adapters["gpt2"]["a0"], "layer")):
+    for adapter, why in ((folder, "shape"), (adapters["gpt2"]["a0"], "trained on")):
         found = call(*start, str(tiny_models["llama"]), "--adapter", str(adapter))
         refused(found, str(adapter), why)
     found = call(*start, str(tiny_models["llama"]), "--adapter", str(tmp_path))
     refused(found, "not a PEFT adapter")
     twice = ["--adapter", str(adapters["llama"]["a0"])] * 2
     refused(call(*start, str(tiny_models["llama"]), *twice), "'a0' is taken", "NAME=")
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("runs/lr=1e-4/final", "runs/lr=1e-4/final"),  # of no folder here, and no name has a slash
+        ("lr=1e-4/fnal", "lr=1e-4/fnal"),  # misspelt below a folder that is there
+        ("mine=lr=1e-4/none", "lr=1e-4/none"),
+    ],
+)
+def test_an_equals_sign_in_a_path_is_no_name(argument, expected, tmp_path, monkeypatch):
+    (tmp_path / "lr=1e-4").mkdir()
+    monkeypatch.chdir(tmp_path)
+    asked: list[str] = []
+
+    def find(name: str) -> Path:
+        asked.append(name)
+        return Path(tmp_path)
+
+    monkeypatch.setattr(standalone, "find_adapter", find)
+    name_adapters([argument])
+    assert asked == [expected]
+    with pytest.raises(InputError, match="has no name before the equals sign"):
+        name_adapters(["=folder"])
+
+
+def test_answers_longer_than_the_positions_are_refused(call, tiny_models, tmp_path):
+    path = tmp_path / "free.jsonl"
+    path.write_text('{"question": "Is it far?", "answer": "yes"}\n')
+    benchmark = BenchmarkSettings(file=str(path), format="free_answers", pattern="(yes|no)")
+    with pytest.raises(InputError, match="answers of 96 tokens leave no room for a prompt"):
+        ethosteer.evaluate(
+            BaseSettings(model=str(tiny_models["llama"]), device="cpu"),
+            {"free": benchmark.model_copy(update={"new_tokens": 96})},
+            sample=True,
+            quiet=True,
+        )
 
 
 @pytest.mark.parametrize(

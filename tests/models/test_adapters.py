@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    OPTConfig,
+    OPTForCausalLM,
+    OPTForSequenceClassification,
+)
 
 from ethosteer.errors import InputError
 from ethosteer.models.adapter_config import read_config
 from ethosteer.models.adapters import (
+    check_base_of_adapter,
     load_bank,
     merge_into_base,
     read_adapter,
     save_adapter,
 )
+from ethosteer.models.loading import load_base
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.reward_models import load_rewards, read_scale, save_reward
+from ethosteer.settings import BaseSettings
 from tests import tiny
+from tests.malformed import complaint
 
 TOKENS = torch.tensor(tiny.ragged(3, 11, 11))
 
@@ -51,6 +62,48 @@ def test_stock_peft_gives_the_logits_of_every_arm(name, tiny_models, tiny_bases,
         expected = stock(tiny_models[name], tmp_path / str(arm))
         assert (expected - bare).abs().max() > 0.1
         tiny.close(ours(base, bank, arm), expected)
+
+
+def test_a_reward_model_reads_the_last_state_whatever_its_width(tmp_path):
+    """OPT-350m projects its last hidden state; stock PEFT's head is as wide as the projection."""
+    config = OPTConfig(
+        vocab_size=300, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=tiny.MAX_LENGTH, word_embed_proj_dim=16,
+    )  # fmt: skip
+    tokenizer = tiny.make_tokenizer("llama")
+    model = OPTForCausalLM(config)
+    tiny.randomise(model, seed=4)
+    model.save_pretrained(tmp_path / "opt")
+    tokenizer.save_pretrained(tmp_path / "opt")
+    base = load_base(BaseSettings(model=str(tmp_path / "opt"), device="cpu"))
+    rewards = tiny.rewards(base, [1], targets=("q_proj", "fc2"))
+    assert rewards.heads.weights[0].shape == (16,)
+    save_reward(tmp_path / "r", base, rewards.bank, rewards.heads, 0, (1.0, 0.0))
+    stock = OPTForSequenceClassification.from_pretrained(
+        tmp_path / "opt", num_labels=1, pad_token_id=tokenizer.pad_token_id
+    )
+    peft = PeftModel.from_pretrained(stock, str(tmp_path / "r")).eval()
+    rows = tiny.ragged(4, 3, 12)
+    with torch.no_grad():
+        expected = torch.cat([peft(torch.tensor([row])).logits[:, 0] for row in rows])
+    tiny.close(load_rewards(base, [tmp_path / "r"]).score(base, 0, rows), expected)
+
+
+def test_a_head_of_another_width_is_refused(llama, tmp_path):
+    rewards = tiny.rewards(llama, [0])
+    save_reward(tmp_path / "r", llama, rewards.bank, rewards.heads, 0, (1.0, 0.0))
+    change(tmp_path / "r", "base_model.model.score.weight", torch.zeros(1, 16))
+    with pytest.raises(InputError, match=r"has shape \[16\], and .* 32 wide"):
+        load_rewards(llama, [tmp_path / "r"])
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"gain": 1}', '{"gain": NaN, "bias": 0}'])
+def test_a_damaged_scale_of_a_reward_model_is_refused(content, llama, tmp_path):
+    rewards = tiny.rewards(llama, [0])
+    save_reward(tmp_path / "r", llama, rewards.bank, rewards.heads, 0, (1.0, 0.0))
+    (tmp_path / "r" / "normalisation.json").write_text(content)
+    with pytest.raises(InputError, match=r"normalisation\.json: "):
+        load_rewards(llama, [tmp_path / "r"])
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
@@ -158,6 +211,75 @@ def test_a_broken_adapter_is_refused(llama, stored):
     (stored / "adapter_model.safetensors").unlink()
     with pytest.raises(InputError, match="odd: not a PEFT adapter"):
         load_bank(llama, {"x": stored})
+
+
+@pytest.mark.parametrize(
+    ("tensor", "expected"),
+    [
+        (torch.full((4, 48), float("nan")), "holds values that are not finite"),
+        (torch.full((4, 48), 1e30), "hidden states are not finite numbers"),
+        (torch.ones(4, 48, dtype=torch.int64), "not floating-point numbers"),
+    ],
+)
+def test_weights_that_are_no_usable_numbers_are_refused(tensor, expected, llama, stored):
+    for side, values in (("A", tensor), ("B", tensor.T[:32].contiguous())):
+        name = f"base_model.model.model.layers.0.mlp.down_proj.lora_{side}.weight"
+        change(stored, name, values)
+    with pytest.raises(InputError, match=rf"odd.*{expected}"):
+        load_bank(llama, {"base": None, "x": stored})
+
+
+def stated_base(folder: Path, name: object) -> Path:
+    path = folder / "adapter_config.json"
+    table = json.loads(path.read_text())
+    path.write_text(json.dumps({**table, "base_model_name_or_path": name}))
+    return folder
+
+
+def test_the_adapter_of_another_base_is_refused_by_name(stored, tiny_models, tmp_path):
+    llama, other = tiny_models["llama"], tmp_path / "other"
+    settings = BaseSettings(model=str(llama))
+    assert check_base_of_adapter(stored, settings) is None
+    shutil.copytree(llama, other)
+    assert check_base_of_adapter(stated_base(stored, str(other)), settings) is None  # a copy
+    tiny.randomise(model := AutoModelForCausalLM.from_pretrained(other), seed=9)
+    model.save_pretrained(other)
+    with pytest.raises(InputError, match=rf"trained on {other}, not on {llama}: .*--model {other}"):
+        check_base_of_adapter(stored, settings)
+    shutil.move(other, stored / "base")  # as `ethosteer export` writes it
+    with pytest.raises(InputError, match=r"trained on base, .* --model .*odd/base"):
+        check_base_of_adapter(stated_base(stored, "base"), settings)
+
+
+@pytest.mark.parametrize(
+    ("stated", "model", "expected"),
+    [
+        ("meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-hf", None),
+        ("meta-llama/Llama-2-7b-hf", "mirror/llama-2-7b-hf", None),
+        ("meta-llama/Llama-2-7b-hf", "models/Llama-2-7b-hf", None),
+        ("meta-llama/Llama-2-7b-hf", "mistralai/Mistral-7B-v0.1", "refused"),
+        ("/gone/one", "mistralai/Mistral-7B-v0.1", "cannot be told"),
+        ("meta-llama/Llama-2-7b-hf", "pocket", "cannot be told"),
+        ("/gone/pocket", "pocket", None),
+        (None, "pocket", None),
+        ("", "pocket", None),
+    ],
+)
+def test_bases_that_are_not_at_hand_are_compared_by_name(stated, model, expected, stored):
+    stated_base(stored, stated)
+    if expected == "refused":
+        with pytest.raises(InputError, match=rf"trained on {stated}, not on {model}; use --model"):
+            check_base_of_adapter(stored, BaseSettings(model=model))
+        return
+    note = check_base_of_adapter(stored, BaseSettings(model=model))
+    assert (note is None) if expected is None else (note is not None and expected in note)
+
+
+@pytest.mark.parametrize("name", [7, ["a"], "x" * 5000, "a\0b"])
+def test_a_base_name_that_is_no_name_ends_in_one_line(name, stored):
+    stated_base(stored, name)
+    message = complaint(lambda: check_base_of_adapter(stored, BaseSettings(model="pocket")))
+    assert message is None or "base_model_name_or_path" in message
 
 
 def test_trained_parts_that_no_bank_applies_are_refused_rather_than_left_out(llama, stored):

@@ -8,25 +8,29 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
+from ethosteer.models.checks import check_sampling, check_vocabulary
 from ethosteer.models.loading import share
 from tests import tiny
+
+LEFT_OUT = object()
+"""Stands for a setting that an architecture does not have, or derives from others."""
 
 
 def stock(kind: str, **changes: object) -> SharedBase:
     """Share a small model of another architecture, with random weights."""
-    config = AutoConfig.for_model(
-        kind,
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=tiny.MAX_LENGTH,
-        pad_token_id=0,
-        **changes,
-    )
+    usual: dict[str, object] = {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "max_position_embeddings": tiny.MAX_LENGTH,
+        "pad_token_id": 0,
+    }
+    settings = {key: value for key, value in {**usual, **changes}.items() if value is not LEFT_OUT}
+    config = AutoConfig.for_model(kind, **settings)
     model = AutoModelForCausalLM.from_config(config)
     tiny.randomise(model, seed=5)
     return share(model, tiny.make_tokenizer("llama"))
@@ -73,3 +77,86 @@ def test_an_architecture_that_keeps_its_own_positions_does_not_run_packed():
         other = AutoModelForCausalLM.from_config(tiny.config(name, tiny.make_tokenizer(name)))
         tiny.randomise(other, seed=2)
         assert share(other, tiny.make_tokenizer(name)).runs_packed
+
+
+SAMPLED: dict[str, dict[str, object]] = {
+    "gpt2": {"intermediate_size": LEFT_OUT, "num_key_value_heads": LEFT_OUT, "head_dim": LEFT_OUT},
+    "opt": {"intermediate_size": LEFT_OUT, "ffn_dim": 48, "word_embed_proj_dim": 16},
+    "gpt_neox": {"num_key_value_heads": LEFT_OUT, "head_dim": LEFT_OUT},
+    "mistral": {"sliding_window": 5},
+    "qwen2": {"head_dim": LEFT_OUT},
+    "gemma": {},
+    "gemma2": {"sliding_window": 5},
+    "bloom": {"intermediate_size": LEFT_OUT},
+}
+"""They differ in positions, caches, windows, and in the width of the last hidden state."""
+
+
+@pytest.mark.parametrize("kind", SAMPLED)
+def test_answers_are_sampled_as_rows_are_scored(kind):
+    base = stock(kind, **SAMPLED[kind])
+    check_sampling(base)
+    assert base.hidden(torch.tensor([[5, 6, 7]])).shape[-1] == base.hidden_size
+
+
+def test_a_base_whose_cache_loses_the_prompt_is_refused(llama, monkeypatch):
+    from ethosteer.models import generation
+
+    class Forgetful(generation.PreallocatedLayer):
+        def update(self, key_states, value_states, *rest, **more):
+            keys, values = super().update(key_states, value_states, *rest, **more)
+            return keys * 0, values
+
+    monkeypatch.setattr(generation, "PreallocatedLayer", Forgetful)
+    with pytest.raises(InputError, match="cannot sample from llama models"):
+        check_sampling(llama)
+
+
+def test_a_model_that_reads_what_follows_is_refused():
+    config = AutoConfig.for_model(
+        "bert",
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    tiny.randomise(model, seed=1)
+    with pytest.raises(InputError, match=r"no causal language model \(bert\)"):
+        share(model, tiny.make_tokenizer("llama"))
+
+
+# --- tokens and embeddings
+
+
+def embedded(rows: int) -> torch.nn.Embedding:
+    return torch.nn.Embedding(rows, 4)
+
+
+def test_embeddings_have_a_row_for_every_token():
+    tokenizer = tiny.make_tokenizer("llama")
+    tokens = len(tokenizer)
+    for rows in (tokens, tokens + 64):
+        check_vocabulary("model x", tokenizer, embedded(rows), {tokens - 1})
+    last = tokenizer.convert_ids_to_tokens(tokens - 1)
+    with pytest.raises(InputError, match=rf"token {last!r} has id {tokens - 1}, but"):
+        check_vocabulary("model x", tokenizer, embedded(tokens - 1), set())
+    with pytest.raises(InputError, match=f"'stop token' has id {tokens + 5}, but"):
+        check_vocabulary("model x", tokenizer, embedded(tokens), {tokens + 5})
+    with pytest.raises(InputError, match=f"its tokenizer has {tokens} tokens"):
+        check_vocabulary("model x", tokenizer, embedded(2 * tokens + 1), set())
+
+
+def test_a_special_token_that_no_text_needs_may_lie_beyond_the_embeddings():
+    tokenizer = tiny.make_tokenizer("llama")
+    rows = len(tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    check_vocabulary("model x", tokenizer, embedded(rows), set())
+    tokenizer.eos_token = "<image>"
+    with pytest.raises(InputError, match=f"token '<image>' has id {rows}, but"):
+        check_vocabulary("model x", tokenizer, embedded(rows), set())
+    tokenizer = tiny.make_tokenizer("llama")
+    tokenizer.add_tokens(["ordinary"])
+    with pytest.raises(InputError, match="token 'ordinary' has id"):
+        check_vocabulary("model x", tokenizer, embedded(rows), set())

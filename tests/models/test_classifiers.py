@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score, roc_auc_score
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
@@ -97,3 +101,62 @@ def test_a_stored_classifier_gives_stock_probabilities(roberta, label, column):
 def test_a_classifier_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"classifier .*none: cannot be loaded"):
         load_classifier(str(tmp_path / "none"), "1", HELD_OUT)
+
+
+def change(
+    folder: Path, edit: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+) -> None:
+    path = folder / "model.safetensors"
+    tensors = edit({name: tensor.clone() for name, tensor in load_file(path).items()})
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def test_a_classifier_without_its_head_is_refused(roberta):
+    change(roberta, lambda tensors: {k: t for k, t in tensors.items() if "classifier" not in k})
+    with pytest.raises(InputError, match=r"model\.safetensors: .* missing: classifier\.dense"):
+        load_classifier(str(roberta), "1", HELD_OUT)
+
+
+def test_the_pooler_that_older_classifiers_keep_is_of_no_matter(roberta):
+    before = load_classifier(str(roberta), "1", HELD_OUT).positive(["a text"])
+    change(roberta, lambda tensors: {**tensors, "roberta.pooler.dense.bias": torch.zeros(16)})
+    after = load_classifier(str(roberta), "1", HELD_OUT).positive(["a text"])
+    assert after == pytest.approx(before, abs=1e-5)
+    extra = "roberta.encoder.layer.1.output.dense.bias"
+    change(roberta, lambda tensors: {**tensors, extra: torch.zeros(16)})
+    with pytest.raises(InputError, match=rf"unexpected: {extra}"):
+        load_classifier(str(roberta), "1", HELD_OUT)
+
+
+def test_a_classifier_of_one_class_is_refused(roberta):
+    path = roberta / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "id2label": {"0": "X"}, "label2id": {"X": 0}}))
+    change(
+        roberta,
+        lambda tensors: {k: t[:1] if "out_proj" in k else t for k, t in tensors.items()},
+    )
+    with pytest.raises(InputError, match="has a single class"):
+        load_classifier(str(roberta), "0", HELD_OUT)
+
+
+def test_a_folder_whose_path_has_an_at_sign(roberta, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("of") / "me@home"
+    shutil.copytree(roberta, folder)
+    assert load_classifier(str(folder), "1", HELD_OUT).note.startswith(f"{folder}; ")
+
+
+def test_texts_longer_than_the_positions_are_cut_where_the_tokenizer_states_no_limit(roberta):
+    path = roberta / "tokenizer_config.json"
+    table = json.loads(path.read_text())
+    del table["model_max_length"]
+    path.write_text(json.dumps(table))
+    rates = load_classifier(str(roberta), "1", HELD_OUT).positive
+    assert rates(["word " * 500]).shape == (1,)
+
+
+def test_a_classifier_that_cannot_rate_texts_is_refused_before_it_is_used(roberta):
+    path = roberta / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": None}))
+    with pytest.raises(InputError, match=r"classifier .*: cannot rate texts: "):
+        load_classifier(str(roberta), "1", HELD_OUT)

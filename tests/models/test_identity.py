@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,12 @@ import pytest
 from transformers import AutoConfig
 
 from ethosteer.errors import InputError
-from ethosteer.models.identity import POCKET, model_fingerprint, read_shape
+from ethosteer.files import file_hash
+from ethosteer.models import cached, identity
+from ethosteer.models.identity import POCKET, folder_fingerprint, model_fingerprint, read_shape
 from ethosteer.settings import BaseSettings, ModelShape
+from ethosteer.stages.stage import RawBase
+from ethosteer.stages.store import Store
 
 
 def test_a_fingerprint_follows_content_not_place(tmp_path, tiny_models):
@@ -40,6 +46,88 @@ def test_a_base_in_autocast_is_another_base(tmp_path):
     )
 
 
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a model folder whose weights count as large, with an empty cache beside it."""
+    monkeypatch.setattr(identity, "WHOLE_BYTES", 100)
+    monkeypatch.setenv("ETHOSTEER_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(bytes(5000))
+    return folder
+
+
+def test_a_large_file_is_hashed_whole(large: Path) -> None:
+    before = folder_fingerprint(large)
+    path = large / "model.safetensors"
+    times = path.stat()
+    with path.open("r+b") as file:
+        file.seek(2500)
+        file.write(b"x")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as if it had not been touched
+    assert folder_fingerprint(large) != before
+    path.write_bytes(bytes(5000))
+    assert folder_fingerprint(large) == before, "the same content has the same identity"
+
+
+def test_a_large_file_is_read_once(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return file_hash(path)
+
+    monkeypatch.setattr(cached, "file_hash", counted)
+    first = folder_fingerprint(large)
+    assert [folder_fingerprint(large) for _ in range(2)] == [first, first]
+    assert read == [large / "model.safetensors"]
+    (memory,) = (large.parent / "cache" / "hashes").iterdir()
+    memory.write_text("damaged")
+    assert folder_fingerprint(large) == first
+    assert len(read) == 2
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(
+    large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(path: Path) -> str:
+        digest = file_hash(path)
+        path.write_bytes(b"other" * 1000)
+        return digest
+
+    monkeypatch.setattr(cached, "file_hash", slow)
+    first = folder_fingerprint(large)
+    monkeypatch.setattr(cached, "file_hash", file_hash)
+    assert folder_fingerprint(large) != first
+
+
+def test_a_file_that_cannot_be_read_is_named(large: Path) -> None:
+    (large / "tokenizer.json").symlink_to(large / "gone")
+    with pytest.raises(InputError, match=r"tokenizer\.json: cannot be read"):
+        folder_fingerprint(large)
+
+
+def test_the_identity_of_a_small_folder_stays_that_of_earlier_releases(tmp_path: Path) -> None:
+    """Stored work is found by it: sha256 over name, size and bytes, file by file."""
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "a.safetensors").write_bytes(b"xyz")
+    (tmp_path / "README.md").write_text("of no matter")
+    expected = sha256(b"a.safetensors:3:xyzconfig.json:2:{}").hexdigest()
+    assert folder_fingerprint(tmp_path) == expected
+
+
+def test_a_base_that_changes_while_a_study_runs_is_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    base = RawBase(BaseSettings(model=str(tmp_path)))
+    store = Store(tmp_path / "artifacts")
+    base.identity()
+    assert base.to_load(store) == base.settings
+    (tmp_path / "config.json").write_text("{} ")
+    with pytest.raises(InputError, match="its files changed while the study ran"):
+        base.to_load(store)
+
+
 # --- the shape
 
 
@@ -62,9 +150,22 @@ def test_the_shape_of_the_pocket_model() -> None:
     )
 
 
+SIZES_OF_ONE = {"hidden_size": 1, "num_hidden_layers": 1, "vocab_size": 1}
+
+
 @pytest.mark.parametrize(
     "content",
-    [None, "", "[1]", "{}", json.dumps({"hidden_size": 8, "num_hidden_layers": "x"})],
+    [
+        None,
+        "",
+        "[1]",
+        "{}",
+        json.dumps({"hidden_size": 8, "num_hidden_layers": "x"}),
+        json.dumps(SIZES_OF_ONE | {"hidden_size": -1}),
+        json.dumps(SIZES_OF_ONE | {"vocab_size": float("inf")}),
+        json.dumps(SIZES_OF_ONE | {"intermediate_size": [8]}),
+        json.dumps(SIZES_OF_ONE | {"text_config": [1]}),
+    ],
 )
 def test_a_config_without_a_shape_asks_for_it(content: str | None, tmp_path: Path) -> None:
     if content is not None:

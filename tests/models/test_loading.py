@@ -10,7 +10,13 @@ import torch
 import transformers
 
 from ethosteer.errors import InputError
-from ethosteer.models.loading import choose_device, load_base, load_tokenizer, quiet_libraries
+from ethosteer.models.loading import (
+    choose_device,
+    load_base,
+    load_tokenizer,
+    processor_note,
+    quiet_libraries,
+)
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.settings import BaseSettings
 from tests import tiny
@@ -40,6 +46,24 @@ def test_a_bfloat16_base_carries_fp32_adapters(tiny_models):
 def test_devices_are_chosen_or_named():
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["cdua", "", "cuda:-1", "cuda:99", "meta", "cpu cuda"])
+def test_a_device_that_is_not_there_is_refused_in_one_line(name):
+    with pytest.raises(
+        InputError, match=rf"^device '{name}' \(base\.device, --device\): not usable"
+    ):
+        choose_device(name)
+
+
+def test_auto_says_where_a_large_base_runs_on_the_processor():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    note = processor_note("auto", cpu, 7_240_000_000)
+    assert note is not None and "\n" not in note
+    assert "no GPU" in note and "7.2 billion parameters" in note
+    assert processor_note("auto", cpu, 3_000_000_000) is None
+    assert processor_note("cpu", cpu, 7_000_000_000) is None
+    assert processor_note("auto", gpu, 7_000_000_000) is None
 
 
 def test_pefts_own_deprecated_call_stays_off_the_users_terminal(recwarn):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from ethosteer.errors import InputError
 from ethosteer.models.log_likelihood import log_likelihoods, plan_requests
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.requests import GAP, encode_pairs, fit
@@ -195,3 +198,12 @@ def test_a_trimmed_item_keeps_its_beginning_and_counts_as_cut(llama):
     for request in plan.requests:
         assert list(request.row[: len(start)]) == start
         assert len(request.row) <= llama.max_length
+
+
+def test_a_text_that_spells_a_token_without_an_embedding_is_named(llama):
+    tokenizer = copy.deepcopy(llama.tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    base = replace(llama, tokenizer=tokenizer)
+    plan_requests(base, [item("A photograph. Answer:")])
+    with pytest.raises(InputError, match=r"item i: its text spells the special token '<image>'"):
+        plan_requests(base, [item("A photograph <image>. Answer:")])

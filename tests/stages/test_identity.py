@@ -179,7 +179,8 @@ LEFT_OUT = sorted(
         Study(load_study("demo", TINY), Path("unused"), Origin("sample"), Terminal(quiet=True))
     ).items()
     for setting, reason in stage.exclusions().items()
-    if reason != OF_FILES  # which a built-in dataset cannot have
+    # which a built-in dataset cannot have, and a benchmark without a classifier in a folder
+    if reason != OF_FILES and setting != "classifier_folder"
 )
 
 
@@ -249,3 +250,23 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
         "evaluate.include_path", "evaluate.tokens_per_batch", "reward.tokens_per_batch",
         "steer.tokens_per_batch", "track.trackers",
     }  # fmt: skip
+
+
+def test_a_classifier_in_a_folder_counts_by_its_content(tmp_path: Path) -> None:
+    def fingerprint(name: str) -> str:
+        benchmark = f"benchmarks={{toxigen_generation={{classifier='{name}'}}}}"
+        return (
+            Plan(load_study("demo", [benchmark]), Origin("sample"))
+            .items["toxigen_generation"]
+            .fingerprint
+        )
+
+    folder, moved = tmp_path / "rates", tmp_path / "moved"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    before = fingerprint(str(folder))
+    shutil.copytree(folder, moved)
+    assert fingerprint(str(moved)) == before
+    (moved / "model.safetensors").write_bytes(b"others")
+    assert fingerprint(str(moved)) != before
+    assert fingerprint("someone/rates") != fingerprint("someone/else")

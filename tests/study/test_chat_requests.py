@@ -110,7 +110,8 @@ def test_plain_and_chat_are_not_compared(runs: tuple[Run, Run], tmp_path: Path) 
 def test_a_base_without_a_chat_template_is_refused_before_any_work(
     tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
-    study = a_study(tiny_models["llama"], tmp_path, "evaluate.chat=true")
+    fitting = ("data.max_tokens=96", "data.max_prompt_tokens=64")
+    study = a_study(tiny_models["llama"], tmp_path, "evaluate.chat=true", *fitting)
     with pytest.raises(InputError, match=r"evaluate\.chat: .* has no chat template"):
         study.run()
     assert not list(tmp_path.rglob("manifest.json"))

@@ -12,7 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    OPTConfig,
+    OPTForCausalLM,
+)
 
 from ethosteer.algorithms.loop import checkpoints
 from ethosteer.data.sources import Origin
@@ -22,6 +28,7 @@ from ethosteer.evaluation.items import read_items
 from ethosteer.files import read_json
 from ethosteer.models.adapters import load_bank
 from ethosteer.models.generation import generate
+from ethosteer.models.identity import POCKET
 from ethosteer.models.optimiser import generator
 from ethosteer.models.reward_models import load_rewards
 from ethosteer.progress import Terminal
@@ -46,6 +53,29 @@ def finished(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Study
     study = open_study(tiny_base, tmp_path_factory.mktemp("runs"))
     assert study.run()
     return study
+
+
+def test_a_base_whose_last_state_is_projected_runs_through_all_stages(tmp_path: Path) -> None:
+    """OPT-350m is one: rewards and values are read from a state narrower than its layers."""
+    tokenizer = AutoTokenizer.from_pretrained(POCKET)
+    config = OPTConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        ffn_dim=48,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+        word_embed_proj_dim=16,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(0)
+    OPTForCausalLM(config).save_pretrained(tmp_path / "opt")
+    tokenizer.save_pretrained(tmp_path / "opt")
+    changes = ("seeds=[0]", "arms={virtue={max_pairs=16}}", "benchmarks={toxigen={limit=6}}",
+               "finetune.max_steps=1")  # fmt: skip
+    assert open_study(tmp_path / "opt", tmp_path / "runs", *changes).run()
 
 
 def test_a_finished_run_leaves_its_files(finished: Study) -> None:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from ethosteer import interruption
 from ethosteer.benchmarks.base import Benchmark, sources_of
 from ethosteer.data.sources import Origin
+from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.classifiers import Classifier, load_classifier, train_classifier
 from ethosteer.models.generation import Sampling, generate
-from ethosteer.models.log_likelihood import log_likelihoods, plan_requests
+from ethosteer.models.log_likelihood import check_embedded, log_likelihoods, plan_requests
 from ethosteer.models.requests import encode_texts, fit, in_chat
 from ethosteer.models.text import Template, decode_all
 from ethosteer.progress import Report
@@ -198,10 +199,17 @@ def _generate_texts(
     """
     sampling = Sampling(new_tokens, new_tokens, greedy=True)
     longest = base.max_length - new_tokens
+    if longest < 1:
+        raise InputError(
+            f"answers of {new_tokens} tokens leave no room for a prompt in the {base.max_length} "
+            "positions of the base; lower new_tokens"
+        )
     fitted = [fit(base.tokenizer, item, base.max_length, new_tokens, chat) for item in items]
     written = [item.contexts[0] for item in in_chat(fitted, chat)]
     ids_of = encode_texts(base.tokenizer, written)
     contexts = [ids_of[text] for text in written]
+    for item, ids in zip(items, contexts, strict=True):
+        check_embedded(base, item, ids)
     truncated = [
         short is not item or len(ids) > longest
         for short, item, ids in zip(fitted, items, contexts, strict=True)

@@ -20,7 +20,7 @@ from ethosteer.errors import InputError
 from ethosteer.evaluation.answering import answer_items, benchmark_classifier, token_budget
 from ethosteer.evaluation.items import load_items, pair_items, task_items, written_pairs
 from ethosteer.evaluation.summary import summarise
-from ethosteer.models.adapters import find_adapter, load_bank
+from ethosteer.models.adapters import check_base_of_adapter, find_adapter, load_bank
 from ethosteer.models.cached import prepare_base
 from ethosteer.models.classifiers import Classifier
 from ethosteer.models.loading import load_base, load_tokenizer
@@ -63,14 +63,23 @@ def name_adapters(arguments: Sequence[str]) -> dict[str, Path]:
     adapters: dict[str, Path] = {}
     for argument in arguments:
         name, sign, location = argument.partition("=")
-        if not sign or Path(argument).is_dir():  # a folder's path may have an equals sign
+        if not sign or _is_path(argument):
             name, location = Path(argument).resolve().name, argument
+        if not name:
+            raise InputError(f"--adapter {argument}: has no name before the equals sign")
         if name in (*adapters, BASE):
             raise InputError(
                 f"--adapter {argument}: {name!r} is taken already; give it a name: NAME={location}"
             )
         adapters[name] = find_adapter(location)
     return adapters
+
+
+def _is_path(argument: str) -> bool:
+    """Tell a path with an equals sign from ``NAME=FOLDER``: it exists, or its folder does."""
+    path = Path(argument)
+    is_below = path.parent != Path() and path.parent.is_dir()
+    return path.is_dir() or is_below or "/" in argument.partition("=")[0]
 
 
 def read_tasks(
@@ -140,6 +149,9 @@ def evaluate_models(
     With ``chat`` every request is written by the tokenizer's chat template.
     """
     prepare_base(settings.model, terminal)
+    for folder in adapters.values():
+        if note := check_base_of_adapter(folder, settings):
+            terminal.say(note)
     # before weights are read, so that a missing tokenizer or chat template is reported at once
     tokenizer = load_tokenizer(settings)
     template = chat_template(tokenizer) if chat else None

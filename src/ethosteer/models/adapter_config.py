@@ -73,6 +73,7 @@ def _expression(text: str) -> str:
 
 Expression = Annotated[str, AfterValidator(_expression)]
 Rank = Annotated[int, Field(ge=1)]
+Alpha = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,16 @@ class AdapterConfig:
     """What is read of an adapter_config.json: which layers it adapts, at which rank and scale."""
 
     r: Rank
-    lora_alpha: float
+    lora_alpha: Alpha
     use_rslora: bool = False
     rank_pattern: dict[Expression, Rank] | None = None
-    alpha_pattern: dict[Expression, float] | None = None
+    alpha_pattern: dict[Expression, Alpha] | None = None
     target_modules: Expression | list[str] | None = None
     exclude_modules: Expression | list[str] | None = None
     layers_to_transform: int | list[int] | None = None
     layers_pattern: Expression | list[Expression] | None = None
     modules_to_save: list[str] | None = None
+    base_model_name_or_path: str | None = None
 
     def rank(self, layer: str) -> int:
         """Return a layer's rank: by the first key of ``rank_pattern`` that matches its name."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from peft import LoraConfig, PeftModel
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ethosteer.errors import InputError
+from ethosteer.files import file_hash
 from ethosteer.models.adapter_config import (
     CONFIG,
     WEIGHTS,
@@ -27,13 +28,17 @@ from ethosteer.models.adapter_config import (
     refuse_pointer,
 )
 from ethosteer.models.base import SharedBase
-from ethosteer.models.cached import prepare_base
-from ethosteer.models.identity import resolve_model
+from ethosteer.models.cached import prepare_base, remembered_hash
+from ethosteer.models.checks import arms_not_finite
+from ethosteer.models.foreign import foreign
+from ethosteer.models.identity import WHOLE_BYTES, resolve_model
 from ethosteer.models.loading import load_tokenizer, quiet_libraries
 from ethosteer.models.lora_bank import LoraBank
+from ethosteer.models.weights import check_finite, load_weights
 from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings, LoraSettings
 
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 PREFIX = "base_model.model."
 SUFFIXES = (".lora_A.weight", ".lora_B.weight")
 SCORE = f"{PREFIX}score.weight"
@@ -86,17 +91,49 @@ def find_adapter(name: str) -> Path:
     """
     folder = Path(name)
     if not folder.is_dir() and name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        try:
+        with foreign(f"adapter {name}", "no such folder, and it cannot be downloaded from the hub"):
             folder = Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as fault:
-            raise InputError(
-                f"adapter {name}: no such folder, and it cannot be downloaded from the hub "
-                f"({type(fault).__name__})"
-            ) from fault
     config = read_config(folder)
     with _open_weights(folder) as weights:
         _check_layers(folder, config, _layer_names(folder, weights.keys()))
     return folder
+
+
+def check_base_of_adapter(adapter: Path, settings: BaseSettings) -> str | None:
+    """Check that an adapter was trained on a base, by what its config names.
+
+    Returns a line for the user where that cannot be told: names differ, and the named base is not
+    at hand. Raises InputError where it is another one: a folder with other weights, or another id
+    of the hub (a mirror of the same name counts as the same).
+    """
+    stated = read_config(adapter).base_model_name_or_path
+    if not stated:
+        return None
+    path, model = adapter / CONFIG, resolve_model(settings.model)
+    claim = f"{path}: the adapter was trained on {stated}, not on {settings.model}"
+    with foreign(str(path), "base_model_name_or_path cannot be read"):
+        folders = [folder for folder in (adapter / stated, Path(stated)) if folder.is_dir()]
+        expected = _weight_hashes(folders[0]) if folders else []
+        given = _weight_hashes(Path(model)) if Path(model).is_dir() else []
+    if expected and given:
+        if expected == given:
+            return None
+        raise InputError(f"{claim}: their weights differ; use --model {folders[0]}")
+    if Path(stated).name.lower() == Path(model).name.lower():
+        return None
+    if HUB_ID.fullmatch(stated) and HUB_ID.fullmatch(model) and not given:
+        raise InputError(
+            f"{claim}; use --model {stated}, or, if both have the same weights, change "
+            "base_model_name_or_path"
+        )
+    return f"{claim}; whether both have the same weights cannot be told here"
+
+
+def _weight_hashes(folder: Path) -> list[str]:
+    return sorted(
+        remembered_hash(path) if path.stat().st_size > WHOLE_BYTES else file_hash(path)
+        for path in folder.glob("*.safetensors")
+    )
 
 
 @contextmanager
@@ -104,11 +141,8 @@ def _open_weights(folder: Path) -> Iterator[safe_open]:
     """Open the tensors of an adapter; InputError where the file is broken."""
     path = folder / WEIGHTS
     refuse_pointer(path)
-    try:
-        with safe_open(path, "pt") as weights:
-            yield weights
-    except SafetensorError as fault:
-        raise InputError(f"{path}: not a safetensors file, or cut off: {fault}") from fault
+    with foreign(str(path), "not a safetensors file, or cut off"), safe_open(path, "pt") as weights:
+        yield weights
 
 
 def _layer_names(folder: Path, keys: Sequence[str]) -> list[str]:
@@ -131,7 +165,9 @@ def _layer_names(folder: Path, keys: Sequence[str]) -> list[str]:
 
 def _check_layers(folder: Path, config: AdapterConfig, layers: Sequence[str]) -> None:
     """Raise InputError for a layer with tensors that PEFT would ignore."""
-    if ignored := [layer for layer in layers if not config.selects(layer)]:
+    with foreign(str(folder / CONFIG), "its selection of layers cannot be read"):
+        ignored = [layer for layer in layers if not config.selects(layer)]
+    if ignored:
         raise InputError(
             f"{folder / CONFIG}: target_modules and its filters do not select layer {ignored[0]}, "
             f"which {WEIGHTS} has tensors of"
@@ -142,13 +178,19 @@ def read_adapter(folder: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor
     """Return a stored adapter's (A, B) by layer, and its score head ``[hidden]`` if it has one."""
     with _open_weights(folder) as weights:
         keys = weights.keys()
-        layers = {
-            layer: tuple(
-                weights.get_tensor(f"{PREFIX}{layer}{suffix}").float() for suffix in SUFFIXES
+        stored = {key: weights.get_tensor(key) for key in keys}
+    names = _layer_names(folder, keys)
+    check_finite(str(folder / WEIGHTS), stored)
+    for key, tensor in stored.items():
+        if not tensor.is_floating_point():
+            raise InputError(
+                f"{folder / WEIGHTS}: tensor {key} holds {tensor.dtype}, not floating-point numbers"
             )
-            for layer in _layer_names(folder, keys)
-        }
-        score = weights.get_tensor(SCORE).squeeze(0).float() if SCORE in keys else None
+    layers = {
+        layer: tuple(stored[f"{PREFIX}{layer}{suffix}"].float() for suffix in SUFFIXES)
+        for layer in names
+    }
+    score = stored[SCORE].squeeze(0).float() if SCORE in stored else None
     for layer, (a, b) in layers.items():
         if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1]:
             raise InputError(
@@ -165,7 +207,7 @@ def load_bank(
 
     Adapters may differ in layers, ranks and scales: a smaller rank is padded with zeros, a missing
     layer is zero, and each scale is folded into B. Raises InputError for an adapter that cannot be
-    applied, is for another task, or does not fit the base.
+    applied, is for another task, does not fit the base, or makes its hidden states overflow.
     """
     stored = {
         name: _read_scaled(base, folder, task_type) for name, folder in folders.items() if folder
@@ -189,7 +231,15 @@ def load_bank(
             bank.set_arm(arm, tensors)
         except InputError as fault:
             raise InputError(f"{folder}: {fault}") from fault
-    return bank.to(base.device).requires_grad_(False)
+    bank = bank.to(base.device).requires_grad_(False)
+    with bank.applied():
+        overflowing = arms_not_finite(base, bank.arms)
+    if overflowing:
+        raise InputError(
+            f"{list(folders.values())[overflowing[0]]}: with this adapter the base's hidden states "
+            "are not finite numbers; its weights are damaged, or its training diverged"
+        )
+    return bank
 
 
 def _read_scaled(
@@ -216,7 +266,10 @@ def _read_scaled(
                 f"{folder / CONFIG}: r and rank_pattern give layer {name} the rank "
                 f"{config.rank(name)}, but {WEIGHTS} has {a.shape[0]}"
             )
-    return {name: (a, b * config.scale(name)) for name, (a, b) in layers.items()}
+    scaled = {name: (a, b * config.scale(name)) for name, (a, b) in layers.items()}
+    for name, (_, b) in scaled.items():
+        check_finite(f"{folder / CONFIG}: layer {name}, scaled by its alpha", {"B": b})
+    return scaled
 
 
 def save_base(settings: BaseSettings, out: Path) -> None:
@@ -237,23 +290,19 @@ def load_peft(settings: BaseSettings, adapter: Path) -> PeftModel:
 
 def _stock_base(settings: BaseSettings) -> PreTrainedModel:
     prepare_base(settings.model, Terminal())
-    try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            resolve_model(settings.model),
-            revision=settings.revision or "main",
-            dtype=getattr(torch, settings.dtype),
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError) as fault:
-        raise InputError(f"model {settings.model}: cannot be loaded: {fault}") from fault
-    return model
+    return load_weights(
+        AutoModelForCausalLM,
+        f"model {settings.model}",
+        resolve_model(settings.model),
+        settings.revision,
+        getattr(torch, settings.dtype),
+    )
 
 
 def merge_into_base(base_name: str, revision: str | None, adapter: Path, out: Path) -> None:
     """Merge a stored adapter into its base with stock PEFT and save the result to ``out``."""
-    model = AutoModelForCausalLM.from_pretrained(
-        base_name, revision=revision or "main", dtype=torch.float32, use_safetensors=True
+    model = load_weights(
+        AutoModelForCausalLM, f"model {base_name}", base_name, revision, torch.float32
     )
     merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     merged.save_pretrained(out)

@@ -55,8 +55,18 @@ class SharedBase:
 
     @property
     def hidden_size(self) -> int:
-        """The width of the last hidden state."""
-        return int(self.config.hidden_size)
+        """The width of the last hidden state, from which logits, rewards and values are read.
+
+        In some models (OPT-350m) it is not the width of the layers.
+        """
+        return features(self.model.get_output_embeddings())[0]
+
+    @property
+    def token_rows(self) -> int:
+        """The number of tokens that have an embedding."""
+        weight = self.model.get_input_embeddings().weight
+        assert isinstance(weight, Tensor)
+        return int(weight.shape[0])
 
     @property
     def max_length(self) -> int:
@@ -81,8 +91,8 @@ class SharedBase:
         """
         if not self.runs_packed:
             return None
-        layers = int(self.config.num_hidden_layers)
-        return ATTENTION_RATE * self.weights / (2 * self.hidden_size * layers)
+        layers, width = int(self.config.num_hidden_layers), int(self.config.hidden_size)
+        return ATTENTION_RATE * self.weights / (2 * width * layers)
 
     def precision(self) -> torch.autocast:
         """Return the context that the model runs in: bfloat16 with ``autocast``."""

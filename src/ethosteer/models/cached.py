@@ -7,6 +7,7 @@ appears only when it is whole, and two processes never make it twice.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from ethosteer.settings import ModelShape
 CACHE_VARIABLE = "ETHOSTEER_CACHE"
 SOURCE = "source.json"
 GGUF = ".gguf"
+SHA256 = re.compile("[0-9a-f]{64}")
 
 SMOLLM2 = "smollm2"
 SMOLLM2_SHAPE = ModelShape(hidden=576, layers=30, intermediate=1536, vocabulary=49152, tied=True)
@@ -143,22 +145,37 @@ def prepare_base(model: str, terminal: Terminal, source: FetchSource = FetchSour
 
 
 def gguf_hash(path: Path) -> str:
-    """Return the sha256 of a file, remembered for as long as its path, size and time stay.
-
-    Raises InputError where there is no such file.
-    """
+    """Return the sha256 of a GGUF file; InputError where there is no such file."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; base.model is a folder, a GGUF file or a hub id")
-    status = path.stat()
-    key = sha256(f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}".encode()).hexdigest()
-    memory = cache_folder() / "gguf" / "hashes" / key
-    if memory.is_file():
-        return memory.read_text("utf-8")
+    return remembered_hash(path)
+
+
+def remembered_hash(path: Path) -> str:
+    """Return the sha256 of a whole file, read once for as long as the file stays as it is.
+
+    The user's cache remembers it by path, inode, size and times. No program sets the time of the
+    inode's last change, so that it shows a file whose modification time was set back.
+    """
+    before = _state(path)
+    memory = cache_folder() / "hashes" / before
+    with suppress(OSError, UnicodeDecodeError):  # damaged or unreadable: computed again
+        if SHA256.fullmatch(digest := memory.read_text("utf-8")):
+            return digest
     digest = file_hash(path)
-    with suppress(OSError):  # where nothing can be written, it is computed again next time
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(memory, digest)
+    if _state(path) == before:
+        with suppress(OSError):  # where nothing can be written, it is computed again next time
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(memory, digest)
     return digest
+
+
+def _state(path: Path) -> str:
+    """Return a hash of what tells a file from another, or from the same one changed."""
+    status = path.stat()
+    times = f"{status.st_mtime_ns}:{status.st_ctime_ns}"
+    text = f"{path.resolve()}:{status.st_ino}:{status.st_size}:{times}"
+    return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _gguf_source(digest: str) -> str:

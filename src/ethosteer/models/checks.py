@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
+from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, stack
+from ethosteer.models.generation import Sampling, generate
+
+
+@torch.no_grad()
+def arms_not_finite(base: SharedBase, arms: int = 1) -> list[int]:
+    """Return the arms of the bank in use whose hidden states overflow; [0] for a bare base's."""
+    tokens = probe_tokens(base, [range(8)] * arms)
+    finite = base.hidden(tokens).isfinite().flatten(1).all(dim=1)
+    return [arm for arm, is_finite in enumerate(finite.tolist()) if not is_finite]
+
+
+@torch.no_grad()
+def is_causal(base: SharedBase) -> bool:
+    """Return whether no hidden state depends on the tokens that follow it."""
+    tokens = probe_tokens(base, [range(8), [*range(4), *range(9, 13)]])
+    first, second = base.hidden(tokens)[:, :4]
+    return nearly_equal(first, second)
 
 
 @torch.no_grad()
@@ -52,6 +71,82 @@ def has_sliding_window(base: SharedBase) -> bool:
     if kinds is not None:
         return any(kind != "full_attention" for kind in kinds)
     return getattr(base.config, "sliding_window", None) is not None
+
+
+@torch.no_grad()
+def samples_as_it_scores(base: SharedBase) -> bool:
+    """Return whether sampling with a cache and padding has the hidden states of whole rows.
+
+    It does not where a model takes no cache of keys and values (recurrent ones), or finds its
+    positions in another way than by ``position_ids`` or the padding mask.
+    """
+    prompts = probe_tokens(base, [range(6), range(1, 7)]).tolist()
+    prompts[1] = prompts[1][:3]
+    states: list[Tensor] = []
+    sampling = Sampling(3, 3, ignore_eos=True, greedy=True)
+    try:
+        answers = generate(
+            base,
+            prompts,
+            1,
+            sampling,
+            torch.Generator(),
+            lambda rows, column, hidden, logits, chosen: states.append(hidden[rows.argsort()]),
+        )
+    except (AttributeError, IndexError, TypeError, ValueError, RuntimeError):
+        return False
+    return all(
+        nearly_equal(
+            torch.stack([state[row] for state in states]),
+            base.hidden(torch.tensor([[*prompt, *answer]], device=base.device))[
+                0, len(prompt) - 1 : -1
+            ],
+        )
+        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
+    )
+
+
+def check_sampling(base: SharedBase) -> None:
+    """Raise InputError where answers cannot be sampled from a base, as every study does."""
+    if not samples_as_it_scores(base):
+        raise InputError(
+            f"base.model: {base.model.name_or_path}: ethosteer cannot sample from "
+            f"{base.model.config.model_type} models with its cache; `ethosteer evaluate` may still "
+            "score it on benchmarks of fixed choices; for a study use another architecture"
+        )
+
+
+def check_vocabulary(
+    subject: str,
+    tokenizer: PreTrainedTokenizerBase,
+    embeddings: nn.Module,
+    stop_ids: Collection[int],
+) -> None:
+    """Raise InputError where a tokenizer and the input embeddings are not of one model.
+
+    Embeddings may have spare rows, but not as many as tokens. Special tokens that no text needs may
+    lie beyond them (Gemma 3's image token does).
+    """
+    weight = embeddings.weight
+    assert isinstance(weight, Tensor)
+    rows = int(weight.shape[0])
+    needed = {tokenizer.bos_token_id, tokenizer.eos_token_id, *stop_ids}
+    added = tokenizer.added_tokens_decoder
+    spare = {index for index, token in added.items() if token.special} - needed
+    vocabulary = tokenizer.get_vocab()
+    beyond = {index: token for token, index in vocabulary.items() if index >= rows}
+    beyond |= {index: "stop token" for index in stop_ids if index >= rows and index not in beyond}
+    if wrong := sorted(beyond.keys() - spare):
+        raise InputError(
+            f"{subject}: token {beyond[wrong[0]]!r} has id {wrong[0]}, but the embeddings have "
+            f"{rows} rows; the tokenizer (or eos_token_id) is another model's, or the embeddings "
+            "were not resized"
+        )
+    if len(vocabulary) < rows / 2:
+        raise InputError(
+            f"{subject}: its tokenizer has {len(vocabulary)} tokens, but the embeddings have "
+            f"{rows} rows; the tokenizer is another model's"
+        )
 
 
 def probe_tokens(base: SharedBase, rows: Sequence[Iterable[int]]) -> Tensor:

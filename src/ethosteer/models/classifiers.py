@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from ethosteer.errors import InputError
+from ethosteer.models.checks import check_vocabulary
+from ethosteer.models.foreign import check_configs, foreign
 from ethosteer.models.loading import quiet_libraries
+from ethosteer.models.weights import check_finite, load_weights
 from ethosteer.records import LabelledText
 
 TEXTS_AT_ONCE = 64
+UNLIMITED = 10**9
+"""From here on a tokenizer's ``model_max_length`` means that it states none."""
 
 Rates = Callable[[Sequence[str]], NDArray[np.float64]]
 
@@ -58,20 +69,27 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
     positive class. InputError where it cannot be loaded.
     """
     quiet_libraries()
-    model_id, _, revision = name.partition("@")
+    # a folder's path may have an at sign
+    model_id, _, revision = (name, "", "") if Path(name).is_dir() else name.partition("@")
+    subject = f"classifier {name}"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            model_id, revision=revision or "main", trust_remote_code=False
-        )
-        model = AutoModelForSequenceClassification.from_pretrained(
-            model_id, revision=revision or "main", use_safetensors=True, trust_remote_code=False
-        ).eval()
-    except (OSError, ValueError) as fault:
+        check_configs(subject, model_id)
+        with foreign(subject, "cannot be loaded"):
+            tokenizer = AutoTokenizer.from_pretrained(
+                model_id, revision=revision or "main", trust_remote_code=False
+            )
+        model = load_weights(AutoModelForSequenceClassification, subject, model_id, revision).eval()
+    except InputError as fault:
         raise InputError(
-            f"classifier {name}: cannot be loaded ({str(fault).splitlines()[0]}); it needs "
-            "safetensors; 'trained' uses one trained on the benchmark's own rows"
+            f"{fault}; it needs safetensors; 'trained' uses one trained on the benchmark's own rows"
         ) from fault
-    classes = {str(name): int(index) for name, index in model.config.label2id.items()}
+    check_finite(subject, dict(model.named_parameters()))
+    check_vocabulary(subject, tokenizer, model.get_input_embeddings(), ())
+    longest = _longest(tokenizer, model)
+    with foreign(subject, "label2id of its config.json cannot be read"):
+        classes = {str(name): int(index) for name, index in model.config.label2id.items()}
+    if model.config.num_labels < 2:
+        raise InputError(f"{subject}: has a single class, so every text would be of it")
     positive_class = int(label) if label.isdigit() else classes.get(label, -1)
     if positive_class not in classes.values():
         raise InputError(
@@ -84,11 +102,29 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
         rates = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             chunk = list(texts[start : start + TEXTS_AT_ONCE])
-            rows = tokenizer(chunk, return_tensors="pt", padding=True, truncation=True)
+            rows = tokenizer(
+                chunk, return_tensors="pt", padding=True, truncation=True, max_length=longest
+            )
             rates += model(**rows).logits.float().softmax(dim=-1)[:, positive_class].tolist()
         return np.array(rates)
 
-    return Classifier(positive, f"{name}; {quality(positive, held_out)}")
+    with foreign(subject, "cannot rate texts"):
+        note = quality(positive, held_out)
+    return Classifier(positive, f"{name}; {note}")
+
+
+def _longest(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
+    """Return how many tokens of a text a classifier reads.
+
+    Where its tokenizer states no limit, they are the model's positions but those up to the padding
+    token's id, which RoBERTa and its kin do not use.
+    """
+    config = model.config.get_text_config()
+    positions = getattr(config, "max_position_embeddings", None)
+    stated = tokenizer.model_max_length
+    if stated < UNLIMITED or positions is None:
+        return stated
+    return max(1, int(positions) - 1 - int(config.pad_token_id or 0))
 
 
 def quality(positive: Rates, held_out: Sequence[LabelledText]) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethosteer.errors import InputError
+from ethosteer.models.foreign import foreign
 from ethosteer.progress import Terminal
 from ethosteer.settings import ModelShape
 
@@ -92,21 +93,19 @@ def read_header(path: Path) -> Header:
     require_gguf(str(path))
     from gguf import GGUFReader, GGUFValueType
 
-    try:
+    with foreign(str(path), "not a GGUF file that can be read"):
         reader = GGUFReader(path)
-    except (OSError, ValueError, IndexError, KeyError) as fault:
-        raise InputError(f"{path}: not a GGUF file that can be read: {fault}") from fault
-    tokens = reader.fields.get("tokenizer.ggml.tokens")
-    return Header(
-        path,
-        {
-            name: field.contents()
-            for name, field in reader.fields.items()
-            if field.types and field.types[0] is not GGUFValueType.ARRAY
-        },
-        {tensor.name: tensor.tensor_type.name for tensor in reader.tensors},
-        0 if tokens is None else len(tokens.data),
-    )
+        tokens = reader.fields.get("tokenizer.ggml.tokens")
+        return Header(
+            path,
+            {
+                name: field.contents()
+                for name, field in reader.fields.items()
+                if field.types and field.types[0] is not GGUFValueType.ARRAY
+            },
+            {tensor.name: tensor.tensor_type.name for tensor in reader.tensors},
+            0 if tokens is None else len(tokens.data),
+        )
 
 
 def convert(path: Path, folder: Path, terminal: Terminal) -> None:
@@ -121,18 +120,15 @@ def convert(path: Path, folder: Path, terminal: Terminal) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
 
     exact = set(header.tensors.values()) <= EXACT_TYPES
-    with _without_bars(terminal):
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                path.parent,
-                gguf_file=path.name,
-                dtype=torch.float32 if exact else torch.bfloat16,
-                quantization_config=GgufConfig(dequantize=True),
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, KeyError, NotImplementedError) as fault:
-            raise InputError(f"{path}: transformers cannot read this model: {fault}") from fault
+    with foreign(str(path), "transformers cannot read this model"), _without_bars(terminal):
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path.parent,
+            gguf_file=path.name,
+            dtype=torch.float32 if exact else torch.bfloat16,
+            quantization_config=GgufConfig(dequantize=True),
+            output_loading_info=True,
+        )
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise InputError(

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ethosteer.errors import InputError
-from ethosteer.models.cached import cached_folder, cached_shape, cached_source
+from ethosteer.models.cached import cached_folder, cached_shape, cached_source, remembered_hash
 from ethosteer.settings import BaseSettings, ModelShape
 
 POCKET = Path(str(files("ethosteer"))) / "assets" / "pocket"
-EDGE_BYTES = 1 << 20
 WHOLE_BYTES = 64 << 20
+MODEL_SUFFIXES = {".json", ".safetensors", ".model", ".jinja", ".txt"}
 SIZES = {
     "hidden": ("hidden_size", "n_embd", "d_model"),
     "layers": ("num_hidden_layers", "n_layer", "num_layers"),
     "vocabulary": ("vocab_size",),
 }
 """A size's keys in config.json, which differ between architectures."""
+UNREADABLE = (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading a malformed config.json raises."""
 INNER_SIZES = ("intermediate_size", "n_inner", "ffn_dim")
 
 
@@ -34,20 +35,25 @@ def resolve_model(model: str) -> str:
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """Hash a model folder: small files whole, large ones by their size, first and last MiB."""
+    """Hash a model folder: the names, sizes and bytes of the files that define a model.
+
+    Files over 64 MiB are hashed once and remembered, so that a large base is not read every time.
+    Raises InputError for a file that cannot be read.
+    """
     digest = sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix not in {".json", ".safetensors", ".model", ".jinja", ".txt"}:
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.name}:{size}:".encode())
-        with path.open("rb") as file:
-            if size <= WHOLE_BYTES:
-                digest.update(file.read())
-            else:
-                digest.update(file.read(EDGE_BYTES))
-                file.seek(-EDGE_BYTES, os.SEEK_END)
-                digest.update(file.read())
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.suffix not in MODEL_SUFFIXES or path.is_dir():
+                continue
+            size = path.stat().st_size
+            digest.update(f"{path.name}:{size}:".encode("utf-8", "surrogateescape"))
+            is_small = size <= WHOLE_BYTES
+            digest.update(path.read_bytes() if is_small else remembered_hash(path).encode())
+    except OSError as fault:
+        raise InputError(
+            f"{fault.filename or folder}: cannot be read ({fault.strerror}); a model's identity "
+            "depends on all of its files"
+        ) from fault
     return digest.hexdigest()
 
 
@@ -77,17 +83,18 @@ def read_shape(settings: BaseSettings) -> ModelShape:
             field: next(int(config[key]) for key in keys if config.get(key))
             for field, keys in SIZES.items()
         }
-    except (OSError, ValueError, TypeError, StopIteration) as fault:
+        inner = next((int(config[key]) for key in INNER_SIZES if config.get(key)), None)
+        return ModelShape(
+            **sizes,
+            intermediate=inner or 4 * sizes["hidden"],
+            # transformers' default is not written
+            tied=bool(config.get("tie_word_embeddings", True)),
+        )
+    except (*UNREADABLE, StopIteration) as fault:
         raise InputError(
             f"model {settings.model}: its config.json cannot be read; give the model's shape in "
             "[base.shape] (hidden, layers, intermediate, vocabulary)"
         ) from fault
-    inner = next((int(config[key]) for key in INNER_SIZES if config.get(key)), None)
-    return ModelShape(
-        **sizes,
-        intermediate=inner or 4 * sizes["hidden"],
-        tied=bool(config.get("tie_word_embeddings", True)),  # transformers' default is not written
-    )
 
 
 def _read_config(name: str, revision: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 import transformers
@@ -15,6 +16,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -23,53 +25,87 @@ from transformers.pytorch_utils import Conv1D
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.cached import prepare_base
-from ethosteer.models.checks import makes_its_logits, runs_packed
+from ethosteer.models.checks import (
+    arms_not_finite,
+    check_vocabulary,
+    is_causal,
+    makes_its_logits,
+    runs_packed,
+)
 from ethosteer.models.fast.budget import keep_freed_memory
+from ethosteer.models.foreign import check_configs, foreign
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.lora_bank import ArmLinear
 from ethosteer.models.text import find_stop_ids
+from ethosteer.models.weights import check_finite, load_weights
 from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings
 
+LARGE_FOR_PROCESSOR = 3e9
+"""Parameters above which 'auto' says that it found no GPU."""
+
 
 def load_base(settings: BaseSettings) -> SharedBase:
-    """Load a base from safetensors and share it; InputError where it cannot be loaded.
+    """Load a base from safetensors and share it; InputError where it cannot be loaded or run.
 
     A base that is to be fetched or converted first is so, with its progress on stderr.
     """
+    device = choose_device(settings.device)
     tokenizer = load_tokenizer(settings)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            resolve_model(settings.model),
-            revision=settings.revision or "main",
-            dtype=getattr(torch, settings.dtype),
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError) as fault:
-        raise InputError(f"model {settings.model}: cannot be loaded: {fault}") from fault
+    subject = f"model {settings.model}"
+    model = load_weights(
+        AutoModelForCausalLM,
+        subject,
+        resolve_model(settings.model),
+        settings.revision,
+        getattr(torch, settings.dtype),
+    )
+    if note := processor_note(settings.device, device, model.num_parameters()):
+        Terminal().say(note)
     keep_freed_memory()
-    model.to(choose_device(settings.device))  # type: ignore[arg-type]  # misread by the stubs
-    return replace(share(model, tokenizer), autocast=settings.autocast)
+    with foreign(subject, f"cannot be moved to {device}"):
+        model.to(device)  # type: ignore[arg-type]  # misread by the stubs
+    check_finite(subject, dict(model.named_parameters()))
+    with foreign(subject, f"its {model.config.model_type} architecture cannot be run"):
+        base = share(model, tokenizer)
+        check_vocabulary(subject, tokenizer, model.get_input_embeddings(), base.stop_ids)
+    return replace(base, autocast=settings.autocast)
 
 
 def load_tokenizer(settings: BaseSettings) -> PreTrainedTokenizerBase:
     """Load a base's tokenizer; InputError where there is none."""
     quiet_libraries()  # whatever loads a base starts here
     prepare_base(settings.model, Terminal())
-    try:
+    subject = f"model {settings.model}"
+    name = resolve_model(settings.model)
+    check_configs(subject, name)
+    if (Path(name) / "config.json").is_file():
+        load_config(settings)  # AutoTokenizer reads it too; its faults are not the tokenizer's
+    with foreign(subject, "no usable tokenizer"):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            name,
+            revision=settings.revision or "main",
+            trust_remote_code=False,
+        )
+        tokenizer("A word.")
+        known = set(tokenizer("A word.", add_special_tokens=False).input_ids)
+    if not known - {tokenizer.unk_token_id}:
+        # transformers makes an empty tokenizer where a folder has a config but no tokenizer files
+        raise InputError(f"{subject}: no usable tokenizer: its files are missing")
+    return tokenizer
+
+
+def load_config(settings: BaseSettings) -> PreTrainedConfig:
+    """Load a base's config without its weights; InputError where it cannot be read."""
+    quiet_libraries()
+    prepare_base(settings.model, Terminal())
+    with foreign(f"model {settings.model}", "its config.json cannot be read"):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
             resolve_model(settings.model),
             revision=settings.revision or "main",
             trust_remote_code=False,
         )
-    except (OSError, ValueError) as fault:
-        raise InputError(f"model {settings.model}: no usable tokenizer: {fault}") from fault
-    known = set(tokenizer("A word.", add_special_tokens=False).input_ids)
-    if not known - {tokenizer.unk_token_id}:
-        # transformers makes an empty tokenizer where a folder has a config but no tokenizer files
-        raise InputError(f"model {settings.model}: no usable tokenizer: its files are missing")
-    return tokenizer
+    return config
 
 
 def load_stop_ids(settings: BaseSettings) -> frozenset[int]:
@@ -78,51 +114,84 @@ def load_stop_ids(settings: BaseSettings) -> frozenset[int]:
     Raises InputError where it has no usable tokenizer or config.
     """
     tokenizer = load_tokenizer(settings)
-    name, revision = resolve_model(settings.model), settings.revision or "main"
     try:
-        configured = GenerationConfig.from_pretrained(name, revision=revision).eos_token_id
-    except OSError:  # older models keep it in config.json
-        try:
-            config = AutoConfig.from_pretrained(name, revision=revision)
-        except (OSError, ValueError) as fault:
-            raise InputError(f"model {settings.model}: cannot be loaded: {fault}") from fault
-        configured = getattr(config, "eos_token_id", None)
+        with foreign(f"model {settings.model}", "its generation_config.json cannot be read"):
+            configured = GenerationConfig.from_pretrained(
+                resolve_model(settings.model), revision=settings.revision or "main"
+            ).eos_token_id
+    except InputError as fault:
+        if not isinstance(fault.__cause__, OSError):
+            raise
+        # there is none: older models keep it in config.json
+        configured = getattr(load_config(settings), "eos_token_id", None)
     return find_stop_ids(tokenizer, configured)
 
 
 def choose_device(device: str) -> torch.device:
-    """Turn 'auto' into CUDA where it is available, else the processor."""
-    if device != "auto":
-        return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Turn 'auto' into CUDA where it is available, else the processor.
+
+    Raises InputError for a name that is no device, and a device that this machine lacks.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with foreign(f"device {device!r} (base.device, --device)", "not usable here; try 'cpu'"):
+        chosen = torch.device(device)
+        torch.ones(1, device=chosen).item()
+    return chosen
+
+
+def processor_note(setting: str, device: torch.device, parameters: int) -> str | None:
+    """Return a line for a large base that 'auto' leaves on the processor; None for any other."""
+    if setting != "auto" or device.type != "cpu" or parameters <= LARGE_FOR_PROCESSOR:
+        return None
+    return (
+        f"base.device = 'auto': torch finds no GPU, so a base of {parameters / 1e9:.1f} billion "
+        "parameters runs on the processor, which is slow; base.device = 'cpu' runs it there "
+        "without this line"
+    )
 
 
 def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedBase:
     """Freeze ``model`` and wrap the linear layers of its decoder (not its output embedding).
 
-    Raises InputError for an architecture whose logits ``SharedBase.logits`` does not reproduce.
+    Raises InputError for an architecture that is not causal, or whose logits
+    ``SharedBase.logits`` does not reproduce.
     """
     model.eval().requires_grad_(False)
-    head = model.get_output_embeddings()
-    decoder = set(model.get_decoder().modules())  # without the towers of a multimodal model
-    linear = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module in decoder and module is not head
-    ]
     layers = {}
-    for name, module in linear:
+    for name, module in linear_layers(model):
         parent, _, last = name.rpartition(".")
         layers[name] = ArmLinear(module)
         setattr(model.get_submodule(parent), last, layers[name])
     configured = model.generation_config.eos_token_id if model.generation_config else None
     base = SharedBase(model, tokenizer, layers, find_stop_ids(tokenizer, configured))
+    if arms_not_finite(base):
+        raise InputError(
+            f"model {model.name_or_path}: its hidden states are not finite numbers; its weights or "
+            "its config.json are damaged"
+        )
+    if not is_causal(base):
+        raise InputError(
+            f"model {model.name_or_path}: its tokens read what follows them, so it is no causal "
+            f"language model ({model.config.model_type}); use one that generates text"
+        )
     if not makes_its_logits(base):
         raise InputError(
             f"model {model.name_or_path}: ethosteer does not know how {model.config.model_type} "
             "models make their logits; use a base of another architecture"
         )
     return replace(base, runs_packed=runs_packed(base))
+
+
+def linear_layers(model: PreTrainedModel) -> list[tuple[str, nn.Module]]:
+    """Return the linear layers of a model's decoder by name, without its output embedding."""
+    head = model.get_output_embeddings()
+    decoder = set(model.get_decoder().modules())  # without the towers of a multimodal model
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module in decoder and module is not head
+    ]
 
 
 def quiet_libraries() -> None:

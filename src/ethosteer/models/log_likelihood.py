@@ -7,7 +7,7 @@ continuation positions only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ethosteer.errors import InputError
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.trees import LARGEST_TREE, Row, Tree, batches, pack, row_positions, stack
@@ -59,7 +60,8 @@ class Plan:
 def plan_requests(base: SharedBase, items: Sequence[Item], chat: Template | None = None) -> Plan:
     """Tokenise every continuation of ``items`` once; items with token ids keep those.
 
-    With a ``chat`` template every request is written by it.
+    With a ``chat`` template every request is written by it. Raises InputError for an item with a
+    token that has no embedding.
     """
     fitted = []
     for item in items:
@@ -81,10 +83,21 @@ def plan_requests(base: SharedBase, items: Sequence[Item], chat: Template | None
         for choice, (before, after) in enumerate(choices):
             # The last token is only predicted: a row of max_length tokens can score one more.
             is_cut = is_cut or len(before) + len(after) > base.max_length + 1
+            check_embedded(base, item, (*before, *after))
             row = (*before, *after)[-(base.max_length + 1) :][:-1]
             requests.append(Request(index, choice, row, tuple(after)[-len(row) :]))
         cut.append(is_cut)
     return Plan(tuple(requests), tuple(cut))
+
+
+def check_embedded(base: SharedBase, item: Item, ids: Iterable[int]) -> None:
+    """Raise InputError where an item's text spells a token that has no embedding."""
+    if (largest := max(ids, default=0)) >= base.token_rows:
+        raise InputError(
+            f"item {item.id}: its text spells the special token "
+            f"{base.tokenizer.convert_ids_to_tokens(largest)!r}, for which the base has no "
+            "embedding; change the text, or remove the token from the tokenizer"
+        )
 
 
 @torch.no_grad()

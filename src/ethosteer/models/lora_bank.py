@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -99,18 +100,7 @@ class LoraBank(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = settings
-        targets = settings.targets
-        self.names = [
-            name
-            for name in layers
-            # as PEFT does: a target is a whole name, or the end of one
-            if targets == "all-linear" or f".{name}".endswith(tuple(f".{end}" for end in targets))
-        ]
-        if not self.names:
-            raise InputError(
-                f"lora.targets: the base has no layer named {', '.join(targets)}; it has "
-                f"{', '.join(sorted({name.rsplit('.', 1)[-1] for name in layers}))}"
-            )
+        self.names = target_layers(layers, settings.targets)
         self._layers = {name: layers[name] for name in self.names}
         noise = torch.Generator().manual_seed(seed)
         initial: dict[str, tuple[Tensor, Tensor]] = {}
@@ -177,6 +167,30 @@ class LoraBank(nn.Module):
         assert isinstance(a, nn.ParameterDict)
         assert isinstance(b, nn.ParameterDict)
         return a[_key(name)], b[_key(name)]
+
+
+def target_layers(
+    names: Iterable[str], targets: Literal["all-linear"] | Sequence[str], key: str = "lora.targets"
+) -> list[str]:
+    """Return the layers that adapters are for, in the order of ``names``.
+
+    Raises InputError, with the setting's ``key``, for a target that no layer is called.
+    """
+    names = list(names)
+    if targets == "all-linear":
+        return names
+
+    def selects(target: str, name: str) -> bool:
+        # as PEFT does: a target is a whole name, or the end of one
+        return f".{name}".endswith(f".{target}")
+
+    for target in targets:
+        if not any(selects(target, name) for name in names):
+            raise InputError(
+                f"{key}: the base has no layer named {target}; it has "
+                f"{', '.join(sorted({name.rsplit('.', 1)[-1] for name in names}))}"
+            )
+    return [name for name in names if any(selects(target, name) for target in targets)]
 
 
 def _key(name: str) -> str:

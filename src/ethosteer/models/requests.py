@@ -17,16 +17,19 @@ GAP = " ... "
 
 
 def chat_template(tokenizer: PreTrainedTokenizerBase, date: str = TEMPLATE_DATE) -> Template:
-    """Return the template that writes requests as chat; InputError where the tokenizer has none.
+    """Return the template that writes requests as chat.
 
-    ``date`` (YYYY-MM-DD) is today for templates that print it.
+    ``date`` (YYYY-MM-DD) is today for templates that print it. Raises InputError where the
+    tokenizer has no chat template, or one that leaves out what a turn says.
     """
     if not tokenizer.chat_template:
         raise InputError(
             "evaluate.chat: the tokenizer of base.model has no chat template; evaluate without "
             "evaluate.chat (or --chat)"
         )
-    return Template("chat", tokenizer, date)
+    template = Template("chat", tokenizer, date)
+    template.check()
+    return template
 
 
 def in_chat(items: Sequence[Item], chat: Template | None) -> list[Item]:

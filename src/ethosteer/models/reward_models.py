@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from ethosteer.errors import InputError
 from ethosteer.files import read_json, write_atomic, write_json
 from ethosteer.models.adapters import load_bank, read_adapter, save_adapter
 from ethosteer.models.base import SharedBase
@@ -112,8 +114,11 @@ def save_reward(
 
 def read_scale(folder: Path) -> tuple[float, float]:
     """Return a stored reward model's (gain, bias)."""
-    scale = read_json(folder / NORMALISATION, dict[str, float])
-    return scale["gain"], scale["bias"]
+    stored = read_json(folder / NORMALISATION, dict[str, float])
+    scale = stored.get("gain", math.nan), stored.get("bias", math.nan)
+    if not all(map(math.isfinite, scale)):
+        raise InputError(f"{folder / NORMALISATION}: gain and bias must be finite, found {scale}")
+    return scale
 
 
 def set_padding(base: Path, end_of_turn: int | None) -> None:
@@ -144,6 +149,11 @@ def load_rewards(base: SharedBase, folders: Sequence[Path]) -> RewardModels:
         for arm, folder in enumerate(folders):
             _, score = read_adapter(folder)
             assert score is not None, "load_bank has refused an adapter without its head"
+            if score.shape != heads.weights[arm].shape:
+                raise InputError(
+                    f"{folder}: the head of the reward model has shape {list(score.shape)}, and "
+                    f"the base's last hidden state is {base.hidden_size} wide"
+                )
             heads.weights[arm].copy_(score)
     return RewardModels(
         bank,

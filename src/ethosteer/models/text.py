@@ -16,11 +16,12 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Literal
 
-from jinja2 import TemplateError
+from jinja2 import TemplateSyntaxError
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from ethosteer.errors import InputError, RefusedDialogueError
+from ethosteer.models.foreign import foreign
 from ethosteer.records import Turn
 from ethosteer.settings import TEMPLATE_DATE
 
@@ -101,17 +102,21 @@ def find_stop_ids(
     """Return the tokens that end an answer; empty where none is known.
 
     They are those of the generation config (``configured``), the tokenizer's EOS, and the end of
-    turn of its chat template.
+    turn of its chat template. Raises InputError where ``configured`` holds no token ids.
     """
-    ids = [configured] if isinstance(configured, int) else list(configured or ())
+    stated = list(configured) if isinstance(configured, list | tuple) else [configured]
+    ids = [index for index in stated if isinstance(index, int) and index >= 0]
+    if len(ids) < len(stated) - stated.count(None):
+        raise InputError(
+            f"eos_token_id of generation_config.json (or config.json) is {configured!r}; it must "
+            "be a token's id, or a list of them"
+        )
     if tokenizer.eos_token_id is not None:
         ids.append(int(tokenizer.eos_token_id))
     if tokenizer.chat_template:
         try:
             end_of_turn = Template("chat", tokenizer).end_of_turn
-        except (
-            RefusedDialogueError
-        ):  # of no use for chat, but the base may still be used without it
+        except InputError:  # of no use for chat, but the base may still be used without it
             end_of_turn = None
         ids += [] if end_of_turn is None else [end_of_turn]
     return frozenset(ids)
@@ -218,6 +223,11 @@ class Template:
         end = "" if self.end_of_turn is None else str(self.end_of_turn)
         return _digest(self.prompt_text(again) + self.response_text(again, "Another.") + end)
 
+    def check(self) -> None:
+        """Raise InputError for a chat template that is malformed or leaves out what a turn says."""
+        if self.name == "chat":
+            _ = self._turn_ends
+
     @property
     def end_of_turn(self) -> int | None:
         """The token that ends the assistant's turn; None for guanaco, hh and templates without."""
@@ -266,9 +276,13 @@ class Template:
     def _turn_ends(self) -> _TurnEnds:
         """Find how the chat template opens and ends the assistant's turn, by writing one."""
         prompt = self._chat(QUESTION, answer=False)
-        before, _, after = self._chat([*QUESTION, ("assistant", PROBE)], answer=True).rpartition(
-            PROBE
-        )
+        whole = self._chat([*QUESTION, ("assistant", PROBE)], answer=True)
+        if self._literal(QUESTION[0][1]) not in prompt or PROBE not in whole:
+            raise InputError(
+                "data.template: the base's chat template leaves out what a turn says; mend it, or "
+                "use guanaco or hh"
+            )
+        before, _, after = whole.rpartition(PROBE)
         # what a template writes before an answer beside its generation prompt, if it has one
         lead = before.removeprefix(prompt) if before.startswith(prompt) else ""
         cue = lead.rstrip(" ")
@@ -306,20 +320,23 @@ class Template:
         continued: bool = False,
     ) -> str:
         """Write messages by the chat template; RefusedDialogueError where it does not take them."""
-        try:
-            text = self.tokenizer.apply_chat_template(
-                list(messages),
-                chat_template=self._dated_template,
-                tokenize=False,
-                add_generation_prompt=generation_prompt,
-                continue_final_message=continued,
-                date_string=datetime.fromisoformat(self.date).strftime("%d %b %Y"),
-                enable_thinking=False,
-            )
-        except (TemplateError, TypeError) as fault:
-            raise RefusedDialogueError(
-                f"the base's chat template refuses a dialogue: {fault}"
-            ) from fault
+        subject = "data.template: the base's chat template"
+        with foreign(subject, "refuses a dialogue", RefusedDialogueError):
+            try:
+                text = self.tokenizer.apply_chat_template(
+                    list(messages),
+                    chat_template=self._dated_template,
+                    tokenize=False,
+                    add_generation_prompt=generation_prompt,
+                    continue_final_message=continued,
+                    date_string=datetime.fromisoformat(self.date).strftime("%d %b %Y"),
+                    enable_thinking=False,
+                )
+            except TemplateSyntaxError as fault:  # no dialogue's fault
+                raise InputError(
+                    f"{subject} is not valid Jinja, line {fault.lineno}: {fault.message}; mend it, "
+                    "or use guanaco or hh"
+                ) from fault
         assert isinstance(text, str)
         return text
 

@@ -35,6 +35,7 @@ from ethosteer.stages.stage import (
     BY_EDITION,
     CUTS_PASSES,
     READ_ELSEWHERE,
+    ModelFolder,
     PublishedFiles,
     RawBase,
     Stage,
@@ -73,6 +74,7 @@ class Items(Stage[list[Item]]):
     benchmark: str
     benchmarks: BenchmarkSettings
     files: PublishedFiles | HarnessTask
+    classifier_folder: ModelFolder | None
     base: RawBase
     template: Literal["guanaco", "hh", "chat"]
     date: str
@@ -81,11 +83,15 @@ class Items(Stage[list[Item]]):
     def exclusions(self) -> Mapping[str, str]:
         """Leave out, of a built-in benchmark, all that is set for files.
 
-        So a new setting of files changes no outcomes that are stored.
+        So a new setting of files changes no outcomes that are stored. A classifier in a folder
+        counts by the folder's content, and any other by its name.
         """
+        is_folder = self.classifier_folder is not None
+        classifier = "benchmarks.classifier" if is_folder else "classifier_folder"
+        left_out = {**self.left_out, classifier: BY_EDITION}
         if self.benchmarks.file is not None:
-            return self.left_out
-        return {**self.left_out, **{f"benchmarks.{name}": OF_FILES for name in FILE_KEYS}}
+            return left_out
+        return {**left_out, **{f"benchmarks.{name}": OF_FILES for name in FILE_KEYS}}
 
     @property
     def name(self) -> str:

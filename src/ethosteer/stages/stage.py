@@ -24,7 +24,7 @@ from ethosteer.benchmarks.harness.task import HarnessTask
 from ethosteer.data.sources import Origin, Source
 from ethosteer.errors import InputError
 from ethosteer.files import fingerprint
-from ethosteer.models.identity import model_fingerprint
+from ethosteer.models.identity import folder_fingerprint, model_fingerprint
 from ethosteer.progress import Report
 from ethosteer.settings import BaseSettings, SteerSettings
 from ethosteer.stages.store import Store
@@ -87,12 +87,28 @@ class RawBase:
         """Raise InputError where the model's files were replaced since the study was planned."""
         if model_fingerprint(self.settings) != self._fingerprint:
             raise InputError(
-                f"model {self.settings.model}: changed while the study ran; run it again"
+                f"base.model = {self.settings.model!r}: its files changed while the study ran; "
+                "run it again"
             )
 
     @cached_property
     def _fingerprint(self) -> str:
         return model_fingerprint(self.settings)
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder with a model of the user's, such as a classifier, identified by its content."""
+
+    path: Path
+
+    def identity(self) -> str:
+        """Return the folder's fingerprint."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return folder_fingerprint(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +215,7 @@ class Stage(ABC, Generic[Result]):
 
 def _identity(value: object, name: str, left_out: Mapping[str, str]) -> object:
     """Return the part of a field's value that enters the fingerprint, as JSON-able values."""
-    if isinstance(value, PublishedFiles | HarnessTask | RawBase | Stage):
+    if isinstance(value, PublishedFiles | HarnessTask | RawBase | ModelFolder | Stage):
         return value.identity()
     if isinstance(value, BaseModel):
         excluded = {key.removeprefix(f"{name}.") for key in left_out}

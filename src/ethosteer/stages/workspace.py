@@ -43,10 +43,13 @@ class Workspace:
 
     def base(self, model: LoadableBase) -> SharedBase:
         """Return the raw base, or the fine-tuned one that all arms share."""
+        from ethosteer.models.checks import check_sampling
         from ethosteer.models.loading import load_base
 
         if model.identity() not in self._bases:
-            self._bases[model.identity()] = load_base(model.to_load(self.store))
+            base = load_base(model.to_load(self.store))
+            check_sampling(base)  # before anything is trained that is to be sampled from
+            self._bases[model.identity()] = base
         return self._bases[model.identity()]
 
     def template(self, base: BaseSettings, name: str, date: str) -> Template:

@@ -8,12 +8,17 @@ from ethosteer.study.plan import Plan
 
 
 def check_inputs(plan: Plan) -> None:
-    """Read all published files and classifiers; InputError with file and row if one is invalid."""
-    from ethosteer.algorithms.tracking import check_trackers
-    from ethosteer.models.generation import NO_STOP_TOKEN
-    from ethosteer.models.loading import load_stop_ids
-    from ethosteer.models.requests import in_chat
+    """Check the base, then read all published files and classifiers.
 
+    Raises InputError for a base that cannot do what the study asks, and with file and row for
+    invalid data.
+    """
+    from ethosteer.algorithms.tracking import check_trackers
+    from ethosteer.models.requests import in_chat
+    from ethosteer.models.requirements import check_base
+
+    definitions = {name: items.definition() for name, items in plan.items.items()}
+    check_base(plan.settings, {name: table.new_tokens for name, table in definitions.items()})
     for stage in dict.fromkeys((*plan.pairs.values(), *plan.asked_pairs.values())):
         (path,) = stage.files.paths()
         dataset = stage.definition()
@@ -31,6 +36,4 @@ def check_inputs(plan: Plan) -> None:
     if plan.settings.finetune.enabled or plan.settings.data.prompts == "conversations":
         (path,) = plan.conversations.paths()
         read_conversations(path)
-    if not plan.settings.steer.ignore_eos and not load_stop_ids(plan.settings.base):
-        raise InputError(NO_STOP_TOKEN)
     check_trackers(plan.settings.track.trackers)

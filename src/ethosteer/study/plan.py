@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from ethosteer import catalog
@@ -17,7 +18,7 @@ from ethosteer.data.conversations import CONVERSATIONS
 from ethosteer.data.sources import Origin, Source
 from ethosteer.errors import InputError
 from ethosteer.records import BASE, Arm, Model
-from ethosteer.settings import ArmSettings, StudySettings
+from ethosteer.settings import ArmSettings, BenchmarkSettings, StudySettings
 from ethosteer.stages.compare import Compare, Overlaps
 from ethosteer.stages.cross import Cross
 from ethosteer.stages.curate import Curate
@@ -26,7 +27,13 @@ from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.prompts import Prompts
 from ethosteer.stages.reward import Reward
 from ethosteer.stages.samples import Samples
-from ethosteer.stages.stage import PublishedFiles, RawBase, SamplingSettings, Stage
+from ethosteer.stages.stage import (
+    ModelFolder,
+    PublishedFiles,
+    RawBase,
+    SamplingSettings,
+    Stage,
+)
 from ethosteer.stages.steer import Steer
 
 
@@ -168,7 +175,7 @@ class Plan:
         stages: dict[str, Items] = {}
         for name, settings in catalog.study_benchmarks(self.settings).items():
             data, evaluate = self.settings.data, self.settings.evaluate
-            written = (self.base, data.template, data.date)
+            written = (_classifier_folder(settings), self.base, data.template, data.date)
             if name.startswith(HARNESS):
                 task = HarnessTask(name.removeprefix(HARNESS), evaluate.include_path)
                 stages[name] = TaskItems(name, settings, task, *written, evaluate.chat)
@@ -277,6 +284,12 @@ class Plan:
     def batches(self, stages: Sequence[Stage[Any]]) -> list[list[Stage[Any]]]:
         """Group stages, which are in the order of the work, into those that run together."""
         return [list(batch) for _, batch in groupby(stages, key=lambda stage: stage.batch())]
+
+
+def _classifier_folder(benchmark: BenchmarkSettings) -> ModelFolder | None:
+    """Return the folder of a benchmark's classifier, where one of the user's is named."""
+    name = benchmark.classifier
+    return ModelFolder(Path(name)) if name is not None and Path(name).is_dir() else None
 
 
 def _by_algorithm(stages: Sequence[Steer]) -> list[Steer]:

@@ -74,9 +74,10 @@ def training_tokens(base: SharedBase, setting: int | None) -> int:
     if base.device.type != "cuda":
         return CPU_TOKENS
     config = base.config
+    hidden = int(config.hidden_size)
     activations = activation_bytes(
-        base.hidden_size,
-        getattr(config, "intermediate_size", None) or 4 * base.hidden_size,
+        hidden,
+        getattr(config, "intermediate_size", None) or 4 * hidden,
         int(config.num_hidden_layers),
         base.model.dtype.itemsize,
     )
@@ -90,7 +91,8 @@ def sampling_rows(base: SharedBase, length: int) -> int:
     """Return how many responses of ``length`` tokens, prompts included, may be sampled at once."""
     config = base.config
     heads = getattr(config, "num_key_value_heads", None) or int(config.num_attention_heads)
-    size = getattr(config, "head_dim", None) or base.hidden_size // int(config.num_attention_heads)
+    hidden = int(config.hidden_size)
+    size = getattr(config, "head_dim", None) or hidden // int(config.num_attention_heads)
     token = 2 * int(config.num_hidden_layers) * heads * size * base.model.dtype.itemsize
     memory = CPU_CACHE
     if base.device.type == "cuda":
