@@ -287,7 +287,7 @@ def test_a_key_given_twice_is_not_toml(study: Path):
         ),
         ("steps = 7", 'select = "best"', "steer.select: Input should be 'step' or 'kl', found"),
         # what does not go together
-        ("seeds = [0, 1]", "seeds = [4, 4]", "seeds must differ from each other"),
+        ("seeds = [0, 1]", "seeds = [4, 4]", "seeds: must differ from each other, found (4, 4)"),
         (
             "steps = 7",
             "min_new_tokens = 9\nmax_new_tokens = 8",
@@ -419,7 +419,7 @@ def test_a_malformed_set_says_how_to_write_it(study: Path, override: str):
         ("steer.steps=none", "steer.steps: Input should be a valid integer, found None"),
         ("steer=5", "steer: Input should be"),
         ("arms.vertue.max_pairs=9", "no dataset is called 'vertue'"),
-        ("seeds=[1, 1]", "seeds must differ"),
+        ("seeds=[1, 1]", "seeds: must differ"),
         (
             "arms.careful.algorithm=ppoo",
             "arms.careful.algorithm: no algorithm is called 'ppoo' (did you",

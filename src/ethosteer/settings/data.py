@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ethosteer.settings.base import Settings
+from ethosteer.files import path_problem
+from ethosteer.settings.base import LARGEST_COUNT, LARGEST_LENGTH, Settings, absolute_path
 
 TEMPLATE_DATE = "2024-07-26"
 """Today, for chat templates that print it: constant, so that a study can be repeated."""
@@ -31,7 +31,10 @@ class DataSettings(Settings):
         TEMPLATE_DATE, description="today, YYYY-MM-DD, for chat templates that print the date"
     )
     max_tokens: int = Field(
-        512, ge=16, description="of prompt and response; longer pairs are dropped"
+        512,
+        ge=16,
+        le=LARGEST_LENGTH,
+        description="of prompt and response; longer pairs are dropped",
     )
     conversations: str = Field(
         "hub",
@@ -41,16 +44,27 @@ class DataSettings(Settings):
         "arms",
         description="steering prompts: of each dataset's pairs in equal numbers, or conversations",
     )
-    max_prompt_tokens: int = Field(128, ge=8, description="longer steering prompts are dropped")
+    max_prompt_tokens: int = Field(
+        128, ge=8, le=LARGEST_LENGTH, description="longer steering prompts are dropped"
+    )
 
     @field_validator("date")
     @classmethod
     def _is_a_date(cls, text: str) -> str:
         try:
-            datetime.date.fromisoformat(text)
-        except ValueError as fault:
-            raise ValueError("must be a date, such as 2024-07-26") from fault
+            iso = datetime.date.fromisoformat(text).isoformat()
+        except ValueError:
+            iso = ""
+        if text != iso:  # Python reads other forms too, such as 2024-W30-5
+            raise ValueError("must be a date, such as 2024-07-26")
         return text
+
+    @field_validator("conversations")
+    @classmethod
+    def _usable(cls, name: str) -> str:
+        if (problem := path_problem(name)) is not None:
+            raise ValueError(problem)
+        return name
 
 
 FILE_SETTINGS = (
@@ -99,16 +113,20 @@ class ArmSettings(Settings):
     home: str | None = Field(None, description="the web page of your dataset")
     licence: str | None = Field(None, description="of your dataset")
     algorithm: str | None = Field(None, description="default: steer.algorithm")
-    pairs_per_group: int = Field(2, ge=1, description="maximum number of pairs from one scenario")
+    pairs_per_group: int = Field(
+        2, ge=1, le=LARGEST_COUNT, description="maximum number of pairs from one scenario"
+    )
     max_pairs: int | None = Field(
-        None, ge=8, description="maximum number of pairs in each split, chosen by hash"
+        None,
+        ge=8,
+        le=LARGEST_COUNT,
+        description="maximum number of pairs in each split, chosen by hash",
     )
 
     @field_validator("file")
     @classmethod
     def _absolute(cls, file: str | None) -> str | None:
-        # a study may be resumed from another folder; load_study resolves paths of a study file
-        return None if file is None else str(Path(file).expanduser().absolute())
+        return None if file is None else absolute_path(file)
 
     @model_validator(mode="after")
     def _one_source(self) -> ArmSettings:

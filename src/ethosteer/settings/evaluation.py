@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ethosteer.settings.base import Settings
+from ethosteer.files import path_problem
+from ethosteer.settings.base import LARGEST_COUNT, Settings, absolute_path
 
 FileFormat = Literal["multiple_choice", "paired_sentences", "preferences", "free_answers"]
 """What the rows of a benchmark file are."""
@@ -21,7 +21,10 @@ class BenchmarkSettings(Settings):
     """
 
     limit: int | None = Field(
-        None, ge=1, description="maximum number of items; whole groups, chosen by hash"
+        None,
+        ge=1,
+        le=LARGEST_COUNT,
+        description="maximum number of items; whole groups, chosen by hash",
     )
     source: str | None = Field(None, description="another published version of its files")
     classifier: str | None = Field(
@@ -78,15 +81,21 @@ class BenchmarkSettings(Settings):
     @field_validator("file", "labelled")
     @classmethod
     def _absolute(cls, file: str | None) -> str | None:
-        # a study may be resumed from another folder; load_study resolves paths of a study file
-        return None if file is None else str(Path(file).expanduser().absolute())
+        return None if file is None else absolute_path(file)
+
+    @field_validator("classifier")
+    @classmethod
+    def _usable(cls, name: str | None) -> str | None:
+        if name is not None and (problem := path_problem(name)) is not None:
+            raise ValueError(problem)
+        return name
 
     @field_validator("pattern")
     @classmethod
     def _is_a_pattern(cls, pattern: str | None) -> str | None:
         try:
             re.compile(pattern or "")
-        except re.error as fault:
+        except (re.error, RecursionError, OverflowError) as fault:
             raise ValueError(f"is not a regular expression: {fault}") from fault
         return pattern
 
@@ -135,20 +144,24 @@ class EvaluateSettings(Settings):
     tokens_per_batch: int | None = Field(
         None,
         ge=1,
+        le=LARGEST_COUNT,
         description="token budget of all models together; default: 1,024 on a processor (or 384 "
         "per model, if that is more), 32,768 on a GPU",
     )
     sample_prompts: int = Field(
-        6, ge=0, description="held-out prompts whose answers the report shows"
+        6, ge=0, le=1000, description="held-out prompts whose answers the report shows"
     )
     cross_pairs: int = Field(
-        200, ge=8, description="held-out pairs of each dataset scored by all reward models"
+        200,
+        ge=8,
+        le=LARGEST_COUNT,
+        description="held-out pairs of each dataset scored by all reward models",
     )
 
     @field_validator("include_path")
     @classmethod
     def _absolute(cls, folders: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(Path(folder).expanduser().absolute()) for folder in folders)
+        return tuple(map(absolute_path, folders))
 
 
 class TrackSettings(Settings):
@@ -167,7 +180,9 @@ class CompareSettings(Settings):
         "fine-tuned",
         description="the model that arms are compared with; default without fine-tuning: base",
     )
-    resamples: int = Field(2000, ge=200, description="permutations of a permutation test")
+    resamples: int = Field(
+        2000, ge=200, le=1_000_000, description="permutations of a permutation test"
+    )
     alpha: float = Field(0.05, gt=0, lt=0.5, description="significance level")
     correction: Literal["holm", "bh"] = Field(
         "holm",
@@ -187,7 +202,7 @@ class CompareSettings(Settings):
         description="smallest difference of interest; the report states the items needed for it",
     )
     overlap_ngram: int = Field(
-        8, ge=3, description="words; the n of the n-gram overlap of pairs and benchmarks"
+        8, ge=3, le=100, description="words; the n of the n-gram overlap of pairs and benchmarks"
     )
     published: str | None = Field(
         None,

@@ -6,16 +6,22 @@ from typing import Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from ethosteer.settings.base import Settings
+from ethosteer.settings.base import (
+    LARGEST_BATCH,
+    LARGEST_COUNT,
+    LARGEST_EPOCHS,
+    LARGEST_LENGTH,
+    Settings,
+)
 from ethosteer.settings.training import TRAINING_PASS, LoraSettings, OptimiserSettings
 
 
 class AlgorithmSettings(Settings):
     """The table [steer.NAME] of an algorithm, which may have a pace that differs from [steer]'s."""
 
-    steps: int | None = Field(None, ge=1, description="default: steer.steps")
+    steps: int | None = Field(None, ge=1, le=LARGEST_COUNT, description="default: steer.steps")
     learning_rate: float | None = Field(
-        None, gt=0, description="default: steer.optimiser.learning_rate"
+        None, gt=0, le=1, description="default: steer.optimiser.learning_rate"
     )
 
     def check(self, steer: SteerSettings) -> None:
@@ -30,40 +36,60 @@ class SteerSettings(Settings):
 
     algorithm: str = Field("ppo", description="of arms that name no algorithm")
     steps: int = Field(
-        100, ge=1, description="of the optimiser, or rounds of sampling and learning"
+        100,
+        ge=1,
+        le=LARGEST_COUNT,
+        description="of the optimiser, or rounds of sampling and learning",
     )
-    batch: int = Field(64, ge=1, description="answers per step and arm")
-    minibatches: int = Field(4, ge=1, description="optimiser steps per pass over a step's answers")
-    epochs: int = Field(4, ge=1, description="passes over the answers of a step")
-    min_new_tokens: int = Field(32, ge=1, description="an answer has at least this many tokens")
+    batch: int = Field(64, ge=1, le=LARGEST_BATCH, description="answers per step and arm")
+    minibatches: int = Field(
+        4, ge=1, le=LARGEST_BATCH, description="optimiser steps per pass over a step's answers"
+    )
+    epochs: int = Field(4, ge=1, le=LARGEST_EPOCHS, description="passes over the answers of a step")
+    min_new_tokens: int = Field(
+        32, ge=1, le=LARGEST_LENGTH, description="an answer has at least this many tokens"
+    )
     max_new_tokens: int = Field(
-        128, ge=1, description="each answer's limit is uniform from the minimum to this"
+        128,
+        ge=1,
+        le=LARGEST_LENGTH,
+        description="each answer's limit is uniform from the minimum to this",
     )
     ignore_eos: bool = Field(True, description="answers run to their limit; as in the 2024 study")
     missing_eos_penalty: float = Field(
-        0.0, ge=0, description="subtracted from the reward of an answer without EOS"
+        0.0, ge=0, le=1e6, description="subtracted from the reward of an answer without EOS"
     )
-    temperature: float = Field(1.0, gt=0, description="of sampling")
-    kl_coefficient: float = Field(0.2, ge=0, description="its initial value")
+    temperature: float = Field(1.0, ge=0.01, le=100, description="of sampling")
+    kl_coefficient: float = Field(0.2, ge=0, le=1e6, description="its initial value")
     kl_target: float | None = Field(
-        6.0, gt=0, description="nats per answer; none: a constant coefficient"
+        6.0, gt=0, le=1e6, description="nats per answer; none: a constant coefficient"
     )
-    kl_horizon: int = Field(10_000, ge=1, description="of the adaptive controller, in answers")
-    max_kl: float = Field(200.0, gt=0, description="nats per answer; an arm above it is stopped")
+    kl_horizon: int = Field(
+        10_000, ge=1, le=LARGEST_COUNT, description="of the adaptive controller, in answers"
+    )
+    max_kl: float = Field(
+        200.0, gt=0, le=1e6, description="nats per answer; an arm above it is stopped"
+    )
     select: Literal["step", "kl"] = Field(
         "step", description="evaluate the last step, or the last one with KL up to kl_target"
     )
     measure_every: int = Field(
         5,
         ge=1,
+        le=LARGEST_COUNT,
         description="steps between scores by all reward models, and between points of the curve of "
         "an algorithm that samples for the curve alone",
     )
-    held_out_prompts: int = Field(64, ge=8, description="for the reward and KL before and after")
-    checkpoint_every: int = Field(
-        20, ge=1, description="steps between checkpoints for resumption, of two minutes at most"
+    held_out_prompts: int = Field(
+        64, ge=8, le=LARGEST_COUNT, description="for the reward and KL before and after"
     )
-    tokens_per_batch: int | None = Field(None, ge=1, description=TRAINING_PASS)
+    checkpoint_every: int = Field(
+        20,
+        ge=1,
+        le=LARGEST_COUNT,
+        description="steps between checkpoints for resumption, of two minutes at most",
+    )
+    tokens_per_batch: int | None = Field(None, ge=1, le=LARGEST_COUNT, description=TRAINING_PASS)
     lora: LoraSettings = LoraSettings(r=16, dropout=0.05)
     optimiser: OptimiserSettings = OptimiserSettings(learning_rate=1.4e-5, warmup=0.0, decay=False)
 

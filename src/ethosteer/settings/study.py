@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ethosteer.records import BASE, CONTROLS, Arm
 from ethosteer.settings.base import BaseSettings, Settings
@@ -19,13 +19,28 @@ from ethosteer.settings.evaluation import (
 from ethosteer.settings.steer import SteerSettings
 from ethosteer.settings.training import FinetuneSettings, RewardSettings
 
+RESERVED_NAMES = frozenset(
+    ("con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10)))
+)
+"""Names of devices on Windows, where no file may be called so, whatever its extension."""
+LONGEST_NAME = 80
+"""Bytes of an arm's and a benchmark's name: an artifact's folder is called by both."""
+SEEDS = 2**32
+"""Seeds are below this, as NumPy's and accelerate's generators require."""
+
 
 class StudySettings(Settings):
     """A whole study."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="also the folder's name")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=100,
+        description="also the folder's name",
+    )
     question: str = Field(description="the research question, for the report")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="every arm is trained with each")
+    seeds: tuple[int, ...] = Field(
+        (0,), min_length=1, max_length=1000, description="every arm is trained with each"
+    )
     base: BaseSettings = BaseSettings()
     data: DataSettings = DataSettings()
     finetune: FinetuneSettings = FinetuneSettings()
@@ -36,6 +51,23 @@ class StudySettings(Settings):
     evaluate: EvaluateSettings = EvaluateSettings()
     compare: CompareSettings = CompareSettings()
     track: TrackSettings = TrackSettings()
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if name.partition(".")[0].lower() in RESERVED_NAMES or name.endswith("."):
+            raise ValueError("is no name of a folder on Windows; choose another")
+        return name
+
+    @field_validator("seeds")
+    @classmethod
+    def _seed_generators(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        for seed in seeds:
+            if not 0 <= seed < SEEDS:
+                raise ValueError(f"a seed must be from 0 to 2**32 - 1, and {seed} is not")
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("must differ from each other")
+        return seeds
 
     @model_validator(mode="before")
     @classmethod
@@ -83,11 +115,16 @@ class StudySettings(Settings):
                     f"compare.primary names {name!r}, which is not among the study's benchmarks: "
                     f"{', '.join(self.benchmarks)}"
                 )
+        for kind, names in (("arms", self.arms), ("benchmarks", self.benchmarks)):
+            for name in names:
+                if len(name.encode()) > LONGEST_NAME:
+                    raise ValueError(
+                        f"{kind}.{name[:20]}...: a name has at most {LONGEST_NAME} bytes, since "
+                        "files are called by it"
+                    )
         for name in self.arms:
             if name in CONTROLS or not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"arms.{name} is not a usable name for an arm")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("seeds must differ from each other")
         return self
 
     @property
