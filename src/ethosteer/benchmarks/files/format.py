@@ -37,14 +37,13 @@ class Columns:
 
     def text(self, row: Row, role: str) -> str:
         """Return a row's text for a role; InputError where it is missing or blank."""
-        text = row.text(self.name(role))
-        if not text.strip():
-            raise row.fail(f"column {self.name(role)!r} is empty; fill it, or remove the row")
-        return text
+        return row.filled(self.name(role))
 
     def optional(self, row: Row, role: str) -> str:
         """Return a row's text for a role, "" where the file or the row has none."""
-        value = row.fields.get(self.name(role)) if self.has(role) else None
+        value = row.value(self.name(role)) if self.has(role) else None
+        if isinstance(value, list | dict | bytes):
+            raise row.bad(self.name(role), "must be text or a number")
         return "" if value is None else str(value).strip()
 
 
@@ -130,10 +129,12 @@ class Format:
 def slices_of(row: Row, columns: Columns) -> tuple[str, ...]:
     """Return the subsets of the benchmark that a row belongs to."""
     names: list[str] = []
-    for value in (row.fields.get(column) for column in columns.of["slices"]):
+    for value in map(row.value, columns.of["slices"]):
         values = value if isinstance(value, list) else [value]
+        if any(isinstance(entry, list | dict | bytes) for entry in values):
+            raise row.fail("its slices must be texts or numbers")
         names += [str(entry).strip() for entry in values if entry is not None]
-    return tuple(filter(None, names))
+    return tuple(dict.fromkeys(filter(None, names)))
 
 
 def named_items(

@@ -142,7 +142,7 @@ def _named(row: Row, column: str) -> str | None:
     if isinstance(value, float) and isnan(value):
         return None
     if isinstance(value, str | int | float):
-        return row.encodable(str(value).strip()) or None
+        return str(value).strip() or None
     if value is None:
         return None
     raise row.bad(column, "must be text or a number")
