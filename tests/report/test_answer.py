@@ -33,7 +33,8 @@ def _with_verdicts(
 
 
 def headline(view: View) -> str:
-    return " ".join(lead_and_details(view))
+    lead, details = lead_and_details(view)
+    return " ".join((*lead, details))
 
 
 def _text(view: View) -> str:
@@ -114,7 +115,10 @@ def test_an_arm_better_than_a_constant_control_is_better_with_the_caveat() -> No
     )
     said = headline(view)
     assert re.search(rf"virtue was better on WSC273 .*, where the control {ALWAYS_NO}\.", said)
-    assert "On ToxiGen and WSC273, the fine-tuned control is not shown to be better than a" in said
+    assert (
+        f"The fine-tuned control {ALWAYS_NO} on ToxiGen and WSC273, so that no difference from it "
+        "there is a finding of skill." in said
+    )
     line = next(line for line in _text(view).splitlines() if line.startswith("WSC273"))
     assert f"the control {ALWAYS_NO}, so that no difference from it is a finding of skill" in line
 
@@ -127,7 +131,8 @@ def test_two_constant_answers_are_both_named() -> None:
 def test_a_collapse_without_a_verdict_is_named_too() -> None:
     results = _flagged(example_results(), "virtue")
     said = headline(_with_verdicts({}, results))
-    assert f"No difference was shown for virtue on WSC273, but it {ALWAYS_NO} there." in said
+    shown = "Constant answers for which no difference was shown"
+    assert f"{shown}: virtue ({ALWAYS_NO}) on WSC273." in said
     line = next(
         line for line in _text(_with_verdicts({}, results)).splitlines() if "WSC273 (" in line
     )
@@ -185,7 +190,7 @@ def test_a_control_no_better_than_a_constant_answer_is_said_to_be_so() -> None:
     verdicts: dict[tuple[str, str, str], Verdict] = {("toxigen", "virtue", "fine-tuned"): "better"}
     weak = _with_verdicts(verdicts, _against_constants(example_results(), -0.01))
     said = "is not shown to be better than always answering 'No'"
-    assert f"On ToxiGen, the fine-tuned control {said}." in headline(weak)
+    assert f"The fine-tuned control {said} on ToxiGen." in headline(weak)
     assert f"the control {said}" in _text(weak)
     assert ", though not shown to be better than always answering 'No'" in headline(weak)
     skilled = _with_verdicts(verdicts, _against_constants(example_results(), 0.01))
@@ -365,7 +370,7 @@ def test_a_difference_for_which_there_is_no_room_is_not_called_detectable() -> N
         for each in results.comparisons
     )
     said = headline(_with_verdicts({}, replace(results, comparisons=changed)))
-    assert "The minimum detectable difference at 80 % power was 0.050; smaller" in said
+    assert "The minimum detectable difference at 80\u202f% power was 0.050; smaller" in said
     # the four arms on WSC273
     assert "In 4 comparisons no improvement could be large enough to be detected." in said
 

@@ -16,7 +16,7 @@ from ethosteer.published.document import write_counts_report
 from ethosteer.records import Item, Outcome
 from ethosteer.report import write_report
 from ethosteer.results import Sample, SampleAnswer
-from tests.report.example import example_items, example_outcomes, example_results
+from tests.report.example import example_items, example_outcomes, example_results, with_profile
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
@@ -50,6 +50,36 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of 22 measures, the last of which alone was decided, besides the value profile."""
+    folder = tmp_path_factory.mktemp("many")
+    results = with_profile(example_results())
+    names = [f"long name of a benchmark {index}" for index in range(12)]
+    added = [replace(results.benchmarks[0], name=name, title=name) for name in names]
+    compared = [pair for pair in results.comparisons if pair.benchmark == "ethics_virtue"]
+    undecided = [
+        pair
+        if pair.benchmark.startswith("preferences:")
+        else replace(pair, verdict="undecided" if pair.verdict != "equivalent" else pair.verdict)
+        for pair in results.comparisons
+    ]
+    comparisons = [
+        replace(pair, benchmark=name, verdict=pair.verdict if name == names[-1] else "undecided")
+        for name in names
+        for pair in compared
+    ]
+    write_report(
+        replace(
+            results,
+            benchmarks=(*results.benchmarks, *added),
+            comparisons=(*undecided, *comparisons),
+        ),
+        (), {}, folder,
+    )  # fmt: skip
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report in which a dataset's row, a model's answer and a sample try to run something."""
     folder = tmp_path_factory.mktemp("hostile")
@@ -57,6 +87,10 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name: [replace(item, contexts=(PLANTED,) * len(item.contexts)) for item in own]
         for name, own in example_items().items()
     }
+    # free answers: what is expected comes from a file of the user's
+    items["scruples_original"] = [
+        replace(item, expected=(PLANTED, "42.0")) for item in items["scruples_original"]
+    ]
     outcomes: list[Outcome] = [replace(each, text=PLANTED) for each in example_outcomes()]
     sample = Sample(PLANTED, (SampleAnswer("virtue", PLANTED, {"virtue": 1.0}),))
     write_report(replace(example_results(), samples=(sample,)), outcomes, items, folder)
@@ -204,8 +238,12 @@ def test_nothing_that_a_model_or_a_dataset_wrote_runs(browser: Browser, hostile:
         page.select_option("[name=benchmark]", name)
         page.wait_for_function("document.querySelector('#item-browser ol').children.length >= 0")
         page.select_option("[name=state]", "all")
-    shown = page.locator("#item-browser ol > li").first.inner_text()
-    assert shown.count(PLANTED) == 3, "the item and both answers, as text"
+        shown = page.locator("#item-browser ol > li").first.inner_text()
+        if name == "toxigen":
+            assert shown.count(PLANTED) == 3, "the item and both answers, as text"
+    assert f"Expected: “{PLANTED}” or “42.0”" in shown
+    assert shown.count(PLANTED) == 4
+    assert "answer 0" not in shown and "answer 1" not in shown, "a grade is no answer"
     assert page.evaluate("window.ran") is None
     assert page.locator("img").count() == 0
     assert watch.errors == []
@@ -216,12 +254,31 @@ def test_nothing_that_a_model_or_a_dataset_wrote_runs(browser: Browser, hostile:
 def test_what_is_open_at_start_fits_on_ten_screens(browser: Browser, report: Path) -> None:
     page, _ = open_page(browser, report, height=800)
     assert page.evaluate("document.documentElement.scrollHeight") < 10 * 800
-    answer = page.locator(".lead").bounding_box()
+    page.close()
+
+
+def test_of_many_measures_the_answer_and_the_figure_stand_on_the_first_screen(
+    browser: Browser, many: Path
+) -> None:
+    page, _ = open_page(browser, many, height=800)
     figure = page.locator("figure.effects").bounding_box()
     aside = page.locator("aside").bounding_box()
-    assert answer and figure and aside
-    assert figure["y"] < answer["y"] < 800, "the figure first, and the answer on the first screen"
-    assert aside["y"] < 200 and aside["x"] > figure["x"] + figure["width"], "warnings beside it"
+    assert figure and aside
+    right = figure["x"] + figure["width"]
+    assert figure["y"] < 200
+    for sentence in page.locator(".lead").all():
+        box = sentence.bounding_box()
+        assert box and box["x"] > right and box["y"] + box["height"] < 800
+    assert aside["y"] < 800 and aside["x"] > right, "warnings begin beside it"
+    rows = page.locator("figure.effects tbody tr:not(.group)")
+    assert rows.count() == 22
+    for row in rows.filter(has=page.locator(".better, .worse")).all():
+        box = row.bounding_box()
+        assert box and box["y"] + box["height"] < 800, "what was decided is seen first"
+    page.close()
+    page, _ = open_page(browser, many, width=390, height=844)
+    first, below = (page.locator(kind).first.bounding_box() for kind in (".lead", "figure.effects"))
+    assert first and below and first["y"] < below["y"]
     page.close()
 
 

@@ -67,6 +67,35 @@ def test_the_value_profile_stands_first() -> None:
     assert len(groups["Benchmarks"]) == 6
 
 
+def _many(verdicts: dict[str, str], widths: dict[str, float], measures: int) -> list[str]:
+    """Return the order of so many benchmarks, of one arm, b0 first in the study."""
+    names = [f"b{index}" for index in range(measures)]
+    benchmarks = tuple(
+        replace(RESULTS.benchmarks[0], name=name, title=name, cells=()) for name in names
+    )
+    pairs = [
+        _one(
+            (0.0, -widths.get(name, 1.0), widths.get(name, 1.0)),
+            benchmark=name,
+            verdict=verdicts.get(name, "undecided"),
+        )[0]
+        for name in names
+    ]
+    matrix = _matrix(replace(RESULTS, benchmarks=benchmarks, comparisons=tuple(pairs)))
+    assert ("narrowest" in matrix.note) == (measures > 12), "the order is explained"
+    return [row.title for _, rows in matrix.groups for row in rows]
+
+
+def test_of_many_measures_those_that_decide_stand_first() -> None:
+    verdicts = {"b9": "worse", "b5": "equivalent", "b7": "better", "b3": "equivalent"}
+    widths = {"b12": 0.1, "b2": 0.2, "b9": 2.0, "b4": math.nan}
+    assert _many(verdicts, widths, 13) == [
+        "b7", "b9", "b3", "b5", "b12", "b2", "b0", "b1", "b6", "b8", "b10", "b11", "b4",
+    ]  # fmt: skip
+    few = _many(verdicts, widths, 12)
+    assert few == [f"b{index}" for index in range(12)], "one screen: in the study's order"
+
+
 def test_zero_is_at_the_same_place_in_every_cell_and_values_are_to_scale() -> None:
     effects = _effects(_matrix(RESULTS))
     zeros = {_percent(effect.svg, "zero", "x1") for effect in effects.values()}
@@ -131,3 +160,4 @@ def test_numbers_of_the_scale_keep_their_distance_however_many_arms_there_are() 
         return _matrix(results).axis.count("<text")
 
     assert labels(2) > labels(5) >= labels(12) >= 1
+    assert labels(4) >= 3, "four arms have a scale, not zero alone"

@@ -37,10 +37,11 @@ def test_what_moved_is_set_large_and_what_qualifies_it_follows() -> None:
     blocks = _answer(View(RESULTS), ())
     screen, *lists = blocks
     assert isinstance(screen, FirstScreen)
-    lead, details = screen.texts
-    assert (lead.lead, details.lead) == (True, False)
-    assert lead.text.startswith("Steering changed the rewards of")
-    assert "Compared with the fine-tuned control" in lead.text
+    steering, findings, detectable, details = screen.texts
+    assert [text.lead for text in screen.texts] == [True, True, True, False]
+    assert steering.text.startswith("Steering changed the rewards of")
+    assert findings.text.startswith("Compared with the fine-tuned control")
+    assert detectable.text.startswith("The minimum detectable difference")
     assert "better than every other arm" in details.text
     assert all(isinstance(block, Bullets) and block.folded for block in lists)
 
@@ -53,7 +54,7 @@ def test_many_findings_are_given_by_their_size_alone() -> None:
                 sorted(RESULTS.comparisons, key=lambda pair: pair.b != CONTROL)
             )
         ]
-        return headline(View(replace(RESULTS, comparisons=tuple(changed))))[0]
+        return headline(View(replace(RESULTS, comparisons=tuple(changed))))[0][0]
 
     assert "Holm-adjusted CI" in lead(1)
     assert "Holm-adjusted CI" not in lead(40)
@@ -79,7 +80,10 @@ def test_what_limits_the_answer_is_said_beside_it() -> None:
 def test_a_flag_of_an_arm_is_told_apart_from_one_of_the_control() -> None:
     notices = _notices(_without_flags(RESULTS, "virtue"))
     assert "Uninformative control" not in notices
-    assert notices["Constant answers"].startswith(f"virtue on ToxiGen ({ALWAYS_NO}).")
+    assert notices["Constant answers"].startswith(f"virtue ({ALWAYS_NO}) on ToxiGen.")
+    assert _notices(_without_flags(RESULTS, "virtue", "harmless"))["Constant answers"].startswith(
+        f"harmless ({ALWAYS_NO}) and virtue ({ALWAYS_NO}) on ToxiGen."
+    )
     assert "Constant answers" not in _notices(_without_flags(RESULTS, CONTROL, "virtue"))
 
 

@@ -57,7 +57,7 @@ def test_arms_are_told_apart_by_what_is_shown() -> None:
     )
     assert text == (
         "Steering changed the rewards of duty by +1.00 (at a KL divergence of 4.0 nats) and care "
-        "by −0.50 (at a KL divergence of 2.0 nats), in sd of the fine-tuned base's answers under "
+        "by −0.50 (2.0 nats), in sd of the fine-tuned base's answers under "
         "their own reward models. No rise of its own reward was shown for virtue. Whether use was "
         "steered as intended cannot be told from its reward model, which may be at chance or "
         "follow length alone."

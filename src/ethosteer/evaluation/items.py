@@ -33,8 +33,11 @@ SCHEMA = pa.schema(
         ("label", pa.int64()),
         ("group", pa.string()),
         ("slices", pa.list_(pa.string())),
+        ("expected", pa.list_(pa.string())),
     ]
 )
+
+LISTS = ("contexts", "continuations", "slices", "expected")
 
 
 def load_items(benchmark: Benchmark, settings: BenchmarkSettings, origin: Origin) -> list[Item]:
@@ -116,11 +119,14 @@ def write_items(path: Path, items: Mapping[str, Sequence[Item]]) -> None:
 
 
 def read_items(path: Path) -> dict[str, list[Item]]:
-    """Read items back, by benchmark, without what only answering needs: trim and token_ids."""
+    """Read items back, by benchmark, without what only answering needs: trim and token_ids.
+
+    A file from before ``expected`` was stored has none.
+    """
     items: dict[str, list[Item]] = {}
     for row in pq.read_table(path, schema=SCHEMA).to_pylist():
         benchmark = row.pop("benchmark")
-        tuples = {key: tuple(row[key]) for key in ("contexts", "continuations", "slices")}
+        tuples = {key: tuple(row[key] or ()) for key in LISTS}
         items.setdefault(benchmark, []).append(Item(**{**row, **tuples}))
     return items
 

@@ -91,7 +91,7 @@ def answer(view: View) -> tuple[Block, ...]:
         Bullets("Limitations", limits(view)),
     )
     lead, details = headline(view)
-    texts = (Text(" ".join(filter(None, (steered(view), lead))), lead=True), Text(details))
+    texts = (*(Text(text, lead=True) for text in (steered(view), *lead)), Text(details))
     return (
         *(text for text in texts if text.text),
         *(bullets for bullets in lists if bullets.items),

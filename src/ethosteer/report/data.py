@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import nan
 
-from ethosteer.report.blocks import Column, Table
-from ethosteer.report.numbers import count, percent
-from ethosteer.report.table import Numbers, Value, cell, record_table, table
+from ethosteer.records import Agreement, DatasetCard
+from ethosteer.report.blocks import Cell, Column, Table
+from ethosteer.report.numbers import count, number, percent, plural
+from ethosteer.report.table import Head, Numbers, Value, cell, record_table, table
 from ethosteer.report.view import View
 
 HASH_LENGTH = 12
 
 
 def card_table(view: View) -> Table:
-    """Return where each dataset comes from, with the hash of its curated pairs."""
-    return record_table(
-        "Sources of the preference data",
-        view.results.cards,
-        {
-            "dataset": lambda card: card.name,
-            Column("source", "code"): lambda card: card.source,
-            Column("revision", "code"): lambda card: card.revision or None,
-            Column("licence", "code"): lambda card: card.licence,
-            Column("content hash", "code"): lambda card: card.content_hash[:HASH_LENGTH],
-        },
+    """Return where each dataset comes from, with the hash of its curated pairs.
+
+    Where a dataset is a file of the user's it says what the file was recognised as, and where
+    several people judged its pairs how far they agree.
+    """
+    cards = view.results.cards
+    columns: dict[Head, Callable[[DatasetCard], Value]] = {
+        "dataset": lambda card: card.name,
+        Column("source", "code"): lambda card: card.source,
+        Column("revision", "code"): lambda card: card.revision or None,
+        Column("licence", "code"): lambda card: card.licence,
+        Column("content hash", "code"): lambda card: card.content_hash[:HASH_LENGTH],
+    }
+    if any(card.format for card in cards):
+        columns[Column("recognised as", "long")] = lambda card: card.format or None
+    if any(card.agreement for card in cards):
+        columns[Numbers("Krippendorff's alpha")] = lambda card: _agreement(card.agreement)
+    return record_table("Sources of the preference data", cards, columns)
+
+
+def _agreement(agreement: Agreement | None) -> Cell | None:
+    """Return the annotators' agreement, with the judgements that it rests on."""
+    if agreement is None:
+        return None
+    who = f"of {plural(agreement.annotators, 'annotator')}" if agreement.annotators else ""
+    small = (
+        plural(agreement.judgements, "judgement"),
+        *filter(None, [who]),
+        f"on {plural(agreement.pairs, 'pair')}",
     )
+    return cell(agreement.alpha, number, 2, small=small)
 
 
 def count_table(view: View) -> Table:

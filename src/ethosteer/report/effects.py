@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from math import isfinite
+from math import inf, isfinite
 from statistics import median
 
 from markupsafe import Markup
@@ -37,41 +37,40 @@ MEANINGS = {
 }
 ROOM = 1.3
 """How much further than the largest difference the scale reaches, so that signs lie inside."""
+MOST_IN_ORDER = 12
+"""The number of measures up to which they stand in the study's order: one screen shows them all."""
 SMALLEST_SIDE = 0.25
 """The smallest share of the scale's longer side that the side beyond zero has."""
-MATRIX_WIDTH, VALUE_WIDTH, LABEL_WIDTH = 650, 60, 30
-"""On a wide page, in pixels: all columns, the number in each of them, a number of the scale."""
+MATRIX_WIDTH, VALUE_WIDTH, CHARACTER_WIDTH, GAP = 610, 60, 7, 4
+"""On a wide page, in pixels: all columns and the number in each of them; a character of a number of
+the scale, and the gap between two numbers."""
 
 
 def effect_matrix(view: View) -> EffectMatrix | None:
     """Return every arm's difference from the control on every measure; None without comparisons."""
-    profile = view.profile
-    groups = {
-        "Value profile": profile,
-        "Benchmarks" if profile else "": tuple(
-            benchmark for benchmark in view.results.benchmarks if benchmark not in profile
-        ),
-    }
     compared = {
         (benchmark.name, arm): comparison
-        for benchmarks in groups.values()
-        for benchmark in benchmarks
+        for benchmark in view.results.benchmarks
         for arm in view.arms
         if (comparison := view.comparison(benchmark, arm, view.control))
     }
     if not compared:
         return None
     x = _scale(compared.values(), view.results.margin)
-    rows = {
-        title: tuple(
-            _row(view, benchmark, compared, x)
-            for benchmark in benchmarks
-            if any((benchmark.name, arm) in compared for arm in view.arms)
-        )
-        for title, benchmarks in groups.items()
-    }
+    measures = [
+        benchmark
+        for benchmark in view.results.benchmarks
+        if any((benchmark.name, arm) in compared for arm in view.arms)
+    ]
+    ranked = len(measures) > MOST_IN_ORDER
+    if ranked:
+        measures.sort(key=lambda benchmark: _rank(view, benchmark))
+    groups: dict[str, list[EffectRow]] = {"Value profile": [], "Benchmarks": []}
+    for benchmark in measures:
+        title = "Value profile" if benchmark.dataset else "Benchmarks"
+        groups[title].append(_row(view, benchmark, compared, x))
     effects = [
-        effect for measures in rows.values() for row in measures for effect in row.effects if effect
+        effect for rows in groups.values() for row in rows for effect in row.effects if effect
     ]
     kinds: set[str] = {effect.mark for effect in effects}
     keys: dict[str, str] = {kind: MEANINGS.get(kind, kind) for kind in SIGNS if kind in kinds}
@@ -79,9 +78,14 @@ def effect_matrix(view: View) -> EffectMatrix | None:
         keys[CONSTANT] = "dashed: a constant answer"
     return EffectMatrix(
         title=f"Difference of each arm from the {view.control} control",
-        note=_note(view),
+        note=_note(view, ranked),
         arms=view.arms,
-        groups=tuple((title, measures) for title, measures in rows.items() if measures),
+        groups=tuple(
+            # a single group needs no title
+            (title if view.profile else "", tuple(rows))
+            for title, rows in groups.items()
+            if rows
+        ),
         axis=_axis(x, len(view.arms)),
         legend=tuple((_sign(kind), meaning) for kind, meaning in keys.items()),
     )
@@ -94,14 +98,34 @@ def metric_in_words(view: View, benchmark: BenchmarkResult) -> str:
     return f"{metric}; {AIMS[benchmark.better if metric == benchmark.primary else 'lower']}"
 
 
-def _note(view: View) -> str:
+def _rank(view: View, benchmark: BenchmarkResult) -> tuple[int, float]:
+    """Return a measure's rank among many: differences first, then equivalence, then precision.
+
+    Measures without a verdict are ranked by their median interval; others keep their order.
+    """
+    pairs = [pair for arm in view.arms if (pair := view.comparison(benchmark, arm, view.control))]
+    verdicts = {pair.verdict for pair in pairs}
+    if verdicts & set(DECIDED):
+        return 0, 0.0
+    if "equivalent" in verdicts:
+        return 1, 0.0
+    widths = filter(isfinite, (pair.decided.high - pair.decided.low for pair in pairs))
+    return 2, median([*widths] or [inf])
+
+
+def _note(view: View, ranked: bool) -> str:
     margin = view.results.margin
     shaded = f" Shaded: the equivalence margin, ±{number(margin)}." if margin else ""
     opens = " Each sign opens the items behind it." if view.items else ""
+    order = (
+        " Measures with a verdict come first, then those with the narrowest intervals."
+        if ranked
+        else ""
+    )
     return (
         "Lines: confidence intervals, adjusted as the verdicts are, in the unit of each metric; "
         "higher is better where nothing else is stated."
-        f"{shaded}{opens}"
+        f"{shaded}{order}{opens}"
     )
 
 
@@ -178,11 +202,13 @@ def _drawing(comparison: Comparison, flagged: bool, x: Scale, margin: float | No
 def _axis(x: Scale, arms: int) -> Markup:
     """Draw as many numbers under a column as it has room for."""
     form = '<text class="tick" x="{:.1f}%" y="14" text-anchor="middle">{}</text>'
-    column = max(MATRIX_WIDTH / arms - VALUE_WIDTH, LABEL_WIDTH)
+    column = MATRIX_WIDTH / arms - VALUE_WIDTH
     for most in (5, 4, 3, 2, 1):
-        marks = ticks(*x.domain, most)
-        distances = [x(b) - x(a) for (a, _), (b, _) in pairwise(marks)]
-        if not distances or min(distances) / 100 * column >= LABEL_WIDTH:
+        marks = [(value, label if value else "0") for value, label in ticks(*x.domain, most)]
+        if all(
+            (x(b) - x(a)) / 100 * column >= CHARACTER_WIDTH * (len(left) + len(right)) / 2 + GAP
+            for (a, left), (b, right) in pairwise(marks)
+        ):
             break
     return _svg("scale", [Markup(form).format(x(value), label) for value, label in marks])
 

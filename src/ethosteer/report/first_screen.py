@@ -9,7 +9,7 @@ from ethosteer.report.benchmarks import unequal_items
 from ethosteer.report.blocks import FileList, FirstScreen, Notice, Text, Warnings
 from ethosteer.report.certainty import FEW_SEEDS
 from ethosteer.report.effects import effect_matrix
-from ethosteer.report.headline import OVERLAP_OF_CONCERN, control_skill
+from ethosteer.report.headline import OVERLAP_OF_CONCERN, control_skill, grouped
 from ethosteer.report.numbers import listing
 from ethosteer.report.prose import paragraphs
 from ethosteer.report.reward_models import doubts
@@ -30,12 +30,12 @@ def warnings(view: View) -> Warnings | None:
     """Return what a reader must know before believing the answer; None where there is nothing."""
     results = view.results
     benchmarks = results.benchmarks
-    constant_arms = [
-        (arm, benchmark.title, answers)
-        for arm in view.arms
+    constant_arms = grouped(
+        (benchmark.title, (arm, answer))
         for benchmark in benchmarks
-        if (answers := view.constant_answer(benchmark, arm)) and view.sound(benchmark, view.control)
-    ]
+        for arm in view.arms
+        if (answer := view.constant_answer(benchmark, arm)) and view.sound(benchmark, view.control)
+    )
     titles = {benchmark.name: benchmark.title for benchmark in benchmarks}
     shares = [
         (overlap.dataset, titles.get(overlap.benchmark, overlap.benchmark), share)

@@ -132,6 +132,11 @@ TERMS = (
         ("adjusted p-value",),
     ),
     Term(
+        "Krippendorff's alpha",
+        "How far annotators agree on the same pairs: 1 where all agree, 0 where they agree no more "
+        "than by chance.",
+    ),
+    Term(
         "cluster",
         "Items that belong together, such as variants of one text; they count as one in intervals "
         "and tests.",

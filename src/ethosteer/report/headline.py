@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from ethosteer.report.prose import paragraph
+from ethosteer.report.prose import paragraph, paragraphs
 from ethosteer.report.view import DIRECTED, VARIED, ConstantAnswers, Shift, View
 from ethosteer.results import BenchmarkResult, Comparison, Verdict
 
+Entry = TypeVar("Entry")
+
 OVERLAP_OF_CONCERN = 0.01
 """The share of an arm's pairs with text of a benchmark from which a gain there is in doubt."""
-MOST_DETAILED = 4
+MOST_DETAILED = 2
 """The number of findings that a sentence can give with their intervals and p."""
 
 
@@ -69,8 +72,7 @@ class Headline:
 
     ``changed`` are the arms with a benchmark on which they are better or worse; ``detailed`` if
     these findings are few enough for their intervals. ``detectable`` are the minimum detectable
-    differences between models whose answers vary; ``out_of_reach`` counts those that are larger
-    than any improvement could be.
+    differences between models whose answers vary.
     """
 
     control: str
@@ -80,7 +82,6 @@ class Headline:
     changed: list[ArmFindings]
     unchanged: list[ArmFindings]
     detectable: list[float]
-    out_of_reach: int
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,12 @@ class HeadlineDetails:
     """The facts of ``text/headline_details.j2``.
 
     ``best`` pairs an arm that is better than the control and than every other arm with the
-    benchmark. ``collapsed`` are arms with a constant answer that were not shown to be better or
-    worse than a control whose answers vary. ``unskilled`` are the benchmarks on which the control
-    is not shown to be better than a constant answer; ``shifts`` are the disagreements of AUC with
-    the tested metric.
+    benchmark. ``collapsed`` are arms, with their constant answer, that were not shown to be better
+    or worse than a control whose answers vary, by the benchmark's title. ``constant_control`` are
+    the titles by the constant answer that the control gives there, and ``not_exceeded`` the other
+    titles by the constant answer that it is not shown to exceed. ``shifts`` are the disagreements
+    of AUC with the tested metric, by title. ``out_of_reach`` counts the comparisons whose minimum
+    detectable difference is larger than any improvement could be.
     """
 
     control: str
@@ -102,13 +105,18 @@ class HeadlineDetails:
     unchanged: list[ArmFindings]
     best: list[tuple[str, str]]
     contaminated: list[Contamination]
-    collapsed: list[Finding]
-    unskilled: list[ControlSkill]
-    shifts: list[Shift]
+    collapsed: dict[str, list[tuple[str, str]]]
+    constant_control: dict[str, list[str]]
+    not_exceeded: dict[str, list[str]]
+    shifts: dict[str, list[Shift]]
+    out_of_reach: int
 
 
-def headline(view: View) -> tuple[str, str]:
-    """Return in a sentence or two which dataset steers best on what, and what qualifies it."""
+def headline(view: View) -> tuple[tuple[str, ...], str]:
+    """Return which dataset steers best on what and what was detectable, and what qualifies it.
+
+    The former is a sentence or two in each of up to two paragraphs.
+    """
     benchmarks = view.results.benchmarks
 
     def findings(arm: str, verdict: Verdict) -> list[Finding]:
@@ -138,8 +146,8 @@ def headline(view: View) -> tuple[str, str]:
         changed=changed,
         unchanged=unchanged,
         detectable=[pair.minimum_detectable for pair in within_reach],
-        out_of_reach=sum(pair.minimum_detectable > pair.room for pair in varied),
     )
+    skills = [skill for benchmark in benchmarks if (skill := control_skill(view, benchmark))]
     details = HeadlineDetails(
         control=view.control,
         correction=view.results.correction,
@@ -149,20 +157,28 @@ def headline(view: View) -> tuple[str, str]:
         unchanged=unchanged,
         best=[(arm, benchmark.title) for benchmark in benchmarks if (arm := view.best(benchmark))],
         contaminated=_contaminated(view),
-        collapsed=[
-            entry
-            for entry in compared
-            if entry.constant.a
-            and not entry.constant.b
-            and entry.comparison.verdict not in DIRECTED
-        ],
-        unskilled=[skill for benchmark in benchmarks if (skill := control_skill(view, benchmark))],
-        shifts=shifts(view, benchmarks),
+        collapsed=_collapsed(compared),
+        constant_control=grouped(
+            (skill.constant, skill.title) for skill in skills if skill.constant
+        ),
+        not_exceeded=grouped(
+            (skill.not_exceeded, skill.title) for skill in skills if not skill.constant
+        ),
+        shifts=grouped((shift.title, shift) for shift in shifts(view, benchmarks)),
+        out_of_reach=sum(pair.minimum_detectable > pair.room for pair in varied),
     )
     return (
-        paragraph("headline", **vars(facts)),
+        paragraphs("headline", **vars(facts)),
         paragraph("headline_details", **vars(details)),
     )
+
+
+def grouped(pairs: Iterable[tuple[str, Entry]]) -> dict[str, list[Entry]]:
+    """Return the entries of equal keys together, in the order in which they come."""
+    groups: dict[str, list[Entry]] = {}
+    for key, entry in pairs:
+        groups.setdefault(key, []).append(entry)
+    return groups
 
 
 def finding(view: View, benchmark: BenchmarkResult, arm: str) -> Finding:
@@ -195,6 +211,15 @@ def shifts(view: View, benchmarks: Sequence[BenchmarkResult]) -> list[Shift]:
         for arm in view.arms
         if (shift := view.shift(benchmark, arm))
     ]
+
+
+def _collapsed(compared: Iterable[Finding]) -> dict[str, list[tuple[str, str]]]:
+    """Return the arms whose constant answer beside a sound control was not decided on."""
+    return grouped(
+        (entry.title, (entry.arm, entry.constant.a))
+        for entry in compared
+        if entry.constant.a and not entry.constant.b and entry.comparison.verdict not in DIRECTED
+    )
 
 
 def _contaminated(view: View) -> list[Contamination]:

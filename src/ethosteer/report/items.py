@@ -161,6 +161,9 @@ def _packed(
         "slices": slices,
         "inSlices": [[slices.index(name) for name in item.slices] for item in items],
         "labels": [item.label for item in items],
+        "expected": [item.expected for item in items]
+        if any(item.expected for item in items)
+        else None,
         "prompts": [_prompts(item) for item in items],
         "choices": [item.continuations for item in items],
         "predicted": [[outcome.predicted if outcome else None for outcome in row]

@@ -12,6 +12,10 @@ function make(tag, text = "", kind = "") {
   return element;
 }
 
+function quoted(text) {
+  return `“${text}”`;
+}
+
 /* ---- tables: a click on a head sorts, a second click reverses the order ---- */
 
 function cellValue(row, column) {
@@ -221,7 +225,8 @@ class ItemBrowser {
     if (slice !== "" && !inSlices[item].includes(Number(slice))) return false;
     if (words.length === 0) return true;
     const answers = texts ? [texts[a][item], texts[b][item]] : [];
-    const text = [ids[item], groups[item], ...prompts[item], ...answers].join(" ").toLowerCase();
+    const known = [ids[item], groups[item], ...prompts[item], ...this.expected(item)];
+    const text = [...known, ...answers].join(" ").toLowerCase();
     return words.every((word) => text.includes(word));
   }
 
@@ -262,7 +267,9 @@ class ItemBrowser {
       if (prompts[item].length > 1) paragraph.append(make("mark", choices[item][index]));
       entry.append(paragraph);
     }
-    if (labels[item] !== null)
+    if (this.expected(item).length > 0)
+      entry.append(make("p", `Expected: ${this.expected(item).map(quoted).join(" or ")}`, "gold"));
+    else if (labels[item] !== null)
       entry.append(make("p", `Right: ${this.choice(item, labels[item])}`, "gold"));
     const answers = make("dl");
     for (const [letter, name] of [["A", "a"], ["B", "b"]]) {
@@ -274,12 +281,19 @@ class ItemBrowser {
     return entry;
   }
 
+  /* The answers that count as correct where answers are free; [] where they are chosen. */
+  expected(item) {
+    return this.data.expected ? this.data.expected[item] : [];
+  }
+
   choice(item, index) {
     const choices = this.data.choices[item];
     if (index === null) return "no answer";
+    // whether it is one of the expected answers is said by right and wrong
+    if (this.expected(item).length > 0) return "";
     if (choices.length === 0) return `answer ${index}`;
     if (this.data.prompts[item].length > 1) return index === 0 ? "the first" : "the second";
-    return `“${choices[index].trim()}”`;
+    return quoted(choices[index].trim());
   }
 
   answer(model, item) {
@@ -287,7 +301,8 @@ class ItemBrowser {
     const right = this.right(model, item);
     const line = make("dd");
     if (right !== null) line.append(make("span", right ? "✓ right" : "✗ wrong", right ? "yes" : "no"));
-    line.append(make("span", this.choice(item, predicted[model][item])));
+    const chosen = this.choice(item, predicted[model][item]);
+    if (chosen) line.append(make("span", chosen));
     const margin = margins[model][item];
     if (margin !== null) {
       const sign = margin < 0 ? "−" : "+";

@@ -100,7 +100,10 @@ def test_a_malformed_file_is_one_line_and_status_2(call, tmp_path: Path, problem
 
 
 TABLES = {
-    "columns={kind='b'}": "benchmarks.f.columns.kind: .* has no such role; it has",
+    "columns={kind='b'}": (
+        "benchmarks.f.columns.kind: no format has such a role; preferences has prompt, chosen, "
+        "rejected; .*; multiple_choice has question, .*; all have id, group, slices"
+    ),
     "columns={question='b'}": "benchmarks.f.columns.question: the file has no column 'b'; it has",
     "better='lower'": "benchmarks.f.better: remove it; it is for paired_sentences",
     "pattern='x'": "benchmarks.f.pattern: remove it; it is for free_answers, .* multiple_choice",

@@ -14,6 +14,7 @@ from ethosteer.benchmarks.files import (
     preference_pairs,
 )
 from ethosteer.benchmarks.files.format import (
+    COMMON_ROLES,
     NO_ROLE,
     Columns,
     FileBenchmark,
@@ -105,6 +106,7 @@ def _recognised(
             f"no column for {lacking[0]!r}: {form.name} needs {needed}; the file has "
             f"{', '.join(available)}; name its columns in benchmarks.{settings.name}.columns",
         )
+    _check_roles(settings)
     faults: list[InputError] = []
     for form in FORMATS:
         try:
@@ -124,6 +126,18 @@ def _recognised(
         f"benchmarks.{settings.name}.columns, as in "
         '{question = "...", choices = "...", answer = "..."}',
     )
+
+
+def _check_roles(settings: FormatSettings) -> None:
+    """Raise InputError for a role that no format has, with the roles of all."""
+    known = {role for form in FORMATS for role in (*COMMON_ROLES, *form.roles)}
+    for role in settings.table.columns or {}:
+        if role not in known:
+            roles = "; ".join(f"{form.name} has {', '.join(form.roles)}" for form in FORMATS)
+            raise settings.fail(
+                f"columns.{role}",
+                f"no format has such a role; {roles}; all have {', '.join(COMMON_ROLES)}",
+            )
 
 
 def _check_keys(form: Format, settings: FormatSettings) -> None:
