@@ -164,7 +164,7 @@ def test_a_file_that_is_not_toml_names_file_and_line(study: Path):
     assert message.startswith(f"{study}: not valid TOML: ")
     assert "line 13" in message
     study.write_bytes(b"name = '\xff'")
-    assert fault_of(study).startswith(f"{study}: not valid TOML: ")
+    assert fault_of(study) == f"{study}:1: byte 0xff is not utf-8; save the file as UTF-8"
 
 
 def test_a_key_given_twice_is_not_toml(study: Path):

@@ -38,9 +38,9 @@ def _item(row: Row, group: str) -> Item:
     if not 0 <= start < end <= len(text):
         raise row.fail(f"column 'pronoun_loc' points out of the text: {start}")
     if text[start:end] != pronoun:
+        found = quoted(text[start:end])
         raise row.fail(
-            f"column 'pronoun_loc' is {start}, where the text has {quoted(text[start:end])}, not the "
-            f"pronoun {quoted(pronoun)}"
+            f"column 'pronoun_loc' is {start}, where the text has {found}, not {pronoun!r}"
         )
     if not text[end:].strip():
         raise row.fail("column 'text' ends with the pronoun, so that nothing is left to be scored")

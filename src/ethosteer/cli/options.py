@@ -12,6 +12,7 @@ import typer
 from ethosteer.api import benchmark_settings
 from ethosteer.cli.completion import complete_benchmarks, complete_study
 from ethosteer.errors import InputError
+from ethosteer.files import usable_path
 from ethosteer.settings import ArmSettings, BaseSettings, BenchmarkSettings
 from ethosteer.study.load import bundled_studies
 
@@ -115,7 +116,7 @@ def read_benchmarks(
 
 def is_path(name: str) -> bool:
     """Return whether ``name`` is a file or a folder, or is written like one."""
-    path = Path(name)
+    path = usable_path(name)
     return path.exists() or len(path.parts) > 1 or bool(path.suffix)
 
 

@@ -53,12 +53,32 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError.at(
             path, None, f"has {size:,} bytes; a TOML file has at most {LARGEST_TOML:,}"
         )
+    text = read_text(path)
     try:
-        table = tomllib.loads(read_text(path))
+        return parse_toml(text)
+    except ValueError as fault:
+        raise InputError.at(path, None, f"not valid TOML: {fault}") from fault
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the table of a TOML text.
+
+    Raises ValueError, in words, where it is none, where it is nested too deep, and for a whole
+    number beyond 64 bits, which TOML does not have.
+    """
+    try:
+        table = tomllib.loads(text)
     except (ValueError, RecursionError) as fault:
-        raise InputError.at(path, None, f"not valid TOML: {parse_fault(fault)}") from fault
+        raise ValueError(parse_fault(fault)) from fault
     if is_too_deep(table):
-        raise InputError.at(path, None, "not valid TOML: it is nested too deep")
+        raise ValueError("it is nested too deep")
+    pending: list[object] = [table]
+    while pending:
+        entry = pending.pop()
+        if isinstance(entry, dict | list):
+            pending += entry.values() if isinstance(entry, dict) else entry
+        elif isinstance(entry, int) and not -(2**63) <= entry < 2**63:
+            raise ValueError("a whole number has more than 64 bits")
     return table
 
 

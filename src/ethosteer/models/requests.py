@@ -106,6 +106,39 @@ def encode_pairs(
     return [encode(context, end) for context, end in pairs]
 
 
+def check_requests(
+    tokenizer: PreTrainedTokenizerBase, benchmark: str, items: Sequence[Item]
+) -> None:
+    """Encode items as models will read them.
+
+    Raises InputError, with the item, for a choice that has no token beyond its context's, which
+    would be certain whatever the model, and for a context that has none.
+    """
+    for item in items:
+        if not item.continuations and not item.contexts[0].strip():
+            raise InputError(f"benchmark {benchmark}: item {item.id} has an empty request")
+    chosen = [item for item in items if item.continuations and not item.token_ids]
+    if prefix_token(tokenizer) is None and any("" in item.contexts for item in chosen):
+        raise InputError(
+            f"benchmark {benchmark}: the base's tokenizer has neither BOS nor EOS, one of which "
+            "stands before a sentence without context"
+        )
+    pairs = list(
+        dict.fromkeys(
+            pair for item in chosen for pair in zip(item.contexts, item.continuations, strict=True)
+        )
+    )
+    encoded = dict(zip(pairs, encode_pairs(tokenizer, pairs), strict=True))
+    for item in chosen:
+        for context, choice in zip(item.contexts, item.continuations, strict=True):
+            before, after = encoded[context, choice]
+            if not before or not after:
+                raise InputError(
+                    f"benchmark {benchmark}: item {item.id}: the choice {choice[:60]!r} or its "
+                    "context has no token of its own with the base's tokenizer; change the text"
+                )
+
+
 def fit(
     tokenizer: PreTrainedTokenizerBase,
     item: Item,

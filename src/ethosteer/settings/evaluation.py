@@ -209,3 +209,10 @@ class CompareSettings(Settings):
         description="a published study's counts to show beside this one's: 'published-2024' or a "
         "TOML file",
     )
+
+    @field_validator("published")
+    @classmethod
+    def _usable(cls, name: str | None) -> str | None:
+        if name is not None and (problem := path_problem(name)) is not None:
+            raise ValueError(problem)
+        return name
