@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.data.readers import Row, check_differ, read_csv
+from ethosteer.data.readers import Row, check_differ, is_blank, read_csv
 from ethosteer.data.sources import Source
 from ethosteer.records import Item
 from ethosteer.statistics.metrics import ACCURACY, BIAS_FREE
@@ -77,7 +77,7 @@ def _virtue(paths: Sequence[Path]) -> list[Item]:
     items = []
     for row in read_csv(paths[0], ("label", "scenario")):
         scenario, separator, trait = row.text("scenario").partition(" [SEP] ")
-        if not (separator and scenario.strip() and trait.strip()):
+        if not separator or is_blank(scenario) or is_blank(trait):
             raise row.fail("column 'scenario' must read 'scenario [SEP] trait'")
         context = (
             f"Sentence: {scenario}\n"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.data.readers import Row, distinct, read_jsonl
+from ethosteer.data.readers import Row, distinct, is_blank, read_jsonl
 from ethosteer.data.sources import Source
 from ethosteer.records import Item, PlainForm, Turn
 from ethosteer.statistics.metrics import (
@@ -60,7 +60,7 @@ def _original(paths: Sequence[Path]) -> list[Item]:
 def _anecdotes(paths: Sequence[Path]) -> list[Row]:
     rows = list(distinct(read_jsonl(paths[0], ("id", "title", "text", "binarized_label")), "id"))
     for row in rows:
-        if not row.text("text").strip():
+        if is_blank(row.text("text")):
             row.filled("title")  # some posts are a title alone
     return rows
 

@@ -72,7 +72,7 @@ class Row:
     def filled(self, column: str) -> str:
         """Return a text field; InputError where it is blank."""
         text = self.text(column)
-        if not text.strip():
+        if is_blank(text):
             name = self.names.get(column, column)
             raise self.fail(f"column {name!r} is empty; fill it, or remove the row")
         return text
@@ -119,6 +119,15 @@ class Row:
                 f"column {name!r} must be one of {', '.join(allowed)}; found {quoted(value)}"
             )
         return text
+
+
+def is_blank(text: str) -> bool:
+    """Return whether nothing of a text can be seen: blanks, zero-width characters and marks."""
+    return not text.strip() or not any(map(_is_visible, text))
+
+
+def _is_visible(character: str) -> bool:
+    return character.isprintable() and not character.isspace()
 
 
 _SHORT = reprlib.Repr()

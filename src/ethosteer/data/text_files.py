@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import json
 import tomllib
@@ -15,6 +14,7 @@ from ethosteer.errors import InputError
 LARGEST_FILE = 1024**3
 """Bytes of a file after decompression, so that a small file cannot fill the memory."""
 LARGEST_TOML = 1024**2
+BYTE_ORDER_MARK = "\ufeff"
 DEEPEST = 64
 """The maximum of levels of lists and tables in each other."""
 _CHUNK = 1 << 20
@@ -26,9 +26,9 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
     Raises InputError, with the line, for a byte that cannot be decoded and for a NUL character, and
     for a file that cannot be read or has more than ``LARGEST_FILE`` bytes.
     """
-    data = _content(path).removeprefix(codecs.BOM_UTF8)
+    data = _content(path)
     try:
-        text = data.decode(encoding)
+        text = data.decode(encoding).lstrip(BYTE_ORDER_MARK)
     except UnicodeDecodeError as fault:
         line = data.count(b"\n", 0, fault.start) + 1
         raise InputError.at(
@@ -109,7 +109,7 @@ def parse_fault(fault: Exception) -> str:
     return fault.msg if isinstance(fault, json.JSONDecodeError) else str(fault)
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path) -> bytearray:
     """Return a file's bytes, decompressed; InputError where there are too many."""
     is_gzip = path.suffix == ".gz"
     content = bytearray()
@@ -127,4 +127,4 @@ def _content(path: Path) -> bytes:
                     )
     except (OSError, EOFError, zlib.error) as fault:
         raise InputError.at(path, None, f"cannot be read: {fault}") from fault
-    return bytes(content)
+    return content

@@ -109,7 +109,10 @@ class StudySettings(Settings):
                 "compare.control = 'fine-tuned' needs a fine-tuned model, and finetune.enabled is "
                 "false; set compare.control = 'base'"
             )
-        for name in self.compare.primary or ():
+        primary = self.compare.primary or ()
+        if len(set(primary)) < len(primary):
+            raise ValueError("compare.primary names a benchmark twice")
+        for name in primary:
             if name not in self.benchmarks:
                 raise ValueError(
                     f"compare.primary names {name!r}, which is not among the study's benchmarks: "

@@ -31,7 +31,9 @@ class LoraSettings(Settings):
     def _names(cls, value: object) -> object:
         # one message for both kinds, where the union would give one for each
         names = value if isinstance(value, tuple | list) else ()
-        if value != "all-linear" and not (names and all(isinstance(name, str) for name in names)):
+        if value != "all-linear" and not (
+            names and all(isinstance(name, str) and name for name in names)
+        ):
             raise ValueError("Input should be 'all-linear' or a list of layer names")
         return value
 

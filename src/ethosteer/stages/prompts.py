@@ -67,8 +67,8 @@ class Prompts(Stage[PromptSet]):
             prompts = first_turns(read_conversations(path).turns, split, template, limit)
             if not prompts:
                 raise InputError(
-                    f"{path}: no conversation of the {split} split opens with a question of at most "
-                    f"{limit} tokens (data.max_prompt_tokens)"
+                    f"{path}: no conversation of the {split} split opens with a question of at "
+                    f"most {limit} tokens (data.max_prompt_tokens)"
                 )
             return prompts
         sets = [workspace.store.load(pairs) for pairs in self.source]

@@ -20,7 +20,7 @@ from ethosteer.benchmarks.files.format import (
     FormatSettings,
     named_items,
 )
-from ethosteer.data.readers import Row, quoted
+from ethosteer.data.readers import Row, is_blank, quoted
 from ethosteer.records import Item
 from ethosteer.statistics.metrics import ACCURACY, ACCURACY_NORMALISED, BIAS_FREE
 
@@ -113,7 +113,7 @@ def _text(row: Row, columns: str, choice: object) -> str:
     if isinstance(choice, bool) or not isinstance(choice, str | int | float):
         raise row.fail(f"column {columns!r}: every choice must be text")
     text = str(choice).strip()
-    if not text:
+    if is_blank(text):
         raise row.fail(f"column {columns!r}: a choice is empty")
     return text
 

@@ -1,0 +1,1 @@
+"""Attacks: kills, damage, foreign models and malformed inputs; each counts what they come to."""
