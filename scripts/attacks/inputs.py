@@ -8,23 +8,20 @@ as the change says, and must still make whole records.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import os
 import random
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from attacks import studies
-from attacks.mutations import ARGUMENTS, Spoiled, spoil
+from attacks.commands import STUDY, command, warm_up
+from attacks.mutations import Spoiled, spoil
+from attacks.valid import BENCHMARKS, CONVERSATIONS, PREFERENCES, SUFFIXES
 from attacks.workers import Case, Outcome, tried
 from ethosteer import catalog
 from ethosteer.benchmarks.files.benchmark import file_benchmark
-from ethosteer.cli.app import main
 from ethosteer.data.conversations import read_conversations
 from ethosteer.data.formats.dataset import file_dataset
 from ethosteer.data.pair_sets import Dataset
@@ -49,21 +46,14 @@ def cases(seed: int, scratch: Path) -> Case:
     os.environ["COLUMNS"] = "200"
     scratch.mkdir(parents=True, exist_ok=True)
     os.chdir(scratch)
-    _warm_up()
+    _write(scratch / STUDY, studies.text().encode())
+    warm_up()
 
     def try_case(index: int) -> Outcome:
         noise = random.Random(f"{seed} {index}")
         return noise.choice(TARGETS)(noise, scratch)
 
     return try_case
-
-
-def _warm_up() -> None:
-    """Import what commands import when they need it, which takes seconds once."""
-    from ethosteer.benchmarks.harness.loading import load_task
-
-    with contextlib.suppress(InputError):
-        load_task("no-such-task", ())
 
 
 def outcome(action: Callable[[], str | None], *names: str) -> str:
@@ -130,7 +120,7 @@ def conversations(noise: random.Random, scratch: Path) -> Outcome:
 def users_preferences(noise: random.Random, scratch: Path) -> Outcome:
     """Spoil a file of preferences of the user's."""
     kind = noise.choice(list(PREFERENCES))
-    name = f"mine/{noise.choice(_SUFFIXES[kind])}"
+    name = f"mine/{noise.choice(SUFFIXES[kind])}"
     spoiled, path = _spoiled(name, PREFERENCES[kind], noise, scratch)
     arm = ArmSettings(file=str(path), weigh=noise.choice((None, "majority", "judgements")))
     dataset = file_dataset("mine", arm)
@@ -207,7 +197,7 @@ def _parquet_columns() -> dict[str, Any]:
 def study_file(noise: random.Random, scratch: Path) -> Outcome:
     """Change a setting of a study file, or spoil the file."""
     change = studies.changed(noise)
-    path = scratch / "study.toml"
+    path = scratch / STUDY
     _write(path, change.content)
     return f"study: {change.how}", outcome(
         partial(studies.fault, path, (), change.key), str(path), change.key or str(path)
@@ -217,37 +207,10 @@ def study_file(noise: random.Random, scratch: Path) -> Outcome:
 def override(noise: random.Random, scratch: Path) -> Outcome:
     """Change a setting by ``--set``."""
     key, value = studies.setting(noise)
-    path = scratch / "study.toml"
+    path = scratch / STUDY
     _write(path, studies.text().encode())
     said = outcome(partial(studies.fault, path, (f"{key}={value}",), key), str(path), "--set", key)
     return "--set", said
-
-
-def command(noise: random.Random, scratch: Path) -> Outcome:
-    """Run a command with an odd argument."""
-    words = noise.choice(COMMANDS)
-    _write(scratch / "study.toml", studies.text().encode())
-    odd = noise.choice(ARGUMENTS)
-    arguments = [odd if word == "?" else word for word in words]
-    out, err = io.StringIO(), io.StringIO()
-    argv, sys.argv = sys.argv, ["ethosteer", *arguments]
-    status: object = 0
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            main()
-    except SystemExit as stop:
-        status = stop.code or 0
-    except BaseException as raised:
-        return f"command {words[0]}", f"traceback: {type(raised).__name__}: {raised}"
-    finally:
-        sys.argv = argv
-        os.chdir(scratch)
-    said = err.getvalue().strip()
-    if status == 0:
-        return f"command {words[0]}", "accepted"
-    if status == 2 and ("\n" not in said or "Usage:" in said):
-        return f"command {words[0]}", "refused"
-    return f"command {words[0]}", f"traceback: {arguments!r} {status}: {said.splitlines()[-2:]}"
 
 
 # --- what is accepted
@@ -333,90 +296,6 @@ def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _lines(*rows: Mapping[str, object]) -> str:
-    return "".join(json.dumps(row) + "\n" for row in rows)
-
-
-_USER = {"role": "user", "content": "May I?"}
-_TWO = {"prompt": "May I?", "response_a": "Yes.", "response_b": "No."}
-CONVERSATIONS = (
-    _lines(*[{"text": f"### Human: {text}### Assistant: Hello."} for text in ("Hi.", "Well?")]),
-    _lines(*[{"messages": [_USER, {"role": "assistant", "content": "No."}]}] * 3),
-)  # fmt: skip
-PREFERENCES = {
-    "pairs": _lines(
-        {"prompt": "May I?", "chosen": "No.", "rejected": "Yes.", "group": "a", "annotator": "x"},
-        {"prompt": "Why?", "chosen": "So.", "rejected": "No idea.", "group": "b", "annotator": "y"},
-        {"prompt": "How?", "chosen": "Thus.", "rejected": "Well.", "group": "c", "annotator": "x"},
-    ),
-    "messages": _lines(
-        *[{"prompt": [_USER], "chosen": [{"role": "assistant", "content": text}],
-           "rejected": [{"role": "assistant", "content": "Yes."}]} for text in ("No.", "Never.")]
-    ),
-    "votes": _lines(*[{**_TWO, "votes_a": n, "votes_b": 3, "group": str(n)} for n in (1, 5)]),
-    "winner": _lines(*[{**_TWO, "winner": winner, "annotator": winner} for winner in ("a", "tie")]),
-    "scores": _lines({**_TWO, "score_a": 0.5, "score_b": 2}, {**_TWO, "score_a": 3, "score_b": 1}),
-    "labels": _lines(
-        *[{"prompt": "Q", "completion": text, "label": text == "No."} for text in ("No.", "Yes.")]
-    ),
-    "argilla": _lines(
-        *[{"fields": _TWO, "responses": {"winner": [{"value": "response_a", "user_id": "u"}]}}] * 2
-    ),
-    "label studio": _lines(
-        *[{"data": _TWO, "annotations": [{"result": [{"value": {"selected": "left"}}]}]}] * 2
-    ),
-    "table": "prompt,chosen,rejected\nMay I?,No.,Yes.\nWhy?,So.,No idea.\n",
-}  # fmt: skip
-_SUFFIXES = dict.fromkeys(PREFERENCES, ("f.jsonl", "f.json", "f.jsonl.gz")) | {
-    "table": ("f.csv", "f.csv.gz")
-}
-_CHOICE = {"question": "Which?", "choices": ["cat", "dog"], "answer": 0}
-BENCHMARKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "choices": (_lines({**_CHOICE, "id": "a"}, {**_CHOICE, "id": "b", "slices": ["x"]}), {}),
-    "letters": (_lines(_CHOICE, {**_CHOICE, "answer": 1}), {"choices": "letters"}),
-    "sentences": (
-        _lines(*[{"sent_more": f"{n} rains.", "sent_less": "It pours."} for n in ("It", "So it")]),
-        {},
-    ),
-    "grammar": ("correct,incorrect,group\nIt rains.,It rain.,a\nThey sing.,They sings.,b\n", {}),
-    "answers": (_lines({"question": "2+2?", "answer": "4"}), {"pattern": r"\d+"}),
-    "pairs": (_lines({"prompt": "May I?", "chosen": "No.", "rejected": "Yes.", "slices": "x"}), {}),
-}  # fmt: skip
-COMMANDS: tuple[tuple[str, ...], ...] = (
-    ("status", "?"),
-    ("status", "study.toml", "--runs-dir", "?"),
-    ("status", "study.toml", "--data-dir", "?"),
-    ("plan", "?"),
-    ("plan", "study.toml", "--set", "?"),
-    ("plan", "study.toml", "--set", "steer.steps=?", "?"),
-    ("run", "?"),
-    ("run", "study.toml", "--data-dir", "?", "--set", "data.origin=none"),
-    ("curate", "?"),
-    ("curate", "virtue", "--sample", "--show", "?"),
-    ("curate", "virtue", "--sample", "--pairs-per-group", "?"),
-    ("curate", "virtue", "--sample", "--column", "?"),
-    ("curate", "?", "--weigh", "?"),
-    ("evaluate", "--benchmarks", "?", "--model", "no-such-folder"),
-    ("evaluate", "--benchmarks", "toxigen", "--sample", "--model", "?"),
-    ("evaluate", "--benchmarks", "toxigen", "--sample", "--limit", "?", "--model", "no-such"),
-    ("evaluate", "--benchmarks", "toxigen", "--sample", "--out", "?", "--model", "no-such"),
-    ("evaluate", "--benchmarks", "toxigen", "--data-dir", "?", "--model", "no-such"),
-    ("evaluate", "--benchmarks", "lm-eval:x", "--include-path", "?", "--model", "no-such"),
-    ("report", "?"),
-    ("report", "study.toml", "--runs-dir", "?"),
-    ("export", "?", "virtue", "folder"),
-    ("export", "study.toml", "?", "?"),
-    ("chat", "?", "--prompt", "x"),
-    ("list", "?"),
-    ("fetch", "?"),
-    ("fetch", "?", "folder", "--check"),
-    ("fetch", "demo", "?", "--check"),
-    ("init", "?/s.toml", "--yes"),
-    ("init", "new/s.toml", "--yes", "--datasets", "?"),
-    ("init", "new/s.toml", "--yes", "--seeds", "?"),
-    ("init", "new/s.toml", "--yes", "--margin", "?"),
-    ("init", "new/s.toml", "--yes", "--benchmarks", "?"),
-)  # fmt: skip
 TARGETS: tuple[Callable[[random.Random, Path], Outcome], ...] = (
     study_file, study_file, override, published_dataset, published_benchmark, published_benchmark,
     conversations, users_preferences, users_preferences, users_benchmark, users_benchmark, parquet,

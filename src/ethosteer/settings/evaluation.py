@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -94,7 +95,8 @@ class BenchmarkSettings(Settings):
     @classmethod
     def _is_a_pattern(cls, pattern: str | None) -> str | None:
         try:
-            re.compile(pattern or "")
+            with warnings.catch_warnings(action="ignore"):  # of future meanings
+                re.compile(pattern or "")
         except (re.error, RecursionError, OverflowError) as fault:
             raise ValueError(f"is not a regular expression: {fault}") from fault
         return pattern

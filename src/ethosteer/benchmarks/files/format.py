@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ethosteer.benchmarks.base import TextClassification
-from ethosteer.data.readers import Row
+from ethosteer.data.readers import Row, is_blank
 from ethosteer.errors import InputError
 from ethosteer.records import Item, PreferencePair
 from ethosteer.results import MetricDefinition
@@ -44,7 +44,8 @@ class Columns:
         value = row.value(self.name(role)) if self.has(role) else None
         if isinstance(value, list | dict | bytes):
             raise row.bad(self.name(role), "must be text or a number")
-        return "" if value is None else str(value).strip()
+        text = "" if value is None else str(value).strip()
+        return "" if is_blank(text) else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def slices_of(row: Row, columns: Columns) -> tuple[str, ...]:
         if any(isinstance(entry, list | dict | bytes) for entry in values):
             raise row.fail("its slices must be texts or numbers")
         names += [str(entry).strip() for entry in values if entry is not None]
-    return tuple(dict.fromkeys(filter(None, names)))
+    return tuple(dict.fromkeys(name for name in names if not is_blank(name)))
 
 
 def named_items(
