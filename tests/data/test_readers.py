@@ -252,3 +252,10 @@ def test_ids_that_are_there_twice_and_texts_that_are_the_same():
     assert message(lambda: check_differ(row, "x", "y")) == (
         "f.csv:7: columns 'x' and 'y' are the same text; change one, or remove the row"
     )
+
+
+def test_a_header_that_is_repeated_is_refused(publish):
+    path = publish("a.csv", "x,y\n1,2\nx,y\n3,4\n")
+    assert message(lambda: list(read_csv(path, ()))) == (
+        f"{path}:3: the header is repeated; remove the line"
+    )

@@ -217,6 +217,8 @@ def _csv_rows(path: Path, columns: Sequence[str], header: bool, delimiter: str) 
                         f"{', '.join(map(quoted, values))} look like a header, which this file has "
                         "none of; remove the line",
                     )
+                if header and values == names:
+                    raise InputError.at(path, line, "the header is repeated; remove the line")
                 if len(values) != len(names):
                     raise InputError.at(
                         path, line, f"{len(values)} fields where {len(names)} are expected"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -92,6 +93,19 @@ class SteerSettings(Settings):
     tokens_per_batch: int | None = Field(None, ge=1, le=LARGEST_COUNT, description=TRAINING_PASS)
     lora: LoraSettings = LoraSettings(r=16, dropout=0.05)
     optimiser: OptimiserSettings = OptimiserSettings(learning_rate=1.4e-5, warmup=0.0, decay=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_defaults(cls, table: Any) -> Any:  # noqa: ANN401 (any input)
+        """Give keys that [steer.lora] and [steer.optimiser] leave out the defaults of [steer]."""
+        if not isinstance(table, Mapping):
+            return table
+        filled = {
+            key: {**cls.model_fields[key].default.model_dump(), **table[key]}
+            for key in ("lora", "optimiser")
+            if isinstance(table.get(key), Mapping)
+        }
+        return {**table, **filled}
 
     @model_validator(mode="after")
     def _consistent(self) -> SteerSettings:
