@@ -79,7 +79,7 @@ def answered(arguments: Sequence[str]) -> tuple[object, str]:
             main()
     except SystemExit as stop:
         return stop.code or 0, err.getvalue().strip()
-    except BaseException as raised:
+    except Exception as raised:
         return 1, f"{type(raised).__name__}: {raised}"
     finally:
         sys.argv = argv
