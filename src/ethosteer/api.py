@@ -108,7 +108,7 @@ def evaluate(
         InputError: a benchmark, data file, model or adapter is invalid.
 
     """
-    settings = model if isinstance(model, BaseSettings) else BaseSettings(model=model)
+    settings = model if isinstance(model, BaseSettings) else BaseSettings.checked(model=model)
     if isinstance(benchmarks, Mapping):
         benchmarks = catalog.by_dataset(benchmarks, catalog.dataset_names())
         for name, table in benchmarks.items():
@@ -215,17 +215,17 @@ def benchmark_settings(
             name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(text).name.partition(".")[0]) or "file"
             if name in settings:
                 raise InputError(f"{text}: a benchmark is called {name} already; rename the file")
-            settings[name] = BenchmarkSettings(limit=limit, file=text)
+            settings[name] = BenchmarkSettings.checked(limit=limit, file=text)
             catalog.check_table(name, settings[name])
             continue
         if text.startswith(HARNESS):
-            settings[text] = BenchmarkSettings(limit=limit)
+            settings[text] = BenchmarkSettings.checked(limit=limit)
             continue
         name, _, form = text.partition(":")
         if name == PREFERENCES:
             name, form = text, ""
         catalog.check_source(catalog.benchmark(name), form or None)
-        settings[name] = BenchmarkSettings(
+        settings[name] = BenchmarkSettings.checked(
             limit=limit,
             source=form or None,
             classifier=classifier if catalog.benchmark(name).classification else None,

@@ -130,7 +130,7 @@ def file_settings(
         if not (sign and ours and theirs):
             raise InputError(f"--column {column}: write it as ours=theirs")
         named[ours.strip()] = theirs.strip()
-    return ArmSettings(
+    return ArmSettings.checked(
         file=file,
         columns=named or None,
         weigh=weigh.value if weigh else None,
@@ -142,4 +142,4 @@ def base_settings(
     model: str, dtype: Dtype, device: str, revision: str | None = None
 ) -> BaseSettings:
     """Return the settings of the base model that options describe."""
-    return BaseSettings(model=model, revision=revision, dtype=dtype.value, device=device)
+    return BaseSettings.checked(model=model, revision=revision, dtype=dtype.value, device=device)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ethosteer.errors import InputError
 from ethosteer.files import path_problem
 
 LARGEST_COUNT = 1_000_000_000
@@ -25,6 +26,17 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def checked(cls, **values: Any) -> Self:  # noqa: ANN401 (any setting)
+        """Return the settings that options of a command make; InputError that names the key."""
+        try:
+            return cls(**values)
+        except ValidationError as fault:
+            error = fault.errors(include_url=False)[0]
+            key = ".".join(str(name) for name in error["loc"])
+            message = error["msg"].removeprefix("Value error, ")
+            raise InputError(f"{key + ': ' if key else ''}{message}") from fault
 
 
 class ModelShape(Settings):
