@@ -65,7 +65,9 @@ def command(noise: random.Random, scratch: Path) -> Outcome:
     kind = f"command {words[0]}"
     if status == 0:
         return kind, "accepted"
-    if status == 2 and ("Usage:" in said or ("\n" not in said and said.startswith("error: "))):
+    # a fetch names every file that it could not get, in a line of its own
+    lines = said.split("\n")
+    if status == 2 and ("Usage:" in said or all(line.startswith("error: ") for line in lines)):
         return kind, "refused"
     return kind, f"traceback: {arguments!r} {status}: {said[-300:]}"
 

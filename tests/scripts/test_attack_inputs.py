@@ -25,12 +25,34 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("target", inputs.TARGETS, ids=lambda target: target.__name__)
+READERS = [target for target in dict.fromkeys(inputs.TARGETS) if target is not commands.command]
+
+
+@pytest.mark.parametrize("target", READERS, ids=lambda target: target.__name__)
 def test_malformed_inputs_are_refused_in_a_line_or_whole(scratch: Path, target) -> None:
-    count = 3 if target is commands.command else 12
-    for index in range(count):
+    for index in range(12):
         name, outcome = target(random.Random(f"sample {index}"), scratch)
         assert outcome in ("accepted", "refused"), (index, name, outcome)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("curate", "virtue", "--pairs-per-group", "9" * 20), "pairs_per_group: Input should be"),
+        (("evaluate", "--benchmarks", "toxigen", "--limit", "9" * 12), "limit: Input should be"),
+        (("evaluate", "--benchmarks", "toxigen", "--out", "x" * 300), "is too long for a path"),
+        (("fetch", "demo", "x" * 300, "--check"), "is too long for a path"),
+        (("status", "x" * 5000), "is too long for a path"),
+        (("status", "demo", "--runs-dir", ""), "is an empty path"),
+        (("curate", "y" * 300), "is too long for a path"),
+        (("report", "demo", "--out", "z/" * 3000), "is too long for a path"),
+    ],
+)
+def test_arguments_that_nothing_could_use_are_one_line(scratch: Path, arguments, said) -> None:
+    status, message = commands.answered(arguments)
+    assert status == 2
+    assert message.startswith("error: ") and "\n" not in message
+    assert said in message
 
 
 def test_a_seed_repeats_its_cases(scratch: Path) -> None:

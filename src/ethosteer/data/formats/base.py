@@ -153,6 +153,8 @@ def written_prompt(turns: Sequence[Turn]) -> tuple[str, str | None]:
     """Return a prompt as text, and why it is of no use, None where it is."""
     if problem := unusable(turns):
         return "", problem
+    if any(is_blank(text) for _, text in turns):
+        return "", "empty turn"
     if any(role == "system" for role, _ in turns[1:]):
         return "", "system turn inside"
     if turns[-1][0] != "human":
