@@ -60,7 +60,7 @@ def report(
     from ethosteer.published.counts import counts_path, read_counts
     from ethosteer.study.finished import is_readable_run, open_run, write_run_report
 
-    for path in (*studies, runs_dir, out or runs_dir):
+    for path in (*map(Path, studies), runs_dir, out or runs_dir):
         usable_path(path)
     published = counts_path(studies[0]) if len(studies) == 1 else None
     if not texts and (out is None or published is not None or len(studies) > 1):
