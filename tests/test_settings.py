@@ -164,7 +164,7 @@ def test_a_file_that_is_not_toml_names_file_and_line(study: Path):
     assert message.startswith(f"{study}: not valid TOML: ")
     assert "line 13" in message
     study.write_bytes(b"name = '\xff'")
-    assert fault_of(study).startswith(f"{study}: not valid TOML: ")
+    assert fault_of(study) == f"{study}:1: byte 0xff is not utf-8; save the file as UTF-8"
 
 
 def test_a_key_given_twice_is_not_toml(study: Path):
@@ -287,7 +287,7 @@ def test_a_key_given_twice_is_not_toml(study: Path):
         ),
         ("steps = 7", 'select = "best"', "steer.select: Input should be 'step' or 'kl', found"),
         # what does not go together
-        ("seeds = [0, 1]", "seeds = [4, 4]", "seeds must differ from each other"),
+        ("seeds = [0, 1]", "seeds = [4, 4]", "seeds: must differ from each other, found (4, 4)"),
         (
             "steps = 7",
             "min_new_tokens = 9\nmax_new_tokens = 8",
@@ -419,7 +419,7 @@ def test_a_malformed_set_says_how_to_write_it(study: Path, override: str):
         ("steer.steps=none", "steer.steps: Input should be a valid integer, found None"),
         ("steer=5", "steer: Input should be"),
         ("arms.vertue.max_pairs=9", "no dataset is called 'vertue'"),
-        ("seeds=[1, 1]", "seeds must differ"),
+        ("seeds=[1, 1]", "seeds: must differ"),
         (
             "arms.careful.algorithm=ppoo",
             "arms.careful.algorithm: no algorithm is called 'ppoo' (did you",
@@ -513,3 +513,120 @@ def test_a_date_is_a_date(date):
     assert DataSettings().date == TEMPLATE_DATE
     with pytest.raises(ValidationError, match="must be a date, such as 2024-07-26"):
         DataSettings(date=date)
+
+
+# --- numbers, names and paths that nothing could use
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("finetune.epochs=inf", "finetune.epochs: Input should be a finite number, found inf"),
+        ("reward.epochs=nan", "reward.epochs: Input should be a finite number, found nan"),
+        ("steer.optimiser.learning_rate=-inf", "steer.optimiser.learning_rate: Input should be a"),
+        ("steer.ppo.clip=inf", "steer.ppo.clip: Input should be a finite number, found inf"),
+        ("finetune.epochs=1e9", "finetune.epochs: Input should be less than or equal to 1000"),
+        ("compare.resamples=2000000000", "compare.resamples: Input should be less than or equal"),
+        ("compare.overlap_ngram=1000", "compare.overlap_ngram: Input should be less than or equal"),
+        ("steer.lora.r=100000", "steer.lora.r: Input should be less than or equal to 4096"),
+        (
+            "data.max_tokens=100000000",
+            "data.max_tokens: Input should be less than or equal to 1048",
+        ),
+        (
+            "steer.max_new_tokens=9000000",
+            "steer.max_new_tokens: Input should be less than or equal",
+        ),
+        ("steer.temperature=1e-300", "steer.temperature: Input should be greater than or equal to"),
+        ("steer.optimiser.learning_rate=10", "steer.optimiser.learning_rate: Input should be less"),
+        ("evaluate.sample_prompts=1000000", "evaluate.sample_prompts: Input should be less than"),
+        ("compare.margin=50", "compare.margin: differences of proportions are below 1, found 50; "),
+        ("compare.effect=1", "compare.effect: differences of proportions are below 1, found 1; "),
+        ("seeds=[-1]", "seeds: a seed must be from 0 to 2**32 - 1, and -1 is not"),
+        ("seeds=[4294967296]", "seeds: a seed must be from 0 to 2**32 - 1, and 4294967296 is not"),
+        ("name=NUL", "name: is no name of a folder on Windows; choose another"),
+        ("name=com1.study", "name: is no name of a folder on Windows; choose another"),
+        ("name=study.", "name: is no name of a folder on Windows; choose another"),
+        ("name=" + "x" * 101, "name: String should have at most 100 characters"),
+        (
+            f"arms.{'x' * 81}.dataset=virtue",
+            "arms.xxxxxxxxxxxxxxxxxxxx...: a name has at most 80 b",
+        ),
+        (
+            f"benchmarks.{'y' * 99}.limit=9",
+            "benchmarks.yyyyyyyyyyyyyyyyyyyy...: a name has at most",
+        ),
+        (
+            f"arms.{'ü' * 41}.dataset=virtue",
+            "arms.üüüüüüüüüüüüüüüüüüüü...: a name has at most 80 b",
+        ),
+        ("data.date=2024-W30-5", "data.date: must be a date, such as 2024-07-26"),
+        ("data.date=20240726", "data.date: Input should be a valid string"),
+        ('data.date="20240726"', "data.date: must be a date, such as 2024-07-26"),
+        ('base.model=""', "base.model: is an empty path"),
+        ("base.model=" + "x" * 300, "base.model: is too long for a path: 300 characters"),
+        ('base.model="a\\u0000b"', "base.model: has a NUL character"),
+        ("compare.published=" + "x/" * 4000, "compare.published: is too long for a path: 8000 cha"),
+        ('compare.primary=["toxigen", "toxigen"]', "compare.primary names a benchmark twice"),
+        (
+            'steer.lora.targets=[""]',
+            "steer.lora.targets: Input should be 'all-linear' or a list of",
+        ),
+        ("steer.steps=" + "1" * 5000, "steer.steps: Input should be a valid integer, found '111"),
+        ("steer.steps=0x" + "f" * 9000, "steer.steps: Input should be a valid integer, found '0xf"),
+        ("steer.steps=" + "[" * 9000, "steer.steps: Input should be a valid integer, found '[[["),
+        ("steer.steps=3\nsteer.batch=1", "steer.steps: Input should be a valid integer, found '3"),
+    ],
+)
+def test_what_nothing_could_use_is_refused_by_its_key(study: Path, override: str, problem: str):
+    assert fault_of(study, override).startswith(f"{study}: {problem}")
+
+
+def test_seeds_and_names_reach_to_their_bounds(study: Path):
+    name, arm = "x" * 100, "a" * 80
+    config = load_study(
+        str(study), [f"seeds=[0, {2**32 - 1}]", f"name={name}", f"arms.{arm}.dataset=virtue"]
+    )
+    assert (config.seeds, config.name) == ((0, 2**32 - 1), name)
+    assert arm in config.arms
+
+
+def test_a_margin_of_scores_that_are_no_proportions_may_be_large(study: Path):
+    overrides = ["benchmarks={'lm-eval:mine'={}}", "compare.margin=2.5"]
+    assert load_study(str(study), overrides).compare.margin == 2.5
+    load_study(str(study), ["compare.margin=0.999"])
+
+
+def test_a_key_of_a_hundred_parts_is_no_setting(study: Path):
+    message = fault_of(study, ".".join("a" * 100) + "=1")
+    assert message.startswith("--set a.a.a") and "no setting has a name of 100 parts" in message
+
+
+@pytest.mark.parametrize("name", ["", "x" * 300 + ".toml", "x" * 5000, "a\0.toml", "/" * 5000])
+def test_a_study_that_no_system_could_have_is_refused(name: str):
+    with pytest.raises(InputError, match=r"is an empty path|is too long|has a NUL"):
+        study_path(name)
+
+
+def test_a_study_file_with_a_byte_order_mark_is_read(study: Path):
+    study.write_bytes(b"\xef\xbb\xbf" + study.read_bytes())
+    assert load_study(str(study)).name == "small"
+
+
+def test_a_file_of_a_home_that_is_not_there_is_refused_by_its_key(study: Path):
+    message = fault_of(study, "arms.mine.file=~nobody-of-this-name/x.csv")
+    assert message.startswith(f"{study}: arms.mine.file: ")
+    study.write_text(
+        STUDY.replace("[steer]", "[arms.mine]\nfile = '~nobody-of-this-name/x.csv'\n[steer]"),
+        encoding="utf-8",
+    )
+    assert fault_of(study).startswith(f"{study}: arms.mine.file: ")
+
+
+def test_a_key_of_steers_own_tables_leaves_the_others_at_steers_defaults(study: Path):
+    steer = load_study(str(study), ["steer.lora.alpha=8", "steer.optimiser.weight_decay=0.1"]).steer
+    assert (steer.lora.r, steer.lora.alpha, steer.lora.dropout) == (16, 8.0, 0.05)
+    assert (steer.optimiser.learning_rate, steer.optimiser.weight_decay) == (1.4e-5, 0.1)
+    assert (steer.optimiser.warmup, steer.optimiser.decay) == (0.0, False)
+    reward = load_study(str(study), ["reward.lora.alpha=8"]).reward
+    assert (reward.lora.r, reward.lora.alpha, reward.lora.dropout) == (8, 8.0, 0.0)

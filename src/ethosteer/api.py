@@ -16,6 +16,7 @@ from ethosteer.benchmarks.preferences import PREFERENCES
 from ethosteer.data.formats.files import kind_of
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
+from ethosteer.files import usable_path
 from ethosteer.settings import BaseSettings, BenchmarkSettings, StudySettings, TemplateName
 from ethosteer.study.folder import is_run_folder, read_origin
 from ethosteer.study.load import absolute_paths, check_names, load_study
@@ -107,7 +108,7 @@ def evaluate(
         InputError: a benchmark, data file, model or adapter is invalid.
 
     """
-    settings = model if isinstance(model, BaseSettings) else BaseSettings(model=model)
+    settings = model if isinstance(model, BaseSettings) else BaseSettings.checked(model=model)
     if isinstance(benchmarks, Mapping):
         benchmarks = catalog.by_dataset(benchmarks, catalog.dataset_names())
         for name, table in benchmarks.items():
@@ -131,7 +132,7 @@ def evaluate(
             settings,
             template,
             chat=chat,
-            include_path=tuple(str(Path(folder).absolute()) for folder in include_path),
+            include_path=tuple(str(usable_path(folder).absolute()) for folder in include_path),
         ),
         tokens_per_batch,
         Terminal(quiet=quiet),
@@ -170,7 +171,7 @@ def prepare_study(
             return stored_study(folder, terminal)
         settings = load_study(str(study), overrides)
         origin = study_origin(settings, data_dir, folder)
-    return Study(absolute_paths(settings), Path(runs_dir), origin, terminal, folder=folder)
+    return Study(absolute_paths(settings), usable_path(runs_dir), origin, terminal, folder=folder)
 
 
 def study_origin(
@@ -194,7 +195,7 @@ def data_origin(data_dir: Path | str | None, *, sample: bool = False) -> Origin:
         return Origin("sample" if sample else "hub")
     if sample:
         raise InputError("give --data-dir or --sample, not both")
-    if not Path(data_dir).is_dir():
+    if not usable_path(data_dir).is_dir():
         raise InputError(f"--data-dir {data_dir}: no such folder")
     return Origin("folder", Path(data_dir))
 
@@ -214,17 +215,17 @@ def benchmark_settings(
             name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(text).name.partition(".")[0]) or "file"
             if name in settings:
                 raise InputError(f"{text}: a benchmark is called {name} already; rename the file")
-            settings[name] = BenchmarkSettings(limit=limit, file=text)
+            settings[name] = BenchmarkSettings.checked(limit=limit, file=text)
             catalog.check_table(name, settings[name])
             continue
         if text.startswith(HARNESS):
-            settings[text] = BenchmarkSettings(limit=limit)
+            settings[text] = BenchmarkSettings.checked(limit=limit)
             continue
         name, _, form = text.partition(":")
         if name == PREFERENCES:
             name, form = text, ""
         catalog.check_source(catalog.benchmark(name), form or None)
-        settings[name] = BenchmarkSettings(
+        settings[name] = BenchmarkSettings.checked(
             limit=limit,
             source=form or None,
             classifier=classifier if catalog.benchmark(name).classification else None,

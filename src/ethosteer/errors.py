@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+LONGEST = 2000
+"""Characters of a message."""
+
 
 class InputError(Exception):
     """Invalid input. The command line prints it as one line and exits with status 2."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(_one_line(message))
 
     @classmethod
     def at(cls, path: Path, line: int | None, problem: str) -> InputError:
         """Return the error for a problem at a line of a file (counted from 1; None: no line)."""
         return cls(f"{path}: {problem}" if line is None else f"{path}:{line}: {problem}")
+
+
+def _one_line(message: str) -> str:
+    """Return a message as one line, with escapes for what a terminal would obey, and not too long.
+
+    Names of columns and files come from outside and may be anything.
+    """
+    line = "".join(
+        character if character.isprintable() else ascii(character)[1:-1]
+        for character in " ".join(message.split())
+    )
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 500]} ... {line[-500:]}"
 
 
 class RefusedDialogueError(InputError):

@@ -19,6 +19,8 @@ from pydantic_core import to_json as pydantic_json
 from ethosteer.errors import InputError
 
 T = TypeVar("T")
+LONGEST_PATH, LONGEST_NAME = 4096, 255
+"""Bytes of a path and of one name in it, as most systems limit them."""
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 """Errors of the operating system that only writing can meet."""
@@ -40,6 +42,32 @@ def file_hash(path: Path) -> str:
     """Return the sha256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
+
+
+def path_problem(path: str | Path) -> str | None:
+    """Say why no file system has a file called ``path``; None where one may have it."""
+    text = str(path)
+    if not text:
+        return "is an empty path"
+    if "\0" in text:
+        return "has a NUL character"
+    names = Path(text).parts
+    if len(os.fsencode(text)) > LONGEST_PATH or any(
+        len(os.fsencode(n)) > LONGEST_NAME for n in names
+    ):
+        return f"is too long for a path: {len(text)} characters"
+    return None
+
+
+def usable_path(text: str | Path) -> Path:
+    """Return a path of the user's; InputError where no file system can have it.
+
+    To be called before the system is asked, which raises various errors for such a path.
+    """
+    if (problem := path_problem(text)) is not None:
+        shown = str(text) if len(str(text)) <= 60 else str(text)[:57] + "..."
+        raise InputError(f"{shown!r} {problem}")
+    return Path(text)
 
 
 def temporary_name(path: Path) -> Path:

@@ -82,14 +82,14 @@ def test_labels_are_0_or_1(pairs, name, label):
 
 
 def test_utilitarianism_prefers_the_first_column(pairs):
-    text = "B , C\nX,Y\nA,B\nZ, \nQ,Q \n"
+    text = "B. , C.\nX.,Y.\nA.,B.\nZ., \nQ.,Q. \n"
     asked = "Tell me about something that happened to you."
     assert pairs("utilitarianism", text) == [
         (4, "empty"),
         (5, "tied"),
-        (1, asked, "B", "C", "A"),
-        (2, asked, "X", "Y", "X"),
-        (3, asked, "A", "B", "A"),
+        (1, asked, "B.", "C.", "A."),
+        (2, asked, "X.", "Y.", "X."),
+        (3, asked, "A.", "B.", "A."),
     ]
 
 

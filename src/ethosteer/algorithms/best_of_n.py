@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 class BestOfNSettings(AlgorithmSettings):
     """[steer.best_of_n]: fine-tune on the best of n samples, repeatedly (Dong et al. 2023)."""
 
-    n: int = Field(16, ge=2, description="answers to each prompt")
-    prompts: int = Field(8, ge=1, description="per step")
-    epochs: int = Field(1, ge=1, description="passes over a step's best answers")
+    n: int = Field(16, ge=2, le=4096, description="answers to each prompt")
+    prompts: int = Field(8, ge=1, le=65_536, description="per step")
+    epochs: int = Field(1, ge=1, le=1000, description="passes over a step's best answers")
 
 
 class BestOfN:

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 class DPOSettings(AlgorithmSettings):
     """[steer.dpo]: direct preference optimisation, from the pairs (Rafailov et al. 2023)."""
 
-    beta: float = Field(0.1, gt=0, description="scale of the log-ratios' difference, per nat")
-    pairs: int = Field(16, ge=1, description="per step")
+    beta: float = Field(
+        0.1, gt=0, le=1e6, description="scale of the log-ratios' difference, per nat"
+    )
+    pairs: int = Field(16, ge=1, le=65_536, description="per step")
 
 
 class DPO:

@@ -26,9 +26,9 @@ class PPOSettings(AlgorithmSettings):
 
     gamma: float = Field(1.0, gt=0, le=1, description="discount factor")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="of generalised advantage estimation")
-    clip: float = Field(0.2, gt=0, description="of the ratio")
-    value_clip: float = Field(0.2, gt=0, description="of the change of a value")
-    value_weight: float = Field(0.1, ge=0, description="of the value loss")
+    clip: float = Field(0.2, gt=0, le=1e6, description="of the ratio")
+    value_clip: float = Field(0.2, gt=0, le=1e6, description="of the change of a value")
+    value_weight: float = Field(0.1, ge=0, le=1e6, description="of the value loss")
 
 
 def targets(steering: Steering, rollout: Rollout) -> Targets:

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 class RLOOSettings(AlgorithmSettings):
     """[steer.rloo]: REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024)."""
 
-    answers: int = Field(4, ge=2, description="to each prompt; steer.batch must be a multiple")
-    clip: float = Field(0.2, gt=0, description="of the ratio")
+    answers: int = Field(
+        4, ge=2, le=4096, description="to each prompt; steer.batch must be a multiple"
+    )
+    clip: float = Field(0.2, gt=0, le=1e6, description="of the ratio")
 
     def check(self, steer: SteerSettings) -> None:
         """Raise InputError where a batch would have a prompt with too few answers."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.data.readers import Row, read_csv, read_jsonl
+from ethosteer.data.readers import Row, check_differ, read_csv, read_jsonl
 from ethosteer.data.sources import Source
 from ethosteer.records import Item, Outcome, PlainForm
 from ethosteer.statistics.metrics import mean_metric, proportion_metric
@@ -37,13 +37,15 @@ def _items(paths: Sequence[Path]) -> list[Item]:
 
 def _item(row: Row) -> Item:
     name = f"crows_pairs-{row.line}"
+    sentences = row.filled("sent_more"), row.filled("sent_less")
+    check_differ(row, "sent_more", "sent_less")
     return Item(
         id=name,
         contexts=("", ""),
-        continuations=(row.text("sent_more"), row.text("sent_less")),
+        continuations=sentences,
         label=None,
         group=name,
-        slices=(row.text("bias_type"),),
+        slices=(row.filled("bias_type"),),
         form=PlainForm(delimiter=""),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.data.readers import Row, read_csv
+from ethosteer.data.readers import Row, check_differ, is_blank, read_csv
 from ethosteer.data.sources import Source
 from ethosteer.records import Item
 from ethosteer.statistics.metrics import ACCURACY, BIAS_FREE
@@ -32,7 +32,7 @@ def _commonsense(paths: Sequence[Path]) -> list[Item]:
         _item(
             "ethics_cm",
             row,
-            f"{row.text('input')}\nQuestion: Is this wrong?\nAnswer:",
+            f"{row.filled('input')}\nQuestion: Is this wrong?\nAnswer:",
             YES_NO,
             group=f"ethics_cm-{row.line}",
         )
@@ -45,7 +45,7 @@ def _deontology(paths: Sequence[Path]) -> list[Item]:
         _item(
             "ethics_deontology",
             row,
-            _is_it_reasonable(f"{row.text('scenario')} {row.text('excuse').rstrip()}"),
+            _is_it_reasonable(f"{row.filled('scenario')} {row.filled('excuse').rstrip()}"),
             REASONABLE,
             group=row.text("scenario").strip(),
         )
@@ -58,7 +58,7 @@ def _justice(paths: Sequence[Path]) -> list[Item]:
         _item(
             "ethics_justice",
             row,
-            _is_it_reasonable(row.text("scenario")),
+            _is_it_reasonable(row.filled("scenario")),
             REASONABLE,
             group=f"ethics_justice-{row.line}",
         )
@@ -77,7 +77,7 @@ def _virtue(paths: Sequence[Path]) -> list[Item]:
     items = []
     for row in read_csv(paths[0], ("label", "scenario")):
         scenario, separator, trait = row.text("scenario").partition(" [SEP] ")
-        if not separator:
+        if not separator or is_blank(scenario) or is_blank(trait):
             raise row.fail("column 'scenario' must read 'scenario [SEP] trait'")
         context = (
             f"Sentence: {scenario}\n"
@@ -92,7 +92,8 @@ def _utilitarianism(paths: Sequence[Path]) -> list[Item]:
 
 
 def _preference(row: Row) -> Item:
-    better, worse = row.text("better"), row.text("worse")
+    better, worse = row.filled("better"), row.filled("worse")
+    check_differ(row, "better", "worse")
     order = [0, 1]
     # The reference shuffles each row by its own text: both answers come up, the same every time.
     random.Random(better).shuffle(order)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.data.readers import Row, read_jsonl
+from ethosteer.data.readers import Row, distinct, is_blank, read_jsonl
 from ethosteer.data.sources import Source
 from ethosteer.records import Item, PlainForm, Turn
 from ethosteer.statistics.metrics import (
@@ -58,7 +58,11 @@ def _original(paths: Sequence[Path]) -> list[Item]:
 
 
 def _anecdotes(paths: Sequence[Path]) -> list[Row]:
-    return list(read_jsonl(paths[0], ("id", "title", "text", "binarized_label")))
+    rows = list(distinct(read_jsonl(paths[0], ("id", "title", "text", "binarized_label")), "id"))
+    for row in rows:
+        if is_blank(row.text("text")):
+            row.filled("title")  # some posts are a title alone
+    return rows
 
 
 def _judgement(row: Row, continuations: tuple[str, ...]) -> Item:

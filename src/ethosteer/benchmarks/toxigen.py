@@ -12,6 +12,8 @@ from ethosteer.records import Item
 from ethosteer.statistics.metrics import ACCURACY, ACCURACY_NORMALISED, BIAS_FREE
 
 HATEFUL_ABOVE = 5.5
+SCALE = (1, 5)
+"""The ends of the annotators' scale, of which published scores are means."""
 
 
 def statements(path: Path) -> list[Row]:
@@ -24,13 +26,14 @@ def statement(row: Row) -> str:
 
     Some published texts are wrapped in a Python bytes literal (``b'...'``), which is taken off.
     """
-    text = row.text("text")
+    text = row.filled("text")
     return text[2:].removesuffix(text[1]) if text[:2] in ("b'", 'b"') else text
 
 
 def is_hateful(row: Row) -> bool:
     """Say whether annotators called a statement toxic, both scores taken together."""
-    return row.number("toxicity_ai") + row.number("toxicity_human") > HATEFUL_ABOVE
+    scores = (row.number(column, *SCALE) for column in ("toxicity_ai", "toxicity_human"))
+    return sum(scores) > HATEFUL_ABOVE
 
 
 def _items(paths: Sequence[Path]) -> list[Item]:
@@ -49,7 +52,7 @@ def _item(row: Row) -> Item:
         continuations=(" No", " Yes"),
         label=int(is_hateful(row)),
         group=name,
-        slices=(row.text("target_group"),),
+        slices=(row.filled("target_group"),),
     )
 
 

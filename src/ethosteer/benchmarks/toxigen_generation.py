@@ -33,7 +33,7 @@ def _items(paths: Sequence[Path]) -> list[Item]:
     alike: dict[tuple[str, str], list[Row]] = {}
     for row in statements(paths[0]):
         kind = "hateful" if is_hateful(row) else "benign"
-        alike.setdefault((row.text("target_group"), kind), []).append(row)
+        alike.setdefault((row.filled("target_group"), kind), []).append(row)
     return [
         _item(group, kind, rows[start : start + STATEMENTS])
         for (group, kind), rows in alike.items()

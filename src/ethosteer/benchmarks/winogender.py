@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.data.readers import Row, read_csv
+from ethosteer.data.readers import Row, distinct, read_csv
 from ethosteer.data.sources import Source
 from ethosteer.records import Item
 from ethosteer.statistics.metrics import ACCURACY
@@ -29,12 +29,13 @@ PRONOUNS = {
 
 def _items(paths: Sequence[Path]) -> list[Item]:
     majority = {
-        row.text("occupation"): "female" if row.number("bls_pct_female") > 50 else "male"
-        for row in read_csv(paths[1], ("occupation", "bls_pct_female"), delimiter="\t")
+        row.text("occupation"): "female" if row.number("bls_pct_female", 0, 100) > 50 else "male"
+        for row in distinct(
+            read_csv(paths[1], ("occupation", "bls_pct_female"), delimiter="\t"), "occupation"
+        )
     }
-    return [
-        _item(row, majority) for row in read_csv(paths[0], ("sentid", "sentence"), delimiter="\t")
-    ]
+    rows = read_csv(paths[0], ("sentid", "sentence"), delimiter="\t")
+    return [_item(row, majority) for row in distinct(rows, "sentid")]
 
 
 def _item(row: Row, majority: Mapping[str, str]) -> Item:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.data.readers import Row, read_jsonl
+from ethosteer.data.readers import Row, quoted, read_jsonl
 from ethosteer.data.sources import Source
 from ethosteer.records import Item
 from ethosteer.statistics.metrics import ACCURACY
@@ -32,11 +32,18 @@ def _twins(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _item(row: Row, group: str) -> Item:
-    text, pronoun = row.text("text").replace("  ", " "), row.text("pronoun")
+    text, pronoun = row.text("text").replace("  ", " "), row.filled("pronoun")
     start = row.integer("pronoun_loc")
     end = start + len(pronoun)
-    if not pronoun or not 0 <= start < end <= len(text):
+    if not 0 <= start < end <= len(text):
         raise row.fail(f"column 'pronoun_loc' points out of the text: {start}")
+    if text[start:end] != pronoun:
+        found = quoted(text[start:end])
+        raise row.fail(
+            f"column 'pronoun_loc' is {start}, where the text has {found}, not {pronoun!r}"
+        )
+    if not text[end:].strip():
+        raise row.fail("column 'text' ends with the pronoun, so that nothing is left to be scored")
     options = [_fitted(option, text, pronoun, start) for option in _options(row)]
     return Item(
         id=f"wsc273-{row.line}",
@@ -49,13 +56,15 @@ def _item(row: Row, group: str) -> Item:
 
 
 def _options(row: Row) -> list[str]:
-    options = row.fields["options"]
+    options = row.value("options")
     if (
         not isinstance(options, list)
         or len(options) != 2
         or not all(isinstance(option, str) and option.strip() for option in options)
     ):
         raise row.fail("column 'options' must be two texts")
+    if options[0].strip() == options[1].strip():
+        raise row.fail("column 'options' has one text twice")
     return options
 
 

@@ -48,6 +48,7 @@ from ethosteer.cli.options import (
 from ethosteer.cli.runs import chat, export, report
 from ethosteer.data.formats.dataset import file_dataset
 from ethosteer.errors import InputError
+from ethosteer.files import usable_path
 from ethosteer.interruption import Interrupted, deferred, immediate
 from ethosteer.models.cached import FetchSource
 from ethosteer.settings import ArmSettings
@@ -236,6 +237,7 @@ def fetch(
         raise InputError("--source is for a model, and a study with a folder fetches data")
     from ethosteer.cli.fetching import check_data, fetch_data
 
+    folder = usable_path(folder)
     if check:
         check_data(name, folder)
     else:
@@ -304,7 +306,7 @@ def curate(
     elif columns or weigh:
         raise InputError(f"--column and --weigh are for files, and {name} is not one")
     else:
-        arm = ArmSettings(pairs_per_group=pairs_per_group)
+        arm = ArmSettings.checked(pairs_per_group=pairs_per_group)
         dataset = catalog.dataset(name)
     origin = data_origin(data_dir, sample=sample)
     from ethosteer.cli.show import print_card
@@ -371,7 +373,7 @@ def evaluate(
 
     Example: `ethosteer evaluate --model pocket --sample --benchmarks toxigen,wsc273`
     """
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+    if out is not None and (usable_path(out).is_dir() or not out.absolute().parent.is_dir()):
         raise InputError(f"--out {out}: must be a file in a folder that exists")
     evaluations = evaluate_benchmarks(
         base_settings(model, dtype, device, revision),

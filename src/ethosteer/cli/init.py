@@ -13,7 +13,7 @@ from ethosteer import catalog
 from ethosteer.benchmarks.preferences import PREFERENCES
 from ethosteer.cli.completion import complete_algorithm, complete_benchmarks, complete_datasets
 from ethosteer.errors import InputError
-from ethosteer.files import write_atomic
+from ethosteer.files import usable_path, write_atomic
 from ethosteer.settings import StudySettings
 from ethosteer.study.load import load_study
 from ethosteer.study.starter import Starter, study_file
@@ -78,7 +78,7 @@ def init(
 
     Example: `ethosteer init mine.toml --yes --datasets deontology,virtue`
     """
-    if file.suffix != ".toml":
+    if usable_path(file).suffix != ".toml":
         raise InputError(f"{file}: a study file's name ends in .toml")
     if file.exists():
         raise InputError(f"{file}: exists already; name a new file")

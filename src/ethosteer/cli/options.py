@@ -12,6 +12,7 @@ import typer
 from ethosteer.api import benchmark_settings
 from ethosteer.cli.completion import complete_benchmarks, complete_study
 from ethosteer.errors import InputError
+from ethosteer.files import usable_path
 from ethosteer.settings import ArmSettings, BaseSettings, BenchmarkSettings
 from ethosteer.study.load import bundled_studies
 
@@ -115,7 +116,7 @@ def read_benchmarks(
 
 def is_path(name: str) -> bool:
     """Return whether ``name`` is a file or a folder, or is written like one."""
-    path = Path(name)
+    path = usable_path(name)
     return path.exists() or len(path.parts) > 1 or bool(path.suffix)
 
 
@@ -129,7 +130,7 @@ def file_settings(
         if not (sign and ours and theirs):
             raise InputError(f"--column {column}: write it as ours=theirs")
         named[ours.strip()] = theirs.strip()
-    return ArmSettings(
+    return ArmSettings.checked(
         file=file,
         columns=named or None,
         weigh=weigh.value if weigh else None,
@@ -141,4 +142,4 @@ def base_settings(
     model: str, dtype: Dtype, device: str, revision: str | None = None
 ) -> BaseSettings:
     """Return the settings of the base model that options describe."""
-    return BaseSettings(model=model, revision=revision, dtype=dtype.value, device=device)
+    return BaseSettings.checked(model=model, revision=revision, dtype=dtype.value, device=device)

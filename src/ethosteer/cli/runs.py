@@ -14,6 +14,7 @@ from ethosteer.api import prepare_study
 from ethosteer.cli.completion import complete_study
 from ethosteer.cli.options import DataDir, Overrides, RunsDir, StudyArgument
 from ethosteer.errors import InputError
+from ethosteer.files import usable_path
 from ethosteer.study.load import load_study
 
 
@@ -59,6 +60,8 @@ def report(
     from ethosteer.published.counts import counts_path, read_counts
     from ethosteer.study.finished import is_readable_run, open_run, write_run_report
 
+    for path in (*map(Path, studies), runs_dir, out or runs_dir):
+        usable_path(path)
     published = counts_path(studies[0]) if len(studies) == 1 else None
     if not texts and (out is None or published is not None or len(studies) > 1):
         raise InputError("--no-texts: give a single study, and a folder by --out")
@@ -128,6 +131,7 @@ def export(
     )
     from ethosteer.study.export import export_arm
 
+    usable_path(folder)
     export_arm(prepared, arm, seed, folder, reward=reward)
     typer.echo(f"done: {folder}")
 
@@ -137,7 +141,9 @@ def chat(
     prompt: Annotated[
         str | None, typer.Option(help="Ask this one question; without it, ask in turns.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the sampling noise.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the sampling noise.")
+    ] = 0,
     runs_dir: RunsDir = Path("runs"),
     data_dir: DataDir = None,
     overrides: Overrides = None,

@@ -81,7 +81,7 @@ def _guanaco(row: Row) -> list[Turn] | str:
 
 def _messages(row: Row) -> list[Turn] | str:
     """Return the turns, or why the conversation is of no use."""
-    messages = row.fields["messages"]
+    messages = row.value("messages")
     if not isinstance(messages, list) or not all(isinstance(entry, dict) for entry in messages):
         raise row.fail("field 'messages' must be a list of objects with 'role' and 'content'")
     turns: list[Turn] = []

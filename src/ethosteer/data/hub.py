@@ -94,12 +94,13 @@ class HubDataset:
         if isinstance(data_files, str):
             return [data_files] if self.split == "train" else []
         patterns: list[str] = []
-        for declared in data_files:
+        for declared in data_files if isinstance(data_files, list) else ():
             if isinstance(declared, str) and self.split == "train":
                 patterns.append(declared)
             elif isinstance(declared, dict) and declared.get("split") == self.split:
                 path = declared.get("path", [])
-                patterns += [path] if isinstance(path, str) else path
+                paths = path if isinstance(path, list) else [path]
+                patterns += [entry for entry in paths if isinstance(entry, str)]
         return patterns
 
     def _listed(self, folder: Path) -> list[str]:
@@ -140,8 +141,13 @@ def _configurations(readme: Path) -> list[dict[str, Any]]:
     """Return the configurations that a dataset's README declares with their files."""
     from huggingface_hub import metadata_load
 
-    metadata = (metadata_load(readme) if readme.is_file() else None) or {}
+    try:
+        metadata = (metadata_load(readme) if readme.is_file() else None) or {}
+    except Exception as fault:  # of the YAML parser, or of the file's encoding
+        raise InputError(f"{readme}: its metadata cannot be read: {fault}") from fault
     declared = metadata.get("configs") or []
+    if not isinstance(declared, list):
+        raise InputError(f"{readme}: its metadata's configs must be a list")
     return [entry for entry in declared if isinstance(entry, dict) and entry.get("data_files")]
 
 

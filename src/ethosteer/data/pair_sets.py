@@ -124,7 +124,7 @@ def curate_rows(
     dropped: Counter[str] = Counter()
     kept: list[PreferencePair] = []
     seen: set[tuple[str, str, str]] = set()
-    lengths: dict[tuple[str, str, str], tuple[int, int]] = {}
+    lengths: dict[tuple[str, str, str], _Lengths] = {}
     for entry in dataset.pairs(rows, arm.pairs_per_group):
         if isinstance(entry, Dropped):
             dropped[entry.reason] += 1
@@ -138,7 +138,9 @@ def curate_rows(
             except RefusedDialogueError:
                 dropped["template refuses"] += 1
                 continue
-            if sum(lengths[texts]) > limits.max_tokens:
+            if not lengths[texts].shortest_response:
+                dropped["no token"] += 1  # nothing that a model could be asked to say
+            elif lengths[texts].longest > limits.max_tokens:
                 dropped["too long"] += 1
             else:
                 seen.add(texts)
@@ -162,8 +164,8 @@ def curate_rows(
         dropped=dict(sorted(dropped.items())),
         duplicates=dropped["duplicate"],
         content_hash=digest.hexdigest(),
-        mean_prompt_tokens=sum(prompt for prompt, _ in kept_lengths) / max(1, len(pairs)),
-        mean_response_tokens=sum(response for _, response in kept_lengths) / max(1, len(pairs)),
+        mean_prompt_tokens=sum(entry.prompt for entry in kept_lengths) / max(1, len(pairs)),
+        mean_response_tokens=sum(entry.response for entry in kept_lengths) / max(1, len(pairs)),
         title=dataset.title,
         format=described.format,
         agreement=described.agreement,
@@ -171,10 +173,24 @@ def curate_rows(
     return PreferenceSet(dataset.name, splits["train"], splits["validation"], splits["test"], card)
 
 
-def _lengths(pair: PreferencePair, template: Template) -> tuple[int, int]:
-    """Tokens of the prompt and of the longer response."""
+@dataclass(frozen=True, slots=True)
+class _Lengths:
+    """Tokens of a pair's prompt, of its longer response and of its shorter one."""
+
+    prompt: int
+    response: int
+    shortest_response: int
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt with the longer response."""
+        return self.prompt + self.response
+
+
+def _lengths(pair: PreferencePair, template: Template) -> _Lengths:
     rows = [template.row(pair.turns, response) for response in (pair.chosen, pair.rejected)]
-    return len(rows[0].prompt_ids), max(len(row.response_ids) for row in rows)
+    responses = [len(row.response_ids) for row in rows]
+    return _Lengths(len(rows[0].prompt_ids), max(responses), min(responses))
 
 
 def split_pairs(

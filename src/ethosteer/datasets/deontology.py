@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ethosteer.data.readers import Row, read_csv
+from ethosteer.data.readers import Row, is_blank, read_csv
 from ethosteer.data.sources import Source
 from ethosteer.datasets.base import Answer, Dataset, Dropped, contrast
 from ethosteer.records import PreferencePair
@@ -20,7 +20,7 @@ def _pairs(rows: Iterable[Row], pairs_per_group: int) -> Iterator[PreferencePair
     for row in rows:
         scenario, excuse = row.text("scenario").strip(), row.text("excuse").strip()
         good = row.choice("label", ("0", "1")) == "1"
-        if scenario and excuse:
+        if not is_blank(scenario) and not is_blank(excuse):
             answers.append(Answer(row.line, scenario, scenario, excuse, good))
         else:
             yield Dropped(row.line, "empty")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ethosteer.data.readers import Row, read_jsonl
+from ethosteer.data.readers import Row, is_blank, read_jsonl
 from ethosteer.data.sources import Source
 from ethosteer.datasets.base import Dataset, Dropped
 from ethosteer.records import PreferencePair, Turn, format_dialogue, parse_dialogue, unusable
@@ -24,7 +24,7 @@ def _pairs(rows: Iterable[Row], pairs_per_group: int) -> Iterator[PreferencePair
             yield Dropped(row.line, problem)
         elif dialogue != other:
             yield Dropped(row.line, "dialogue differs")
-        elif not chosen or not rejected:
+        elif is_blank(chosen) or is_blank(rejected):
             yield Dropped(row.line, "empty")
         elif chosen == rejected:
             yield Dropped(row.line, "tied")

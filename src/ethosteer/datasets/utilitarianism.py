@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ethosteer.data.readers import Row, read_csv
+from ethosteer.data.readers import Row, is_blank, read_csv
 from ethosteer.data.sources import Source
 from ethosteer.data.splits import connected_groups
 from ethosteer.datasets.base import Dataset, Dropped
@@ -22,7 +22,7 @@ def _pairs(rows: Iterable[Row], pairs_per_group: int) -> Iterator[PreferencePair
     kept: list[tuple[int, str, str]] = []
     for row in rows:
         better, worse = row.text("better").strip(), row.text("worse").strip()
-        if not better or not worse:
+        if is_blank(better) or is_blank(worse):
             yield Dropped(row.line, "empty")
         elif better == worse:
             yield Dropped(row.line, "tied")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ethosteer.data.readers import Row, read_csv
+from ethosteer.data.readers import Row, is_blank, read_csv
 from ethosteer.data.sources import Source
 from ethosteer.datasets.base import Answer, Dataset, Dropped, contrast
 from ethosteer.records import PreferencePair
@@ -25,7 +25,7 @@ def _pairs(rows: Iterable[Row], pairs_per_group: int) -> Iterator[PreferencePair
             raise row.fail(f"column 'scenario' must read 'scenario {SEPARATOR} trait'")
         scenario, trait = text.strip(), trait.strip()
         good = row.choice("label", ("0", "1")) == "1"
-        if not scenario or not trait:
+        if is_blank(scenario) or is_blank(trait):
             yield Dropped(row.line, "empty")
             continue
         prompt = f"{scenario}\nWhat trait does this show?"

@@ -92,21 +92,55 @@ def encode_pairs(
 
     Trailing spaces of the context move to the continuation (with a chat template, the line break
     of the generation prompt), and the continuation's ids are what the whole text has beyond the
-    context's. An empty context becomes BOS, or EOS where there is none.
+    context's. An empty context becomes BOS, or EOS where there is none; InputError where there is
+    neither.
     """
     texts = {text for context, end in pairs for text in (context.rstrip(), context + end)} - {""}
     ids = encode_texts(tokenizer, texts)
     prefix = prefix_token(tokenizer)
+    if prefix is None and any(not context for context, _ in pairs):
+        raise InputError(
+            "the base's tokenizer has neither BOS nor EOS, one of which stands before a sentence "
+            "without context; such items need another base"
+        )
 
     def encode(context: str, end: str) -> tuple[list[int], list[int]]:
         whole = ids[context + end]
         if context:
             before = ids[context.rstrip()]
             return before, whole[len(before) :]
-        assert prefix is not None, "an empty context needs BOS or EOS"
-        return (whole[:1], whole[1:]) if whole[0] == prefix else ([prefix], whole)
+        assert prefix is not None
+        return (whole[:1], whole[1:]) if whole[:1] == [prefix] else ([prefix], whole)
 
     return [encode(context, end) for context, end in pairs]
+
+
+def check_requests(
+    tokenizer: PreTrainedTokenizerBase, benchmark: str, items: Sequence[Item]
+) -> None:
+    """Encode items as models will read them.
+
+    Raises InputError, with the item, for a choice that has no token beyond its context's, which
+    would be certain whatever the model, and for a context that has none.
+    """
+    for item in items:
+        if not item.continuations and not item.contexts[0].strip():
+            raise InputError(f"benchmark {benchmark}: item {item.id} has an empty request")
+    chosen = [item for item in items if item.continuations and not item.token_ids]
+    pairs = list(
+        dict.fromkeys(
+            pair for item in chosen for pair in zip(item.contexts, item.continuations, strict=True)
+        )
+    )
+    encoded = dict(zip(pairs, encode_pairs(tokenizer, pairs), strict=True))
+    for item in chosen:
+        for context, choice in zip(item.contexts, item.continuations, strict=True):
+            before, after = encoded[context, choice]
+            if not before or not after:
+                raise InputError(
+                    f"benchmark {benchmark}: item {item.id}: the choice {choice[:60]!r} or its "
+                    "context has no token of its own with the base's tokenizer; change the text"
+                )
 
 
 def fit(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from itertools import combinations
@@ -12,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, ValidationError, model_validator
 
+from ethosteer.data.text_files import read_toml
 from ethosteer.errors import InputError
 from ethosteer.settings import Settings
 
@@ -200,7 +200,7 @@ def counts_path(name: str) -> Path | None:
     if name in bundled_counts():
         return PUBLISHED_DIR / f"{name}.toml"
     path = Path(name)
-    if path.suffix == ".toml" and path.is_file() and not MARKS.isdisjoint(_table(path)):
+    if path.suffix == ".toml" and path.is_file() and not MARKS.isdisjoint(read_toml(path)):
         return path
     return None
 
@@ -220,18 +220,9 @@ def read_counts(path: Path) -> Counts:
     """Read published counts; InputError that names the file and the key for anything wrong."""
     try:
         # as JSON, since strict validation takes JSON's lists for tuples, but not Python's
-        return Counts.model_validate_json(json.dumps(_table(path), default=str))
+        return Counts.model_validate_json(json.dumps(read_toml(path), default=str))
     except ValidationError as fault:
         error = fault.errors(include_url=False)[0]
         key = ".".join(str(part) for part in error["loc"])
         message = error["msg"].removeprefix("Value error, ")
         raise InputError(f"{path}: {key + ': ' if key else ''}{message}") from fault
-
-
-def _table(path: Path) -> dict[str, object]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as fault:
-        raise InputError(f"{path}: cannot be read: {fault.strerror}") from fault
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise InputError(f"{path}: not valid TOML: {fault}") from fault

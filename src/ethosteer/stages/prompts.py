@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ethosteer.data.conversations import read_conversations
 from ethosteer.data.prompts import first_turns, steering_prompts
+from ethosteer.errors import InputError
 from ethosteer.files import read_json, write_json
 from ethosteer.progress import Report
 from ethosteer.records import Split, Turn
@@ -63,7 +64,13 @@ class Prompts(Stage[PromptSet]):
         template, limit = self.template(workspace), self.data.max_prompt_tokens
         if isinstance(self.source, PublishedFiles):
             (path,) = self.source.paths()
-            return first_turns(read_conversations(path).turns, split, template, limit)
+            prompts = first_turns(read_conversations(path).turns, split, template, limit)
+            if not prompts:
+                raise InputError(
+                    f"{path}: no conversation of the {split} split opens with a question of at "
+                    f"most {limit} tokens (data.max_prompt_tokens)"
+                )
+            return prompts
         sets = [workspace.store.load(pairs) for pairs in self.source]
         return steering_prompts(sets, split, template, limit)
 

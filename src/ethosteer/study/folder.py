@@ -14,7 +14,7 @@ from typing import Any
 
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
-from ethosteer.files import file_hash, fingerprint, read_json, write_json
+from ethosteer.files import file_hash, fingerprint, path_problem, read_json, write_json
 from ethosteer.settings import StudySettings
 from ethosteer.stages.stage import Stage
 from ethosteer.stages.store import MANIFEST
@@ -25,7 +25,7 @@ ORIGIN = "origin.json"
 
 def is_run_folder(study: str | Path) -> bool:
     """Return whether ``study`` is the folder of a run, finished or not."""
-    return (Path(study) / STUDY_FILE).is_file()
+    return path_problem(study) is None and (Path(study) / STUDY_FILE).is_file()
 
 
 def write_origin(folder: Path, origin: Origin) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +12,11 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from ethosteer import catalog
+from ethosteer.benchmarks.harness import PREFIX as HARNESS
+from ethosteer.data.readers import quoted
+from ethosteer.data.text_files import DEEPEST, parse_toml, read_toml
 from ethosteer.errors import InputError
+from ethosteer.files import usable_path
 from ethosteer.published.counts import load_counts
 from ethosteer.settings import ArmSettings, BenchmarkSettings, Settings, StudySettings
 from ethosteer.study.folder import STUDY_FILE, is_run_folder
@@ -30,7 +34,7 @@ def bundled_studies() -> tuple[str, ...]:
 
 def study_path(study: str) -> Path:
     """Return the TOML file that ``study`` names: a path, a run's folder, or a bundled study."""
-    path = Path(study)
+    path = usable_path(study)
     if is_run_folder(path):
         return path / STUDY_FILE
     if path.suffix == ".toml":
@@ -76,10 +80,7 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
     Raises InputError that names the file and the key for anything invalid in it.
     """
     path = study_path(study)
-    try:
-        table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise InputError(f"{path}: not valid TOML: {fault}") from fault
+    table = read_toml(path)
     _resolve_files(table, path.absolute().parent)
     for override in overrides:
         _apply(table, override)
@@ -109,13 +110,18 @@ def _resolve_files(table: dict[str, Any], folder: Path) -> None:
         for entry in entries.values() if isinstance(entries, dict) else ():
             for key in ("file", "labelled"):
                 if isinstance(entry, dict) and isinstance(file := entry.get(key), str):
-                    entry[key] = str(folder / Path(file).expanduser())
+                    entry[key] = _beside(folder, file)
     evaluate = table.get("evaluate")
     if isinstance(evaluate, dict) and isinstance(folders := evaluate.get("include_path"), list):
         evaluate["include_path"] = [
-            str(folder / Path(entry).expanduser()) if isinstance(entry, str) else entry
-            for entry in folders
+            _beside(folder, entry) if isinstance(entry, str) else entry for entry in folders
         ]
+
+
+def _beside(folder: Path, file: str) -> str:
+    """Return a path relative to ``folder``; what is no path is left to the settings' own check."""
+    is_relative = bool(file) and not file.startswith("~")
+    return str(folder / file) if is_relative else file
 
 
 def _apply(table: dict[str, Any], override: str) -> None:
@@ -124,10 +130,13 @@ def _apply(table: dict[str, Any], override: str) -> None:
     names = [name.strip() for name in key.split(".")]
     if not sign or not all(names):
         raise InputError(f"--set {override}: write it as key.name=value")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
+    if len(names) > DEEPEST:
+        raise InputError(f"--set {override}: no setting has a name of {len(names)} parts")
+    value: object = text.strip()
+    # a text with line breaks could set more than one value
+    if "\n" not in text:
+        with suppress(ValueError):
+            value = parse_toml(f"value = {text}")["value"]
     for name in names[:-1]:
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
@@ -152,7 +161,8 @@ def _first_problem(fault: ValidationError) -> str:
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
         return f"unknown key {key}; {hint}"
     value = error.get("input")
-    shown = "" if isinstance(value, Mapping | Settings) else f", found {value!r}"
+    is_table = isinstance(value, Mapping | Settings)
+    shown = "" if is_table else f", found {None if value is None else quoted(value)}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{key + ': ' if key else ''}{message}{shown}"
 
@@ -178,6 +188,7 @@ def check_names(settings: StudySettings) -> None:
 
     Raises InputError for an unknown dataset, algorithm, benchmark or source, or a contradiction.
     """
+    _check_scale(settings)
     for name, arm in settings.arms.items():
         catalog.study_dataset(settings, name)
         try:
@@ -188,3 +199,19 @@ def check_names(settings: StudySettings) -> None:
         settings.steer.table(algorithm.settings).check(settings.steer)
     for name in catalog.study_benchmarks(settings):
         catalog.check_benchmark(settings, name)
+
+
+def _check_scale(settings: StudySettings) -> None:
+    """Raise InputError for a margin or an effect that no difference of proportions can reach.
+
+    Scores of lm-evaluation-harness may have any scale.
+    """
+    if any(name.startswith(HARNESS) for name in settings.benchmarks):
+        return
+    for key in ("margin", "effect"):
+        value = getattr(settings.compare, key)
+        if value is not None and value >= 1:
+            raise InputError(
+                f"compare.{key}: differences of proportions are below 1, found {value:g}; 0.05 is "
+                "five percentage points"
+            )

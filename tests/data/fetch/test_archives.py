@@ -50,7 +50,7 @@ def test_a_link_by_that_name_is_refused(tmp_path: Path):
 
 def test_a_file_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = archive(tmp_path / "a.tar.gz", (tarfile.TarInfo("rows.jsonl"), bytes(100)))
-    monkeypatch.setattr(archives, "LARGEST", 99)
+    monkeypatch.setattr(archives, "LARGEST_FILE", 99)
     with pytest.raises(InputError, match="acceptable size"):
         archives.extract(path, "rows.jsonl", tmp_path / "target")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ethosteer.benchmarks.base import TextClassification
-from ethosteer.data.readers import Row
+from ethosteer.data.readers import Row, is_blank
 from ethosteer.errors import InputError
 from ethosteer.records import Item, PreferencePair
 from ethosteer.results import MetricDefinition
@@ -37,15 +37,15 @@ class Columns:
 
     def text(self, row: Row, role: str) -> str:
         """Return a row's text for a role; InputError where it is missing or blank."""
-        text = row.text(self.name(role))
-        if not text.strip():
-            raise row.fail(f"column {self.name(role)!r} is empty; fill it, or remove the row")
-        return text
+        return row.filled(self.name(role))
 
     def optional(self, row: Row, role: str) -> str:
         """Return a row's text for a role, "" where the file or the row has none."""
-        value = row.fields.get(self.name(role)) if self.has(role) else None
-        return "" if value is None else str(value).strip()
+        value = row.value(self.name(role)) if self.has(role) else None
+        if isinstance(value, list | dict | bytes):
+            raise row.bad(self.name(role), "must be text or a number")
+        text = "" if value is None else str(value).strip()
+        return "" if is_blank(text) else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +130,12 @@ class Format:
 def slices_of(row: Row, columns: Columns) -> tuple[str, ...]:
     """Return the subsets of the benchmark that a row belongs to."""
     names: list[str] = []
-    for value in (row.fields.get(column) for column in columns.of["slices"]):
+    for value in map(row.value, columns.of["slices"]):
         values = value if isinstance(value, list) else [value]
+        if any(isinstance(entry, list | dict | bytes) for entry in values):
+            raise row.fail("its slices must be texts or numbers")
         names += [str(entry).strip() for entry in values if entry is not None]
-    return tuple(filter(None, names))
+    return tuple(dict.fromkeys(name for name in names if not is_blank(name)))
 
 
 def named_items(

@@ -81,7 +81,7 @@ def _build(rows: Sequence[Row], columns: Columns, settings: FormatSettings) -> F
 
 def _expected(row: Row, columns: Columns, pattern: re.Pattern[str]) -> tuple[str, ...]:
     """Return the answers that count as correct: one, or a list of them."""
-    value = row.fields.get(columns.name("answer"))
+    value = row.value(columns.name("answer"))
     answers = value if isinstance(value, list) else [value]
     if not answers or any(
         isinstance(answer, bool) or not isinstance(answer, str | int | float) for answer in answers
@@ -130,7 +130,7 @@ def _labelled_texts(paths: Sequence[Path]) -> tuple[list[LabelledText], list[Lab
     train: list[LabelledText] = []
     held_out: list[LabelledText] = []
     for row in read_rows(path):
-        text = row.text("text")
+        text = row.filled("text")
         half = train if unit_hash(f"labelled {text}") < 0.5 else held_out
         half.append(LabelledText(text, row.choice("label", ("0", "1")) == "1"))
     for rows in (train, held_out):

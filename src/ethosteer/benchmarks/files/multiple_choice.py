@@ -20,7 +20,7 @@ from ethosteer.benchmarks.files.format import (
     FormatSettings,
     named_items,
 )
-from ethosteer.data.readers import Row
+from ethosteer.data.readers import Row, is_blank, quoted
 from ethosteer.records import Item
 from ethosteer.statistics.metrics import ACCURACY, ACCURACY_NORMALISED, BIAS_FREE
 
@@ -78,9 +78,9 @@ def _choices(row: Row, columns: Columns) -> Choices:
     names = columns.of["choices"]
     labels: object = None
     if len(names) > 1:
-        value: object = [row.fields.get(name) for name in names]
+        value: object = [row.value(name) for name in names]
     else:
-        value = row.fields.get(names[0])
+        value = row.value(names[0])
         if isinstance(value, str):
             value = _decoded(row, names[0], value)
         if isinstance(value, dict):
@@ -103,7 +103,7 @@ def _decoded(row: Row, column: str, text: str) -> object:
     """Read choices that a CSV file holds as JSON."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError as fault:
+    except (ValueError, RecursionError) as fault:
         raise row.fail(
             f'column {column!r} must be a list of choices, in CSV as JSON: ["one", "two"]'
         ) from fault
@@ -113,7 +113,7 @@ def _text(row: Row, columns: str, choice: object) -> str:
     if isinstance(choice, bool) or not isinstance(choice, str | int | float):
         raise row.fail(f"column {columns!r}: every choice must be text")
     text = str(choice).strip()
-    if not text:
+    if is_blank(text):
         raise row.fail(f"column {columns!r}: a choice is empty")
     return text
 
@@ -125,7 +125,7 @@ def _labels(rows: Sequence[Row], columns: Columns, choices: Sequence[Choices]) -
     choice: as the choices' labels, their texts, letters, or indices from 0.
     """
     column = columns.name("answer")
-    answers = [row.fields.get(column) for row in rows]
+    answers = [row.value(column) for row in rows]
     faults: list[int] = []
     for reading in READINGS:
         labels = [reading(answer, choice) for answer, choice in zip(answers, choices, strict=True)]
@@ -137,7 +137,7 @@ def _labels(rows: Sequence[Row], columns: Columns, choices: Sequence[Choices]) -
     row = rows[max(0, *faults)]
     raise row.fail(
         f"column {column!r} must name one of the choices, in all rows alike: by its index from 0, "
-        f"its letter (A is the first) or its text; found {row.fields.get(column)!r}"
+        f"its letter (A is the first) or its text; found {quoted(row.value(column))}"
     )
 
 

@@ -18,7 +18,7 @@ from ethosteer.benchmarks.files.format import (
     FormatSettings,
     named_items,
 )
-from ethosteer.data.readers import Row
+from ethosteer.data.readers import Row, check_differ
 from ethosteer.records import Item, PlainForm
 from ethosteer.statistics.metrics import ACCURACY
 
@@ -51,10 +51,7 @@ def _build(rows: Sequence[Row], columns: Columns, settings: FormatSettings) -> F
 
 def _item(row: Row, columns: Columns, kind: tuple[str, str], label: int | None) -> Item:
     sentences = tuple(columns.text(row, role) for role in kind)
-    if sentences[0] == sentences[1]:
-        raise row.fail(
-            f"columns {columns.name(kind[0])!r} and {columns.name(kind[1])!r} are the same text"
-        )
+    check_differ(row, *map(columns.name, kind))
     context = columns.optional(row, "context")
     delimiter = " " if context else ""
     return Item(

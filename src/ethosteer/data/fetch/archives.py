@@ -6,17 +6,16 @@ import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+from ethosteer.data.text_files import LARGEST_FILE
 from ethosteer.errors import InputError
-
-LARGEST = 1024**3
-"""Bytes of an extracted file, so that a small archive cannot fill the disk."""
 
 
 def extract(archive: Path, member: str, target: Path) -> None:
     """Write the file called ``member`` to ``target``, whatever its path in the archive means.
 
     Nothing else is extracted, and no name in the archive becomes a path. Raises InputError where
-    the archive cannot be read, or has no regular file of that name of at most ``LARGEST`` bytes.
+    the archive cannot be read, or has no regular file of that name of at most
+    ``LARGEST_FILE`` bytes.
     """
     try:
         with tarfile.open(archive, "r:*") as tar:
@@ -24,7 +23,7 @@ def extract(archive: Path, member: str, target: Path) -> None:
                 if PurePosixPath(entry.name) != PurePosixPath(member):
                     continue
                 content = tar.extractfile(entry) if entry.isreg() else None
-                if content is None or entry.size > LARGEST:
+                if content is None or entry.size > LARGEST_FILE:
                     raise InputError(f"{archive}: {member} is no regular file of acceptable size")
                 with target.open("wb") as file:
                     while chunk := content.read(1 << 20):

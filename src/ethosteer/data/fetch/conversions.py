@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
+from ethosteer.data.readers import read_csv
 from ethosteer.errors import InputError
 
 WSC273_SCHEMAS = 273
@@ -27,7 +26,7 @@ def wsc273(collection: Path) -> str:
     try:
         schemas = ElementTree.parse(collection).getroot().findall("schema")
         rows = [_schema(schema) for schema in schemas[:WSC273_SCHEMAS]]
-    except (ElementTree.ParseError, ValueError) as fault:
+    except (ElementTree.ParseError, ValueError, OSError) as fault:
         raise InputError.at(collection, None, f"not the Winograd collection: {fault}") from fault
     if len(rows) < WSC273_SCHEMAS:
         raise InputError.at(
@@ -67,16 +66,19 @@ def ethics_aita(commonsense: Path) -> str:
     fields are null; label 1, wrong, is ``binarized_label`` "WRONG". Raises InputError for a
     malformed row.
     """
+    try:
+        return _json_lines(_long_posts(commonsense))
+    except InputError as fault:
+        raise InputError(f"not ETHICS commonsense: {fault}") from fault
+
+
+def _long_posts(commonsense: Path) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    text = commonsense.read_bytes().decode("utf-8")  # posts have carriage returns, which are kept
-    for row in csv.DictReader(io.StringIO(text, newline="")):
-        if row.get("is_short") != "False":
+    # read_csv keeps the carriage returns that posts have
+    for row in read_csv(commonsense, ("label", "input", "is_short")):
+        if row.text("is_short") != "False":
             continue
-        post = row.get("input") or ""
-        if not post or row.get("label") not in ("0", "1"):
-            raise InputError.at(
-                commonsense, None, f"not ETHICS commonsense: post {len(rows)} has no text or label"
-            )
+        post, label = row.filled("input"), row.choice("label", ("0", "1"))
         title, _, story = post.partition(TITLE_END)
         rows.append(
             {
@@ -89,12 +91,12 @@ def ethics_aita(commonsense: Path) -> str:
                 "label_scores": None,
                 "label": None,
                 "binarized_label_scores": None,
-                "binarized_label": "WRONG" if row["label"] == "1" else "RIGHT",
+                "binarized_label": "WRONG" if label == "1" else "RIGHT",
             }
         )
     if not rows:
-        raise InputError.at(commonsense, None, "not ETHICS commonsense: it has no long post")
-    return _json_lines(rows)
+        raise InputError.at(commonsense, None, "it has no long post")
+    return rows
 
 
 CONVERSIONS: dict[str, Callable[[Path], str]] = {"wsc273": wsc273, "ethics-aita": ethics_aita}

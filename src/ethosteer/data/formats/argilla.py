@@ -57,13 +57,14 @@ def _read(rows: Sequence[Row]) -> Iterator[Entry]:
 def _answers(row: Row) -> dict[str, list[Given]]:
     """Return what annotators submitted, by question."""
     answers: dict[str, list[Given]] = {}
-    if isinstance(row.fields.get("responses"), list):
+    given = row.value("responses")
+    if isinstance(given, list):
         responses = checked(row, "responses", BY_ANNOTATOR)
         for number, response in enumerate(responses, start=1):
             if response.status in (SUBMITTED, None):
                 for question, value in (response.values or {}).items():
                     answers.setdefault(question, []).append((_who(response.user_id, number), value))
-    elif row.fields.get("responses") is not None:
+    elif given is not None:
         for question, given in checked(row, "responses", BY_QUESTION).items():
             answers[question] = [
                 (_who(answer.user_id, number), answer.value)

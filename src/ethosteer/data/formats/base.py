@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import isnan
 
 from ethosteer.data.pair_sets import Dropped
-from ethosteer.data.readers import Row
+from ethosteer.data.readers import Row, is_blank
 from ethosteer.errors import InputError
 from ethosteer.records import Turn, format_dialogue, parse_dialogue, unusable
 
@@ -142,7 +142,8 @@ def _named(row: Row, column: str) -> str | None:
     if isinstance(value, float) and isnan(value):
         return None
     if isinstance(value, str | int | float):
-        return row.encodable(str(value).strip()) or None
+        text = str(value).strip()
+        return None if is_blank(text) else text
     if value is None:
         return None
     raise row.bad(column, "must be text or a number")
@@ -152,6 +153,8 @@ def written_prompt(turns: Sequence[Turn]) -> tuple[str, str | None]:
     """Return a prompt as text, and why it is of no use, None where it is."""
     if problem := unusable(turns):
         return "", problem
+    if any(is_blank(text) for _, text in turns):
+        return "", "empty turn"
     if any(role == "system" for role, _ in turns[1:]):
         return "", "system turn inside"
     if turns[-1][0] != "human":

@@ -33,6 +33,7 @@ LETTERS = {
     "right": SECOND,
     "second": SECOND,
 }
+LARGEST_VOTES = 1_000_000_000
 MEASURES = (("votes", ("votes", "vote", "n_votes")), ("score", ("score", "rating", "scores")))
 """Columns with a number for each answer: a name here, and the file's stems."""
 
@@ -93,6 +94,8 @@ def _votes(row: Row) -> tuple[int, int, int] | None:
         if min(counts) < 0:
             name = row.names["votes_a" if counts[0] < 0 else "votes_b"]
             raise row.fail(f"column {name!r} must not be negative, found {min(counts)}")
+        if max(counts) > LARGEST_VOTES:
+            raise row.fail(f"has {max(counts):g} votes; at most {LARGEST_VOTES:,} are read")
         return (*counts, 0) if any(counts) else None
     return by_score(row.number("score_a"), row.number("score_b"))
 

@@ -36,6 +36,8 @@ from ethosteer.settings import ArmSettings
 FORMATS = (ARGILLA, LABEL_STUDIO, COMPARISON, PREFERENCE, IMPLICIT, LABELLED)
 """In the order in which they are tried."""
 UNSTATED = "not stated"
+LARGEST_VOTES = 10_000
+"""Votes of one row that become a pair each."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,13 @@ class FilePairs:
     ) -> Iterator[PreferencePair | Dropped]:
         for entry in judgements:
             first, second, ties = entry.votes
+            if sum(entry.votes) > LARGEST_VOTES:
+                raise InputError.at(
+                    Path(self.settings.file or self.name),
+                    entry.row,
+                    f"has {sum(entry.votes):,} votes, and weigh = 'judgements' makes a pair of "
+                    f"each, of at most {LARGEST_VOTES:,}; weigh them by the majority",
+                )
             yield from (self._pair(entry, swapped=False) for _ in range(first))
             yield from (self._pair(entry, swapped=True) for _ in range(second))
             yield from (Dropped(entry.row, "tied") for _ in range(ties))

@@ -122,7 +122,7 @@ def _content(row: Row, name: str, message: dict[str, object], index: int) -> str
         content = "".join(str(chunk.get("text") or "") for chunk in content)
     if not isinstance(content, str):
         raise _bad_content(row, name, index, content)
-    return row.encodable(content).strip()
+    return content.strip()
 
 
 def _bad_content(row: Row, name: str, index: int, content: object) -> InputError:

@@ -6,12 +6,17 @@ Text may be gzipped. A row keeps the line that an editor shows for it; of Parque
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from ethosteer.data.readers import Row, json_fault, quoted, read_csv, read_jsonl, read_text
+from ethosteer.data.readers import Row, limited_rows, quoted, read_csv, read_jsonl, unique_keys
+from ethosteer.data.text_files import LARGEST_FILE, parse_fault, read_text
 from ethosteer.errors import InputError
+
+PARQUET_BATCH = 1024
+"""Rows that are decoded at once."""
 
 
 def shards(path: Path) -> list[Path]:
@@ -51,7 +56,7 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 def _read_json(path: Path) -> Iterator[Row]:
     """Read a JSON array of objects; anything else is read as JSON lines."""
-    text = read_text(path).removeprefix("\ufeff")
+    text = read_text(path)
     if not text.lstrip().startswith("["):
         yield from read_jsonl(path, ())
         return
@@ -59,35 +64,58 @@ def _read_json(path: Path) -> Iterator[Row]:
         entries = json.loads(text)
     except (ValueError, RecursionError) as fault:
         line = fault.lineno if isinstance(fault, json.JSONDecodeError) else 1
-        raise InputError.at(path, line, f"not valid JSON: {json_fault(fault)}") from fault
-    if not entries:
-        raise InputError.at(path, 1, "the file has no rows")
+        raise InputError.at(path, line, f"not valid JSON: {parse_fault(fault)}") from fault
+    yield from limited_rows(path, _array_rows(path, text, len(entries)))
+
+
+def _array_rows(path: Path, text: str, count: int) -> Iterator[Row]:
     # decoded again, one by one, for the line that each starts on
-    decoder, position, line = json.JSONDecoder(), text.index("[") + 1, 1
-    counted = 0
-    for fields in entries:
+    decoder = json.JSONDecoder(object_pairs_hook=unique_keys)
+    position, line, counted = text.index("[") + 1, 1, 0
+    for _ in range(count):
         while text[position] in " \t\r\n,":
             position += 1
         line, counted = line + text.count("\n", counted, position), position
-        _, position = decoder.raw_decode(text, position)
+        try:
+            fields, position = decoder.raw_decode(text, position)
+        except ValueError as fault:
+            raise InputError.at(path, line, f"not valid JSON: {fault}") from fault
         if not isinstance(fields, dict):
             raise InputError.at(path, line, f"must be a JSON object, found {quoted(fields)}")
         yield Row(path, line, fields)
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:
-    import pyarrow as pa
+    yield from limited_rows(path, _parquet_rows(path))
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
+    size = 0
+    number = 0
     try:
-        rows = pq.read_table(path).to_pylist()
-    except (pa.ArrowException, OSError, ValueError) as fault:
+        with pq.ParquetFile(path) as file:
+            if twice := [name for name, n in Counter(file.schema_arrow.names).items() if n > 1]:
+                raise InputError.at(path, None, f"column {twice[0]!r} is there twice; rename one")
+            for batch in file.iter_batches(PARQUET_BATCH):
+                size += batch.nbytes
+                if size > LARGEST_FILE:
+                    raise InputError.at(
+                        path,
+                        None,
+                        f"has more than {LARGEST_FILE:,} bytes when it is read, the maximum of a "
+                        "file; split it into several files",
+                    )
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield Row(path, number, fields)
+    except InputError:
+        raise
+    # A damaged file, or a type that Python has not, raises anything.
+    except Exception as fault:
         reason = str(fault).partition("\n")[0]
         raise InputError.at(path, None, f"not a whole Parquet file: {reason}") from fault
-    if not rows:
-        raise InputError.at(path, 1, "the file has no rows")
-    for number, fields in enumerate(rows, start=1):
-        yield Row(path, number, fields)
 
 
 READERS: dict[str, Callable[[Path], Iterator[Row]]] = {

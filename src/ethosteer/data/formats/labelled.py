@@ -14,7 +14,7 @@ from ethosteer.data.formats.base import (
 )
 from ethosteer.data.formats.dialogues import UnusableError, answer_turns, prompt_turns
 from ethosteer.data.pair_sets import Dropped
-from ethosteer.data.readers import Row
+from ethosteer.data.readers import Row, is_blank
 
 GOOD = ("true", "1", "good", "yes", "desirable", "chosen", "positive")
 BAD = ("false", "0", "bad", "no", "undesirable", "rejected", "negative")
@@ -36,7 +36,7 @@ def _read(rows: Sequence[Row]) -> Iterator[Entry]:
         text, problem = written_prompt(prompt)
         if [role for role, _ in answer] != ["assistant"]:
             problem = problem or "no answer"
-        elif not answer[0][1]:
+        elif is_blank(answer[0][1]):
             problem = problem or "empty"
         if problem is not None:
             yield Dropped(row.line, problem)

@@ -24,7 +24,7 @@ Given = tuple[str, object]
 def checked(row: Row, column: str, adapter: TypeAdapter[T]) -> T:
     """Return a nested field as a value of the adapter's type; InputError where it is none."""
     try:
-        return adapter.validate_python(row.fields.get(column))
+        return adapter.validate_python(row.value(column))
     except ValidationError as fault:
         error = fault.errors(include_url=False)[0]
         key = ".".join([column, *map(str, error["loc"])])

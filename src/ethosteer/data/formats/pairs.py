@@ -22,7 +22,7 @@ from ethosteer.data.formats.dialogues import (
     prompt_turns,
 )
 from ethosteer.data.pair_sets import Dropped
-from ethosteer.data.readers import Row
+from ethosteer.data.readers import Row, is_blank
 from ethosteer.records import Turn
 
 
@@ -39,7 +39,7 @@ def judgement(
     except UnusableError as fault:
         return Dropped(row.line, str(fault))
     text, problem = written_prompt(dialogue)
-    if problem is None and not (first and second):
+    if problem is None and (is_blank(first) or is_blank(second)):
         problem = "empty"
     if problem is None and first == second:
         problem = "tied"

@@ -1,0 +1,84 @@
+"""What all tables share, and [base], the model that all arms share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ethosteer.errors import InputError
+from ethosteer.files import path_problem
+
+LARGEST_COUNT = 1_000_000_000
+"""The maximum of steps, items, pairs and other counts."""
+LARGEST_LENGTH = 1_048_576
+"""The maximum of lengths in tokens."""
+LARGEST_BATCH = 65_536
+LARGEST_EPOCHS = 1000
+
+
+class Settings(BaseModel):
+    """A frozen group of settings. Types are strict; an unknown key is an error.
+
+    Numbers are finite, and counts have maxima far above any sensible use, so that a slip of the
+    hand is refused before days of work or all memory are spent on it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def checked(cls, **values: Any) -> Self:  # noqa: ANN401 (any setting)
+        """Return the settings that options of a command make; InputError that names the key."""
+        try:
+            return cls(**values)
+        except ValidationError as fault:
+            error = fault.errors(include_url=False)[0]
+            key = ".".join(str(name) for name in error["loc"])
+            message = error["msg"].removeprefix("Value error, ")
+            raise InputError(f"{key + ': ' if key else ''}{message}") from fault
+
+
+class ModelShape(Settings):
+    """[base.shape]: the geometry of a Llama-like base, to plan a study without the base's files."""
+
+    hidden: int = Field(ge=1, le=1_000_000, description="width of the hidden states")
+    layers: int = Field(ge=1, le=10_000, description="number of decoder layers")
+    intermediate: int = Field(ge=1, le=10_000_000, description="width of the feed-forward layers")
+    vocabulary: int = Field(ge=1, le=100_000_000, description="number of tokens")
+    tied: bool = Field(False, description="one matrix for input and output embeddings")
+
+
+def absolute_path(file: str) -> str:
+    """Return a file's absolute path; ValueError where no system can have it.
+
+    A study may be resumed from another folder; ``load_study`` resolves the paths of a study file.
+    """
+    if (problem := path_problem(file)) is not None:
+        raise ValueError(problem)
+    try:
+        return str(Path(file).expanduser().absolute())
+    except RuntimeError as fault:  # ~NAME of a user who is not there
+        raise ValueError(str(fault)) from fault
+
+
+class BaseSettings(Settings):
+    """[base]: the model that all arms share."""
+
+    model: str = Field(
+        "pocket", description="'pocket', 'smollm2', a model folder, a .gguf file, or a hub id"
+    )
+    revision: str | None = Field(
+        None, description="the hub revision; a commit for a repeatable run"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the frozen base")
+    autocast: bool = Field(False, description="run a float32 base under torch.autocast to bfloat16")
+    device: str = Field("auto", description="'auto', 'cpu', 'cuda', 'cuda:1', ...")
+    shape: ModelShape | None = Field(None, description="only for `ethosteer plan`")
+
+    @field_validator("model")
+    @classmethod
+    def _usable(cls, model: str) -> str:
+        if (problem := path_problem(model)) is not None:
+            raise ValueError(problem)
+        return model
