@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from ethosteer.evaluation.outcomes import Outcomes
 from ethosteer.files import write_atomic
-from ethosteer.records import Item, Outcome
+from ethosteer.records import Item
 from ethosteer.report.across import Across, across_document
 from ethosteer.report.blocks import Document, Section
 from ethosteer.report.document import document
@@ -25,7 +26,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff\ufffe\
 
 def write_report(
     results: StudyResults,
-    outcomes: Sequence[Outcome],
+    outcomes: Outcomes,
     items: Mapping[str, Sequence[Item]],
     folder: Path,
     sections: Sequence[Section] = (),
@@ -33,12 +34,13 @@ def write_report(
 ) -> None:
     """Write ``report.html``, ``report.md`` and ``tables/`` into ``folder``, each file whole.
 
-    ``outcomes`` are those of all models on all benchmarks, ``items`` the benchmarks' by name;
+    ``outcomes`` are those of all models on all benchmarks, ``items`` the benchmarks' by name, both
+    perhaps read from disk when they are asked for;
     without them the report lacks what is shown item by item. ``sections`` are added before the
     section on how to repeat the study. ``beside`` names the other files that ``folder`` has or will
     have: the report links to them.
     """
-    view = View(results, tuple(outcomes), items)
+    view = View(results, outcomes, items)
     tables = data_files(view)
     files = ("report.md", *beside, *(f"tables/{name}" for name in tables))
     write_document(document(view, sections, files), folder, tables)

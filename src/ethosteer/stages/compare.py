@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,7 +13,8 @@ from ethosteer.evaluation import reward_results
 from ethosteer.evaluation.comparison import Measured, decide, measure_models
 from ethosteer.evaluation.items import example_of
 from ethosteer.evaluation.near_duplicates import clusters_of_pairs
-from ethosteer.evaluation.summary import summarise
+from ethosteer.evaluation.on_demand import OnDemand
+from ethosteer.evaluation.summary import summarise_with_terms
 from ethosteer.files import read_json, to_json, write_atomic, write_json
 from ethosteer.progress import Report
 from ethosteer.records import CONTROLS, Outcome
@@ -173,13 +176,15 @@ class Compare(Stage[StudyResults]):
         datasets = {stage.arm.name: stage.reward.pairs.dataset for stage in self.steering}
         for items in self.items:
             evaluated = [stage for stage in self.evaluation if stage.items == items]
-            outcomes: dict[str, dict[int, list[Outcome]]] = {}
+            stages: dict[str, list[Evaluate]] = {}
             for stage in evaluated:
-                by_seed = outcomes.setdefault(stage.model.name, {})
-                by_seed[stage.model.seed] = store.load(stage)
+                stages.setdefault(stage.model.name, []).append(stage)
+            outcomes = OnDemand(
+                {model: partial(_by_seed, store, seeds) for model, seeds in stages.items()}
+            )
             benchmark, stored = items.definition(), store.load(items)
             note = evaluated[0].classifier_note(store.path(evaluated[0]))
-            summary = summarise(benchmark, len(stored), outcomes, note)
+            summary, terms = summarise_with_terms(benchmark, len(stored), outcomes, note)
             comparability = items.comparability(store.path(items))
             benchmarks.append(
                 replace(
@@ -189,5 +194,10 @@ class Compare(Stage[StudyResults]):
                     chat=items.chat,
                 )
             )
-            measured += measure_models(benchmark, outcomes, self.compare, datasets)
+            measured += measure_models(benchmark, terms, self.compare, datasets)
         return benchmarks, decide(measured, self.compare)
+
+
+def _by_seed(store: Store, stages: Sequence[Evaluate]) -> dict[int, list[Outcome]]:
+    """Return one model's outcomes on one benchmark."""
+    return {stage.model.seed: store.load(stage) for stage in stages}

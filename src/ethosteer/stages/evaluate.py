@@ -268,7 +268,7 @@ class Evaluate(Stage[list[Outcome]]):
             seconds = (time.monotonic() - started) / len(models)
             for stage, answered in zip(stages, outcomes, strict=True):
                 with workspace.store.write(stage, seconds) as folder:
-                    write_outcomes(folder / OUTCOMES, answered)
+                    write_outcomes(folder / OUTCOMES, [answered])
                     write_json(folder / CLASSIFIER, classifier.note if classifier else "")
 
     def _adapter(self, workspace: Workspace) -> Path | None:
