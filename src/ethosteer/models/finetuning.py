@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ethosteer.maths.finite import check_finite
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import training_tokens
 from ethosteer.models.lora_bank import LoraBank
@@ -25,6 +26,7 @@ from ethosteer.progress import Report
 from ethosteer.settings import FinetuneSettings
 
 CHECKPOINT_EVERY = 50
+MEND = "it diverged: lower finetune.optimiser.learning_rate, or use base.dtype = 'float32'"
 
 
 def finetune(
@@ -37,7 +39,7 @@ def finetune(
     """Train one adapter on conversations (next-token loss, mean over the tokens of their masks).
 
     Resumes from ``checkpoints``; ``progress(done, steps, note)`` after every step. Returns the bank
-    of one arm and the loss of each step.
+    of one arm and the loss of each step. Raises InputError where a loss or gradient is not finite.
     """
     bank = LoraBank(base.layers, 1, settings.lora, seed=0).to(base.device)
     per_epoch = math.ceil(len(rows) / settings.batch)
@@ -55,7 +57,10 @@ def finetune(
         batch_rows = [rows[index] for index in indices]
         with bank.applied():
             loss = accumulate_nll(base, batch_rows, token_budget, derived_seed("dropout", step))
-        optimiser.step()
+        check_finite([loss], lambda _, step=step: f"fine-tuning: the loss at step {step}", MEND)
+        if not optimiser.step():
+            norm = float("nan")
+            check_finite([norm], lambda _, step=step: f"fine-tuning: the gradient at {step}", MEND)
         losses.append(loss)
         if schedule.is_due(step + 1):
             save_checkpoint(checkpoints, [optimiser], {"done": step + 1, "losses": losses})
