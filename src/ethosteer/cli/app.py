@@ -48,6 +48,7 @@ from ethosteer.cli.runs import chat, export, report
 from ethosteer.data.formats.dataset import file_dataset
 from ethosteer.errors import InputError
 from ethosteer.models.cached import FetchSource
+from ethosteer.progress import visible
 from ethosteer.settings import ArmSettings
 from ethosteer.study.folder import is_run_folder
 from ethosteer.study.load import load_study
@@ -358,8 +359,14 @@ def evaluate(
 
     Example: `ethosteer evaluate --model pocket --sample --benchmarks toxigen,wsc273`
     """
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise InputError(f"--out {out}: must be a file in a folder that exists")
+    if out is not None and (
+        out.is_symlink()
+        or (out.exists() and not out.is_file())
+        or not out.absolute().parent.is_dir()
+    ):
+        raise InputError(
+            f"--out {out}: must be a file in a folder that exists, not a link or a device"
+        )
     evaluations = evaluate_benchmarks(
         base_settings(model, dtype, device, revision),
         read_benchmarks(benchmarks, limit, classifier),
@@ -397,7 +404,7 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {visible(str(error))}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("interrupted; run the same command again to resume", err=True)

@@ -59,6 +59,8 @@ def report(
     from ethosteer.published.counts import counts_path, read_counts
     from ethosteer.study.finished import is_readable_run, open_run, write_run_report
 
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is not a folder")
     published = counts_path(studies[0]) if len(studies) == 1 else None
     if not texts and (out is None or published is not None or len(studies) > 1):
         raise InputError("--no-texts: give a single study, and a folder by --out")

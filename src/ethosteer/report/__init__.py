@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from ethosteer.errors import InputError
 from ethosteer.evaluation.outcomes import Outcomes
 from ethosteer.files import write_atomic
 from ethosteer.records import Item
@@ -59,6 +60,8 @@ def write_document(
     # everything is rendered before anything is written, so that a fault leaves the old files
     texts = {"report.html": html_page(report), "report.md": markdown_page(report)}
     texts |= {f"tables/{name}": text for name, text in tables.items()}
+    if (folder / "tables").is_symlink() or (folder / "tables").is_file():
+        raise InputError(f"{folder / 'tables'}: must be a folder, not a link or a file; remove it")
     if tables:
         (folder / "tables").mkdir(exist_ok=True)
     for name, text in texts.items():

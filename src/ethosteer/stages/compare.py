@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ethosteer.data.overlap import overlap
+from ethosteer.data.overlap import overlaps
 from ethosteer.evaluation import reward_results
 from ethosteer.evaluation.comparison import Measured, decide, measure_models
 from ethosteer.evaluation.items import example_of
@@ -62,17 +62,15 @@ class Overlaps(Stage[tuple[Overlap, ...]]):
         """Count the pairs that share n-grams with a benchmark."""
         store = workspace.store
         sets = [store.load(pairs) for pairs in self.pairs]
-        overlaps: list[Overlap] = []
-        for items in self.items:
-            texts = [text for item in store.load(items) for text in item.texts()]
-            asked = items.definition().dataset
-            overlaps += [
-                overlap(pairs, items.benchmark, texts, self.overlap_ngram)
-                for pairs in sets
-                # pairs share the phrases that make up their dataset's prompts, and its test pairs
-                if asked is None or asked.name != pairs.name
-            ]
-        write_json(folder / OVERLAPS, overlaps)
+        texts = OnDemand({items.benchmark: partial(_texts, store, items) for items in self.items})
+        asked = {items.benchmark: items.definition().dataset for items in self.items}
+        counted = [
+            overlap
+            for overlap in overlaps(sets, texts, self.overlap_ngram)
+            # pairs share the phrases that make up their dataset's prompts, and its test pairs
+            if (dataset := asked[overlap.benchmark]) is None or dataset.name != overlap.dataset
+        ]
+        write_json(folder / OVERLAPS, counted)
 
     def load(self, folder: Path) -> tuple[Overlap, ...]:
         """Read the overlaps."""
@@ -196,6 +194,11 @@ class Compare(Stage[StudyResults]):
             )
             measured += measure_models(benchmark, terms, self.compare, datasets)
         return benchmarks, decide(measured, self.compare)
+
+
+def _texts(store: Store, items: Items) -> list[str]:
+    """Return all texts of a benchmark's items."""
+    return [text for item in store.load(items) for text in item.texts()]
 
 
 def _by_seed(store: Store, stages: Sequence[Evaluate]) -> dict[int, list[Outcome]]:

@@ -15,6 +15,7 @@ from ethosteer.models.adapter_config import CONFIG, WEIGHTS
 from ethosteer.models.adapters import save_base
 from ethosteer.models.reward_models import NORMALISATION, read_scale, set_padding
 from ethosteer.records import Arm
+from ethosteer.report.markdown import escape
 from ethosteer.settings import StudySettings
 from ethosteer.stages.finetune import Finetune
 from ethosteer.study.run import Study
@@ -82,11 +83,13 @@ def model_card(study: Study, arm: Arm, *, reward: bool) -> str:
     steering = study.plan.steering[arm]
     results = store.load(study.plan.comparison).arms
     dialogues = study.plan.prompts.template(study.workspace)
-    page = Environment(
+    environment = Environment(
         autoescape=False,  # Markdown, not a web page
         keep_trailing_newline=True,
         undefined=StrictUndefined,
-    ).from_string((files("ethosteer.study") / MODEL_CARD).read_text("utf-8"))
+    )
+    environment.filters |= {"text": escape, "code": _code, "quoted": json.dumps}
+    page = environment.from_string((files("ethosteer.study") / MODEL_CARD).read_text("utf-8"))
     return page.render(
         arm=arm,
         reward=reward,
@@ -104,3 +107,8 @@ def model_card(study: Study, arm: Arm, *, reward: bool) -> str:
         template=settings.data.template,
         model_class="AutoModelForSequenceClassification" if reward else "AutoModelForCausalLM",
     )
+
+
+def _code(text: str) -> str:
+    """Return a code span of Markdown, which ends where it should, on one line."""
+    return f"`{' '.join(text.replace('`', chr(39)).split())}`"
