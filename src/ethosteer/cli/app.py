@@ -22,6 +22,7 @@ from ethosteer.api import data_origin, prepare_study, study_origin
 from ethosteer.api import evaluate as evaluate_benchmarks
 from ethosteer.cli.bench import bench
 from ethosteer.cli.completion import complete_dataset, complete_study
+from ethosteer.cli.doctor import doctor
 from ethosteer.cli.init import init
 from ethosteer.cli.listing import show_list
 from ethosteer.cli.options import (
@@ -63,6 +64,7 @@ app = typer.Typer(
 
 app.add_typer(bench, name="bench")
 app.command("init")(init)
+app.command("doctor")(doctor)
 app.command("list")(show_list)
 
 
