@@ -1,4 +1,4 @@
-"""``ethosteer doctor``: what a machine offers, and whether a run's files are as they were written."""
+"""``ethosteer doctor``: what a machine offers, and whether a run's files are undamaged."""
 
 from __future__ import annotations
 
@@ -65,10 +65,9 @@ def doctor(
     for finding in findings:
         table.add_row(
             finding.state,
-            finding.subject,
+            escape(finding.subject),
             escape(finding.text),
             escape(finding.mend),
-            end_section=False,
         )
     Console().print(table)
     if any(finding.state == "damaged" for finding in findings):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from ethosteer.maths.finite import check_finite
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast.budget import training_tokens
+from ethosteer.models.fast.budget import training_tokens, within_memory
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.optimiser import (
     ArmOptimiser,
@@ -56,7 +57,12 @@ def finetune(
         indices = order.split(settings.batch)[batch].tolist()
         batch_rows = [rows[index] for index in indices]
         with bank.applied():
-            loss = accumulate_nll(base, batch_rows, token_budget, derived_seed("dropout", step))
+            dropout = derived_seed("dropout", step)
+            loss, token_budget = within_memory(
+                token_budget,
+                partial(_accumulate, base, batch_rows, dropout),
+                optimiser.adamw.zero_grad,
+            )
         check_finite([loss], lambda _, step=step: f"fine-tuning: the loss at step {step}", MEND)
         if not optimiser.step():
             norm = float("nan")
@@ -66,3 +72,7 @@ def finetune(
             save_checkpoint(checkpoints, [optimiser], {"done": step + 1, "losses": losses})
         progress(step + 1, steps, f"loss {loss:.3f}")
     return bank, losses
+
+
+def _accumulate(base: SharedBase, rows: Sequence[Row], dropout: int, token_budget: int) -> float:
+    return accumulate_nll(base, rows, token_budget, dropout)

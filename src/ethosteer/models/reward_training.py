@@ -14,7 +14,7 @@ from torch import Tensor
 from ethosteer.maths.finite import check_finite
 from ethosteer.maths.preference import bradley_terry_loss
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast.budget import training_tokens
+from ethosteer.models.fast.budget import training_tokens, within_memory
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.optimiser import (
@@ -111,18 +111,29 @@ class RewardTraining:
 
     def _learn(self, arm: int, batch: Sequence[EncodedPair], dropout: int) -> None:
         """Take one optimiser step with one arm; its passes add up to one gradient."""
-        total = 0.0
-        for pairs in pair_passes(batch, self.token_budget):
-            rows = response_rows(pairs)
-            scores = raw_scores(self.base, self.bank, self.heads, arm, rows, dropout).view(-1, 2)
-            loss = bradley_terry_loss(scores[:, 0], scores[:, 1]).sum() / len(batch)
-            loss.backward()
-            total += float(loss.detach())
+        total, self.token_budget = within_memory(
+            self.token_budget,
+            lambda tokens: self._accumulate(arm, batch, dropout, tokens),
+            self.optimisers[arm].adamw.zero_grad,
+        )
         self._check(arm, [total], lambda _: f"the loss at step {len(self.losses[arm])}")
         self.losses[arm].append(total)
         if not self.optimisers[arm].step():
             step = len(self.losses[arm]) - 1
             self._check(arm, [float("nan")], lambda _: f"the gradient at step {step}")
+
+    def _accumulate(
+        self, arm: int, batch: Sequence[EncodedPair], dropout: int, tokens: int
+    ) -> float:
+        """Add the gradients of a batch, in passes of so many tokens, and return its mean loss."""
+        total = 0.0
+        for pairs in pair_passes(batch, tokens):
+            rows = response_rows(pairs)
+            scores = raw_scores(self.base, self.bank, self.heads, arm, rows, dropout).view(-1, 2)
+            loss = bradley_terry_loss(scores[:, 0], scores[:, 1]).sum() / len(batch)
+            loss.backward()
+            total += float(loss.detach())
+        return total
 
     def _check(self, arm: int, values: Iterable[float], name: Callable[[int], str]) -> None:
         """Raise InputError unless numbers of an arm are finite."""
