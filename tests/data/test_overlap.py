@@ -26,7 +26,10 @@ def test_pairs_overlap_where_any_text_shares_a_run_of_words():
 
 def _pairs(count: int, draw: random.Random) -> list[PreferencePair]:
     texts = [" ".join(draw.choices("abcdefgh", k=draw.randint(0, 9))) for _ in range(3 * count)]
-    return [PreferencePair(str(i), *texts[3 * i : 3 * i + 3], "g", i) for i in range(count)]
+    return [
+        PreferencePair(str(i), *three, "g", i)
+        for i, three in enumerate(zip(*[iter(texts)] * 3, strict=True))
+    ]
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])

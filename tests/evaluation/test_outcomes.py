@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -81,7 +82,7 @@ def test_a_summary_asks_for_each_model_once() -> None:
         asked.append(model)
         return given[model]
 
-    lazy = OnDemand({model: (lambda model=model: read(model)) for model in given})
+    lazy = OnDemand({model: partial(read, model) for model in given})
     metrics = benchmark(MCC, ACCURACY, answers=("No", "Yes"))
     assert summarise(metrics, 80, lazy) == summarise(metrics, 80, given)
     assert asked == list(SHARES)

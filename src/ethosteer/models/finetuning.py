@@ -63,10 +63,9 @@ def finetune(
                 partial(_accumulate, base, batch_rows, dropout),
                 optimiser.adamw.zero_grad,
             )
-        check_finite([loss], lambda _, step=step: f"fine-tuning: the loss at step {step}", MEND)
+        _check(loss, f"the loss at step {step}")
         if not optimiser.step():
-            norm = float("nan")
-            check_finite([norm], lambda _, step=step: f"fine-tuning: the gradient at {step}", MEND)
+            _check(math.nan, f"the gradient at step {step}")
         losses.append(loss)
         if schedule.is_due(step + 1):
             save_checkpoint(checkpoints, [optimiser], {"done": step + 1, "losses": losses})
@@ -76,3 +75,7 @@ def finetune(
 
 def _accumulate(base: SharedBase, rows: Sequence[Row], dropout: int, token_budget: int) -> float:
     return accumulate_nll(base, rows, token_budget, dropout)
+
+
+def _check(value: float, name: str) -> None:
+    check_finite([value], lambda _: f"fine-tuning: {name}", MEND)

@@ -65,15 +65,7 @@ def steer(
     """
     before = steering.held_out(held_out)
     assert float(before.kl.abs().max()) == 0.0, "an untrained policy is the reference, exactly"
-    for arm, scores in enumerate(before.scores):
-        reward_model = steering.task.reward_names[steering.task.reward_index[arm]]
-        check_finite(
-            scores.tolist(),
-            lambda index, name=reward_model: (
-                f"reward model {name}, held-out prompt {index}: the reward of the base's answer"
-            ),
-            "the reward model is damaged, or too large for the number format of base.dtype",
-        )
+    _check_rewards(steering, before)
     steering.train(checkpoints, report)
     last = steering.held_out(held_out)
     # the last updates have no point of the curve, by which a diverged arm would have been stopped
@@ -97,6 +89,19 @@ def steer(
     for arm in arms:
         steering.restore(arm, ends[arm])
     return Steered(steering, before, last, within)
+
+
+def _check_rewards(steering: Steering, before: HeldOut) -> None:
+    """Raise InputError unless the rewards of the base's answers are finite."""
+    scores, task = before.scores.tolist(), steering.task
+    count = len(scores[0])
+
+    def name(index: int) -> str:
+        reward_model = task.reward_names[task.reward_index[index // count]]
+        return f"reward model {reward_model}: the reward of held-out answer {index % count}"
+
+    mend = "the reward model is damaged, or too large for the number format of base.dtype"
+    check_finite([score for row in scores for score in row], name, mend)
 
 
 def _is_finite(held_out: HeldOut, arm: int) -> bool:

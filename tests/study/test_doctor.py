@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ethosteer.cli import doctor
 from ethosteer.files import file_hash
+from ethosteer.study import doctor
 
 Call = Callable[..., tuple[int, str, str]]
 TOKEN = "hf_planted_0123456789abcdef"
