@@ -26,10 +26,8 @@ def test_pairs_overlap_where_any_text_shares_a_run_of_words():
 
 def _pairs(count: int, draw: random.Random) -> list[PreferencePair]:
     texts = [" ".join(draw.choices("abcdefgh", k=draw.randint(0, 9))) for _ in range(3 * count)]
-    return [
-        PreferencePair(str(i), *three, "g", i)
-        for i, three in enumerate(zip(*[iter(texts)] * 3, strict=True))
-    ]
+    triples = zip(texts[::3], texts[1::3], texts[2::3], strict=True)
+    return [PreferencePair(str(i), a, b, c, "g", i) for i, (a, b, c) in enumerate(triples)]
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])

@@ -83,13 +83,9 @@ def model_card(study: Study, arm: Arm, *, reward: bool) -> str:
     steering = study.plan.steering[arm]
     results = store.load(study.plan.comparison).arms
     dialogues = study.plan.prompts.template(study.workspace)
-    environment = Environment(
-        autoescape=False,  # Markdown, not a web page
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
+    page = card_environment().from_string(
+        (files("ethosteer.study") / MODEL_CARD).read_text("utf-8")
     )
-    environment.filters |= {"text": escape, "code": _code, "quoted": json.dumps}
-    page = environment.from_string((files("ethosteer.study") / MODEL_CARD).read_text("utf-8"))
     return page.render(
         arm=arm,
         reward=reward,
@@ -112,3 +108,18 @@ def model_card(study: Study, arm: Arm, *, reward: bool) -> str:
 def _code(text: str) -> str:
     """Return a code span of Markdown, which ends where it should, on one line."""
     return f"`{' '.join(text.replace('`', chr(39)).split())}`"
+
+
+def card_environment() -> Environment:
+    """Return the environment of the model card.
+
+    Its filters write what comes from outside: ``text`` as Markdown that shows it as it is, ``code``
+    as a code span, ``quoted`` as a string of YAML.
+    """
+    environment = Environment(
+        autoescape=False,  # Markdown, not a web page
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {"text": escape, "code": _code, "quoted": json.dumps}
+    return environment
