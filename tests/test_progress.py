@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from ethosteer import progress
-from ethosteer.progress import Overall, Terminal
+from ethosteer.progress import Overall, Terminal, escape, visible
 
 
 class Clock:
@@ -162,3 +162,9 @@ def test_a_stage_without_a_run_has_its_own_bar() -> None:
         assert "evaluate" in shown(terminal)
         assert "of the run" not in shown(terminal)
     assert shown(terminal) == ""
+
+
+def test_text_from_data_cannot_steer_the_terminal() -> None:
+    text = "a\x1b[2J\x07\x9b31m\rb\u202ec\n\t[bold]d"
+    assert visible(text) == "a\\x1b[2J\\x07\\x9b31m\\rb\\u202ec\n\t[bold]d"
+    assert escape(text).endswith("\n\t\\[bold]d")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from datetime import timedelta
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,6 +22,9 @@ from rich.progress import (
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it, reversals of the writing direction among it."""
+
 LOG_SECONDS = 30.0
 """Between two lines in a log file."""
 
@@ -30,6 +34,16 @@ PRIOR = 0.05
 
 Report = Callable[[int, int, str], None]
 ReportTable = Callable[[int, int, Sequence[Sequence[str]]], None]
+
+
+def visible(text: str) -> str:
+    r"""Return text from outside with control characters spelt, as ``\x1b``, but for line breaks."""
+    return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def escape(text: str) -> str:
+    """Return text from outside as rich is to print it: no markup, and ``visible``."""
+    return escape_markup(visible(text))
 
 
 class Overall:

@@ -14,6 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from ethosteer import catalog
 from ethosteer.benchmarks.base import Benchmark
 from ethosteer.evaluation.comparison import compared_quantity, decide, measure_models
+from ethosteer.evaluation.summary import terms_of
 from ethosteer.records import Outcome
 from ethosteer.results import Comparison
 from ethosteer.settings import CompareSettings
@@ -41,7 +42,7 @@ FIRST = mean_metric("first", lambda outcome: outcome.log_likelihoods[0], "none")
 def compare_models(
     asked: Benchmark, given: Outcomes, settings: CompareSettings
 ) -> list[Comparison]:
-    return decide(measure_models(asked, given, settings), settings)
+    return decide(measure_models(asked, terms_of(asked.metrics, given), settings), settings)
 
 
 def by_family(found: Sequence[Comparison]) -> dict[str, list[Comparison]]:
@@ -89,7 +90,9 @@ def test_the_primary_hypotheses_are_corrected_together_across_benchmarks(primary
         each
         for name in "bcd"
         for each in measure_models(
-            replace(benchmark(ACCURACY), name=name, title=name.upper()), answering(SHARES), settings
+            replace(benchmark(ACCURACY), name=name, title=name.upper()),
+            terms_of((ACCURACY,), answering(SHARES)),
+            settings,
         )
     ]
     found = decide(measured, settings)
@@ -110,7 +113,7 @@ def test_the_value_profile_has_a_family_of_arms_on_their_own_dataset_and_one_of_
         for name in ("virtue", "harmless")
         for each in measure_models(
             replace(benchmark(ACCURACY), name=name, dataset=catalog.dataset(name)),
-            answering(SHARES),
+            terms_of((ACCURACY,), answering(SHARES)),
             settings,
             trained_on,
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ethosteer.errors import InputError
+from ethosteer.evaluation.outcomes import grouped
 from ethosteer.published.comparison import comparison_sections
 from ethosteer.records import Outcome
 from ethosteer.report import write_report
@@ -26,7 +27,7 @@ def tables(
     results: StudyResults, outcomes: Sequence[Outcome] = (), published: str = PUBLISHED
 ) -> list[dict[str, list[str]]]:
     """The section's tables, by table and model."""
-    (section,) = comparison_sections(published, results, outcomes)
+    (section,) = comparison_sections(published, results, grouped(outcomes))
     return [
         {row[0].text: [cell.text for cell in row[1:]] for row in block.rows}
         for block in section.blocks
@@ -63,8 +64,8 @@ def test_only_a_study_that_opts_in_has_the_section(tmp_path: Path) -> None:
     assert len(benchmarks) == len(results.benchmarks) - 1
     results = replace(results, benchmarks=benchmarks)
     for published in (None, PUBLISHED):
-        sections = comparison_sections(published, results, outcomes)
-        write_report(results, outcomes, example_items(), tmp_path, sections)
+        sections = comparison_sections(published, results, grouped(outcomes))
+        write_report(results, grouped(outcomes), example_items(), tmp_path, sections)
         for name in ("report.html", "report.md"):
             page = (tmp_path / name).read_text("utf-8")
             assert (re.search(r"\b2024\b", page) is not None) == (published is not None)

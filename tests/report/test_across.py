@@ -14,7 +14,7 @@ def test_a_difference_of_constant_answers_is_listed_with_its_cause() -> None:
         for pair in results.comparisons
         if (pair.benchmark, pair.a, pair.b) == ("toxigen", "virtue", CONTROL)
     )
-    studies = Across(replace(results, comparisons=comparisons), (results,), (), (), {})
+    studies = Across(replace(results, comparisons=comparisons), (results,), (), {}, {})
     answer = across_document(studies).sections[0]
     (findings,) = [block for block in answer.blocks if isinstance(block, Bullets)]
     (finding,) = findings.items

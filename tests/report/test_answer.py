@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ethosteer.evaluation.comparison import decide, measure_models
-from ethosteer.evaluation.summary import summarise
+from ethosteer.evaluation.summary import summarise, terms_of
 from ethosteer.records import Outcome
 from ethosteer.report.answer import answer
 from ethosteer.report.blocks import Bullets, Text
@@ -217,7 +217,9 @@ def _of_outcomes(margins: dict[str, Sequence[float]], labels: Sequence[int]) -> 
         example_results(seeds=(0,)),
         models=tuple(margins),
         benchmarks=(summarise(asked, len(labels), outcomes),),
-        comparisons=tuple(decide(measure_models(asked, outcomes, settings), settings)),
+        comparisons=tuple(
+            decide(measure_models(asked, terms_of(asked.metrics, outcomes), settings), settings)
+        ),
         overlaps=(),
         arms=(),
     )

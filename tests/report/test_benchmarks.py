@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+from ethosteer.evaluation.outcomes import grouped
 from ethosteer.report.benchmarks import (
     answers_table,
     metrics_table,
@@ -15,7 +16,7 @@ from ethosteer.results import SliceCell
 from tests.report.example import MODELS, example_outcomes, example_results
 
 RESULTS = example_results()
-VIEW = View(RESULTS, example_outcomes())
+VIEW = View(RESULTS, grouped(example_outcomes()))
 
 
 def _row(table: Table, head: str) -> list[str]:
@@ -120,5 +121,5 @@ def test_answers_count_the_commonest_and_the_missing() -> None:
 
 def test_models_on_different_items_are_told() -> None:
     outcomes = example_outcomes()
-    assert unequal_items(View(RESULTS, outcomes)) == ""
-    assert "toxigen" in unequal_items(View(RESULTS, outcomes[2:]))
+    assert unequal_items(View(RESULTS, grouped(outcomes))) == ""
+    assert "toxigen" in unequal_items(View(RESULTS, grouped(outcomes[2:])))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from ethosteer.evaluation.outcomes import grouped
 from ethosteer.published.counts import counts_path, read_counts
 from ethosteer.published.document import write_counts_report
 from ethosteer.records import Item, Outcome
@@ -45,7 +46,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser")
-    write_report(example_results(), example_outcomes(), example_items(), folder)
+    write_report(example_results(), grouped(example_outcomes()), example_items(), folder)
     return folder / "report.html"
 
 
@@ -74,7 +75,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
             benchmarks=(*results.benchmarks, *added),
             comparisons=(*undecided, *comparisons),
         ),
-        (), {}, folder,
+        {}, {}, folder,
     )  # fmt: skip
     return folder / "report.html"
 
@@ -93,7 +94,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     outcomes: list[Outcome] = [replace(each, text=PLANTED) for each in example_outcomes()]
     sample = Sample(PLANTED, (SampleAnswer("virtue", PLANTED, {"virtue": 1.0}),))
-    write_report(replace(example_results(), samples=(sample,)), outcomes, items, folder)
+    write_report(replace(example_results(), samples=(sample,)), grouped(outcomes), items, folder)
     return folder / "report.html"
 
 

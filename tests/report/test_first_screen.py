@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+from ethosteer.evaluation.outcomes import grouped
 from ethosteer.report.blocks import Bullets, FirstScreen
 from ethosteer.report.document import _answer
 from ethosteer.report.first_screen import warnings
@@ -98,7 +99,7 @@ def test_rare_overlaps_changed_settings_and_unequal_items() -> None:
     assert "Shared text" not in _notices(replace(RESULTS, overlaps=rare))
     changed = _notices(replace(RESULTS, deviations=("margin: none, later 0.02",)))
     assert changed["Changed after outcomes were known"] == "margin: none, later 0.02."
-    result = warnings(View(RESULTS, example_outcomes()[1:]))
+    result = warnings(View(RESULTS, grouped(example_outcomes()[1:])))
     assert result is not None
     assert ("Different items", "Models answered different items of toxigen.") in {
         (notice.title, notice.text) for notice in result.notices

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from jinja2 import Template, UndefinedError, meta, nodes
 
+from ethosteer.evaluation.outcomes import grouped
 from ethosteer.files import from_json, to_json
 from ethosteer.report import prose, write_report, write_report_across
 from ethosteer.report.across import Across, Refusal, across_document
 from ethosteer.report.answer import answer
-from ethosteer.report.blocks import Bullets, Text
+from ethosteer.report.blocks import Bullets, ItemBrowser, PackedItems, Text
 from ethosteer.report.document import document
+from ethosteer.report.items import sample_note
 from ethosteer.report.view import View
 from ethosteer.results import UNKNOWN, Estimate, SlopeResult, StudyResults, Verdict
 from tests.report.example import example_items, example_outcomes, example_results, with_profile
@@ -81,11 +83,12 @@ def _variants() -> Iterator[StudyResults]:
 def _across(results: StudyResults) -> Across:
     reasons = (("the items",), ("the items", "the prompts"), ("b has not run it",))
     refusals = tuple(Refusal("ToxiGen", "a", "b", each) for each in reasons)
-    return Across(results, (results, results), refusals, (), {})
+    return Across(results, (results, results), refusals, {}, {})
 
 
 def _render_all() -> None:
-    document(View(with_profile(example_results()), example_outcomes(), example_items()))
+    sample_note(ItemBrowser((PackedItems("b", "B", "", shown=1, items=2),), "base"))
+    document(View(with_profile(example_results()), grouped(example_outcomes()), example_items()))
     for results in _variants():
         answer(View(results))
         across_document(_across(results))
@@ -153,7 +156,7 @@ def test_a_hostile_name_stays_text(tmp_path: Path, name: str) -> None:
     names = dict.fromkeys(("virtue", "ETHICS virtue", results.question, results.study), name)
     hostile = replace(_renamed(results, names), deviations=(name,))
     writers: tuple[Callable[[], None], ...] = (
-        lambda: write_report(hostile, [], {}, tmp_path),
+        lambda: write_report(hostile, {}, {}, tmp_path),
         lambda: write_report_across(_across(hostile), tmp_path),
     )
     for write in writers:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from ethosteer.evaluation.outcomes import grouped
 from ethosteer.records import BASE, FINETUNED
 from ethosteer.report import write_report
 from ethosteer.report.markdown import escape
@@ -53,7 +54,7 @@ class Page(HTMLParser):
 
 
 def _write(folder: Path, results: StudyResults) -> tuple[str, str]:
-    write_report(results, example_outcomes(), example_items(), folder)
+    write_report(results, grouped(example_outcomes()), example_items(), folder)
     return (folder / "report.html").read_text("utf-8"), (folder / "report.md").read_text("utf-8")
 
 
@@ -117,7 +118,7 @@ def test_a_fault_leaves_the_old_report(tmp_path: Path) -> None:
     old = _write(tmp_path, example_results())
     broken = replace(example_results(), cards=(None,))  # type: ignore[arg-type]
     with pytest.raises(AttributeError):
-        write_report(broken, [], {}, tmp_path)
+        write_report(broken, {}, {}, tmp_path)
     assert (tmp_path / "report.html").read_text("utf-8") == old[0]
 
 
@@ -279,7 +280,9 @@ def test_all_but_the_answer_benchmarks_and_steering_start_folded(pages: tuple[st
 
 def test_files_beside_the_report_are_linked_where_they_are(tmp_path: Path) -> None:
     beside = ("results.json", "items.parquet")
-    write_report(example_results(), example_outcomes(), example_items(), tmp_path, beside=beside)
+    write_report(
+        example_results(), grouped(example_outcomes()), example_items(), tmp_path, beside=beside
+    )
     html = (tmp_path / "report.html").read_text("utf-8")
     markdown = (tmp_path / "report.md").read_text("utf-8")
     links = {attributes.get("href") for tag, attributes in Page(html).tags if tag == "a"}
@@ -367,7 +370,7 @@ def test_an_incomplete_study_still_has_a_report(tmp_path: Path, empty: str) -> N
 def test_a_study_without_curves_or_outcomes_has_a_report(tmp_path: Path) -> None:
     results = example_results()
     arms = tuple(replace(each, curve=()) for each in results.arms)
-    write_report(replace(results, arms=arms), [], {}, tmp_path)
+    write_report(replace(results, arms=arms), {}, {}, tmp_path)
     assert "Reward over steps" not in (tmp_path / "report.html").read_text("utf-8")
 
 

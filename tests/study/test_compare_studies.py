@@ -11,7 +11,7 @@ import pytest
 from ethosteer import catalog
 from ethosteer.errors import InputError
 from ethosteer.evaluation.items import write_items
-from ethosteer.evaluation.outcomes import write_outcomes
+from ethosteer.evaluation.outcomes import grouped, write_outcomes
 from ethosteer.evaluation.summary import summarise
 from ethosteer.files import to_json
 from ethosteer.records import Item, Outcome
@@ -57,7 +57,7 @@ def a_run(
         cards=(), overlaps=(), arms=(), benchmarks=(replace(summary, comparability=comparability),),
         comparisons=(), samples=(), margin=margin,
     )  # fmt: skip
-    return Run(results, outcomes, {"toxigen": ITEMS})
+    return Run(results, grouped(outcomes), {"toxigen": ITEMS})
 
 
 CONTROLS = {"base": 0.5, "fine-tuned": 0.5}
@@ -156,7 +156,7 @@ def test_two_studies_of_one_name_are_an_error() -> None:
 def keep(run: Run, folder: Path) -> Path:
     folder.mkdir()
     (folder / "results.json").write_text(to_json(run.results), "utf-8")
-    write_outcomes(folder / "outcomes.parquet", run.outcome_records)
+    write_outcomes(folder / "outcomes.parquet", run.stored_outcomes.values())
     write_items(folder / "items.parquet", run.item_records)
     return folder
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from ethosteer.evaluation.outcomes import grouped
 from ethosteer.study.finished import Run, write_run_report
 from tests.report.example import example_items, example_outcomes, example_results
 
-RUN = Run(example_results(), example_outcomes(), example_items())
+RUN = Run(example_results(), grouped(example_outcomes()), example_items())
 
 
 def _linked(folder: Path) -> set[str]:

@@ -340,7 +340,7 @@ def test_errors_of_a_run(moved: Moved, abroad: Path) -> None:
         run.model("duty")
     with pytest.raises(InputError, match=r"no arm 'virtue' with seed 7; .*seeds: 0, 1"):
         run.model("virtue", seed=7)
-    loose = ethosteer.Run(run.results, run.outcome_records, run.item_records)
+    loose = ethosteer.Run(run.results, run.stored_outcomes, run.item_records)
     for ask in (lambda: loose.pairs, loose.report, lambda: loose.model("virtue")):
         with pytest.raises(InputError, match="run demo: was not opened from a folder"):
             ask()

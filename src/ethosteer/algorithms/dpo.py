@@ -60,20 +60,29 @@ class DPO:
 
         from ethosteer.algorithms.loop.task import Learned
         from ethosteer.maths.preference import dpo_loss
+        from ethosteer.models.fast.budget import within_memory
         from ethosteer.models.pairs import pair_passes, response_log_likelihoods
 
         steering, task = self.steering, self.steering.task
         batch = [task.pairs[arm][i] for i in self.batches[arm][step]]
         dropout = steering.dropout_seed(step)
-        total = 0.0
-        for pairs in pair_passes(batch, steering.collector.token_budget):
-            with torch.no_grad():
-                reference = response_log_likelihoods(task.base, pairs)
-            with task.policies.applied([arm]):
-                policy = response_log_likelihoods(task.base, pairs, dropout)
-            loss = dpo_loss(policy, reference, self.settings.beta).sum() / len(batch)
-            loss.backward()
-            total += float(loss.detach())
+
+        def accumulate(tokens: int) -> float:
+            total = 0.0
+            for pairs in pair_passes(batch, tokens):
+                with torch.no_grad():
+                    reference = response_log_likelihoods(task.base, pairs)
+                with task.policies.applied([arm]):
+                    policy = response_log_likelihoods(task.base, pairs, dropout)
+                loss = dpo_loss(policy, reference, self.settings.beta).sum() / len(batch)
+                loss.backward()
+                total += float(loss.detach())
+            return total
+
+        collector = steering.collector
+        total, collector.token_budget = within_memory(
+            collector.token_budget, accumulate, steering.optimisers[arm].adamw.zero_grad
+        )
         return Learned(total, finite=steering.optimisers[arm].step())
 
 

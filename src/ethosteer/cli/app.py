@@ -23,6 +23,7 @@ from ethosteer.api import data_origin, prepare_study, study_origin
 from ethosteer.api import evaluate as evaluate_benchmarks
 from ethosteer.cli.bench import bench
 from ethosteer.cli.completion import complete_dataset, complete_study
+from ethosteer.cli.doctor import doctor
 from ethosteer.cli.init import init
 from ethosteer.cli.listing import show_list
 from ethosteer.cli.options import (
@@ -51,6 +52,7 @@ from ethosteer.errors import InputError
 from ethosteer.files import usable_path
 from ethosteer.interruption import Interrupted, deferred, immediate
 from ethosteer.models.cached import FetchSource
+from ethosteer.progress import visible
 from ethosteer.settings import ArmSettings
 from ethosteer.study.folder import is_run_folder
 from ethosteer.study.load import load_study
@@ -65,6 +67,7 @@ app = typer.Typer(
 
 app.add_typer(bench, name="bench")
 app.command("init")(init)
+app.command("doctor")(doctor)
 app.command("list")(show_list)
 
 
@@ -373,8 +376,14 @@ def evaluate(
 
     Example: `ethosteer evaluate --model pocket --sample --benchmarks toxigen,wsc273`
     """
-    if out is not None and (usable_path(out).is_dir() or not out.absolute().parent.is_dir()):
-        raise InputError(f"--out {out}: must be a file in a folder that exists")
+    if out is not None and (
+        usable_path(out).is_symlink()
+        or (out.exists() and not out.is_file())
+        or not out.absolute().parent.is_dir()
+    ):
+        raise InputError(
+            f"--out {out}: must be a file in a folder that exists, not a link or a device"
+        )
     evaluations = evaluate_benchmarks(
         base_settings(model, dtype, device, revision),
         read_benchmarks(benchmarks, limit, classifier),
@@ -413,7 +422,7 @@ def main() -> None:
         with immediate():
             app()
     except InputError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {visible(str(error))}", err=True)
         sys.exit(2)
     except Interrupted as stop:
         typer.echo("interrupted", err=True)

@@ -62,6 +62,8 @@ def report(
 
     for path in (*map(Path, studies), runs_dir, out or runs_dir):
         usable_path(path)
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is not a folder")
     published = counts_path(studies[0]) if len(studies) == 1 else None
     if not texts and (out is None or published is not None or len(studies) > 1):
         raise InputError("--no-texts: give a single study, and a folder by --out")

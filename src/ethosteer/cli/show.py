@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ethosteer.data.pair_sets import Dataset, check_splits, curate_rows
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
+from ethosteer.progress import escape
 from ethosteer.records import Agreement, parse_dialogue
 from ethosteer.report.numbers import duration, interval, number, signed
 from ethosteer.report.view import View, constant_not_exceeded

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ethosteer import interruption
 from ethosteer.benchmarks.base import Benchmark, sources_of
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
+from ethosteer.maths.finite import check_finite
 from ethosteer.models.base import SharedBase
 from ethosteer.models.classifiers import Classifier, load_classifier, train_classifier
+from ethosteer.models.fast.budget import within_memory
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.log_likelihood import check_embedded, log_likelihoods, plan_requests
 from ethosteer.models.requests import encode_texts, fit, in_chat
@@ -87,17 +90,18 @@ def answer_items(
     """Answer every item with every model: the arms of the bank in use, or the bare base.
 
     With a ``chat`` template every request is written by it. Returns one list of outcomes per model,
-    in the order of ``items``.
+    in the order of ``items``. Raises InputError, which names the model and the item, where a number
+    is not finite.
     """
     if benchmark.new_tokens:
         texts, truncated = _generate_texts(
-            base, len(models), items, benchmark.new_tokens, tokens_per_batch, progress, chat
+            base, models, items, benchmark, tokens_per_batch, progress, chat
         )
         answers = [_read_texts(model_texts, items, benchmark, classifier) for model_texts in texts]
     else:
         answers, truncated = _choose(
             base,
-            len(models),
+            models,
             items,
             tokens_per_batch,
             progress,
@@ -128,9 +132,20 @@ def answer_items(
     ]
 
 
+def _check_numbers(
+    values: Iterable[float], models: Sequence[Model], benchmark: str, item: str, what: str
+) -> None:
+    """Raise InputError unless the models' ``values`` for one item, ``[models]``, are finite."""
+    check_finite(
+        values,
+        lambda index: f"{models[index].label}, {benchmark}, item {item}: {what}",
+        "its weights are damaged, or too large for the number format of base.dtype",
+    )
+
+
 def _choose(
     base: SharedBase,
-    arms: int,
+    models: Sequence[Model],
     items: Sequence[Item],
     tokens_per_batch: int,
     progress: Report,
@@ -143,19 +158,26 @@ def _choose(
     is chosen where it is the greedy one. Returns answers by arm and item, and whether each item was
     truncated.
     """
+    arms = len(models)
     plan = plan_requests(base, items, chat)
     per_token, score = benchmark.per_token, benchmark.score
     scores = [np.zeros((arms, len(item.continuations))) for item in items]
     greedy = [np.zeros((arms, len(item.continuations)), dtype=bool) for item in items]
-    done = 0
-    for batch in log_likelihoods(base, plan, arms, tokens_per_batch, greedy=score is not None):
-        for request, values, is_greedy in batch:
-            scores[request.item][:, request.choice] = values
-            if is_greedy is not None:
-                greedy[request.item][:, request.choice] = is_greedy
-        done += len(batch)
-        progress(done, len(plan.requests), "")
-        interruption.stop_if_requested()
+
+    def answer_all(tokens: int) -> None:
+        done = 0
+        for batch in log_likelihoods(base, plan, arms, tokens, greedy=score is not None):
+            for request, values, is_greedy in batch:
+                item = items[request.item].id
+                _check_numbers(values.tolist(), models, benchmark.name, item, "a log-likelihood")
+                scores[request.item][:, request.choice] = values
+                if is_greedy is not None:
+                    greedy[request.item][:, request.choice] = is_greedy
+            done += len(batch)
+            progress(done, len(plan.requests), "")
+            interruption.stop_if_requested()
+
+    within_memory(tokens_per_batch, answer_all)
     if per_token:
         tokens = [[0] * len(item.continuations) for item in items]
         for request in plan.requests:
@@ -185,18 +207,19 @@ def _choose(
 
 def _generate_texts(
     base: SharedBase,
-    arms: int,
+    models: Sequence[Model],
     items: Sequence[Item],
-    new_tokens: int,
+    benchmark: Benchmark,
     tokens_per_batch: int,
     progress: Report,
     chat: Template | None,
 ) -> tuple[list[list[str]], Sequence[bool]]:
-    """Generate ``new_tokens`` tokens greedily after each item's context.
+    """Generate the benchmark's ``new_tokens`` tokens greedily after each item's context.
 
     Returns texts by arm and item, with the blanks at their ends, and whether each item was
     truncated.
     """
+    arms, new_tokens = len(models), benchmark.new_tokens
     sampling = Sampling(new_tokens, new_tokens, greedy=True)
     longest = base.max_length - new_tokens
     if longest < 1:
@@ -222,9 +245,20 @@ def _generate_texts(
     while done < len(order):
         row_tokens = len(prompts[order[done]]) + new_tokens
         batch = order[done : done + max(1, tokens_per_batch // (row_tokens * arms))]
+        # of each answer, the largest state in absolute value: nan where any is
+        largest = torch.zeros(arms * len(batch), device=base.device)
+
+        def observe(
+            rows: Tensor, column: int, hidden: Tensor, *_: Tensor, largest: Tensor = largest
+        ) -> None:
+            largest[rows] = torch.maximum(largest[rows], hidden.abs().amax(dim=-1).float())
+
         replies = generate(
-            base, [prompts[index] for index in batch], arms, sampling, torch.Generator()
+            base, [prompts[index] for index in batch], arms, sampling, torch.Generator(), observe
         )
+        for index, values in zip(batch, largest.view(arms, -1).T.tolist(), strict=True):
+            name = items[index].id
+            _check_numbers(values, models, benchmark.name, name, "the state behind an answer")
         for arm in range(arms):
             for position, index in enumerate(batch):
                 texts[arm][index] = decode_all(

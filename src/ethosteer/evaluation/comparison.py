@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ethosteer.benchmarks.base import Benchmark
-from ethosteer.evaluation.summary import ByModel, clustered
+from ethosteer.evaluation.summary import Terms
 from ethosteer.records import CONTROLS
 from ethosteer.results import Better, Comparison, Role
 from ethosteer.settings import CompareSettings
@@ -62,16 +62,17 @@ class Measured:
 
 def measure_models(
     benchmark: Benchmark,
-    outcomes: ByModel,
+    terms: Terms,
     settings: CompareSettings,
     datasets: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Measured]:
     """Measure all differences on a benchmark: arms from the control, and arms from each other.
 
     Primary metrics against the control join a family across benchmarks; every other metric has two
-    families, which are exploratory. ``datasets`` names the dataset that an arm was trained on.
+    families, which are exploratory. ``terms`` are those of every model on every metric, and
+    ``datasets`` names the dataset that an arm was trained on.
     """
-    arms = [model for model in outcomes if model not in CONTROLS]
+    arms = [model for model in terms[benchmark.metrics[0].name] if model not in CONTROLS]
     against_control = f"arms against {settings.control}"
     pairs: dict[str, list[Pair]] = {
         against_control: [(arm, settings.control) for arm in arms],
@@ -80,7 +81,6 @@ def measure_models(
     measured: list[Measured] = []
     for metric in benchmark.metrics:
         quantity = compared_quantity(benchmark.name, metric)
-        models = {model: clustered(metric, by_seed) for model, by_seed in outcomes.items()}
         for name, compared in pairs.items():
             exploratory = Family(f"{benchmark.title}, {quantity.metric}: {name}")
             is_primary = metric is benchmark.metrics[0] and name == against_control
@@ -89,7 +89,7 @@ def measure_models(
                 dataset = datasets.get(pair[0], "")
                 family = _across_benchmarks(benchmark, dataset, settings) if is_primary else None
                 families[pair] = family or exploratory
-            measured += measure(quantity, models, families, settings)
+            measured += measure(quantity, terms[metric.name], families, settings)
     return measured
 
 

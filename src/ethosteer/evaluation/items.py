@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from ethosteer.benchmarks.preferences import held_out_items
 from ethosteer.data.sources import Origin
 from ethosteer.data.splits import split_of, unit_hash
 from ethosteer.evaluation.near_duplicates import clustered_items, clusters_of_groups
+from ethosteer.evaluation.on_demand import OnDemand, reading
 from ethosteer.files import written_whole
 from ethosteer.records import Item, PreferencePair
 from ethosteer.settings import BenchmarkSettings
@@ -107,14 +109,18 @@ def limited(items: Sequence[Item], limit: int | None) -> list[Item]:
 
 
 def write_items(path: Path, items: Mapping[str, Sequence[Item]]) -> None:
-    """Write the items of benchmarks, by their names, as one Parquet file, atomically."""
-    rows = [
-        {"benchmark": benchmark, **asdict(item)}  # of which the schema leaves some fields out
-        for benchmark, members in items.items()
-        for item in members
-    ]
-    with written_whole(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
+    """Write the items of benchmarks, by their names, as one Parquet file, atomically.
+
+    Those of one benchmark at a time are in memory.
+    """
+    with (
+        written_whole(path) as temporary,
+        pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer,
+    ):
+        for benchmark, members in items.items():
+            # of which the schema leaves some fields out
+            rows = [{"benchmark": benchmark, **asdict(item)} for item in members]
+            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
 def read_items(path: Path) -> dict[str, list[Item]]:
@@ -124,10 +130,29 @@ def read_items(path: Path) -> dict[str, list[Item]]:
     """
     items: dict[str, list[Item]] = {}
     for row in pq.read_table(path, schema=SCHEMA).to_pylist():
-        benchmark = row.pop("benchmark")
-        tuples = {key: tuple(row[key] or ()) for key in LISTS}
-        items.setdefault(benchmark, []).append(Item(**{**row, **tuples}))
+        items.setdefault(row["benchmark"], []).append(_item(row))
     return items
+
+
+def open_items(path: Path) -> OnDemand[str, list[Item]]:
+    """Return a file's items by benchmark as ``read_items`` does, each read when it is asked for.
+
+    Raises InputError, then or later, where the file cannot be read.
+    """
+
+    def read(benchmark: str) -> list[Item]:
+        with reading(path):
+            table = pq.read_table(path, schema=SCHEMA, filters=[("benchmark", "==", benchmark)])
+            return [_item(row) for row in table.to_pylist()]
+
+    with reading(path):
+        (names,) = pq.read_table(path, columns=["benchmark"]).columns
+    return OnDemand({name: partial(read, name) for name in names.unique().to_pylist()})
+
+
+def _item(row: Mapping[str, Any]) -> Item:
+    tuples = {key: tuple(row[key] or ()) for key in LISTS}
+    return Item(**{key: value for key, value in row.items() if key != "benchmark"} | tuples)
 
 
 def example_of(item: Item) -> str:

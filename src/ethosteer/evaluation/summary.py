@@ -20,6 +20,10 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 
 BySeed = Mapping[int, Sequence[Outcome]]
 ByModel = Mapping[str, BySeed]
+"""One benchmark's outcomes, perhaps read from disk a model at a time."""
+
+Terms = Mapping[str, Mapping[str, Clustered]]
+"""Sums of terms by metric, then model: all that comparisons need of outcomes."""
 
 
 def summarise(
@@ -29,31 +33,47 @@ def summarise(
 
     ``classifier`` describes the one that classified generated texts, "" where there is none.
     """
+    return summarise_with_terms(benchmark, items, outcomes, classifier)[0]
+
+
+def summarise_with_terms(
+    benchmark: Benchmark, items: int, outcomes: ByModel, classifier: str = ""
+) -> tuple[BenchmarkResult, Terms]:
+    """Return the summary of a benchmark, and what comparisons need of its outcomes.
+
+    Each model's outcomes are asked for once, and one model's at a time are in memory.
+    """
     primary = benchmark.metrics[0]
-    first_model = next(iter(outcomes.values()))
-    first_outcomes = next(iter(first_model.values()))
-    sizes = Counter(outcome.group for outcome in first_outcomes)
-    cells = []
+    cells: list[BenchmarkCell] = []
+    slices: list[SliceCell] = []
+    terms: dict[str, dict[str, Clustered]] = {metric.name: {} for metric in benchmark.metrics}
     for model, by_seed in outcomes.items():
+        first_outcomes = next(iter(by_seed.values()))
+        if not cells:
+            sizes = Counter(outcome.group for outcome in first_outcomes)
+            truncated = sum(outcome.truncated for outcome in first_outcomes)
+            constants = baselines(benchmark, first_outcomes)
         constant_answers = flags(benchmark, by_seed)
         above_constant = difference_from_constant(benchmark, by_seed)
         for metric in benchmark.metrics:
             values = {seed: metric.value(answers) for seed, answers in by_seed.items()}
-            whole = estimate(clustered(metric, by_seed))
+            terms[metric.name][model] = clustered(metric, by_seed)
+            whole = estimate(terms[metric.name][model])
             above = above_constant if metric is primary else None
             cells.append(BenchmarkCell(model, metric.name, whole, values, constant_answers, above))
-    return BenchmarkResult(
+        slices += slice_cells(primary, {model: by_seed})
+    result = BenchmarkResult(
         name=benchmark.name,
         title=benchmark.title,
         primary=primary.name,
         better=primary.better,
         items=items,
-        truncated=sum(outcome.truncated for outcome in first_outcomes),
+        truncated=truncated,
         source=benchmark.sources[0].home,
         licence=benchmark.sources[0].licence,
-        baselines=baselines(benchmark, first_outcomes),
+        baselines=constants,
         cells=tuple(cells),
-        slices=tuple(slice_cells(primary, outcomes)),
+        slices=tuple(slices),
         classifier=classifier,
         dataset=benchmark.dataset.name if benchmark.dataset else "",
         clusters=len(sizes),
@@ -62,6 +82,16 @@ def summarise(
         metrics=benchmark.definitions,
         note=benchmark.note,
     )
+    return result, terms
+
+
+def terms_of(metrics: Sequence[Metric], outcomes: ByModel) -> Terms:
+    """Return what comparisons need of outcomes; one model's at a time are in memory."""
+    terms: dict[str, dict[str, Clustered]] = {metric.name: {} for metric in metrics}
+    for model, by_seed in outcomes.items():
+        for metric in metrics:
+            terms[metric.name][model] = clustered(metric, by_seed)
+    return terms
 
 
 def clustered(metric: Metric, by_seed: BySeed) -> Clustered:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ethosteer.maths.finite import check_finite
 from ethosteer.maths.preference import bradley_terry_loss
 from ethosteer.models.base import SharedBase
 from ethosteer.models.checkpoints import CheckpointSchedule, load_checkpoint, save_checkpoint
-from ethosteer.models.fast.budget import training_tokens
+from ethosteer.models.fast.budget import training_tokens, within_memory
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.optimiser import ArmOptimiser, derived_seed, generator
@@ -25,6 +26,7 @@ from ethosteer.results import HeldOutPairs, ValidationPoint
 from ethosteer.settings import RewardSettings
 
 CHECKPOINT_EVERY = 100
+MEND = "training diverged: lower reward.optimiser.learning_rate, or use base.dtype = 'float32'"
 
 
 class RewardTraining:
@@ -32,7 +34,7 @@ class RewardTraining:
 
     Each arm's validation pairs are scored ``settings.validations`` times, evenly spaced; the
     weights with the lowest validation loss are kept (early stopping). Without validation pairs the
-    last weights are.
+    last weights are. ``names`` are the arms', for errors.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class RewardTraining:
         settings: RewardSettings,
         seed: int,
         validation: Sequence[Sequence[EncodedPair]] = (),
+        names: Sequence[str] = (),
     ) -> None:
         self.base = base
+        self.names = names or [f"arm {arm}" for arm in range(len(pairs))]
         self.pairs = pairs
         self.settings = settings
         self.seed = seed
@@ -102,15 +106,33 @@ class RewardTraining:
 
     def _learn(self, arm: int, batch: Sequence[EncodedPair], dropout: int) -> None:
         """Take one optimiser step with one arm; its passes add up to one gradient."""
+        total, self.token_budget = within_memory(
+            self.token_budget,
+            lambda tokens: self._accumulate(arm, batch, dropout, tokens),
+            self.optimisers[arm].adamw.zero_grad,
+        )
+        self._check(arm, [total], lambda _: f"the loss at step {len(self.losses[arm])}")
+        self.losses[arm].append(total)
+        if not self.optimisers[arm].step():
+            step = len(self.losses[arm]) - 1
+            self._check(arm, [float("nan")], lambda _: f"the gradient at step {step}")
+
+    def _accumulate(
+        self, arm: int, batch: Sequence[EncodedPair], dropout: int, tokens: int
+    ) -> float:
+        """Add the gradients of a batch, in passes of so many tokens, and return its mean loss."""
         total = 0.0
-        for pairs in pair_passes(batch, self.token_budget):
+        for pairs in pair_passes(batch, tokens):
             rows = response_rows(pairs)
             scores = raw_scores(self.base, self.bank, self.heads, arm, rows, dropout).view(-1, 2)
             loss = bradley_terry_loss(scores[:, 0], scores[:, 1]).sum() / len(batch)
             loss.backward()
             total += float(loss.detach())
-        self.losses[arm].append(total)
-        self.optimisers[arm].step()
+        return total
+
+    def _check(self, arm: int, values: Iterable[float], name: Callable[[int], str]) -> None:
+        """Raise InputError unless numbers of an arm are finite."""
+        check_finite(values, lambda index: f"reward model {self.names[arm]}: {name(index)}", MEND)
 
     @torch.no_grad()
     def _validate(self, step: int, arm: int) -> None:
@@ -120,6 +142,7 @@ class RewardTraining:
             return
         chosen, rejected = self._pair_scores(arm, pairs).unbind(dim=1)
         loss = float(bradley_terry_loss(chosen, rejected).mean())
+        self._check(arm, [loss], lambda _: f"the validation loss at step {step}")
         accuracy = float((chosen > rejected).float().mean())
         if all(loss < point.loss for point in self.validation[arm]):
             self.best[arm] = self.optimisers[arm].copy_parameters()
@@ -154,8 +177,12 @@ class RewardTraining:
         return int(facts["done"])
 
     def held_out(self, arm: int, pairs: Sequence[EncodedPair]) -> HeldOutPairs:
-        """Score held-out pairs with one arm's reward model."""
-        chosen, rejected = self._pair_scores(arm, pairs).unbind(dim=1)
+        """Score held-out pairs with one arm's reward model; InputError for a score of nan."""
+        scores = self._pair_scores(arm, pairs)
+        self._check(
+            arm, scores.flatten().tolist(), lambda index: f"the score of held-out pair {index // 2}"
+        )
+        chosen, rejected = scores.unbind(dim=1)
         return HeldOutPairs(
             chosen.tolist(),
             rejected.tolist(),
@@ -176,6 +203,7 @@ class RewardTraining:
     def normalisation(self, arm: int, samples: Sequence[Sequence[int]]) -> tuple[float, float]:
         """(gain, bias) that give the base's answers mean 0 and standard deviation 1."""
         scores = self.scores(arm, samples).double()
+        self._check(arm, scores.tolist(), lambda index: f"the score of the base's answer {index}")
         gain = 1 / max(float(scores.std()), 1e-8)
         return gain, -float(scores.mean()) * gain
 

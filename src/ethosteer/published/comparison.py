@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from ethosteer.evaluation.outcomes import Outcomes
 from ethosteer.published.counts import Answers, Counts, Shares, Values, load_counts
-from ethosteer.records import Outcome
 from ethosteer.report.blocks import Section, Table, Text
 from ethosteer.report.numbers import number, percent
 from ethosteer.report.table import Numbers, Value, table
@@ -14,7 +12,7 @@ from ethosteer.results import StudyResults
 
 
 def comparison_sections(
-    published: str | None, results: StudyResults, outcomes: Sequence[Outcome]
+    published: str | None, results: StudyResults, outcomes: Outcomes
 ) -> tuple[Section, ...]:
     """Return the section of a study's ``compare.published``; () where that is None.
 
@@ -24,7 +22,7 @@ def comparison_sections(
     if published is None:
         return ()
     counts = load_counts(published)
-    view = View(results, outcomes)
+    view = View(results)
     note = (
         f"{counts.citation}. A dash: not measured in this study. What the published counts can "
         f"show: ethosteer report {published}."
@@ -57,14 +55,15 @@ def _metrics(counts: Counts, view: View, note: str) -> Table:
     return table("Published metrics beside this study's", ("model", *heads), rows, note=note)
 
 
-def _answers(counts: Counts, published: Answers, outcomes: Sequence[Outcome]) -> Table:
+def _answers(counts: Counts, published: Answers, outcomes: Outcomes) -> Table:
     """Return published counts of free answers beside the study's, all seeds counted."""
 
     def row(model: str) -> list[Value]:
         answers = [
             outcome
-            for outcome in outcomes
-            if (outcome.benchmark, outcome.model) == (published.benchmark, model)
+            for key in outcomes
+            if key[:2] == (published.benchmark, model)
+            for outcome in outcomes[key]
         ]
         refused = sum(outcome.predicted is None for outcome in answers)
         right = sum(outcome.predicted is not None and bool(outcome.correct) for outcome in answers)

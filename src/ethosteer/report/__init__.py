@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from ethosteer.errors import InputError
+from ethosteer.evaluation.outcomes import Outcomes
 from ethosteer.files import write_atomic, writing
-from ethosteer.records import Item, Outcome
+from ethosteer.records import Item
 from ethosteer.report.across import Across, across_document
 from ethosteer.report.blocks import Document, Section
 from ethosteer.report.document import document
@@ -25,7 +27,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff\ufffe\
 
 def write_report(
     results: StudyResults,
-    outcomes: Sequence[Outcome],
+    outcomes: Outcomes,
     items: Mapping[str, Sequence[Item]],
     folder: Path,
     sections: Sequence[Section] = (),
@@ -33,12 +35,13 @@ def write_report(
 ) -> None:
     """Write ``report.html``, ``report.md`` and ``tables/`` into ``folder``, each file whole.
 
-    ``outcomes`` are those of all models on all benchmarks, ``items`` the benchmarks' by name;
+    ``outcomes`` are those of all models on all benchmarks, ``items`` the benchmarks' by name, both
+    perhaps read from disk when they are asked for;
     without them the report lacks what is shown item by item. ``sections`` are added before the
     section on how to repeat the study. ``beside`` names the other files that ``folder`` has or will
     have: the report links to them.
     """
-    view = View(results, tuple(outcomes), items)
+    view = View(results, outcomes, items)
     tables = data_files(view)
     files = ("report.md", *beside, *(f"tables/{name}" for name in tables))
     write_document(document(view, sections, files), folder, tables)
@@ -57,6 +60,8 @@ def write_document(
     # everything is rendered before anything is written, so that a fault leaves the old files
     texts = {"report.html": html_page(report), "report.md": markdown_page(report)}
     texts |= {f"tables/{name}": text for name, text in tables.items()}
+    if (folder / "tables").is_symlink() or (folder / "tables").is_file():
+        raise InputError(f"{folder / 'tables'}: must be a folder, not a link or a file; remove it")
     if tables:
         with writing(folder):
             (folder / "tables").mkdir(exist_ok=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ethosteer.records import Item, Outcome
+from ethosteer.evaluation.outcomes import Outcomes
+from ethosteer.records import Item
 from ethosteer.report.benchmarks import metrics_table, summary_tables
 from ethosteer.report.blocks import Block, Bullets, Column, Document, Section, Table, Text
 from ethosteer.report.differences import comparison_table
-from ethosteer.report.items import item_browser
+from ethosteer.report.items import item_browser, sample_note
 from ethosteer.report.numbers import number, plural
 from ethosteer.report.prose import paragraph, paragraphs
 from ethosteer.report.table import Numbers, table
@@ -36,7 +37,7 @@ class Across:
     results: StudyResults
     studies: tuple[StudyResults, ...]
     refusals: tuple[Refusal, ...]
-    outcomes: tuple[Outcome, ...]
+    outcomes: Outcomes
     items: Mapping[str, Sequence[Item]]
 
 
@@ -53,7 +54,7 @@ def across_document(studies: Across) -> Document:
     sections = (
         Section("answer", "The answer", _answer(view, studies.refusals)),
         Section("benchmarks", "Benchmarks", (*summary_tables(view), *in_full)),
-        Section("items", "Item by item", (items,) if items else ()),
+        Section("items", "Item by item", (*sample_note(items), items) if items else ()),
         Section("studies", "The studies", (_studies(studies),)),
     )
     facts = (

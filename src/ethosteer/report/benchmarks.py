@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from math import nan
+
+import numpy as np
 
 from ethosteer.report.blocks import Cell, Figure, Table
 from ethosteer.report.figures import stacked_bars
 from ethosteer.report.items import item_link
 from ethosteer.report.numbers import count, interval, listing, number, percent, plural
+from ethosteer.report.responses import NO_ANSWER, NOT_ASKED, Responses
 from ethosteer.report.table import Numbers, Value, cell, table
 from ethosteer.report.view import View
 from ethosteer.results import BenchmarkResult
@@ -202,18 +205,20 @@ def answers_table(view: View) -> Table | None:
 
     None where no outcome belongs to a benchmark with constant-answer baselines.
     """
-    answers: defaultdict[tuple[str, str], Counter[int | None]] = defaultdict(Counter)
-    for outcome in view.outcomes:
-        answers[outcome.model, outcome.benchmark][outcome.predicted] += 1
+    counts = {
+        (model, name): _answer_counts(responses, model)
+        for name, responses in view.responses.items()
+        for model in view.models
+    }
     benchmarks = [benchmark for benchmark in view.results.benchmarks if benchmark.baselines]
     rows: list[list[Value]] = []
     for model in view.models:
         row: list[Value] = [model]
         for benchmark in benchmarks:
-            by_answer = answers[model, benchmark.name]
-            given = [amount for answer, amount in by_answer.items() if answer is not None]
+            by_answer = counts.get((model, benchmark.name), Counter())
+            given = [amount for answer, amount in by_answer.items() if answer != NO_ANSWER]
             share = max(given) / sum(given) if given else nan
-            missing = by_answer[None] / by_answer.total() if by_answer else nan
+            missing = by_answer[NO_ANSWER] / by_answer.total() if by_answer else nan
             small = [f"no answer {percent(missing)}"] if missing > 0 else []
             row.append(cell(share, percent, small=small) if by_answer else None)
         rows.append(row)
@@ -229,18 +234,19 @@ def answers_table(view: View) -> Table | None:
     )
 
 
+def _answer_counts(responses: Responses, model: str) -> Counter[int]:
+    """Count a model's answers, all seeds together, by the index of the answer."""
+    counts: Counter[int] = Counter()
+    for key in responses.of(model):
+        answers, times = np.unique(responses.predicted[key], return_counts=True)
+        counts.update(dict(zip(answers.tolist(), times.tolist(), strict=True)))
+    del counts[NOT_ASKED]
+    return counts
+
+
 def unequal_items(view: View) -> str:
     """Return a warning that names the benchmarks whose items differ between models; "" if none."""
-    items: defaultdict[str, defaultdict[tuple[str, int], set[str]]] = defaultdict(
-        lambda: defaultdict(set)
-    )
-    for outcome in view.outcomes:
-        items[outcome.benchmark][outcome.model, outcome.seed].add(outcome.item)
-    unequal = [
-        benchmark
-        for benchmark, by_model in items.items()
-        if len(set(map(frozenset, by_model.values()))) > 1
-    ]
+    unequal = [name for name, responses in view.responses.items() if not responses.is_equal]
     if not unequal:
         return ""
     return f"Warning: models answered different items of {listing(unequal)}."

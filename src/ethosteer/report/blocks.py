@@ -180,16 +180,21 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class PackedItems:
-    """One benchmark's items and all answers to them: JSON, compressed, in base 64."""
+    """One benchmark's items and all answers to them: JSON, compressed, in base 64.
+
+    ``shown`` of its ``items`` are in ``data``.
+    """
 
     name: str
     title: str
     data: str
+    shown: int
+    items: int
 
 
 @dataclass(frozen=True, slots=True)
 class ItemBrowser:
-    """All items with any two models' answers, to search in HTML; ``control`` is compared first.
+    """Items with any two models' answers, to search in HTML; ``control`` is compared first.
 
     It opens on ``benchmark`` and ``arm``; ``files`` name those that hold the same items.
     """

@@ -32,7 +32,7 @@ from ethosteer.report.data import card_table, count_table, drop_table, overlap_t
 from ethosteer.report.differences import comparison_table, difference_figure
 from ethosteer.report.first_screen import first_screen
 from ethosteer.report.glossary import glossary
-from ethosteer.report.items import discordant_table, item_browser
+from ethosteer.report.items import discordant_table, item_browser, sample_note
 from ethosteer.report.numbers import plural
 from ethosteer.report.profile import profile_blocks
 from ethosteer.report.prose import paragraph
@@ -97,7 +97,8 @@ def _answer(view: View, files: Sequence[str]) -> tuple[Block, ...]:
 
 def _items(view: View, files: Sequence[str]) -> tuple[Block, ...]:
     items = item_browser(view, files)
-    return present(_text("items") if items else None, discordant_table(view), items)
+    note = sample_note(items) if items else ()
+    return present(_text("items") if items else None, *note, discordant_table(view), items)
 
 
 def _folded(tables: Iterable[Table | None]) -> tuple[Table, ...]:

@@ -45,8 +45,18 @@ def _csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, heads, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({head: _cell(value) for head, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _cell(value: Any) -> Any:  # noqa: ANN401 (a text or a number)
+    """Return a value that no spreadsheet takes for a formula: such texts start with a quote.
+
+    Numbers stay numbers.
+    """
+    if isinstance(value, str) and value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value
 
 
 def _estimate(estimate: Estimate) -> Row:

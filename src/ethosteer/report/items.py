@@ -1,7 +1,8 @@
 """Items and answers, for the page's script to show one by one, and counts of discordant items.
 
 A page may carry tens of thousands of answers, so each benchmark's are one compressed block that the
-page opens only when somebody looks at it. They are data to the script, never markup.
+page opens only when somebody looks at it. They are data to the script, never markup. The page stays
+small however many items there are: of a large benchmark a sample is shown.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from operator import truediv
 from urllib.parse import quote
 
+import numpy as np
+
+from ethosteer.data.splits import unit_hash
 from ethosteer.records import Item, Outcome
-from ethosteer.report.blocks import ItemBrowser, PackedItems, Table
+from ethosteer.report.blocks import ItemBrowser, PackedItems, Table, Text
+from ethosteer.report.prose import paragraph
+from ethosteer.report.responses import NOT_ASKED, ModelSeed, Responses
 from ethosteer.report.table import Numbers, Value, cell, table
 from ethosteer.report.view import View
 from ethosteer.results import BenchmarkResult
@@ -27,7 +32,12 @@ HEAD, TAIL = 1200, 400
 ITEM_FILES = ("items.parquet", "outcomes.parquet")
 """The files of a study with all items and all answers."""
 
-Answers = Mapping[tuple[str, int], Mapping[str, Outcome]]
+SHOWN_BYTES = 6_000_000
+"""Of the page, for the items and answers of all benchmarks together."""
+MOST_ANSWERS = 500_000
+"""Answers to one benchmark that are packed at most, whatever their size."""
+
+Answers = dict[ModelSeed, Mapping[str, Outcome]]
 """One benchmark's outcomes by (model, seed), then by item id."""
 
 
@@ -40,28 +50,16 @@ def item_link(view: View, benchmark: BenchmarkResult, a: str, b: str) -> str:
     return f"#items={'/'.join(names)}" if view.items else ""
 
 
-def answers_by_benchmark(view: View) -> dict[str, Answers]:
-    """Return all outcomes by benchmark, then model and seed, then item."""
-    answers: defaultdict[str, defaultdict[tuple[str, int], dict[str, Outcome]]] = defaultdict(
-        lambda: defaultdict(dict)
-    )
-    for outcome in view.outcomes:
-        answers[outcome.benchmark][outcome.model, outcome.seed][outcome.item] = outcome
-    return {benchmark: dict(by_model) for benchmark, by_model in answers.items()}
-
-
 def discordant_table(view: View) -> Table | None:
     """Return the counts of items that each arm and the control answer differently, by direction.
 
     None where no answer of the control has a label to be held to.
     """
     rows = []
-    answers = answers_by_benchmark(view)
     for benchmark in view.results.benchmarks:
-        by_model = answers.get(benchmark.name, {})
-        control = by_model.get((view.control, 0), {})
-        if any(outcome.label is not None for outcome in control.values()):
-            rows += [_discordant_row(view, benchmark, arm, by_model) for arm in view.arms]
+        responses = view.responses.get(benchmark.name)
+        if responses and responses.has_labels and (view.control, 0) in responses.predicted:
+            rows += [_discordant_row(view, benchmark, arm, responses) for arm in view.arms]
     if not rows:
         return None
     return table(
@@ -81,24 +79,22 @@ def discordant_table(view: View) -> Table | None:
 
 
 def _discordant_row(
-    view: View, benchmark: BenchmarkResult, arm: str, answers: Answers
+    view: View, benchmark: BenchmarkResult, arm: str, responses: Responses
 ) -> tuple[Value, ...]:
-    control = answers[view.control, 0]
-    pairs = [
-        (bool(outcome.correct), bool(control[item].correct))
-        for (model, _), outcomes in answers.items()
-        for item, outcome in outcomes.items()
-        if model == arm and item in control
-    ]
-    if not pairs:
+    control = view.control, 0
+    ahead = behind = compared = 0
+    for key in responses.of(arm):
+        asked = (responses.predicted[key] != NOT_ASKED) & (
+            responses.predicted[control] != NOT_ASKED
+        )
+        right, control_right = responses.correct[key], responses.correct[control]
+        ahead += int((asked & right & ~control_right).sum())
+        behind += int((asked & ~right & control_right).sum())
+        compared += int(asked.sum())
+    if not compared:
         return (benchmark.title, arm, None, None, 0)
-    return (
-        benchmark.title,
-        cell(arm, link=item_link(view, benchmark, arm, view.control)),
-        pairs.count((True, False)),
-        pairs.count((False, True)),
-        len(pairs),
-    )
+    link = item_link(view, benchmark, arm, view.control)
+    return (benchmark.title, cell(arm, link=link), ahead, behind, compared)
 
 
 def largest_finding(view: View, benchmarks: Sequence[BenchmarkResult]) -> tuple[str, str]:
@@ -126,26 +122,88 @@ def largest_finding(view: View, benchmarks: Sequence[BenchmarkResult]) -> tuple[
 def item_browser(view: View, files: Sequence[str] = ()) -> ItemBrowser | None:
     """Return every benchmark's items and answers, packed; None without items.
 
-    ``files`` are those beside the report that hold the same.
+    All benchmarks together have ``SHOWN_BYTES``; of one that does not fit its share a sample is
+    shown. ``files`` are those beside the report that hold all items and answers.
     """
-    answers = answers_by_benchmark(view)
     shown = [
         benchmark
         for benchmark in view.results.benchmarks
-        if view.items.get(benchmark.name) and benchmark.name in answers
+        if benchmark.name in view.items and benchmark.name in view.responses
     ]
     if not shown:
         return None
-    packed = (
-        _packed(view, benchmark, view.items[benchmark.name], answers[benchmark.name])
-        for benchmark in shown
-    )
+    # the smallest first, so that a benchmark leaves what it does not need to larger ones
+    packed: dict[str, PackedItems] = {}
+    remaining = SHOWN_BYTES
+    for benchmark in sorted(shown, key=lambda it: _answers(view.responses[it.name])):
+        items = view.items[benchmark.name]
+        share = remaining // (len(shown) - len(packed))
+        packed[benchmark.name] = _packed_within(view, benchmark, items, share)
+        remaining -= len(packed[benchmark.name].data)
     kept = tuple(name for name in ITEM_FILES if name in files)
-    return ItemBrowser(tuple(packed), view.control, *largest_finding(view, shown), files=kept)
+    blocks = tuple(packed[benchmark.name] for benchmark in shown)
+    return ItemBrowser(blocks, view.control, *largest_finding(view, shown), files=kept)
+
+
+def sample_note(browser: ItemBrowser) -> tuple[Text, ...]:
+    """Return a paragraph on the benchmarks of which a sample is shown; () where there is none."""
+    samples = [packed for packed in browser.benchmarks if packed.shown < packed.items]
+    if not samples:
+        return ()
+    return (Text(paragraph("item_samples", samples=samples, files=browser.files)),)
+
+
+def _answers(responses: Responses) -> int:
+    return len(responses.items) * len(responses.predicted)
+
+
+def _packed_within(
+    view: View, benchmark: BenchmarkResult, items: Sequence[Item], share: int
+) -> PackedItems:
+    """Return a benchmark's items in at most ``share`` bytes, or the single first of a sample."""
+    responses = view.responses[benchmark.name]
+    ranks = _ranks(view, responses, items)
+    count = min(len(items), max(1, MOST_ANSWERS // len(responses.predicted)))
+    answers: Answers = {}
+    candidates = {item.id for item, rank in zip(items, ranks, strict=True) if rank < count}
+    for model, seed in responses.predicted:
+        outcomes = view.outcomes[benchmark.name, model, seed]
+        answers[model, seed] = {it.item: it for it in outcomes if it.item in candidates}
+    while True:
+        chosen = [item for item, rank in zip(items, ranks, strict=True) if rank < count]
+        packed = _packed(view, benchmark, chosen, answers, len(items))
+        if len(packed.data) <= share or count <= 1:
+            return packed
+        count = max(1, int(0.95 * count * share / len(packed.data)))
+
+
+def _ranks(view: View, responses: Responses, items: Sequence[Item]) -> list[int]:
+    """Return each item's rank in a sample.
+
+    Items that more models answer differently from the control precede others; of equal ones a hash
+    of the item's id decides. Where there is no control, the first model takes its place.
+    """
+    keys = list(responses.predicted)
+    control = (view.control, 0) if (view.control, 0) in responses.predicted else keys[0]
+    reference = responses.predicted[control]
+    differing = np.zeros(len(responses.items), dtype=np.int64)
+    for key in keys:
+        answers = responses.predicted[key]
+        asked = (answers != NOT_ASKED) & (reference != NOT_ASKED)
+        differing += asked & (answers != reference)
+    by_item = dict(zip(responses.items, differing.tolist(), strict=True))
+    order = sorted(
+        range(len(items)),
+        key=lambda index: (-by_item.get(items[index].id, 0), unit_hash(f"item {items[index].id}")),
+    )
+    ranks = [0] * len(items)
+    for rank, index in enumerate(order):
+        ranks[index] = rank
+    return ranks
 
 
 def _packed(
-    view: View, benchmark: BenchmarkResult, items: Sequence[Item], answers: Answers
+    view: View, benchmark: BenchmarkResult, items: Sequence[Item], answers: Answers, total: int
 ) -> PackedItems:
     """Return one benchmark in columns, compressed: the same bytes for the same content."""
     order = {model: position for position, model in enumerate(view.models)}
@@ -178,7 +236,13 @@ def _packed(
     text = json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
     # no time stamp, so that the same report has the same bytes
     data = gzip.compress(text.encode("utf-8", "replace"), mtime=0)
-    return PackedItems(benchmark.name, benchmark.title, base64.b64encode(data).decode("ascii"))
+    return PackedItems(
+        benchmark.name,
+        benchmark.title,
+        base64.b64encode(data).decode("ascii"),
+        shown=len(items),
+        items=total,
+    )
 
 
 def _prompts(item: Item) -> list[str]:

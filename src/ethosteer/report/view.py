@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import isnan
 from typing import Literal
 
-from ethosteer.records import BASE, CONTROLS, FINETUNED, Item, Outcome
+from ethosteer.evaluation.outcomes import Outcomes
+from ethosteer.records import BASE, CONTROLS, FINETUNED, Item
+from ethosteer.report.responses import Responses, responses_by_benchmark
 from ethosteer.results import (
     ArmResult,
     BenchmarkCell,
@@ -104,13 +107,21 @@ class Shift:
     auc: Comparison
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
-    """A study's results with its outcomes and items (by benchmark), to be asked by name."""
+    """A study's results with its outcomes and items (by benchmark), to be asked by name.
+
+    Outcomes and items may be read from disk each time they are asked for.
+    """
 
     results: StudyResults
-    outcomes: Sequence[Outcome] = ()
+    outcomes: Outcomes = field(default_factory=dict)
     items: Mapping[str, Sequence[Item]] = field(default_factory=dict)
+
+    @cached_property
+    def responses(self) -> dict[str, Responses]:
+        """All models' answers by benchmark, counted once."""
+        return responses_by_benchmark(self.outcomes)
 
     @property
     def control(self) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ethosteer.data.overlap import overlap
+from ethosteer.data.overlap import overlaps
 from ethosteer.evaluation import reward_results
 from ethosteer.evaluation.comparison import Measured, decide, measure_models
 from ethosteer.evaluation.items import example_of
 from ethosteer.evaluation.near_duplicates import clusters_of_pairs
-from ethosteer.evaluation.summary import summarise
+from ethosteer.evaluation.on_demand import OnDemand
+from ethosteer.evaluation.summary import summarise_with_terms
 from ethosteer.files import read_json, to_json, write_atomic, write_json
 from ethosteer.progress import Report
 from ethosteer.records import CONTROLS, Outcome
@@ -59,17 +62,15 @@ class Overlaps(Stage[tuple[Overlap, ...]]):
         """Count the pairs that share n-grams with a benchmark."""
         store = workspace.store
         sets = [store.load(pairs) for pairs in self.pairs]
-        overlaps: list[Overlap] = []
-        for items in self.items:
-            texts = [text for item in store.load(items) for text in item.texts()]
-            asked = items.definition().dataset
-            overlaps += [
-                overlap(pairs, items.benchmark, texts, self.overlap_ngram)
-                for pairs in sets
-                # pairs share the phrases that make up their dataset's prompts, and its test pairs
-                if asked is None or asked.name != pairs.name
-            ]
-        write_json(folder / OVERLAPS, overlaps)
+        texts = OnDemand({items.benchmark: partial(_texts, store, items) for items in self.items})
+        asked = {items.benchmark: items.definition().dataset for items in self.items}
+        counted = [
+            overlap
+            for overlap in overlaps(sets, texts, self.overlap_ngram)
+            # pairs share the phrases that make up their dataset's prompts, and its test pairs
+            if (dataset := asked[overlap.benchmark]) is None or dataset.name != overlap.dataset
+        ]
+        write_json(folder / OVERLAPS, counted)
 
     def load(self, folder: Path) -> tuple[Overlap, ...]:
         """Read the overlaps."""
@@ -173,13 +174,15 @@ class Compare(Stage[StudyResults]):
         datasets = {stage.arm.name: stage.reward.pairs.dataset for stage in self.steering}
         for items in self.items:
             evaluated = [stage for stage in self.evaluation if stage.items == items]
-            outcomes: dict[str, dict[int, list[Outcome]]] = {}
+            stages: dict[str, list[Evaluate]] = {}
             for stage in evaluated:
-                by_seed = outcomes.setdefault(stage.model.name, {})
-                by_seed[stage.model.seed] = store.load(stage)
+                stages.setdefault(stage.model.name, []).append(stage)
+            outcomes = OnDemand(
+                {model: partial(_by_seed, store, seeds) for model, seeds in stages.items()}
+            )
             benchmark, stored = items.definition(), store.load(items)
             note = evaluated[0].classifier_note(store.path(evaluated[0]))
-            summary = summarise(benchmark, len(stored), outcomes, note)
+            summary, terms = summarise_with_terms(benchmark, len(stored), outcomes, note)
             comparability = items.comparability(store.path(items))
             benchmarks.append(
                 replace(
@@ -189,5 +192,15 @@ class Compare(Stage[StudyResults]):
                     chat=items.chat,
                 )
             )
-            measured += measure_models(benchmark, outcomes, self.compare, datasets)
+            measured += measure_models(benchmark, terms, self.compare, datasets)
         return benchmarks, decide(measured, self.compare)
+
+
+def _texts(store: Store, items: Items) -> list[str]:
+    """Return all texts of a benchmark's items."""
+    return [text for item in store.load(items) for text in item.texts()]
+
+
+def _by_seed(store: Store, stages: Sequence[Evaluate]) -> dict[int, list[Outcome]]:
+    """Return one model's outcomes on one benchmark."""
+    return {stage.model.seed: store.load(stage) for stage in stages}

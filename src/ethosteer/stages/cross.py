@@ -7,6 +7,7 @@ the values agree.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +15,7 @@ from typing import ClassVar
 from ethosteer import interruption
 from ethosteer.data.pair_sets import ranked_by_hash
 from ethosteer.files import read_json, write_json
+from ethosteer.maths.finite import check_finite
 from ethosteer.progress import Report
 from ethosteer.results import CrossResult, Select
 from ethosteer.settings import EvaluateSettings
@@ -83,9 +85,11 @@ class Cross(Stage[CrossResult]):
             interruption.stop_if_requested()
             by_model = rewards.score(base, index, rows).view(len(answers), -1)
             for model, model_scores in zip(answers, by_model.tolist(), strict=True):
+                _check(model_scores, f"reward model {name}, answers of {model}")
                 scores[model][name] = model_scores
             for dataset, held_out in pairs.items():
                 pair_scores = rewards.score(base, index, response_rows(held_out)).view(-1, 2)
+                _check(pair_scores.flatten().tolist(), f"reward model {name}, pairs of {dataset}")
                 chosen, rejected = pair_scores.unbind(dim=1)
                 correct[name][dataset] = torch.gt(chosen, rejected).tolist()
         groups = {name: [pair.group for pair in held_out] for name, held_out in pairs.items()}
@@ -94,3 +98,12 @@ class Cross(Stage[CrossResult]):
     def load(self, folder: Path) -> CrossResult:
         """Read the scores."""
         return read_json(folder / RESULT, CrossResult)
+
+
+def _check(scores: Sequence[float], scored: str) -> None:
+    """Raise InputError unless all scores are finite."""
+    check_finite(
+        scores,
+        lambda index: f"{scored}: score {index}",
+        "delete the artifact of that model and rerun",
+    )

@@ -275,7 +275,7 @@ class Evaluate(Stage[list[Outcome]]):
                 # models that were stored before the run was interrupted only complete the batch
                 if not workspace.store.has(stage):
                     with workspace.store.write(stage, seconds, together=stages) as folder:
-                        write_outcomes(folder / OUTCOMES, answered)
+                        write_outcomes(folder / OUTCOMES, [answered])
                         write_json(folder / CLASSIFIER, classifier.note if classifier else "")
 
     def _adapter(self, workspace: Workspace) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from ethosteer.data.conversations import read_conversations
@@ -20,6 +21,7 @@ from ethosteer.stages.workspace import Workspace
 if TYPE_CHECKING:
     from ethosteer.models.text import Row
 
+FEWEST_STEPS = 20
 ADAPTER = "adapter"
 MERGED = "model"
 LOSSES = "losses.json"
@@ -75,6 +77,8 @@ class Finetune(Stage[list[float]]):
         checkpoints = workspace.store.checkpoint_folder([self])
         bank, losses = finetune(base, rows, self.finetune, checkpoints, progress)
         write_json(folder / LOSSES, losses)
+        if note := rising(losses):
+            workspace.terminal.say(note)
         save_adapter(folder / ADAPTER, base, bank, arm=0)
         model, revision = resolve_model(self.base.settings.model), self.base.settings.revision
         merge_into_base(model, revision, folder / ADAPTER, self.merged(folder))
@@ -117,6 +121,20 @@ class Finetune(Stage[list[float]]):
     def merged(self, folder: Path) -> Path:
         """Return the folder of the merged model within the artifact's."""
         return folder / MERGED
+
+
+def rising(losses: Sequence[float]) -> str:
+    """Say so where the loss ended higher than it began, by means of tenths; "" where it did not.
+
+    Fewer than ``FEWEST_STEPS`` losses are too noisy to be compared.
+    """
+    tenth = len(losses) // 10
+    if len(losses) < FEWEST_STEPS or fmean(losses[-tenth:]) <= fmean(losses[:tenth]):
+        return ""
+    return (
+        f"warning: fine-tuning ended with a loss of {fmean(losses[-tenth:]):.3f}, which began at "
+        f"{fmean(losses[:tenth]):.3f}: lower finetune.optimiser.learning_rate"
+    )
 
 
 def name_of(base: RawBase | Finetune) -> str:

@@ -73,6 +73,7 @@ class Reward(Stage[HeldOutPairs]):
                 first.reward,
                 seed,
                 [encode(ranked_by_hash(pairs.validation, limit), template) for pairs in sets],
+                [stage.arm.label for stage in stages],
             )
             training.train(checkpoints, progress)
             samples = first.base_samples(workspace)

@@ -27,6 +27,8 @@ FEWEST_INFORMATIVE = 30
 """The clusters that an error must rest on for a claim of equivalence, unless of proportions."""
 NAN = float("nan")
 MOST_CLUSTERS = 10_000_000
+SWAPS_AT_ONCE = 50_000_000
+"""Of clusters in permutation tests, 16 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -330,8 +332,15 @@ def _permutation_p(
     It is (1 + permutations as extreme) / (1 + permutations), never 0 (Phipson & Smyth 2010).
     """
     sums_a, sums_b = a.sums[0], b.sums[0]
-    swapped = generator.integers(0, 2, size=(permutations, a.clusters)).astype(float)
-    moved = swapped @ (sums_b - sums_a)
+    # in chunks, which draw the same numbers: all swaps of 100,000 clusters would take 16 GB
+    rows = max(1, SWAPS_AT_ONCE // a.clusters)
+    chunks = [min(rows, permutations - start) for start in range(0, max(1, permutations), rows)]
+    moved = np.concatenate(
+        [
+            generator.integers(0, 2, size=(count, a.clusters)).astype(float) @ (sums_b - sums_a)
+            for count in chunks
+        ]
+    )
     differences = a.quantity.combine(sums_a.sum(axis=0) + moved) - b.quantity.combine(
         sums_b.sum(axis=0) - moved
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations, product
 from pathlib import Path
+from typing import cast
 
 from ethosteer import catalog
 from ethosteer.errors import InputError
@@ -17,9 +20,10 @@ from ethosteer.evaluation.comparison import (
     decide,
     measure,
 )
-from ethosteer.evaluation.summary import clustered
+from ethosteer.evaluation.on_demand import OnDemand
+from ethosteer.evaluation.summary import ByModel, terms_of
 from ethosteer.files import to_json, write_atomic
-from ethosteer.records import CONTROLS, Outcome
+from ethosteer.records import CONTROLS, Item, Outcome
 from ethosteer.report import write_report_across
 from ethosteer.report.across import Across, Refusal
 from ethosteer.results import BenchmarkResult, Comparison, StudyResults
@@ -72,13 +76,17 @@ def compare_runs(runs: Sequence[Run]) -> Across:
         results=results,
         studies=tuple(run.results for run in runs),
         refusals=tuple(refusals),
-        outcomes=tuple(
-            replace(outcome, model=qualified(run, outcome.model))
-            for run in runs
-            for outcome in run.outcome_records
+        outcomes=OnDemand(
+            {
+                (benchmark, qualified(run, model), seed): partial(
+                    run.stored_outcomes.__getitem__, (benchmark, model, seed)
+                )
+                for run in runs
+                for benchmark, model, seed in run.stored_outcomes
+            }
         ),
         # Where runs differ in a benchmark's items, the first run's are shown.
-        items={name: items for run in reversed(runs) for name, items in run.item_records.items()},
+        items=ChainMap(*(cast("dict[str, Sequence[Item]]", run.item_records) for run in runs)),
     )
 
 
@@ -134,16 +142,17 @@ def compare_arms(settings: CompareSettings, name: str, a: Run, b: Run) -> list[C
     """Compare the arms of two runs on one benchmark: one family of tests for each metric."""
     result = a.benchmark(name)
     assert result is not None
-    outcomes = {**outcomes_by_model(a, name), **outcomes_by_model(b, name)}
+    metrics = catalog.result_metrics(result)
+    of_a, of_b = (terms_of(metrics, outcomes_by_model(run, name)) for run in (a, b))
     arms_a, arms_b = (
         [qualified(run, model) for model in run.results.models if model not in CONTROLS]
         for run in (a, b)
     )
     pairs = list(product(arms_a, arms_b))
     measured: list[Measured] = []
-    for metric in catalog.result_metrics(result):
+    for metric in metrics:
         quantity = compared_quantity(name, metric)
-        models = {model: clustered(metric, by_seed) for model, by_seed in outcomes.items()}
+        models = {**of_a[metric.name], **of_b[metric.name]}
         family = Family(
             f"{result.title}, {quantity.metric}: arms of {a.name} against arms of {b.name}"
         )
@@ -151,15 +160,14 @@ def compare_arms(settings: CompareSettings, name: str, a: Run, b: Run) -> list[C
     return decide(measured, settings)
 
 
-def outcomes_by_model(run: Run, benchmark: str) -> dict[str, Mapping[int, Sequence[Outcome]]]:
+def outcomes_by_model(run: Run, benchmark: str) -> ByModel:
     """Return a run's outcomes on one benchmark by model (its qualified name) and seed."""
-    outcomes: dict[str, dict[int, list[Outcome]]] = {}
-    for outcome in run.outcome_records:
-        if outcome.benchmark == benchmark:
-            model = qualified(run, outcome.model)
-            by_seed = outcomes.setdefault(model, {})
-            by_seed.setdefault(outcome.seed, []).append(replace(outcome, model=model))
-    return {model: outcomes[model] for model in (qualified(run, m) for m in run.results.models)}
+
+    def read(model: str) -> dict[int, Sequence[Outcome]]:
+        keys = [key for key in run.stored_outcomes if key[:2] == (benchmark, model)]
+        return {key[2]: run.stored_outcomes[key] for key in keys}
+
+    return OnDemand({qualified(run, model): partial(read, model) for model in run.results.models})
 
 
 def merge_results(name: str, runs: Sequence[Run]) -> BenchmarkResult:

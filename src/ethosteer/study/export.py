@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +25,7 @@ from ethosteer.models.adapter_config import CONFIG, WEIGHTS
 from ethosteer.models.adapters import save_base
 from ethosteer.models.reward_models import NORMALISATION, read_scale, set_padding
 from ethosteer.records import Arm
+from ethosteer.report.markdown import escape
 from ethosteer.settings import StudySettings
 from ethosteer.stages.finetune import Finetune
 from ethosteer.study.run import Study
@@ -100,11 +102,9 @@ def model_card(study: Study, arm: Arm, *, reward: bool) -> str:
     steering = study.plan.steering[arm]
     results = store.load(study.plan.comparison).arms
     dialogues = study.plan.prompts.template(study.workspace)
-    page = Environment(
-        autoescape=False,  # Markdown, not a web page
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-    ).from_string((files("ethosteer.study") / MODEL_CARD).read_text("utf-8"))
+    page = card_environment().from_string(
+        (files("ethosteer.study") / MODEL_CARD).read_text("utf-8")
+    )
     return page.render(
         arm=arm,
         reward=reward,
@@ -122,3 +122,23 @@ def model_card(study: Study, arm: Arm, *, reward: bool) -> str:
         template=settings.data.template,
         model_class="AutoModelForSequenceClassification" if reward else "AutoModelForCausalLM",
     )
+
+
+def _code(text: str) -> str:
+    """Return a code span of Markdown, which ends where it should, on one line."""
+    return f"`{' '.join(text.replace('`', chr(39)).split())}`"
+
+
+def card_environment() -> Environment:
+    """Return the environment of the model card.
+
+    Its filters write what comes from outside: ``text`` as Markdown that shows it as it is, ``code``
+    as a code span, ``quoted`` as a string of YAML.
+    """
+    environment = Environment(
+        autoescape=False,  # Markdown, not a web page
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {"text": escape, "code": _code, "quoted": json.dumps}
+    return environment

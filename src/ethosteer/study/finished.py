@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ethosteer.errors import InputError
-from ethosteer.evaluation.items import ITEMS, read_items
-from ethosteer.evaluation.outcomes import read_outcomes
+from ethosteer.evaluation.items import ITEMS, open_items
+from ethosteer.evaluation.outcomes import Outcomes, open_outcomes
 from ethosteer.files import read_json, to_json, write_atomic, writing
 from ethosteer.progress import Terminal
 from ethosteer.records import Item, Outcome
@@ -31,15 +31,21 @@ if TYPE_CHECKING:
 class Run:
     """A finished run: a study's results, the outcome of every model on every item, the items.
 
-    ``results`` is everything that the report shows. ``outcomes``, ``items``, ``comparisons`` and
-    ``pairs`` are pandas frames, made when they are first asked for. ``pairs``, ``report`` and
-    ``model`` need the run's ``folder``.
+    ``results`` is everything that the report shows. ``stored_outcomes``, by benchmark, model and
+    seed, and ``item_records`` of a run's folder are read when they are asked for. ``outcomes``,
+    ``items``, ``comparisons`` and ``pairs`` are pandas frames, made when they are first asked for.
+    ``pairs``, ``report`` and ``model`` need the run's ``folder``.
     """
 
     results: StudyResults
-    outcome_records: Sequence[Outcome]
+    stored_outcomes: Outcomes
     item_records: Mapping[str, Sequence[Item]]
     folder: Path | None = None
+
+    @property
+    def outcome_records(self) -> list[Outcome]:
+        """All outcomes, which of a large study need several GB of memory."""
+        return [outcome for outcomes in self.stored_outcomes.values() for outcome in outcomes]
 
     @property
     def name(self) -> str:
@@ -158,10 +164,7 @@ def open_run(folder: Path | str) -> Run:
             "it again"
         )
     results = read_json(folder / RESULTS, StudyResults)
-    try:
-        return Run(results, read_outcomes(folder / OUTCOMES), read_items(folder / ITEMS), folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}: its outcomes or items cannot be read: {error}") from error
+    return Run(results, open_outcomes(folder / OUTCOMES), open_items(folder / ITEMS), folder)
 
 
 def is_readable_run(folder: Path) -> bool:
@@ -196,7 +199,7 @@ def write_run_report(run: Run, folder: Path, *, texts: bool = True) -> None:
 
     study_file = tomllib.loads(run.results.provenance.get("study file", ""))
     published = study_file.get("compare", {}).get("published")
-    sections = comparison_sections(published, run.results, run.outcome_records)
+    sections = comparison_sections(published, run.results, run.stored_outcomes)
     results, items = run.results, run.item_records
     if not texts:
         benchmarks = tuple(replace(result, example="") for result in results.benchmarks)
@@ -210,4 +213,4 @@ def write_run_report(run: Run, folder: Path, *, texts: bool = True) -> None:
     if run.folder is None or folder.resolve() != run.folder.resolve():
         write_atomic(folder / RESULTS, to_json(results))
     beside = [name for name in BESIDE if (folder / name).is_file()]
-    write_report(results, run.outcome_records, items, folder, sections, beside)
+    write_report(results, run.stored_outcomes, items, folder, sections, beside)

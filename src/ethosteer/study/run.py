@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,7 @@ from ethosteer import interruption, provenance
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.items import ITEMS, write_items
+from ethosteer.evaluation.on_demand import OnDemand
 from ethosteer.evaluation.outcomes import write_outcomes
 from ethosteer.files import DISK_FULL, file_hash, to_json, write_atomic, write_json, writing
 from ethosteer.models.cached import prepare_base
@@ -177,10 +179,15 @@ class Study:
             times=tuple(StageTime(kind, spent) for kind, spent in by_kind.items()),
             deviations=changed_since(self.settings.compare, store.root),
         )
-        outcomes = [outcome for stage in plan.evaluation.values() for outcome in store.load(stage)]
-        items = {name: store.load(stage) for name, stage in plan.items.items()}
+        outcomes = OnDemand(
+            {
+                (benchmark, model.name, model.seed): partial(store.load, stage)
+                for (benchmark, model), stage in plan.evaluation.items()
+            }
+        )
+        items = OnDemand({name: partial(store.load, stage) for name, stage in plan.items.items()})
         write_items(self.folder / ITEMS, items)
-        write_outcomes(self.folder / OUTCOMES, outcomes)
+        write_outcomes(self.folder / OUTCOMES, outcomes.values())
         write_atomic(self.folder / RESULTS, to_json(results))
         published = comparison_sections(self.settings.compare.published, results, outcomes)
         write_report(results, outcomes, items, self.folder, published, BESIDE)

@@ -9,6 +9,7 @@ from pathlib import Path
 from ethosteer.algorithms.loop.rollouts import HeldOut
 from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.files import write_json
+from ethosteer.maths.finite import check_finite
 from ethosteer.models.adapters import save_adapter
 from ethosteer.results import Checkpoint, CurvePoint, Select, SteeringResult
 
@@ -58,12 +59,22 @@ def steer(
 ) -> Steered:
     """Run all steps, resuming from ``checkpoints``, and measure both ends on held-out prompts.
 
-    Raises AssertionError unless the policies equal the reference exactly before the first step.
+    An arm whose numbers are not finite after the last step is stopped and set back. Raises
+    InputError where a reward is not finite before the first step, and AssertionError unless the
+    policies equal the reference exactly there.
     """
     before = steering.held_out(held_out)
     assert float(before.kl.abs().max()) == 0.0, "an untrained policy is the reference, exactly"
+    _check_rewards(steering, before)
     steering.train(checkpoints, report)
     last = steering.held_out(held_out)
+    # the last updates have no point of the curve, by which a diverged arm would have been stopped
+    broken = [arm for arm in steering.running if not _is_finite(last, arm)]
+    for arm in broken:
+        steering.stop(arm, "its reward or KL was not finite after the last step")
+        steering.restore(arm, steering.healthy[arm])
+    if broken:
+        last = steering.held_out(held_out)
     target = steering.settings.kl_target
     if target is None:
         return Steered(steering, before, last, None)
@@ -78,6 +89,23 @@ def steer(
     for arm in arms:
         steering.restore(arm, ends[arm])
     return Steered(steering, before, last, within)
+
+
+def _check_rewards(steering: Steering, before: HeldOut) -> None:
+    """Raise InputError unless the rewards of the base's answers are finite."""
+    scores, task = before.scores.tolist(), steering.task
+    count = len(scores[0])
+
+    def name(index: int) -> str:
+        reward_model = task.reward_names[task.reward_index[index // count]]
+        return f"reward model {reward_model}: the reward of held-out answer {index % count}"
+
+    mend = "the reward model is damaged, or too large for the number format of base.dtype"
+    check_finite([score for row in scores for score in row], name, mend)
+
+
+def _is_finite(held_out: HeldOut, arm: int) -> bool:
+    return bool(held_out.scores[arm].isfinite().all() and held_out.kl[arm].isfinite().all())
 
 
 def _last_step(steering: Steering, arm: int) -> int:

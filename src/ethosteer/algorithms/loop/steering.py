@@ -132,7 +132,7 @@ class Steering:
             learned = self.learner.learn(step, rollout)
         for arm, result in learned.items():
             if not result.finite:
-                self._stop(arm, f"a gradient was not finite at step {step}")
+                self.stop(arm, f"a gradient was not finite at step {step}")
                 if arm not in points and self.curves[arm]:
                     # without a point of this step, the last one has to show the stop
                     last = self.curves[arm][-1]
@@ -167,16 +167,17 @@ class Steering:
     def _check(self, step: int, arm: int, point: CurvePoint) -> None:
         """Stop an arm that has diverged; otherwise take a snapshot of it."""
         if not (isfinite(point.reward) and isfinite(point.kl)):
-            self._stop(arm, f"its reward or KL was not finite at step {step}")
+            self.stop(arm, f"its reward or KL was not finite at step {step}")
         elif point.kl > self.settings.max_kl:
             limit = self.settings.max_kl
-            self._stop(arm, f"KL {point.kl:.0f} nats at step {step}, above max_kl {limit:g}")
+            self.stop(arm, f"KL {point.kl:.0f} nats at step {step}, above max_kl {limit:g}")
         else:
             self.healthy[arm] = self.snapshot(arm, step)
             if self.settings.kl_target is None or point.kl <= self.settings.kl_target:
                 self.within_kl[arm] = self.healthy[arm]
 
-    def _stop(self, arm: int, reason: str) -> None:
+    def stop(self, arm: int, reason: str) -> None:
+        """Train an arm no further, for a reason that its result states."""
         self.stopped[arm] = reason
         self.running.remove(arm)
 

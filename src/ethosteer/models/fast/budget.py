@@ -6,11 +6,14 @@ Importable without torch, since a study's memory is estimated before any model i
 from __future__ import annotations
 
 import ctypes
+import logging
 import sys
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
+
+from ethosteer.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +28,8 @@ CPU_CACHE = 128 << 20
 """Bytes of keys and values while sampling on a processor."""
 GPU_FRACTION = 0.6
 """Of a GPU's free memory; the rest is for the allocator's gaps and the backward pass."""
+FEWEST_TOKENS = 16
+"""A pass of so few tokens is not halved where it does not fit."""
 GPU_TOKENS = (256, 32_768)
 """The fewest and the most tokens of a training pass on a GPU."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # from malloc.h
@@ -107,6 +112,36 @@ def free_memory(device: torch.device) -> int:
     free, _ = torch.cuda.mem_get_info(device)
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(free) + int(cached)
+
+
+def within_memory(
+    budget: int, work: Callable[[int], T], undo: Callable[[], None] = lambda: None
+) -> tuple[T, int]:
+    """Return ``work(budget)`` and the token budget that it took.
+
+    Where the device runs out of memory, ``undo`` clears what the work has begun, the budget is
+    halved and the work repeated, which is told in one line. Work must start from the same random
+    state each time. Raises InputError where the fewest tokens are too many.
+    """
+    import torch
+
+    while True:
+        try:
+            return work(budget), budget
+        except torch.OutOfMemoryError as fault:
+            if budget <= FEWEST_TOKENS:
+                raise InputError(
+                    f"the device is out of memory even with {budget} tokens in a pass; use a "
+                    "smaller base, or base.dtype = 'bfloat16'"
+                ) from fault
+        # outside the handler, whose traceback keeps the tensors of the pass
+        undo()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        budget //= 2
+        logging.getLogger("ethosteer").warning(
+            "the device is out of memory: repeating the step with %d tokens in a pass", budget
+        )
 
 
 def keep_freed_memory() -> None:

@@ -1,0 +1,200 @@
+"""What a machine offers, and whether a run's files are as they were written."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any, Literal
+
+from ethosteer.files import file_hash
+from ethosteer.stages.store import MANIFEST
+from ethosteer.study.folder import ORIGIN, STUDY_FILE
+
+State = Literal["good", "note", "damaged"]
+HUB_SECONDS = 3.0
+LEAST_DISK = 5e9
+"""Bytes that a small study and its base need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was checked, how it is, and what to do about it."""
+
+    subject: str
+    state: State
+    text: str
+    mend: str = ""
+
+
+def check_machine(folder: Path) -> list[Finding]:
+    """Check all but a run's files; runs are to be written in ``folder``."""
+    return [*machine(), *versions(), *disk(folder), hub(), *caches()]
+
+
+def machine() -> Iterator[Finding]:
+    """Yield cores, memory and the device with its number formats."""
+    import torch
+
+    yield Finding("system", "good", f"{platform.system()} {platform.machine()}")
+    yield Finding("cores", "good", str(os.cpu_count()))
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        yield Finding("memory", "good", f"{memory / 1e9:.1f} GB")
+    if torch.cuda.is_available():
+        _, total = torch.cuda.mem_get_info()
+        formats = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"
+        name = torch.cuda.get_device_name()
+        yield Finding("device", "good", f"{name}, {total / 1e9:.1f} GB, {formats}")
+    else:
+        yield Finding(
+            "device", "note", "the processor: no CUDA device", "use a base of about 1 B or fewer"
+        )
+
+
+def versions() -> Iterator[Finding]:
+    """Yield the installed versions, each beside those that are supported."""
+    from packaging.requirements import Requirement
+
+    yield Finding("python", "good", platform.python_version())
+    for line in requires("ethosteer") or ():
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            installed = version(requirement.name)
+        except PackageNotFoundError:
+            installed = "missing"
+        fits = installed != "missing" and requirement.specifier.contains(installed)
+        text = installed if fits else f"{installed}; supported: {requirement.specifier}"
+        mend = "" if fits else f"pip install '{requirement.name}{requirement.specifier}'"
+        yield Finding(requirement.name, "good" if fits else "note", text, mend)
+
+
+def disk(folder: Path) -> Iterator[Finding]:
+    """Yield the free space of the folder of runs and of the hub's cache."""
+    from huggingface_hub import constants
+
+    for subject, path in (("disk", folder), ("cache's disk", Path(constants.HF_HUB_CACHE))):
+        there = next(it for it in (path.absolute(), *path.absolute().parents) if it.exists())
+        free = shutil.disk_usage(there).free
+        mend = "" if free >= LEAST_DISK else "free space: `ethosteer plan` estimates what is needed"
+        state: State = "good" if free >= LEAST_DISK else "note"
+        yield Finding(subject, state, f"{free / 1e9:.1f} GB free in {there}", mend)
+
+
+def hub() -> Finding:
+    """Return whether the hub answers; no token is sent."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return Finding("hub", "note", "not asked, as HF_HUB_OFFLINE is set", "unset it to fetch")
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=HUB_SECONDS):
+            return Finding("hub", "good", f"{constants.ENDPOINT} answers")
+    except urllib.error.HTTPError:
+        return Finding("hub", "good", f"{constants.ENDPOINT} answers")
+    except (OSError, ValueError) as fault:
+        reason = getattr(fault, "reason", fault)
+        mend = "fetch data and models elsewhere, and give --data-dir; or set a proxy"
+        return Finding("hub", "note", f"{constants.ENDPOINT} does not answer: {reason}", mend)
+
+
+def caches() -> Iterator[Finding]:
+    """Yield where fetched files and converted bases are kept, and whether that can be written."""
+    from huggingface_hub import constants
+
+    from ethosteer.models.cached import cache_folder
+
+    for subject, path in (("hub's cache", Path(constants.HF_HUB_CACHE)), ("bases", cache_folder())):
+        there = next(it for it in (path, *path.absolute().parents) if it.exists())
+        writable = os.access(there, os.W_OK)
+        mend = "" if writable else "set HF_HOME or ETHOSTEER_CACHE to a folder that can be written"
+        text = str(path) if writable else f"{path} cannot be written"
+        yield Finding(subject, "good" if writable else "note", text, mend)
+
+
+def run_files(run: Path) -> Iterator[Finding]:
+    """Yield what is damaged, missing or unfinished among a run's files."""
+    again = f"`ethosteer run {run}`"
+    damaged = False
+    manifest = _manifest(run / MANIFEST) if (run / MANIFEST).exists() else {}
+    if manifest is None:
+        damaged = True
+        yield Finding(
+            MANIFEST, "damaged", "cannot be read", f"delete {run / MANIFEST}, then {again}"
+        )
+    for name in (STUDY_FILE, ORIGIN):
+        if not (run / name).is_file():
+            damaged = True
+            yield Finding(name, "damaged", "is missing", "run the study again from its study file")
+    for name, expected in _hashes(manifest or {}).items():
+        if fault := _fault(run / name, expected):
+            damaged = True
+            yield Finding(name, "damaged", fault, f"{again} writes it again")
+    folders = sorted(path for path in (run / "artifacts").glob("*/*") if path.is_dir())
+    for folder in folders:
+        name = f"{folder.parent.name}/{folder.name}"
+        if folder.name.startswith("."):
+            yield Finding(name, "note", "unfinished work", f"{again} continues it")
+        elif fault := artifact_fault(folder):
+            damaged = True
+            mend = f"delete {folder}, then {again} makes it again"
+            yield Finding(name, "damaged", fault, mend)
+    if not manifest:
+        yield Finding("run", "note", "is not finished", again)
+    if not damaged:
+        yield Finding("artifacts", "good", f"{len(folders)} folders are as they were written")
+
+
+def artifact_fault(folder: Path) -> str:
+    """Say what is wrong with an artifact, "" where nothing is known to be.
+
+    Artifacts of earlier versions have no hashes, and only their manifests are checked.
+    """
+    manifest = _manifest(folder / MANIFEST)
+    if manifest is None:
+        return f"{MANIFEST} is missing or cannot be read"
+    if not folder.name.endswith(f"-{str(manifest.get('fingerprint'))[:12]}"):
+        return "is the artifact of another stage"
+    faults = (
+        f"{name} {fault}"
+        for name, expected in _hashes(manifest).items()
+        if (fault := _fault(folder / name, expected))
+    )
+    return next(faults, "")
+
+
+def _manifest(path: Path) -> dict[str, Any] | None:
+    """Read a manifest; None where it is missing or damaged."""
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) else None
+
+
+def _hashes(manifest: dict[str, Any]) -> dict[str, str]:
+    """Return the sha256 of each file that a manifest records."""
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        return {}
+    hashes = {
+        name: record.get("sha256") if isinstance(record, dict) else record
+        for name, record in files.items()
+    }
+    return {name: value for name, value in hashes.items() if isinstance(value, str)}
+
+
+def _fault(path: Path, expected: str) -> str:
+    if not path.is_file():
+        return "is missing"
+    return "" if file_hash(path) == expected else "is not what was written"

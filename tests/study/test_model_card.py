@@ -1,0 +1,17 @@
+"""The model card's template: text and names from outside are no markup."""
+
+from __future__ import annotations
+
+import json
+
+from ethosteer.study.export import card_environment
+
+
+def test_texts_are_escaped() -> None:
+    page = card_environment().from_string("{{ x | text }}|{{ x | code }}|{{ x | quoted }}")
+    text = "a`b<img>[l](http://x)\n---\n# h"
+    shown, code, quoted = page.render(x=text).rsplit("|", 2)
+    assert "<img>" not in shown
+    assert "\n" not in shown + code
+    assert code == "`a'b<img>[l](http://x) --- # h`"
+    assert json.loads(quoted) == text
