@@ -119,6 +119,8 @@ def other(path: str, value: object) -> object:
         return value * 0.9 if value else 0.1
     if value is None and path.rsplit(".", 1)[-1] in {"revision", "classifier", "published"}:
         return "another"
+    if value is None and path.endswith("learning_rate"):
+        return 0.5
     return 9 if value is None else ("another",) if isinstance(value, tuple) else f"{value}-2"
 
 
