@@ -28,7 +28,7 @@ def run(tmp_path: Path) -> Path:
     (folder / "origin.json").write_text("{}")
     (folder / "manifest.json").write_text('{"steps": {}}')
     (artifact / "curve.json").write_text("[]")
-    files = {"curve.json": {"sha256": file_hash(artifact / "curve.json"), "bytes": 2}}
+    files = {"curve.json": {"sha256": file_hash(artifact / "curve.json"), "size": 2}}
     manifest = {"fingerprint": FINGERPRINT, "files": files}
     (artifact / "manifest.json").write_text(json.dumps(manifest))
     return folder
@@ -40,6 +40,14 @@ def _damaged(run: Path) -> list[str]:
 
 def test_a_sound_run_is_said_to_be(run: Path) -> None:
     assert [it.state for it in doctor.run_files(run)] == ["good"]
+
+
+def test_what_has_no_hashes_is_not_said_to_be_as_it_was_written(run: Path) -> None:
+    (manifest,) = (run / "artifacts").glob("*/*/manifest.json")
+    manifest.write_text(json.dumps({"fingerprint": FINGERPRINT}))
+    (finding,) = doctor.run_files(run)
+    assert (finding.state, finding.subject) == ("note", "artifacts")
+    assert finding.text == "1 folders are of an earlier version, without hashes: not verified"
 
 
 @pytest.mark.parametrize(
