@@ -47,7 +47,7 @@ def test_what_has_no_hashes_is_not_said_to_be_as_it_was_written(run: Path) -> No
     manifest.write_text(json.dumps({"fingerprint": FINGERPRINT}))
     (finding,) = doctor.run_files(run)
     assert (finding.state, finding.subject) == ("note", "artifacts")
-    assert finding.text == "1 folders are of an earlier version, without hashes: not verified"
+    assert finding.text == "1 of an earlier version, without hashes: not verified"
 
 
 @pytest.mark.parametrize(

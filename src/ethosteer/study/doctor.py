@@ -125,40 +125,39 @@ def caches() -> Iterator[Finding]:
 def run_files(run: Path) -> Iterator[Finding]:
     """Yield what is damaged, missing or unfinished among a run's files."""
     again = f"`ethosteer run {run}`"
-    damaged = False
     manifest = _manifest(run / MANIFEST) if (run / MANIFEST).exists() else {}
     if manifest is None:
-        damaged = True
-        yield Finding(
-            MANIFEST, "damaged", "cannot be read", f"delete {run / MANIFEST}, then {again}"
-        )
+        mend = f"delete {run / MANIFEST}, then {again}"
+        yield Finding(MANIFEST, "damaged", "cannot be read", mend)
     for name in (STUDY_FILE, ORIGIN):
         if not (run / name).is_file():
-            damaged = True
             yield Finding(name, "damaged", "is missing", "run the study again from its study file")
     for name, expected in _hashes(manifest or {}).items():
         if fault := _fault(run / name, expected):
-            damaged = True
             yield Finding(name, "damaged", fault, f"{again} writes it again")
+    yield from _artifacts(run, again)
+    if not manifest:
+        yield Finding("run", "note", "is not finished", again)
+
+
+def _artifacts(run: Path, again: str) -> Iterator[Finding]:
+    """Yield what is damaged or unfinished among a run's artifacts, and how many are sound."""
     verified, unverified = 0, 0
     for folder in sorted(path for path in (run / "artifacts").glob("*/*") if path.is_dir()):
         name = f"{folder.parent.name}/{folder.name}"
         if folder.name.startswith("."):
             yield Finding(name, "note", "unfinished work", f"{again} continues it")
         elif fault := artifact_fault(folder):
-            damaged = True
             mend = f"delete {folder}, then {again} makes it again"
             yield Finding(name, "damaged", fault, mend)
         elif _hashes(_manifest(folder / MANIFEST) or {}):
             verified += 1
         else:
             unverified += 1
-    if not manifest:
-        yield Finding("run", "note", "is not finished", again)
-    if verified and not damaged:
-        yield Finding("artifacts", "good", f"{verified} folders are as they were written")
+    if verified:
+        yield Finding("artifacts", "good", f"{verified} as they were written")
     if unverified:
-        text = f"{unverified} folders are of an earlier version, without hashes: not verified"
+        text = f"{unverified} of an earlier version, without hashes: not verified"
         yield Finding("artifacts", "note", text)
 
 
