@@ -77,7 +77,7 @@ def test_unfinished_work_is_no_damage(run: Path) -> None:
     (run / "artifacts" / "steer" / ".virtue-s0.checkpoint").mkdir()
     (run / "manifest.json").unlink()
     assert _damaged(run) == []
-    assert [it.state for it in doctor.run_files(run)] == ["note", "note", "good"]
+    assert [it.state for it in doctor.run_files(run)] == ["note", "good", "note"]
     (run / "manifest.json").write_text("{")
     assert _damaged(run) == ["manifest.json"]
 
