@@ -25,41 +25,19 @@ SAMPLE_DIR = Path(str(files("ethosteer"))) / "assets" / "sample"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """One published file.
+class Source(Remote):
+    """A file that a study reads: a published one, which may be fetched, or one of the user's.
 
-    ``path`` is its path in a data folder; ``repository``, ``revision`` and ``hub_path`` locate it
-    on the hub ("" where the hub does not have it); ``home`` is its web page. An absolute ``path``
-    is a file of the user's, or a folder of such files; ``hub`` is a dataset that the user names.
-    Both are read as they are, whatever the origin of published files. ``address``, ``sha256``,
-    ``member`` and ``conversion`` say where and how a published file is fetched from elsewhere, and
-    what is made of it (see ``Remote``).
+    An absolute ``path`` is a file of the user's, or a folder of such files; ``hub`` is a dataset
+    that the user names. Both are read as they are, whatever the origin of published files.
     """
 
-    path: str
-    home: str
-    licence: str
-    repository: str = ""
-    revision: str = ""
-    hub_path: str = ""
     hub: HubDataset | None = None
-    address: str = ""
-    sha256: str = ""
-    member: str = ""
-    conversion: str = ""
 
     @property
     def is_users(self) -> bool:
         """Whether the user names the file, so that no data folder has it."""
         return self.hub is not None or Path(self.path).is_absolute()
-
-    @property
-    def remote(self) -> Remote:
-        """Where a published file is fetched from."""
-        return Remote(
-            self.path, self.home, self.licence, self.repository, self.revision, self.hub_path,
-            self.address, self.sha256, self.member, self.conversion,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +65,7 @@ class Origin:
         path = folder / source.path
         if path.is_file():
             return path
-        if self.kind == "folder" and source.remote.exists:
+        if self.kind == "folder" and source.exists:
             return _fetched(source, f"{path}: no such file, and ")
         origin = f", this one from {source.home}" if source.home else ""
         raise InputError(
@@ -106,8 +84,8 @@ class Origin:
             return source.hub.commit()
         if source.is_users:
             return f"sha256:{_content_hash(Path(source.path))[:16]}"
-        if self.kind == "hub" and source.remote.pin:
-            return source.remote.pin
+        if self.kind == "hub" and source.pin:
+            return source.pin
         return f"sha256:{file_hash(self.locate(source))[:16]}"
 
 
@@ -122,13 +100,13 @@ def _content_hash(path: Path) -> str:
 
 def _fetched(source: Source, problem: str = "") -> Path:
     """Return a file from the user's cache; ``problem`` is why it is looked for there."""
-    if not source.remote.exists:
+    if not source.exists:
         raise InputError(
             f"{source.path} is not on the hub: download it from {source.home} and pass its folder "
             "with --data-dir"
         )
     try:
-        return cached(source.remote)
+        return cached(source)
     except InputError as fault:
         mend = "unset HF_HUB_OFFLINE, or " if is_offline() else ""
         raise InputError(

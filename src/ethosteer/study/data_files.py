@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ethosteer.data.fetch.remote import Remote
 from ethosteer.data.hub import HubDataset
 from ethosteer.data.sources import Origin, Source
 from ethosteer.settings import StudySettings
@@ -12,14 +11,14 @@ from ethosteer.stages.stage import PublishedFiles
 from ethosteer.study.plan import Plan
 
 
-def data_files(settings: StudySettings, folder: Path) -> list[Remote]:
+def data_files(settings: StudySettings, folder: Path) -> list[Source]:
     """Return the published files that ``run --data-dir folder`` reads, in the order of the work.
 
     Files of its datasets, benchmarks and conversations; not those of the bundled sample, nor files
     that the study names, which are where they are.
     """
     sources = _sources(settings, folder)
-    return list({entry.path: entry.remote for entry in sources if not entry.is_users}.values())
+    return list({entry.path: entry for entry in sources if not entry.is_users}.values())
 
 
 def hub_datasets(settings: StudySettings) -> list[HubDataset]:
