@@ -123,9 +123,7 @@ def test_a_gated_file_is_told_with_its_page_and_the_rest_is_fetched(
     assert "Traceback" not in err
     assert out.count("fetched: ") == len(data_files.data_files(load_study("smollm2"), tmp_path)) - 1
     # the next fetch adds what was missing
-    world.hub_file(
-        source.repository, source.hub_path, published(source), revision=source.revision
-    )
+    world.hub_file(source.repository, source.hub_path, published(source), revision=source.revision)
     status, out, _ = call("fetch", "smollm2", str(tmp_path / "data"))
     assert (status, out.count("fetched: ")) == (0, 1)
 

@@ -116,11 +116,11 @@ def test_an_arm_better_than_a_constant_control_is_better_with_the_caveat() -> No
     said = headline(view)
     assert re.search(rf"virtue was better on WSC273 .*, where the control {ALWAYS_NO}\.", said)
     assert (
-        f"The fine-tuned control {ALWAYS_NO} on ToxiGen and WSC273, so that no difference from it "
-        "there is a finding of skill." in said
+        f"The fine-tuned control {ALWAYS_NO} on ToxiGen and WSC273, so a difference from it there "
+        "is no evidence of skill." in said
     )
     line = next(line for line in _text(view).splitlines() if line.startswith("WSC273"))
-    assert f"the control {ALWAYS_NO}, so that no difference from it is a finding of skill" in line
+    assert f"the control {ALWAYS_NO}, so a difference from it is no evidence of skill" in line
 
 
 def test_two_constant_answers_are_both_named() -> None:

@@ -66,7 +66,7 @@ def test_constant_answers_of_the_control_are_told_once_for_each_answer() -> None
     )
     assert (
         "The fine-tuned control answers 'no' to all items on ETHICS virtue and WSC273; answers "
-        "'No' to all items on ToxiGen, so that no difference from it there is a finding of skill."
+        "'No' to all items on ToxiGen, so a difference from it there is no evidence of skill."
         in details
     )
     assert details.count("fine-tuned control") == 1

@@ -96,7 +96,7 @@ class SteerSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _own_defaults(cls, table: Any) -> Any:  # noqa: ANN401 (any input)
+    def _complete_tables(cls, table: Any) -> Any:  # noqa: ANN401 (any input)
         """Give keys that [steer.lora] and [steer.optimiser] leave out the defaults of [steer]."""
         if not isinstance(table, Mapping):
             return table
