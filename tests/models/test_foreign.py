@@ -15,7 +15,7 @@ from torch import Tensor
 from ethosteer.errors import InputError, RefusedDialogueError
 from ethosteer.models.foreign import check_configs, foreign
 from ethosteer.models.loading import load_base, load_tokenizer
-from ethosteer.models.weights import check_finite
+from ethosteer.models.weights import check_finite_tensors
 from ethosteer.settings import BaseSettings
 from tests import tiny
 
@@ -188,6 +188,6 @@ def test_the_boundary_names_the_file_and_keeps_what_is_not_the_files_fault():
 
 
 def test_finite_values_are_those_of_every_floating_tensor():
-    check_finite("x", {"a": torch.ones(2), "b": torch.tensor([1, 2])})
+    check_finite_tensors("x", {"a": torch.ones(2), "b": torch.tensor([1, 2])})
     with pytest.raises(InputError, match="x: tensor b holds values that are not finite"):
-        check_finite("x", {"a": torch.ones(2), "b": torch.tensor([1.0, float("inf")])})
+        check_finite_tensors("x", {"a": torch.ones(2), "b": torch.tensor([1.0, float("inf")])})

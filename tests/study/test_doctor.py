@@ -29,7 +29,10 @@ def run(tmp_path: Path) -> Path:
     (folder / "manifest.json").write_text('{"steps": {}}')
     (artifact / "curve.json").write_text("[]")
     files = {"curve.json": {"sha256": file_hash(artifact / "curve.json"), "size": 2}}
-    manifest = {"fingerprint": FINGERPRINT, "files": files}
+    manifest = {
+        "stage": "steer", "name": "virtue-s0", "fingerprint": FINGERPRINT, "seconds": 1.0,
+        "files": files,
+    }  # fmt: skip
     (artifact / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
@@ -44,7 +47,8 @@ def test_a_sound_run_is_said_to_be(run: Path) -> None:
 
 def test_what_has_no_hashes_is_not_said_to_be_as_it_was_written(run: Path) -> None:
     (manifest,) = (run / "artifacts").glob("*/*/manifest.json")
-    manifest.write_text(json.dumps({"fingerprint": FINGERPRINT}))
+    written = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**written, "files": None}))
     (finding,) = doctor.run_files(run)
     assert (finding.state, finding.subject) == ("note", "artifacts")
     assert finding.text == "1 of an earlier version, without hashes: not verified"

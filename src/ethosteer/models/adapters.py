@@ -34,7 +34,7 @@ from ethosteer.models.foreign import foreign
 from ethosteer.models.identity import WHOLE_BYTES, resolve_model
 from ethosteer.models.loading import load_tokenizer, quiet_libraries
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.weights import check_finite, load_weights
+from ethosteer.models.weights import check_finite_tensors, load_weights
 from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings, LoraSettings
 
@@ -180,7 +180,7 @@ def read_adapter(folder: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor
         keys = weights.keys()
         stored = {key: weights.get_tensor(key) for key in keys}
     names = _layer_names(folder, keys)
-    check_finite(str(folder / WEIGHTS), stored)
+    check_finite_tensors(str(folder / WEIGHTS), stored)
     for key, tensor in stored.items():
         if not tensor.is_floating_point():
             raise InputError(
@@ -268,7 +268,7 @@ def _read_scaled(
             )
     scaled = {name: (a, b * config.scale(name)) for name, (a, b) in layers.items()}
     for name, (_, b) in scaled.items():
-        check_finite(f"{folder / CONFIG}: layer {name}, scaled by its alpha", {"B": b})
+        check_finite_tensors(f"{folder / CONFIG}: layer {name}, scaled by its alpha", {"B": b})
     return scaled
 
 

@@ -20,7 +20,7 @@ from ethosteer.errors import InputError
 from ethosteer.models.checks import check_vocabulary
 from ethosteer.models.foreign import check_configs, foreign
 from ethosteer.models.loading import quiet_libraries
-from ethosteer.models.weights import check_finite, load_weights
+from ethosteer.models.weights import check_finite_tensors, load_weights
 from ethosteer.records import LabelledText
 
 TEXTS_AT_ONCE = 64
@@ -83,7 +83,7 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
         raise InputError(
             f"{fault}; it needs safetensors; 'trained' uses one trained on the benchmark's own rows"
         ) from fault
-    check_finite(subject, dict(model.named_parameters()))
+    check_finite_tensors(subject, dict(model.named_parameters()))
     check_vocabulary(subject, tokenizer, model.get_input_embeddings(), ())
     longest = _longest(tokenizer, model)
     with foreign(subject, "label2id of its config.json cannot be read"):

@@ -37,7 +37,7 @@ from ethosteer.models.foreign import check_configs, foreign
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.lora_bank import ArmLinear
 from ethosteer.models.text import find_stop_ids
-from ethosteer.models.weights import check_finite, load_weights
+from ethosteer.models.weights import check_finite_tensors, load_weights
 from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings
 
@@ -65,7 +65,7 @@ def load_base(settings: BaseSettings) -> SharedBase:
     keep_freed_memory()
     with foreign(subject, f"cannot be moved to {device}"):
         model.to(device)  # type: ignore[arg-type]  # misread by the stubs
-    check_finite(subject, dict(model.named_parameters()))
+    check_finite_tensors(subject, dict(model.named_parameters()))
     with foreign(subject, f"its {model.config.model_type} architecture cannot be run"):
         base = share(model, tokenizer)
         check_vocabulary(subject, tokenizer, model.get_input_embeddings(), base.stop_ids)

@@ -102,7 +102,7 @@ def _listed(what: str, keys: Collection[str]) -> list[str]:
     return [f"{what}: {', '.join(first)}{more}"]
 
 
-def check_finite(subject: str, tensors: Mapping[str, torch.Tensor]) -> None:
+def check_finite_tensors(subject: str, tensors: Mapping[str, torch.Tensor]) -> None:
     """Raise InputError with the first tensor's name that holds nan or infinity."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.detach().isfinite().all()):

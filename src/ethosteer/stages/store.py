@@ -205,23 +205,13 @@ class Store:
         """
         folder = self.folder(stage)
         try:
-            manifest = read_json(folder / MANIFEST, Manifest)
-        except InputError as fault:
-            return f"{folder}: is damaged: {str(fault).removeprefix(f'{folder}/')}"
-        if manifest.checksum and manifest != manifest.summed():
-            return f"{folder}: is damaged: {MANIFEST} is not what was written"
+            manifest = read_manifest(folder)
+        except DamagedArtifactError as fault:
+            return str(fault)
         self._manifests[folder] = manifest
         if manifest.fingerprint != stage.fingerprint:
             return f"{folder}: is damaged: {MANIFEST} is of another step"
-        for name, expected in (manifest.files or {}).items():
-            path = folder / name
-            if not path.is_file():
-                return f"{folder}: is damaged: {name} is missing"
-            if path.stat().st_size != expected.size or (
-                hashes and file_hash(path) != expected.sha256
-            ):
-                return f"{folder}: is damaged: {name} is not what was written"
-        return None
+        return damaged_file(folder, manifest, hashes=hashes)
 
     @contextmanager
     def checkpoints(self, stages: Sequence[AnyWork]) -> Iterator[Path]:
@@ -322,6 +312,32 @@ class Store:
             yield
         finally:
             lock.release()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return an artifact's manifest; DamagedArtifactError where it is not what was written."""
+    try:
+        manifest = read_json(folder / MANIFEST, Manifest)
+    except InputError as fault:
+        text = str(fault).removeprefix(f"{folder}/")
+        raise DamagedArtifactError(f"{folder}: is damaged: {text}") from fault
+    if manifest.checksum and manifest != manifest.summed():
+        raise DamagedArtifactError(f"{folder}: is damaged: {MANIFEST} is not what was written")
+    return manifest
+
+
+def damaged_file(folder: Path, manifest: Manifest, *, hashes: bool) -> str | None:
+    """Return one line that names a file of an artifact that differs from its manifest.
+
+    Without ``hashes`` the sizes alone are compared. None where nothing is known to differ.
+    """
+    for name, expected in (manifest.files or {}).items():
+        path = folder / name
+        if not path.is_file():
+            return f"{folder}: is damaged: {name} is missing"
+        if path.stat().st_size != expected.size or (hashes and file_hash(path) != expected.sha256):
+            return f"{folder}: is damaged: {name} is not what was written"
+    return None
 
 
 def _file_names(folder: Path) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -12,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from ethosteer.files import file_hash
-from ethosteer.stages.store import MANIFEST
-from ethosteer.study.folder import ORIGIN, STUDY_FILE
+from ethosteer.stages.store import MANIFEST, DamagedArtifactError, damaged_file, read_manifest
+from ethosteer.study.folder import ORIGIN, STUDY_FILE, damaged_files
+from ethosteer.study.folder import read_manifest as read_run_manifest
 
 State = Literal["good", "note", "damaged"]
 HUB_SECONDS = 3.0
@@ -125,18 +124,18 @@ def caches() -> Iterator[Finding]:
 def run_files(run: Path) -> Iterator[Finding]:
     """Yield what is damaged, missing or unfinished among a run's files."""
     again = f"`ethosteer run {run}`"
-    manifest = _manifest(run / MANIFEST) if (run / MANIFEST).exists() else {}
-    if manifest is None:
+    finished = (run / MANIFEST).exists()
+    if finished and not read_run_manifest(run):
         mend = f"delete {run / MANIFEST}, then {again}"
         yield Finding(MANIFEST, "damaged", "cannot be read", mend)
     for name in (STUDY_FILE, ORIGIN):
         if not (run / name).is_file():
             yield Finding(name, "damaged", "is missing", "run the study again from its study file")
-    for name, expected in _hashes(manifest or {}).items():
-        if fault := _fault(run / name, expected):
-            yield Finding(name, "damaged", fault, f"{again} writes it again")
+    for path in damaged_files(run):
+        text = "is not what was written" if path.is_file() else "is missing"
+        yield Finding(path.name, "damaged", text, f"{again} writes it again")
     yield from _artifacts(run, again)
-    if not manifest:
+    if not finished:
         yield Finding("run", "note", "is not finished", again)
 
 
@@ -147,60 +146,24 @@ def _artifacts(run: Path, again: str) -> Iterator[Finding]:
         name = f"{folder.parent.name}/{folder.name}"
         if folder.name.startswith("."):
             yield Finding(name, "note", "unfinished work", f"{again} continues it")
-        elif fault := artifact_fault(folder):
-            mend = f"delete {folder}, then {again} makes it again"
-            yield Finding(name, "damaged", fault, mend)
-        elif _hashes(_manifest(folder / MANIFEST) or {}):
-            verified += 1
+            continue
+        try:
+            manifest = read_manifest(folder)
+            fault = damaged_file(folder, manifest, hashes=True)
+        except DamagedArtifactError as error:
+            fault = str(error)
         else:
+            if not folder.name.endswith(f"-{manifest.fingerprint[:12]}"):
+                fault = f"{MANIFEST} is of another step"
+        if fault:
+            text = fault.removeprefix(f"{folder}: is damaged: ")
+            yield Finding(name, "damaged", text, f"delete {folder}, then {again} makes it again")
+        elif manifest.files is None:
             unverified += 1
+        else:
+            verified += 1
     if verified:
         yield Finding("artifacts", "good", f"{verified} as they were written")
     if unverified:
         text = f"{unverified} of an earlier version, without hashes: not verified"
         yield Finding("artifacts", "note", text)
-
-
-def artifact_fault(folder: Path) -> str:
-    """Say what is wrong with an artifact, "" where nothing is known to be.
-
-    Artifacts of earlier versions have no hashes, and only their manifests are checked.
-    """
-    manifest = _manifest(folder / MANIFEST)
-    if manifest is None:
-        return f"{MANIFEST} is missing or cannot be read"
-    if not folder.name.endswith(f"-{str(manifest.get('fingerprint'))[:12]}"):
-        return "is the artifact of another stage"
-    faults = (
-        f"{name} {fault}"
-        for name, expected in _hashes(manifest).items()
-        if (fault := _fault(folder / name, expected))
-    )
-    return next(faults, "")
-
-
-def _manifest(path: Path) -> dict[str, Any] | None:
-    """Read a manifest; None where it is missing or damaged."""
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return manifest if isinstance(manifest, dict) else None
-
-
-def _hashes(manifest: dict[str, Any]) -> dict[str, str]:
-    """Return the sha256 of each file that a manifest records."""
-    files = manifest.get("files")
-    if not isinstance(files, dict):
-        return {}
-    hashes = {
-        name: record.get("sha256") if isinstance(record, dict) else record
-        for name, record in files.items()
-    }
-    return {name: value for name, value in hashes.items() if isinstance(value, str)}
-
-
-def _fault(path: Path, expected: str) -> str:
-    if not path.is_file():
-        return "is missing"
-    return "" if file_hash(path) == expected else "is not what was written"

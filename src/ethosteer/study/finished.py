@@ -18,7 +18,7 @@ from ethosteer.records import Item, Outcome
 from ethosteer.results import DATA_FOLDER, BenchmarkResult, StudyResults
 from ethosteer.study import frames
 from ethosteer.study.export import find_arm
-from ethosteer.study.folder import damaged_file, is_run_folder, read_origin, recorded_fingerprints
+from ethosteer.study.folder import damaged_files, is_run_folder, read_origin, recorded_fingerprints
 from ethosteer.study.load import load_study
 from ethosteer.study.run import BESIDE, OUTCOMES, RESULTS, Study
 
@@ -158,10 +158,10 @@ def open_run(folder: Path | str) -> Run:
     for name in (RESULTS, OUTCOMES, ITEMS):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: no such file; run the study to its end first")
-    if damaged := damaged_file(folder):
+    if damaged := damaged_files(folder):
         raise InputError(
-            f"{damaged}: is damaged: it is not what the run wrote; `ethosteer run {folder}` writes "
-            "it again"
+            f"{damaged[0]}: is damaged: it is not what the run wrote; `ethosteer run {folder}` "
+            "writes it again"
         )
     results = read_json(folder / RESULTS, StudyResults)
     return Run(results, open_outcomes(folder / OUTCOMES), open_items(folder / ITEMS), folder)

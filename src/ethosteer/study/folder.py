@@ -72,16 +72,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def damaged_file(folder: Path) -> Path | None:
-    """Return a file of a finished run that is not what was written; None where there is none.
+def damaged_files(folder: Path) -> list[Path]:
+    """Return the files of a finished run that are missing or not what was written.
 
     Runs of earlier versions, whose manifests have no hashes, are not verified.
     """
     hashes: dict[str, str] = read_manifest(folder).get("files", {})
     paths = ((folder / name, expected) for name, expected in hashes.items())
-    return next(
-        (path for path, expected in paths if path.is_file() and file_hash(path) != expected), None
-    )
+    return [path for path, expected in paths if not path.is_file() or file_hash(path) != expected]
 
 
 def recorded_fingerprints(folder: Path) -> dict[str, str]:

@@ -31,7 +31,7 @@ from ethosteer.study.folder import (
     ORIGIN,
     STUDY_FILE,
     absolute,
-    damaged_file,
+    damaged_files,
     inputs_fingerprint,
     read_manifest,
     recall,
@@ -94,10 +94,9 @@ class Study:
             return False
         if not remembers(self.folder, self.plan.origin):
             return False
-        return (
-            read_manifest(self.folder).get("fingerprint") == self.plan.comparison.fingerprint
-            and damaged_file(self.folder) is None
-        )
+        return read_manifest(self.folder).get(
+            "fingerprint"
+        ) == self.plan.comparison.fingerprint and not damaged_files(self.folder)
 
     def check_finished(self) -> None:
         """Raise InputError, naming what is missing, unless every stage is done."""
