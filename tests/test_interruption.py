@@ -16,7 +16,13 @@ import torch
 from ethosteer import catalog, interruption
 from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.evaluation.answering import answer_items
-from ethosteer.interruption import Interrupted, deferred, immediate, stop_if_requested
+from ethosteer.interruption import (
+    Interrupted,
+    deferred,
+    immediate,
+    stop_if_requested,
+    time_limit,
+)
 from ethosteer.models.base import SharedBase
 from ethosteer.models.checkpoints import stored_checkpoints
 from ethosteer.models.finetuning import finetune
@@ -49,6 +55,34 @@ def test_a_signal_ends_the_work_where_it_asks(number, status, capfd):
     assert not interruption.is_requested()
     error = capfd.readouterr().err
     assert error.startswith(f"{number.name}: stopping after this step") and error.count("\n") == 1
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def test_a_block_ends_at_its_limit_and_what_follows_has_none():
+    before = signal.getsignal(signal.SIGVTALRM)
+    with pytest.raises(TimeoutError, match=r"takes more than 0\.05 s"), time_limit(0.05):
+        spin()
+    with time_limit(10):
+        pass
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
+    assert signal.getsignal(signal.SIGVTALRM) == before
+
+
+def test_another_thread_has_no_limit_and_is_not_disturbed():
+    done = []
+
+    def work() -> None:
+        with time_limit(1e-6):
+            done.append(sum(range(10_000)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done
 
 
 SECOND = """

@@ -1,7 +1,8 @@
-"""Signals that ask a run to stop: its work ends between two steps, not within one.
+"""Signals that ask a run to stop, and a limit to the time of one call.
 
-Loops of training and evaluation ask at the end of a step whether a signal has come. Handlers are
-installed by the command line alone: called from Python, Ctrl-C raises KeyboardInterrupt at once.
+A run's work ends between two steps, not within one: loops of training and evaluation ask at the
+end of a step whether a signal has come. Handlers of these signals are installed by the command line
+alone: called from Python, Ctrl-C raises KeyboardInterrupt at once.
 """
 
 from __future__ import annotations
@@ -81,16 +82,40 @@ def immediate() -> Iterator[None]:
 
 
 @contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError where a block takes more processor time than ``seconds``.
+
+    It ends Python code and the matching of regular expressions. Where the system has no interval
+    timers (Windows), and in other threads than the main one, there is no limit.
+    """
+
+    def leave(_: int, __: FrameType | None) -> None:
+        raise TimeoutError(f"takes more than {seconds:g} s of processor time")
+
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    with _handled([signal.SIGVTALRM], leave) as is_handled:
+        if is_handled:
+            signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+        try:
+            yield
+        finally:
+            if is_handled:
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+@contextmanager
 def _handled(
     signals: list[signal.Signals], handler: Callable[[int, FrameType | None], None]
-) -> Iterator[None]:
-    """Handle signals within a block, where it runs in the main thread: others cannot."""
+) -> Iterator[bool]:
+    """Handle signals within a block; yield False in a thread other than the main one: it cannot."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield False
         return
     before = {number: signal.signal(number, handler) for number in signals}
     try:
-        yield
+        yield True
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from ethosteer.errors import InputError
-from ethosteer.models import adapter_config
+from ethosteer.models import adapter_config, adapters
 from ethosteer.models.adapters import find_adapter, load_bank, save_adapter
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import Sampling, generate
@@ -293,6 +293,17 @@ def test_a_field_that_is_not_known_to_be_harmless_is_refused(key, plain):
 def test_a_wrong_value_is_refused_with_its_key(values, words, plain):
     change(plain, **values)
     refused(plain, *words)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"rank_pattern": {r"([\w.]+)+!": 2}}, {"target_modules": r"([\w.]+)+!"}],
+    ids=["rank", "target"],
+)
+def test_an_expression_that_takes_exponential_time_is_stopped(values, plain, cases, monkeypatch):
+    change(plain, **values)
+    monkeypatch.setattr(adapters, "EXPRESSION_SECONDS", 0.05)
+    refused(plain, "its selection of layers cannot be read", "takes more than 0.05 s")
 
 
 def test_a_rank_that_is_not_the_tensors_is_refused(plain, cases):

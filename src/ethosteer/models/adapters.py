@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ethosteer.errors import InputError
 from ethosteer.files import file_hash
+from ethosteer.interruption import time_limit
 from ethosteer.models.adapter_config import (
     CONFIG,
     WEIGHTS,
@@ -42,6 +43,8 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 PREFIX = "base_model.model."
 SUFFIXES = (".lora_A.weight", ".lora_B.weight")
 SCORE = f"{PREFIX}score.weight"
+EXPRESSION_SECONDS = 5.0
+"""Seconds of processor time to match a config's regular expressions with the names of layers."""
 
 
 def save_adapter(
@@ -95,7 +98,7 @@ def find_adapter(name: str) -> Path:
             folder = Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
     config = read_config(folder)
     with _open_weights(folder) as weights:
-        _check_layers(folder, config, _layer_names(folder, weights.keys()))
+        _ranks_and_scales(folder, config, _layer_names(folder, weights.keys()))
     return folder
 
 
@@ -163,15 +166,22 @@ def _layer_names(folder: Path, keys: Sequence[str]) -> list[str]:
     return sorted(layers)
 
 
-def _check_layers(folder: Path, config: AdapterConfig, layers: Sequence[str]) -> None:
-    """Raise InputError for a layer with tensors that PEFT would ignore."""
-    with foreign(str(folder / CONFIG), "its selection of layers cannot be read"):
+def _ranks_and_scales(
+    folder: Path, config: AdapterConfig, layers: Sequence[str]
+) -> dict[str, tuple[int, float]]:
+    """Return each layer's rank and scale; InputError for a layer that PEFT would ignore."""
+    with (
+        foreign(str(folder / CONFIG), "its selection of layers cannot be read"),
+        time_limit(EXPRESSION_SECONDS),
+    ):
         ignored = [layer for layer in layers if not config.selects(layer)]
+        read = {layer: (config.rank(layer), config.scale(layer)) for layer in layers}
     if ignored:
         raise InputError(
             f"{folder / CONFIG}: target_modules and its filters do not select layer {ignored[0]}, "
             f"which {WEIGHTS} has tensors of"
         )
+    return read
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor | None]:
@@ -253,7 +263,7 @@ def _read_scaled(
             f"{folder / WEIGHTS}: tensor {SCORE}, the head of a reward model, is "
             + ("missing" if score is None else "there, but a language model is needed")
         )
-    _check_layers(folder, config, list(layers))
+    settings = _ranks_and_scales(folder, config, list(layers))
     for name, (a, _) in layers.items():
         if name not in base.layers:
             known = sorted({_last(layer) for layer in base.layers})
@@ -261,12 +271,13 @@ def _read_scaled(
                 f"{folder}: the base has no linear layer {name} in its decoder, whose layers are "
                 f"named {', '.join(known)}"
             )
-        if a.shape[0] != config.rank(name):
+        rank, _ = settings[name]
+        if a.shape[0] != rank:
             raise InputError(
                 f"{folder / CONFIG}: r and rank_pattern give layer {name} the rank "
-                f"{config.rank(name)}, but {WEIGHTS} has {a.shape[0]}"
+                f"{rank}, but {WEIGHTS} has {a.shape[0]}"
             )
-    scaled = {name: (a, b * config.scale(name)) for name, (a, b) in layers.items()}
+    scaled = {name: (a, b * settings[name][1]) for name, (a, b) in layers.items()}
     for name, (_, b) in scaled.items():
         check_finite_tensors(f"{folder / CONFIG}: layer {name}, scaled by its alpha", {"B": b})
     return scaled

@@ -13,7 +13,9 @@ import pytest
 
 from ethosteer import catalog
 from ethosteer.benchmarks.base import Benchmark
+from ethosteer.benchmarks.files import free_answers
 from ethosteer.benchmarks.files.free_answers import normalised
+from ethosteer.errors import InputError
 from ethosteer.records import Item, Outcome
 from ethosteer.settings import BenchmarkSettings
 from tests.benchmarks.files.rows import (
@@ -267,6 +269,33 @@ def test_the_pattern_reads_the_expected_answer_where_it_matches(read: Read) -> N
     _, (first, second) = read(rows, pattern=r"#### (\d+)")
     assert first.expected == ("7.0",)
     assert second.expected == ("seven", "7.0")
+
+
+HANGING = {"without an answer": PROMPTS, "with an answer": ANSWERS}
+
+
+@pytest.mark.parametrize("rows", HANGING.values(), ids=HANGING)
+def test_a_pattern_that_takes_exponential_time_is_stopped(
+    read: Read, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(free_answers, "PATTERN_SECONDS", 0.05)
+    benchmark, items = read(rows, pattern=r"(a+)+$")
+    assert benchmark.parse is not None
+    assert benchmark.parse(items[0], "a" * 40) is not None
+    with pytest.raises(InputError) as refused:
+        benchmark.parse(items[0], "a" * 40 + "b")
+    assert str(refused.value).startswith(
+        f"benchmarks.mine.pattern: takes more than 0.05 s on the answer to item {items[0].id}; "
+    )
+
+
+def test_a_pattern_is_stopped_in_an_expected_answer_too(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(free_answers, "PATTERN_SECONDS", 0.05)
+    rows = [ANSWERS[0], {"question": "Q", "answer": "a" * 40 + "b"}]
+    with pytest.raises(InputError, match=r"mine\.pattern: .* on the expected answer in .*jsonl:2;"):
+        read(rows, pattern=r"(a+)+$")
 
 
 def test_without_an_answer_column_the_share_of_matches_is_the_metric(read: Read) -> None:

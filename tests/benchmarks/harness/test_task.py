@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ethosteer.benchmarks.harness import loading
 from ethosteer.benchmarks.harness.task import HarnessTask
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
@@ -99,6 +101,23 @@ def test_names_groups_and_folders_are_checked(folder: Path, tmp_path: Path) -> N
             HarnessTask(name, (str(tmp_path),)).identity()
     with pytest.raises(InputError, match=r"evaluate\.include_path: .*: no such folder"):
         HarnessTask("local_texts", (str(tmp_path / "none"),)).identity()
+
+
+def test_a_folder_that_the_harness_would_read_for_ever_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path / "tasks")
+    assert task("texts", tmp_path / "tasks").identity()
+    os.mkfifo(tmp_path / "tasks" / "pipe.yaml")
+    with pytest.raises(InputError, match=r"include_path: .*pipe\.yaml: is not a regular file"):
+        task("texts", tmp_path / "tasks").identity()
+    for limit in ("LARGEST_FOLDER", "LARGEST_YAML"):
+        with monkeypatch.context() as patch:
+            patch.setattr(loading, limit, 3)
+            with pytest.raises(
+                InputError, match=r"has more than .* tasks alone"
+            ):
+                task("texts", folder).identity()
 
 
 def test_a_task_is_identified_by_its_content_and_not_by_its_place(

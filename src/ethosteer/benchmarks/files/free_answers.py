@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ethosteer.benchmarks.base import TextClassification
@@ -32,10 +32,38 @@ from ethosteer.data.formats.files import read_rows
 from ethosteer.data.readers import Row
 from ethosteer.data.splits import unit_hash
 from ethosteer.errors import InputError
+from ethosteer.interruption import time_limit
 from ethosteer.records import Item, LabelledText
 from ethosteer.statistics.metrics import ACCURACY
 
 NEW_TOKENS = 64
+PATTERN_SECONDS = 5.0
+"""Seconds of processor time for one search; (a+)+b takes for ever on a long enough row of a's."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """The pattern that reads answers. A search that takes too long is an InputError."""
+
+    compiled: re.Pattern[str]
+    settings: FormatSettings
+
+    def search(self, text: str, subject: str) -> re.Match[str] | None:
+        """Return the first match; ``subject`` says in an error what ``text`` is."""
+        try:
+            with time_limit(PATTERN_SECONDS):
+                return self.compiled.search(text)
+        except TimeoutError as fault:
+            raise self.settings.fail(
+                "pattern",
+                f"takes more than {PATTERN_SECONDS:g} s on {subject}; repetitions within "
+                "repetitions, such as (a+)+, take exponential time: write them as one",
+            ) from fault
+
+    def answer(self, text: str, subject: str) -> str | None:
+        """Return what the first group matches, or the whole pattern where it has none."""
+        match = self.search(text, subject)
+        return match[1 if self.compiled.groups else 0] if match else None
 
 
 def _build(rows: Sequence[Row], columns: Columns, settings: FormatSettings) -> FileBenchmark:
@@ -61,13 +89,13 @@ def _build(rows: Sequence[Row], columns: Columns, settings: FormatSettings) -> F
         return FileBenchmark(
             items, definitions, new_tokens=new_tokens, classification=classification
         )
-    pattern = re.compile(table.pattern or "")
+    pattern = _Pattern(re.compile(table.pattern or ""), settings)
     if not columns.has("answer"):
         return FileBenchmark(
             items,
             define(share),
             new_tokens=new_tokens,
-            parse=lambda _, text: int(pattern.search(text) is not None),
+            parse=lambda item, text: int(pattern.search(text, _answer_to(item)) is not None),
         )
     if table.better is not None:
         raise settings.fail("better", "remove it; the answer column says what is correct")
@@ -79,7 +107,11 @@ def _build(rows: Sequence[Row], columns: Columns, settings: FormatSettings) -> F
     return FileBenchmark(items, definitions, new_tokens=new_tokens, parse=_grader(pattern))
 
 
-def _expected(row: Row, columns: Columns, pattern: re.Pattern[str]) -> tuple[str, ...]:
+def _answer_to(item: Item) -> str:
+    return f"the answer to item {item.id}"
+
+
+def _expected(row: Row, columns: Columns, pattern: _Pattern) -> tuple[str, ...]:
     """Return the answers that count as correct: one, or a list of them."""
     value = row.value(columns.name("answer"))
     answers = value if isinstance(value, list) else [value]
@@ -88,15 +120,11 @@ def _expected(row: Row, columns: Columns, pattern: re.Pattern[str]) -> tuple[str
     ):
         raise row.fail(f"column {columns.name('answer')!r} must be an answer or a list of them")
     texts = [str(answer) for answer in answers]
-    expected = tuple(normalised(_found(pattern, text) or text) for text in texts)
+    subject = f"the expected answer in {row.path}:{row.line}"
+    expected = tuple(normalised(pattern.answer(text, subject) or text) for text in texts)
     if not all(expected):
         raise row.fail(f"column {columns.name('answer')!r}: an answer is empty")
     return expected
-
-
-def _found(pattern: re.Pattern[str], text: str) -> str | None:
-    match = pattern.search(text)
-    return match[1 if pattern.groups else 0] if match else None
 
 
 def normalised(answer: str) -> str:
@@ -111,12 +139,12 @@ def normalised(answer: str) -> str:
         return text
 
 
-def _grader(pattern: re.Pattern[str]) -> Callable[[Item, str], int | None]:
+def _grader(pattern: _Pattern) -> Callable[[Item, str], int | None]:
     """Return what reads an answer: 1 if it is an expected one, 0 if another, None if none."""
 
     def grade(item: Item, text: str) -> int | None:
-        found = _found(pattern, text)
-        return None if not found else int(normalised(found) in item.expected)
+        answer = pattern.answer(text, _answer_to(item))
+        return None if not answer else int(normalised(answer) in item.expected)
 
     return grade
 

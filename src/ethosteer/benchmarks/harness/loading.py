@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cache
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 OUTPUT_TYPES = ("multiple_choice", "loglikelihood", "generate_until")
 FEWSHOT_SEED = 1234
 """The harness's own default."""
+LARGEST_FOLDER = 50_000
+"""Files and folders below a folder of tasks; the harness has some 18,000 itself."""
+LARGEST_YAML = 16 * 1024**2
+"""Bytes of all YAML files below it, all of which the harness parses; its own have 7 million."""
 
 
 def harness_version() -> str:
@@ -39,8 +44,7 @@ def load_task(name: str, include_path: Sequence[str]) -> Any:  # noqa: ANN401 (a
     """
     harness_version()
     for folder in include_path:
-        if not Path(folder).is_dir():
-            raise InputError(f"evaluate.include_path: {folder}: no such folder")
+        _check_folder(Path(folder))
     from lm_eval.api.task import ConfigurableTask
 
     from datasets import disable_progress_bars
@@ -62,6 +66,29 @@ def load_task(name: str, include_path: Sequence[str]) -> Any:  # noqa: ANN401 (a
     if task.config.num_fewshot is None:
         task.set_config("num_fewshot", 0)
     return task
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise InputError where there is no such folder, or the harness would read in it for ever.
+
+    It reads every YAML file at any depth below the folder before it looks for a task.
+    """
+    if not folder.is_dir():
+        raise InputError(f"evaluate.include_path: {folder}: no such folder")
+    entries = size = 0
+    for parent, folders, files in os.walk(folder):
+        entries += len(folders) + len(files)
+        for path in (Path(parent, name) for name in files if name.endswith(".yaml")):
+            if path.is_file():
+                size += path.stat().st_size
+            elif path.exists():
+                raise InputError(f"evaluate.include_path: {path}: is not a regular file; remove it")
+        if entries > LARGEST_FOLDER or size > LARGEST_YAML:
+            raise InputError(
+                f"evaluate.include_path: {folder}: all YAML below it would be read, and it has "
+                f"more than {LARGEST_FOLDER:,} files, or {LARGEST_YAML:,} bytes of YAML; name the "
+                "folder of the tasks alone"
+            )
 
 
 def _first_line(fault: BaseException) -> str:
