@@ -3,7 +3,7 @@
     python scripts/attack.py kills --count 80      # signals at any time; one in four is SIGTERM
     python scripts/attack.py damage                # every kind of stored file, in three ways
     python scripts/attack.py inputs --count 4000   # study files, settings, readers, arguments
-    python scripts/attack.py models --count 900    # folders of models and adapters
+    python scripts/attack.py models --count 900    # folders of models, adapters, classifiers
     python scripts/attack.py size --count 100000   # invented outcomes, compared and reported
 
 An attack is repeated by its ``--seed``.
@@ -33,7 +33,7 @@ CHAT = "{% for message in messages %}<s>{{ message.role }}: {{ message.content }
 
 
 def attack_models(seed: int, count: int, scratch: Path) -> Outcomes:
-    """Spoil folders of a tiny Llama with a chat template, and of a policy's adapter on it."""
+    """Spoil a tiny Llama with a chat template, a policy's adapter on it, and a classifier."""
     from transformers import AutoTokenizer
 
     from ethosteer.models.adapters import save_adapter
@@ -42,13 +42,14 @@ def attack_models(seed: int, count: int, scratch: Path) -> Outcomes:
     from ethosteer.models.lora_bank import LoraBank
     from ethosteer.settings import BaseSettings
 
-    model, adapter = scratch / "model", scratch / "adapter"
+    model, adapter, classifier = (scratch / name for name in ("model", "adapter", "classifier"))
     tiny.save_llama(model, AutoTokenizer.from_pretrained(POCKET))
+    tiny.save_classifier(classifier)
     path = model / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "chat_template": CHAT}))
     base = load_base(BaseSettings(model=str(model), device="cpu"))
     save_adapter(adapter, base, tiny.fill(LoraBank(base.layers, 1, tiny.lora(), seed=0)), 0)
-    return models.attack(seed, count, scratch, model, adapter, base)
+    return models.attack(seed, count, scratch, models.Folders(model, adapter, classifier), base)
 
 
 ATTACKS: dict[str, tuple[Callable[[int, int, Path], Outcomes], int]] = {

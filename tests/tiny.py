@@ -27,6 +27,8 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    RobertaConfig,
+    RobertaForSequenceClassification,
 )
 
 from ethosteer import catalog
@@ -93,6 +95,26 @@ def save_llama(folder: Path, tokenizer: PreTrainedTokenizerBase, **settings: obj
     }
     config = LlamaConfig(vocab_size=len(tokenizer), **{**shape, **settings})
     LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def save_classifier(folder: Path) -> None:
+    """Save a RoBERTa classifier of two classes, LABEL_0 and LABEL_1, of random weights."""
+    tokenizer = make_tokenizer("llama")
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=64,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(0)
+    model = RobertaForSequenceClassification(config)
+    randomise(model, seed=3)
+    tokenizer.model_max_length = 60
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

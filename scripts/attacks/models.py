@@ -1,4 +1,4 @@
-"""Malformed folders of models and adapters: each must load, or be refused in one line.
+"""Malformed folders of models, adapters and classifiers: each must load, or be refused in one line.
 
 A loaded model's answers must be finite, and a changed weight must change its identity. What a
 flipped bit does to a weight without making it infinite cannot be seen in the file; the identity
@@ -11,6 +11,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ import torch
 from ethosteer.errors import InputError
 from ethosteer.models.adapters import find_adapter, load_bank, read_adapter
 from ethosteer.models.base import SharedBase
+from ethosteer.models.classifiers import load_classifier
 from ethosteer.models.identity import folder_fingerprint, read_shape
 from ethosteer.models.loading import load_base, load_stop_ids
 from ethosteer.models.text import Template
+from ethosteer.records import LabelledText
 from ethosteer.settings import BaseSettings
 
 ODD_VALUES: tuple[Any, ...] = (
@@ -34,21 +37,36 @@ TEMPLATES = (
     "{% for %}", "{{ messages[0] }", "{{ 1 / 0 }}", "{{ messages.x.y }}", "{% include 'x' %}", "",
     "{{ raise_exception('no') }}", "{{ messages[9].content }}", "{{ ''.__class__.__mro__ }}",
 )  # fmt: skip
+TEXTS = ("It is far.", "They are vile.", "")
+"""Texts that a classifier rates."""
 KEPT, REFUSED = "runs", "refused in one line"
 
 
-def attack(
-    seed: int, count: int, scratch: Path, model: Path, adapter: Path, base: SharedBase
-) -> list[tuple[str, str]]:
-    """Load ``count`` malformed copies of a model folder and of an adapter folder in turn.
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Whole folders to be spoiled: a base, a policy's PEFT adapter on it, a classifier of texts."""
 
-    ``adapter`` is a policy's PEFT adapter on ``base``, which ``model`` is the folder of. Returns
-    (what was done, outcome): "runs", "refused in one line", or what went wrong.
+    model: Path
+    adapter: Path
+    classifier: Path
+
+
+def attack(
+    seed: int, count: int, scratch: Path, folders: Folders, base: SharedBase
+) -> list[tuple[str, str]]:
+    """Load ``count`` malformed copies of each of ``folders`` in turn.
+
+    Returns (what was done, outcome): "runs", "refused in one line", or what went wrong.
     """
     draw = random.Random(seed)
+    uses = (
+        (folders.adapter, _use_adapter),
+        (folders.model, _use_model),
+        (folders.classifier, _use_classifier),
+    )
     outcomes = []
     for index in range(count):
-        source, use = (model, _use_model) if index % 2 else (adapter, _use_adapter)
+        source, use = uses[index % len(uses)]
         folder = scratch / f"malformed-{index}"
         shutil.copytree(source, folder)
         done = _spoil(folder, draw)
@@ -94,6 +112,12 @@ def _use_adapter(folder: Path, base: SharedBase) -> str | None:
     with bank.applied():
         hidden = base.hidden(torch.tensor([[5, 6, 7]]))
     return None if hidden.isfinite().all() else "hidden states that are not finite"
+
+
+def _use_classifier(folder: Path, _: SharedBase) -> str | None:
+    held_out = [LabelledText(text, bool(index)) for index, text in enumerate(TEXTS[:2])]
+    rates = load_classifier(str(folder), "1", held_out).positive(TEXTS)
+    return None if ((rates >= 0) & (rates <= 1)).all() else "rates that are no probabilities"
 
 
 def _spoil(folder: Path, draw: random.Random) -> str:

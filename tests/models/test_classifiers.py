@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score, roc_auc_score
-from transformers import RobertaConfig, RobertaForSequenceClassification
+from transformers import RobertaForSequenceClassification
 
 from ethosteer import catalog
 from ethosteer.errors import InputError
@@ -64,22 +64,7 @@ def test_on_real_rows_it_beats_the_majority_class(real_data):
 @pytest.fixture
 def roberta(tmp_path: Path) -> Path:
     """Write a tiny RoBERTa classifier in the hub's layout."""
-    tokenizer = tiny.make_tokenizer("llama")
-    config = RobertaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=64,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    torch.manual_seed(0)
-    model = RobertaForSequenceClassification(config)
-    tiny.randomise(model, seed=3)
-    tokenizer.model_max_length = 60
-    model.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    tiny.save_classifier(tmp_path)
     return tmp_path
 
 

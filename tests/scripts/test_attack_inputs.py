@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from attacks import commands, inputs, studies, workers
+from attacks import commands, faults, inputs, studies, workers
 from attacks.mutations import spoil
 from attacks.workers import tried
 from ethosteer.errors import InputError
@@ -68,14 +68,14 @@ def test_the_kinds_of_outcome(scratch: Path) -> None:
         def action() -> None:
             raise fault
 
-        return inputs.outcome(action, "f.csv")
+        return faults.outcome(action, "f.csv")
 
     assert refuse("f.csv:3: is wrong") == "refused"
     assert refuse("something is wrong") == "no place: something is wrong"
-    assert inputs.outcome(lambda: None) == "accepted"
-    assert inputs.outcome(lambda: "two alike") == "nonsense: two alike"
+    assert faults.outcome(lambda: None) == "accepted"
+    assert faults.outcome(lambda: "two alike") == "nonsense: two alike"
     gone: dict[str, str] = {}
-    assert inputs.outcome(lambda: gone["gone"]) == "traceback: KeyError: 'gone'"
+    assert faults.outcome(lambda: gone["gone"]) == "traceback: KeyError: 'gone'"
 
 
 def item(name: str, *choices: str, label: int | None = 0) -> Item:
@@ -84,15 +84,15 @@ def item(name: str, *choices: str, label: int | None = 0) -> Item:
 
 def test_nonsense_in_items_is_seen() -> None:
     good = [item("a", " yes", " no"), item("b", " yes", " no")]
-    assert inputs.items_fault(good) is None
-    assert inputs.items_fault([*good, good[0]]) == "an id is there twice"
-    assert "the same" in str(inputs.items_fault([item("a", " no", " no")]))
-    assert inputs.items_fault([item("a", " yes", " no", label=2)]) == "the label is no choice"
-    assert "can be seen" in str(inputs.items_fault([item("a", " yes", "\u200b")]))
+    assert faults.items_fault(good) is None
+    assert faults.items_fault([*good, good[0]]) == "an id is there twice"
+    assert "the same" in str(faults.items_fault([item("a", " no", " no")]))
+    assert faults.items_fault([item("a", " yes", " no", label=2)]) == "the label is no choice"
+    assert "can be seen" in str(faults.items_fault([item("a", " yes", "\u200b")]))
     changed = [good[0], item("b", " yes", " no", label=1)]
-    assert inputs.others_fault(good, changed, changed=1) is None
-    assert inputs.others_fault(good, changed, changed=0) == "row 1 changed, and not only row 0"
-    assert "items where there were" in str(inputs.others_fault(good, good[:1], changed=0))
+    assert faults.others_fault(good, changed, changed=1) is None
+    assert faults.others_fault(good, changed, changed=0) == "row 1 changed, and not only row 0"
+    assert "items where there were" in str(faults.others_fault(good, good[:1], changed=0))
 
 
 def test_a_setting_that_changes_another_one_is_seen(scratch: Path) -> None:

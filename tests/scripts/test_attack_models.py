@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from attacks.models import KEPT, REFUSED, attack, outcome
+from attacks.models import KEPT, REFUSED, Folders, attack, outcome
 from ethosteer.errors import InputError
 from ethosteer.models.adapters import save_adapter
 from ethosteer.models.base import SharedBase
@@ -25,13 +25,14 @@ CHAT = (
 def test_malformed_folders_load_or_are_refused_in_one_line(
     seed: int, llama: SharedBase, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
-    model, adapter = tmp_path / "model", tmp_path / "adapter"
+    model, adapter, classifier = (tmp_path / name for name in ("model", "adapter", "classifier"))
     shutil.copytree(tiny_models["llama"], model)
     path = model / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "chat_template": CHAT}))
     bank = tiny.fill(LoraBank(llama.layers, 1, tiny.lora(), seed=0))
     save_adapter(adapter, llama, bank, 0)
-    outcomes = attack(seed, 24, tmp_path, model, adapter, llama)
+    tiny.save_classifier(classifier)
+    outcomes = attack(seed, 24, tmp_path, Folders(model, adapter, classifier), llama)
     assert [(done, ended) for done, ended in outcomes if ended not in {KEPT, REFUSED}] == []
     assert {ended for _, ended in outcomes} == {KEPT, REFUSED}
 

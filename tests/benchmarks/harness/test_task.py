@@ -114,9 +114,7 @@ def test_a_folder_that_the_harness_would_read_for_ever_is_refused(
     for limit in ("LARGEST_FOLDER", "LARGEST_YAML"):
         with monkeypatch.context() as patch:
             patch.setattr(loading, limit, 3)
-            with pytest.raises(
-                InputError, match=r"has more than .* tasks alone"
-            ):
+            with pytest.raises(InputError, match=r"has more than .* tasks alone"):
                 task("texts", folder).identity()
 
 
