@@ -140,6 +140,14 @@ def test_texts_longer_than_the_positions_are_cut_where_the_tokenizer_states_no_l
     assert rates(["word " * 500]).shape == (1,)
 
 
+@pytest.mark.parametrize("limit", ["long", [512], True, 0, -1, float("nan")])
+def test_a_length_that_is_no_number_is_refused(roberta, limit):
+    path = roberta / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": limit}))
+    with pytest.raises(InputError, match=r"classifier .*: model_max_length of its tokenizer_conf"):
+        load_classifier(str(roberta), "1", HELD_OUT)
+
+
 def test_a_classifier_that_cannot_rate_texts_is_refused_before_it_is_used(roberta):
     path = roberta / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": None}))

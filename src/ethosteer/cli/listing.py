@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ethosteer import catalog
+from ethosteer.progress import escape
 from ethosteer.study.load import STUDIES_DIR, bundled_studies
 
 Row = dict[str, str | int | None]

@@ -85,7 +85,7 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
         ) from fault
     check_finite_tensors(subject, dict(model.named_parameters()))
     check_vocabulary(subject, tokenizer, model.get_input_embeddings(), ())
-    longest = _longest(tokenizer, model)
+    longest = _longest(subject, tokenizer, model)
     with foreign(subject, "label2id of its config.json cannot be read"):
         classes = {str(name): int(index) for name, index in model.config.label2id.items()}
     if model.config.num_labels < 2:
@@ -113,17 +113,23 @@ def load_classifier(name: str, label: str, held_out: Sequence[LabelledText]) -> 
     return Classifier(positive, f"{name}; {note}")
 
 
-def _longest(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
+def _longest(subject: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
     """Return how many tokens of a text a classifier reads.
 
     Where its tokenizer states no limit, they are the model's positions but those up to the padding
-    token's id, which RoBERTa and its kin do not use.
+    token's id, which RoBERTa and its kin do not use. ``subject`` begins the InputError for a limit
+    that is no number.
     """
     config = model.config.get_text_config()
     positions = getattr(config, "max_position_embeddings", None)
     stated = tokenizer.model_max_length
+    if isinstance(stated, bool) or not isinstance(stated, int | float) or not stated >= 1:
+        raise InputError(
+            f"{subject}: model_max_length of its tokenizer_config.json must be a number of tokens, "
+            f"found {str(stated)[:60]!r}"
+        )
     if stated < UNLIMITED or positions is None:
-        return stated
+        return int(stated)
     return max(1, int(positions) - 1 - int(config.pad_token_id or 0))
 
 

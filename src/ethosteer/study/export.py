@@ -25,6 +25,7 @@ from ethosteer.models.adapter_config import CONFIG, WEIGHTS
 from ethosteer.models.adapters import save_base
 from ethosteer.models.reward_models import NORMALISATION, read_scale, set_padding
 from ethosteer.records import Arm
+from ethosteer.report import printable
 from ethosteer.report.markdown import escape
 from ethosteer.settings import StudySettings
 from ethosteer.stages.finetune import Finetune
@@ -140,5 +141,9 @@ def card_environment() -> Environment:
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"text": escape, "code": _code, "quoted": json.dumps}
+    environment.filters |= {
+        "text": lambda text: escape(printable(text)),
+        "code": lambda text: _code(printable(text)),
+        "quoted": json.dumps,
+    }
     return environment
