@@ -112,6 +112,35 @@ def test_files_of_a_split_are_told_by_the_readme():
         selected(*names, configurations=configurations, split="test")
 
 
+UNREADABLE = r"README\.md: its metadata cannot be read: "
+READMES: dict[str, tuple[bytes, str]] = {
+    "YAML that is none": (b"a: b: c", UNREADABLE),
+    "a tag of Python's": (b"x: !!python/object/apply:os.getcwd []", UNREADABLE),
+    "no mapping": (b"- a", UNREADABLE),
+    "a byte that is not UTF-8": (b"x: \xff", UNREADABLE),
+    "nested too deep": (b"x: " + b"[" * 20_000, UNREADABLE),
+    "configs that are text": (b"configs: easy", r"README\.md: its metadata's configs must be a"),
+    "a path outside": (
+        b"configs:\n- config_name: a\n  data_files: ../../*",
+        r"no data files of split 'train'; it has train\.jsonl",
+    ),
+    "a pattern that takes exponential time": (
+        b"configs:\n- config_name: a\n  data_files: '" + b"*t" * 40 + b"x'",
+        r"no data files of split 'train'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_a_readme_that_cannot_be_used_is_one_line(tmp_path: Path, name: str) -> None:
+    metadata, expected = READMES[name]
+    (tmp_path / "README.md").write_bytes(b"---\n" + metadata + b"\n---\n# Rows\n")
+    (tmp_path / "train.jsonl").write_text("{}")
+    with pytest.raises(InputError, match=expected) as refused:
+        HubDataset("someone/rows").files(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("revision", ["", "main", COMMIT])
 def test_a_preference_dataset_of_the_hub_is_an_arm(hub: Path, revision: str) -> None:
     folder = snapshot(hub, "datasets", "someone/rows")

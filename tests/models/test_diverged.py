@@ -20,6 +20,7 @@ from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_training import RewardTraining
 from ethosteer.records import Item, Model
 from ethosteer.settings import FinetuneSettings, RewardSettings
+from ethosteer.stages.cross import check_scores
 from ethosteer.stages.finetune import rising
 from tests import tiny
 
@@ -90,6 +91,14 @@ def test_held_out_scores_of_nan_are_refused(llama: SharedBase) -> None:
         training.held_out(0, _pairs())
     with pytest.raises(InputError, match=r"the score of the base's answer 0 is nan"):
         training.normalisation(0, tiny.ragged(3, 4, 6))
+
+
+@pytest.mark.parametrize("scored", ["answers of duty", "pairs of virtue"])
+def test_a_reward_of_nan_under_another_arms_reward_model_is_refused(scored: str) -> None:
+    name = f"reward model virtue, {scored}"
+    check_scores([0.5, -1.0], name)
+    with pytest.raises(InputError, match=rf"^{name}: score 1 is nan, .*; delete the artifact"):
+        check_scores([0.5, float("nan")], name)
 
 
 def test_a_fine_tuning_that_diverges_is_refused(

@@ -85,11 +85,13 @@ class Cross(Stage[CrossResult]):
             interruption.stop_if_requested()
             by_model = rewards.score(base, index, rows).view(len(answers), -1)
             for model, model_scores in zip(answers, by_model.tolist(), strict=True):
-                _check(model_scores, f"reward model {name}, answers of {model}")
+                check_scores(model_scores, f"reward model {name}, answers of {model}")
                 scores[model][name] = model_scores
             for dataset, held_out in pairs.items():
                 pair_scores = rewards.score(base, index, response_rows(held_out)).view(-1, 2)
-                _check(pair_scores.flatten().tolist(), f"reward model {name}, pairs of {dataset}")
+                check_scores(
+                    pair_scores.flatten().tolist(), f"reward model {name}, pairs of {dataset}"
+                )
                 chosen, rejected = pair_scores.unbind(dim=1)
                 correct[name][dataset] = torch.gt(chosen, rejected).tolist()
         groups = {name: [pair.group for pair in held_out] for name, held_out in pairs.items()}
@@ -100,8 +102,8 @@ class Cross(Stage[CrossResult]):
         return read_json(folder / RESULT, CrossResult)
 
 
-def _check(scores: Sequence[float], scored: str) -> None:
-    """Raise InputError unless all scores are finite."""
+def check_scores(scores: Sequence[float], scored: str) -> None:
+    """Raise InputError unless all scores are finite; ``scored`` names reward model and texts."""
     check_finite(
         scores,
         lambda index: f"{scored}: score {index}",

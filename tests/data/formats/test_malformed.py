@@ -113,6 +113,22 @@ MALFORMED: dict[str, tuple[str, bytes, int | None, str]] = {
         "a.jsonl", lines(TWO | {"votes_a": 1, "votes_b": -1}), 1,
         "column 'votes_b' must not be negative, found -1",
     ),
+    "more votes than there are people": (
+        "a.jsonl", lines(TWO | {"votes_a": 10**9 + 1, "votes_b": 1}), 1,
+        "has 1e+09 votes; at most 1,000,000,000 are read",
+    ),
+    "votes without bound": (
+        "a.jsonl", lines(TWO | {"votes_a": 10**400, "votes_b": 1}), 1,
+        "column 'votes_a' must be a number, found",
+    ),
+    "votes that are nan": (
+        "a.jsonl", lines(TWO | {"votes_a": float("nan"), "votes_b": 1}), 1,
+        "column 'votes_a' must be a number, found nan",
+    ),
+    "votes that are a list": (
+        "a.jsonl", lines(TWO | {"votes_a": [1], "votes_b": 1}), 1,
+        "column 'votes_a' must be a number, found [1]",
+    ),
     "a winner that is not there": (
         "a.jsonl", lines(TWO | {"winner": "c"}), 1,
         "column 'winner': 'c' is not understood; write response_a, response_b or tie",

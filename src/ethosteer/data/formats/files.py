@@ -15,8 +15,9 @@ from ethosteer.data.readers import Row, limited_rows, quoted, read_csv, read_jso
 from ethosteer.data.text_files import LARGEST_FILE, parse_fault, read_text
 from ethosteer.errors import InputError
 
-PARQUET_BATCH = 1024
-"""Rows that are decoded at once."""
+PARQUET_BATCH = 64
+"""Rows that are decoded at once, before their size is known: a dictionary may hold a long text once
+for all rows of a small file."""
 
 
 def shards(path: Path) -> list[Path]:
