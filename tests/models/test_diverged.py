@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_training import RewardTraining
 from ethosteer.records import Item, Model
 from ethosteer.settings import FinetuneSettings, RewardSettings
-from ethosteer.stages.cross import check_scores
+from ethosteer.stages import cross
 from ethosteer.stages.finetune import rising
 from tests import tiny
 
@@ -94,11 +95,26 @@ def test_held_out_scores_of_nan_are_refused(llama: SharedBase) -> None:
 
 
 @pytest.mark.parametrize("scored", ["answers of duty", "pairs of virtue"])
-def test_a_reward_of_nan_under_another_arms_reward_model_is_refused(scored: str) -> None:
+def test_a_reward_of_nan_under_another_arms_reward_model_is_refused(
+    scored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, rewards = MagicMock(), MagicMock()
+    stage.rewards = [MagicMock(), MagicMock()]
+    for reward, name in zip(stage.rewards, ("duty", "virtue"), strict=True):
+        reward.arm.name = name
+    stage.reward.sampling.sampling().scored_rows.return_value = ["an answer", "an answer"]
+    # scores come in turn: each reward model's of the answers, then of each dataset's pairs
+    whole, broken = torch.zeros(2), torch.tensor([0.5, float("nan")])
+    virtue = [broken] if scored == "answers of duty" else [whole, whole, broken]
+    rewards.score.side_effect = [whole, whole, whole, *virtue]
+    monkeypatch.setattr("ethosteer.models.reward_models.load_rewards", lambda *_: rewards)
+    monkeypatch.setattr("ethosteer.models.pairs.encode", lambda *_: [])
+    monkeypatch.setattr("ethosteer.models.pairs.response_rows", lambda _: [])
+    monkeypatch.setattr(cross, "answers_of_all", lambda *_: {"duty": []})
+    monkeypatch.setattr(cross, "ranked_by_hash", lambda *_: [])
     name = f"reward model virtue, {scored}"
-    check_scores([0.5, -1.0], name)
     with pytest.raises(InputError, match=rf"^{name}: score 1 is nan, .*; delete the artifact"):
-        check_scores([0.5, float("nan")], name)
+        cross.Cross._scores(MagicMock(steering=(stage,)), MagicMock())
 
 
 def test_a_fine_tuning_that_diverges_is_refused(

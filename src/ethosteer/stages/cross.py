@@ -85,13 +85,11 @@ class Cross(Stage[CrossResult]):
             interruption.stop_if_requested()
             by_model = rewards.score(base, index, rows).view(len(answers), -1)
             for model, model_scores in zip(answers, by_model.tolist(), strict=True):
-                check_scores(model_scores, f"reward model {name}, answers of {model}")
+                _check(model_scores, f"reward model {name}, answers of {model}")
                 scores[model][name] = model_scores
             for dataset, held_out in pairs.items():
                 pair_scores = rewards.score(base, index, response_rows(held_out)).view(-1, 2)
-                check_scores(
-                    pair_scores.flatten().tolist(), f"reward model {name}, pairs of {dataset}"
-                )
+                _check(pair_scores.flatten().tolist(), f"reward model {name}, pairs of {dataset}")
                 chosen, rejected = pair_scores.unbind(dim=1)
                 correct[name][dataset] = torch.gt(chosen, rejected).tolist()
         groups = {name: [pair.group for pair in held_out] for name, held_out in pairs.items()}
@@ -102,7 +100,7 @@ class Cross(Stage[CrossResult]):
         return read_json(folder / RESULT, CrossResult)
 
 
-def check_scores(scores: Sequence[float], scored: str) -> None:
+def _check(scores: Sequence[float], scored: str) -> None:
     """Raise InputError unless all scores are finite; ``scored`` names reward model and texts."""
     check_finite(
         scores,
