@@ -39,7 +39,7 @@ def check(shown: str, text: str) -> None:
     assert spelt in shown
 
 
-@pytest.fixture(params=HOSTILE.values(), ids=HOSTILE)
+@pytest.fixture(params=HOSTILE.values(), ids=list(HOSTILE))
 def text(request: pytest.FixtureRequest) -> str:
     """Return one hostile text."""
     hostile: str = request.param

@@ -12,8 +12,13 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 import ethosteer
-from ethosteer import catalog
+from ethosteer import catalog, errors
+from ethosteer.benchmarks.files import free_answers
+from ethosteer.benchmarks.harness import loading
 from ethosteer.cli.app import app
+from ethosteer.data import readers, text_files
+from ethosteer.data.formats import comparisons
+from ethosteer.models import adapters
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -116,3 +121,16 @@ def test_links_of_the_readme_lead_somewhere():
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert links
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_the_limits_of_inputs_are_those_of_the_code():
+    page = PAGES["robustness.md"]
+    assert f"{text_files.LARGEST_FILE // 1024**3} GiB after decompression" in page
+    assert f"| {text_files.LARGEST_TOML // 1024**2} MiB |" in page
+    assert f"{readers.LARGEST_ROWS:,} rows" in page
+    assert f"| {text_files.DEEPEST} levels |" in page
+    assert f"| {comparisons.LARGEST_VOTES:,} |" in page
+    assert f"| {loading.LARGEST_FOLDER:,} files, {loading.LARGEST_YAML // 1024**2} MiB of" in page
+    for seconds in (free_answers.PATTERN_SECONDS, adapters.EXPRESSION_SECONDS):
+        assert f"| {seconds:g} s of processor time |" in page
+    assert f"| {errors.LONGEST:,} characters |" in page

@@ -103,6 +103,7 @@ def test_names_groups_and_folders_are_checked(folder: Path, tmp_path: Path) -> N
         HarnessTask("local_texts", (str(tmp_path / "none"),)).identity()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="only Unix has named pipes")
 def test_a_folder_that_the_harness_would_read_for_ever_is_refused(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
