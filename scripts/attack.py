@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+# before the hub's client is imported, which reads it then and would try again for minutes
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tests import tiny
 

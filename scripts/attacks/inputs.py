@@ -41,7 +41,7 @@ def cases(seed: int, scratch: Path) -> Case:
     """Return the function that tries the case of an index, the same for every process."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["COLUMNS"] = "200"
-    # a proxy that nothing answers at: no argument makes a command use the network, or wait for it
+    # a proxy that does not answer: no argument makes a command use the network, or wait for it
     os.environ |= dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     http.PAUSE = 0.0
     scratch.mkdir(parents=True, exist_ok=True)
