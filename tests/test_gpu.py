@@ -1,4 +1,4 @@
-"""What only a GPU shows: a study there, memory that runs out, and noise that does not depend on it."""
+"""What only a GPU shows: a study there, and memory that runs out."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def wide_base(dtype: torch.dtype = torch.float32) -> SharedBase:
         num_hidden_layers=4,
         num_attention_heads=8,
     )
-    return share(LlamaForCausalLM(config).to("cuda", dtype), tokenizer)
+    model = LlamaForCausalLM(config)
+    model.to("cuda", dtype)  # type: ignore[arg-type]  # misread by the stubs
+    return share(model, tokenizer)
 
 
 def reward_losses(tokens: int, batch: int = 32) -> tuple[list[float], int]:

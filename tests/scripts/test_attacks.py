@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attacks import damage, kills
+from attacks import damage, disk, kills
 
 
 @pytest.fixture(scope="module")
@@ -23,5 +23,11 @@ def test_a_killed_study_ends_with_equal_numbers(scratch: Path) -> None:
 
 def test_damage_changes_no_number(scratch: Path) -> None:
     outcomes = damage.attack(seed=1, count=2, scratch=scratch)
+    assert len(outcomes) == 2
+    assert [(name, said) for name, said in outcomes if not said.startswith("equal")] == []
+
+
+def test_a_full_disk_ends_a_study_with_one_line_and_loses_nothing(scratch: Path) -> None:
+    outcomes = disk.attack(seed=2, count=2, scratch=scratch, commands=())
     assert len(outcomes) == 2
     assert [(name, said) for name, said in outcomes if not said.startswith("equal")] == []
