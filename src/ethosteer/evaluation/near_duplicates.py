@@ -34,8 +34,8 @@ CELLS = 4_000_000
 """Similarities that are held in memory at once, at most."""
 COMPARED = 100_000
 """Pairs of texts whose features are compared at once."""
-LONG = 1000
-"""A feature is common if it is among the rarest features of more texts than this."""
+COMMON = (1000, 0.25)
+"""A feature is common if it is among the rarest of more texts than this number and this share."""
 
 Indices = NDArray[np.int64]
 
@@ -106,9 +106,10 @@ def _joined(texts: Sequence[Iterable[str]], group: Indices) -> Indices:
     # Near-duplicates share at least SIMILARITY of either's features, so not only the last of them.
     kept = np.where(sizes > 0, sizes - np.ceil(SIMILARITY * sizes) + 1, 0).astype(np.int64)
     is_common = np.zeros(features.shape[1], dtype=bool)
+    fewest = max(COMMON[0], COMMON[1] * len(sizes))
     while True:  # common features stand last; others may take their place among the first
         prefixes = _first_entries(features, is_common, kept)
-        long = (prefixes.sum(axis=0) > LONG) & ~is_common
+        long = (prefixes.sum(axis=0) > fewest) & ~is_common
         if not long.any():
             break
         is_common |= long
@@ -126,17 +127,21 @@ def _join_by_rare(
     """Join near-duplicates that share a feature of their ``prefixes``."""
     rest = sizes - prefixes.sum(axis=1)
     columns = prefixes.T.tocsr()
+    # Pairs within the largest cluster need no comparison: in some benchmarks it has most texts.
+    outside = clusters.labels != np.bincount(clusters.labels, minlength=1).argmax()
+    rows = np.flatnonzero(outside)
     # how many products a row takes: one for every text with one of its features
-    products = np.cumsum(prefixes @ np.diff(columns.indptr))
+    products = np.cumsum((prefixes @ np.diff(columns.indptr))[rows])
     start = 0
-    while start < len(sizes):
+    while start < len(rows):
         done = products[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(products, done + CELLS, side="right")))
-        shared = (prefixes[start:stop] @ columns).tocoo()
-        first, second = start + shared.row.astype(np.int64), shared.col.astype(np.int64)
+        shared = (prefixes[rows[start:stop]] @ columns).tocoo()
+        first, second = rows[start + shared.row], shared.col.astype(np.int64)
         # Of the features beyond the prefix that ends first, all may be shared.
         most = shared.data + np.maximum(rest[first], rest[second])
-        is_candidate = (first < second) & _are_enough(most, sizes[first] + sizes[second])
+        is_new = (first < second) | ~outside[second]
+        is_candidate = is_new & _are_enough(most, sizes[first] + sizes[second])
         pairs = np.stack([first, second])[:, is_candidate]
         pairs = pairs[:, clusters.apart(*pairs)]
         for begin in range(0, pairs.shape[1], COMPARED):

@@ -41,9 +41,7 @@ def encode(pairs: Sequence[PreferencePair], template: Template) -> list[EncodedP
     """Encode preference pairs as token rows."""
     encoded = []
     for pair in pairs:
-        chosen, rejected = (
-            template.row(pair.turns, response) for response in (pair.chosen, pair.rejected)
-        )
+        chosen, rejected = template.rows(pair.turns, [pair.chosen, pair.rejected])
         prompt_tokens = len(chosen.prompt_ids)
         encoded.append(EncodedPair(chosen.ids, rejected.ids, prompt_tokens, pair.group))
     return encoded
