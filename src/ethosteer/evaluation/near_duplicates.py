@@ -59,7 +59,7 @@ def clusters_of_groups(texts: Sequence[Iterable[str]], groups: Sequence[str]) ->
     ``texts`` are what each item consists of, ``groups`` its group. The order of items does not
     matter.
     """
-    names, group = np.unique(np.array(groups, dtype=object), return_inverse=True)
+    names, group = np.unique(np.array(list(groups), dtype=object), return_inverse=True)
     labels = _joined(texts, group)
     first = np.full(len(names), len(names))
     np.minimum.at(first, labels, group)
@@ -74,7 +74,8 @@ class _Clusters:
 
     def apart(self, first: Indices, second: Indices) -> NDArray[np.bool_]:
         """Return which pairs of texts are not in one cluster."""
-        return self.labels[first] != self.labels[second]
+        differ: NDArray[np.bool_] = self.labels[first] != self.labels[second]
+        return differ
 
     def join(self, first: Indices, second: Indices) -> None:
         """Join the clusters of every pair of texts."""
@@ -192,7 +193,8 @@ def _join_by_common(clusters: _Clusters, features: csr_array, sizes: Indices) ->
 
 def _are_enough(shared: Indices, sizes: Indices) -> NDArray[np.bool_]:
     """Return whether texts of together so many features, so many of them shared, are alike."""
-    return shared >= SIMILARITY * (sizes - shared)
+    enough: NDArray[np.bool_] = shared >= SIMILARITY * (sizes - shared)
+    return enough
 
 
 def _first_entries(features: csr_array, is_common: NDArray[np.bool_], counts: Indices) -> csr_array:
