@@ -1,0 +1,126 @@
+"""What only a GPU shows: a study there, memory that runs out, and noise that does not depend on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from ethosteer.data.sources import Origin
+from ethosteer.models.base import SharedBase
+from ethosteer.models.loading import share
+from ethosteer.models.pairs import EncodedPair
+from ethosteer.models.reward_training import RewardTraining
+from ethosteer.progress import Terminal
+from ethosteer.settings import OptimiserSettings, RewardSettings
+from ethosteer.study.load import load_study
+from ethosteer.study.run import Study
+from tests import tiny
+from tests.tiny_study import ALGORITHMS
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def finished(base: Path, runs: Path, *changes: str) -> Study:
+    """Run the tiny study with an arm for each algorithm, to its end."""
+    settings = load_study("demo", [f"base.model={base}", *ALGORITHMS, *changes])
+    study = Study(settings, runs, Origin("sample"), Terminal(quiet=True))
+    assert study.run()
+    return study
+
+
+def log_likelihoods(study: Study, model: str) -> np.ndarray:
+    """Return a model's log-likelihoods of every item's choices, ``[items, choices]``."""
+    rows = pq.read_table(study.folder / "outcomes.parquet").to_pylist()
+    return np.array([row["log_likelihoods"] for row in rows if row["model"] == model])
+
+
+def validation_losses(study: Study) -> list[float]:
+    """Return the losses of every arm's reward model on its validation pairs."""
+    arms = json.loads((study.folder / "results.json").read_text("utf-8"))["arms"]
+    return [point["loss"] for arm in arms for point in arm["validation"]]
+
+
+@pytest.fixture(scope="module")
+def on_cpu(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return finished(tiny_base, tmp_path_factory.mktemp("cpu"), "base.device=cpu")
+
+
+def test_a_study_gives_the_numbers_of_the_processor(
+    on_cpu: Study, tiny_base: Path, tmp_path: Path
+) -> None:
+    """No arm is compared that samples: one token chosen otherwise by rounding changes an answer."""
+    on_gpu = finished(tiny_base, tmp_path, "base.device=cuda")
+    for model in ("base", "finetuned", "v-dpo"):
+        np.testing.assert_allclose(
+            log_likelihoods(on_gpu, model), log_likelihoods(on_cpu, model), rtol=1e-3, atol=1e-3
+        )
+    assert validation_losses(on_gpu) == pytest.approx(validation_losses(on_cpu), rel=1e-3)
+
+
+def test_a_study_in_bfloat16(tiny_base: Path, tmp_path: Path) -> None:
+    """Steering asserts that KL is 0 and the first ratio 1 at its first step."""
+    study = finished(tiny_base, tmp_path, "base.device=cuda", "base.dtype=bfloat16")
+    assert (study.folder / "report.html").is_file()
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """Allow this process 2 GB of the GPU."""
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(2e9 / total)
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def wide_base(dtype: torch.dtype = torch.float32) -> SharedBase:
+    """Return a base whose activations take about 180 kB a token."""
+    torch.manual_seed(0)
+    tokenizer = tiny.make_tokenizer("llama")
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=512,
+        intermediate_size=1024,
+        num_hidden_layers=4,
+        num_attention_heads=8,
+    )
+    return share(LlamaForCausalLM(config).to("cuda", dtype), tokenizer)
+
+
+def reward_losses(tokens: int, batch: int = 32) -> tuple[list[float], int]:
+    """Train a reward model two steps with a token budget; return its losses and the budget left."""
+    base = wide_base()
+    rows = tiny.ragged(4 * batch, 200, 500)
+    pairs = [
+        EncodedPair(row, row[:20] + other[20:], 20, str(index))
+        for index, (row, other) in enumerate(zip(rows[::2], rows[1::2], strict=True))
+    ]
+    settings = RewardSettings(
+        batch=batch,
+        tokens_per_batch=tokens,
+        lora=tiny.lora(),
+        optimiser=OptimiserSettings(learning_rate=1e-3),
+    )
+    training = RewardTraining(base, [pairs], settings, seed=0)
+    for step in range(2):
+        training.step(step)
+    return training.losses[0], training.token_budget
+
+
+def test_memory_that_runs_out_halves_the_pass(
+    little_memory: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected, kept = reward_losses(2_000)
+    assert kept == 2_000
+    assert not caplog.messages
+    losses, halved = reward_losses(32_000)
+    assert 1_000 <= halved < 32_000
+    assert "the device is out of memory: repeating the step with 16000 tokens" in caplog.text
+    assert losses == pytest.approx(expected, rel=1e-4)
