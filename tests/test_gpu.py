@@ -128,5 +128,5 @@ def test_memory_that_runs_out_halves_the_pass(
     line = (
         f"training: the device is out of memory; repeating with at most {halved} tokens in a pass"
     )
-    assert line in caplog.messages
+    assert line in caplog.text
     assert losses == pytest.approx(expected, rel=1e-4)
