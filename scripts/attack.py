@@ -2,6 +2,7 @@
 
     python scripts/attack.py kills --count 80      # signals at any time; one in four is SIGTERM
     python scripts/attack.py damage                # every kind of stored file, in three ways
+    python scripts/attack.py disk --count 60       # full at every stage, and read-only
     python scripts/attack.py inputs --count 4000   # study files, settings, readers, arguments
     python scripts/attack.py models --count 900    # folders of models and adapters
     python scripts/attack.py size --count 100000   # invented outcomes, compared and reported
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests import tiny
 
-from attacks import curation, damage, inputs, kills, models, size
+from attacks import curation, damage, disk, inputs, kills, models, size
 
 Outcomes = list[tuple[str, str]]
 
@@ -55,6 +56,7 @@ def attack_models(seed: int, count: int, scratch: Path) -> Outcomes:
 ATTACKS: dict[str, tuple[Callable[[int, int, Path], Outcomes], int]] = {
     "kills": (kills.attack, 80),
     "damage": (damage.attack, 10**9),
+    "disk": (disk.attack, 60),
     "inputs": (inputs.attack, 4000),
     "models": (attack_models, 900),
 }

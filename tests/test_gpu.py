@@ -1,4 +1,4 @@
-"""What only a GPU shows: a study there, memory that runs out, noise that does not depend on it."""
+"""What only a GPU shows: a study there, and memory that runs out."""
 
 from __future__ import annotations
 

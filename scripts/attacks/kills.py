@@ -19,7 +19,8 @@ def attack(seed: int, count: int, scratch: Path) -> list[tuple[str, str]]:
     Returns what was done and "equal", or what is wrong.
     """
     runs, random_numbers = TinyRuns(scratch), random.Random(seed)
-    duration, operations = runs.whole()
+    duration, paths = runs.whole()
+    operations = len(paths)
     expected = runs.numbers("whole")
     outcomes = []
     for index in range(count):
@@ -31,7 +32,7 @@ def attack(seed: int, count: int, scratch: Path) -> list[tuple[str, str]]:
             planned = Attack(kind, operation=random_numbers.randint(1, operations))
             name = f"{kind.name} at file operation {planned.operation} of {operations}"
         run = f"attacked-{index}"
-        fault = _wrong(runs, run, planned)
+        fault = _wrong(runs, run, planned, kind)
         if fault is None:
             fault = "equal" if runs.numbers(run) == expected else "the numbers differ"
         outcomes.append((name, fault))
@@ -39,10 +40,10 @@ def attack(seed: int, count: int, scratch: Path) -> list[tuple[str, str]]:
     return outcomes
 
 
-def _wrong(runs: TinyRuns, name: str, planned: Attack) -> str | None:
+def _wrong(runs: TinyRuns, name: str, planned: Attack, kind: signal.Signals) -> str | None:
     """Attack a run and finish it; return what is wrong, None where nothing is."""
     attacked = runs.run(name, planned)
-    if attacked.status != 0 and not _ended_as_it_should(attacked, planned.signal):
+    if attacked.status != 0 and not _ended_as_it_should(attacked, kind):
         return f"attacked, it ended with status {attacked.status}: {attacked.text[-400:]}"
     resumed = runs.run(name)
     if resumed.status != 0:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,12 @@ if str(ROOT) not in sys.path:  # run as a script
     sys.path.insert(0, str(ROOT))
 
 SECONDS_ALLOWED = 600.0
+SETTINGS = "SETTINGS"
+"""Stands for the settings of the tiny study in a command."""
+RUN = ("run", "demo", "--runs-dir", "RUNS", SETTINGS)
+FILLER = "filler"
+LARGEST_FILE = 16_384
+"""Bytes of a file where files may not grow."""
 NOT_NUMBERS = ("provenance", "times")
 """Entries of results.json that differ between runs with equal numbers."""
 WRITES = os.O_WRONLY | os.O_RDWR
@@ -29,9 +38,12 @@ FILE_OPERATIONS = {"os.rename": 2, "os.mkdir": 1, "os.remove": 1, "os.rmdir": 1}
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """What ends a run: a signal after some seconds, or at a file operation counted from 1."""
+    """What befalls a run: a signal after some seconds, or at a file operation counted from 1.
 
-    signal: signal.Signals
+    Without a signal its disk is full from that operation on.
+    """
+
+    signal: signal.Signals | None
     seconds: float | None = None
     operation: int | None = None
 
@@ -40,12 +52,13 @@ class Attack:
 class Ended:
     """How a process ended: its exit status, minus the signal's number if killed, and its output.
 
-    ``operations`` is the number of file operations in the runs folder, where it was not killed.
+    ``operations`` are the paths below the runs folder of its file operations there, in their order,
+    where it was not killed.
     """
 
     status: int
     text: str
-    operations: int = 0
+    operations: tuple[str, ...] = ()
 
 
 class TinyRuns:
@@ -66,16 +79,19 @@ class TinyRuns:
         """Return the folder of the run called ``name``."""
         return self.scratch / name / "demo"
 
-    def run(self, name: str, attack: Attack | None = None) -> Ended:
-        """Run the study, or resume it, in a process of its own."""
+    def run(self, name: str, attack: Attack | None = None, command: Sequence[str] = RUN) -> Ended:
+        """Run the study, or resume it, in a process of its own; or another command on its runs.
+
+        ``RUNS`` in an argument of ``command`` stands for the folder of its runs.
+        """
         runs, log = self.scratch / name, self.scratch / f"{name}.log"
         runs.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
-        process = self._context.Process(target=_child, args=(self.base, runs, log, attack))
+        process = self._context.Process(target=_child, args=(self.base, runs, log, attack, command))
         process.start()
         if attack is not None and attack.seconds is not None:
             process.join(attack.seconds)
-            if process.is_alive() and process.pid is not None:
+            if process.is_alive() and process.pid is not None and attack.signal is not None:
                 os.kill(process.pid, attack.signal)
         process.join(SECONDS_ALLOWED)
         if process.is_alive():
@@ -84,9 +100,9 @@ class TinyRuns:
             return Ended(process.exitcode or 0, "it hung")
         text = log.read_text("utf-8", errors="replace") if log.is_file() else ""
         text, _, operations = text.partition("OPERATIONS ")
-        return Ended(process.exitcode or 0, text, int(operations or 0))
+        return Ended(process.exitcode or 0, text, tuple(json.loads(operations or "[]")))
 
-    def whole(self) -> tuple[float, int]:
+    def whole(self) -> tuple[float, tuple[str, ...]]:
         """Run the study called "whole" unless it is there; return its seconds and operations.
 
         Raises RuntimeError where it fails.
@@ -100,7 +116,7 @@ class TinyRuns:
             seconds = time.monotonic() - started
             measured.write_text(json.dumps([seconds, ended.operations]), "utf-8")
         seconds, operations = json.loads(measured.read_text("utf-8"))
-        return seconds, operations
+        return seconds, tuple(operations)
 
     def numbers(self, name: str) -> dict[str, Any]:
         """Return all that a run found out: its results, and every outcome."""
@@ -127,8 +143,10 @@ def _save_base(folder: Path) -> None:
     tiny.save_llama(folder, tokenizer, max_position_embeddings=256)
 
 
-def _child(base: Path, runs: Path, log: Path, attack: Attack | None) -> None:
-    """Run the study as the command line does, with stdout and stderr in ``log``."""
+def _child(
+    base: Path, runs: Path, log: Path, attack: Attack | None, command: Sequence[str]
+) -> None:
+    """Run a command as the command line does, with stdout and stderr in ``log``."""
     import torch
     from tests.tiny_study import ALGORITHMS
 
@@ -143,25 +161,27 @@ def _child(base: Path, runs: Path, log: Path, attack: Attack | None) -> None:
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
     settings = (f"base.model={base}", *ALGORITHMS)
-    sys.argv = ["ethosteer", "run", "demo", "--runs-dir", str(runs)]
-    sys.argv += [word for setting in settings for word in ("--set", setting)]
-    operations = _count_operations(runs, attack)
+    sys.argv = ["ethosteer", *(word.replace("RUNS", str(runs)) for word in command)]
+    if SETTINGS in command:
+        index = sys.argv.index(SETTINGS)
+        sys.argv[index : index + 1] = [word for setting in settings for word in ("--set", setting)]
+    operations = _list_operations(runs, attack)
     status = 1
     try:
         main()
     except SystemExit as ended:
         status = int(ended.code or 0)
-    print(f"OPERATIONS {operations[0]}", flush=True)
+    print(f"OPERATIONS {json.dumps(operations)}", flush=True)
     sys.stderr.flush()
     os._exit(status)
 
 
-def _count_operations(runs: Path, attack: Attack | None) -> list[int]:
-    """Count file operations below ``runs`` in the one entry of a list, and attack at one of them.
+def _list_operations(runs: Path, attack: Attack | None) -> list[str]:
+    """List the paths of file operations below ``runs`` as they come, and attack at one of them.
 
-    The signal comes before the operation.
+    The attack comes before the operation.
     """
-    count = [0]
+    operations: list[str] = []
 
     def audit(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -171,10 +191,29 @@ def _count_operations(runs: Path, attack: Attack | None) -> list[int]:
             paths = list(arguments[: FILE_OPERATIONS.get(event, 0)])
         if not any(isinstance(path, str | os.PathLike) for path in paths):
             return
-        if any(str(runs) in str(path) for path in paths):
-            count[0] += 1
-            if attack is not None and attack.operation == count[0]:
-                os.kill(os.getpid(), attack.signal)
+        below = [str(path) for path in paths if str(runs) in str(path)]
+        if below:
+            operations.append(below[0].removeprefix(f"{runs}/"))
+            if attack is not None and attack.operation == len(operations):
+                if attack.signal is None:
+                    fill_disk(runs)
+                else:
+                    os.kill(os.getpid(), attack.signal)
 
     sys.addaudithook(audit)
-    return count
+    return operations
+
+
+def fill_disk(folder: Path) -> None:
+    """Fill the file system that is mounted on ``folder``.
+
+    Where none is, the system lets no file of this process grow beyond ``LARGEST_FILE`` from now on.
+    """
+    if not folder.is_mount():
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, limit))
+        return
+    for size in (1 << 20, 4096):
+        with suppress(OSError), (folder / FILLER).open("ab", buffering=0) as file:
+            while True:
+                file.write(bytes(size))

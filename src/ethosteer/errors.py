@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 LONGEST = 2000
 """Characters of a message."""
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 class InputError(Exception):
@@ -20,11 +22,18 @@ class InputError(Exception):
         return cls(f"{path}: {problem}" if line is None else f"{path}:{line}: {problem}")
 
 
+def without_credentials(text: str) -> str:
+    """Return a text whose addresses have no user and password, as in ``https://user:word@host``."""
+    return _CREDENTIALS.sub("", text)
+
+
 def _one_line(message: str) -> str:
     """Return a message as one line, with escapes for what a terminal would obey, and not too long.
 
-    Names of columns and files come from outside and may be anything.
+    Names of columns and files come from outside and may be anything; addresses of the environment
+    may have a password.
     """
+    message = without_credentials(message)
     line = "".join(
         character if character.isprintable() else ascii(character)[1:-1]
         for character in " ".join(message.split())

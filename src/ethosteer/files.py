@@ -114,7 +114,7 @@ def publish(temporary: Path, final: Path) -> None:
 
 
 @contextmanager
-def writing(target: Path, errors: frozenset[int] = UNWRITABLE) -> Iterator[None]:
+def writing(target: Path | str, errors: frozenset[int] = UNWRITABLE) -> Iterator[None]:
     """Turn a failure to write in a block into InputError, with ``target`` and the reason.
 
     ``errors`` are the system's error numbers that count as such: ``DISK_FULL`` for a block that
@@ -132,6 +132,12 @@ def writing(target: Path, errors: frozenset[int] = UNWRITABLE) -> Iterator[None]
             raise
         mend = "; free space there and run it again" if number in DISK_FULL - {errno.EROFS} else ""
         raise InputError(f"{target}: cannot be written: {os.strerror(number)}{mend}") from fault
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for the user's files, unless it is there; InputError where it cannot be."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager

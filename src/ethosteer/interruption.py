@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 SHOW_CURSOR = b"\x1b[?25h"
@@ -60,7 +60,8 @@ def deferred() -> Iterator[None]:
             signal.signal(other, signal.SIG_DFL)
         # print may have been interrupted while it wrote, and cannot be entered twice
         text = f"{received.name}: stopping after this step; a second signal stops at once\n"
-        os.write(2, (SHOW_CURSOR if sys.stderr.isatty() else b"") + text.encode())
+        with suppress(OSError):  # a log on a full disk
+            os.write(2, (SHOW_CURSOR if sys.stderr.isatty() else b"") + text.encode())
 
     with _handled(_SIGNALS, note):
         try:

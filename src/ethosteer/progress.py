@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from rich.console import Console, Group, RenderableType
@@ -158,8 +158,9 @@ class Terminal:
             yield report
 
     def say(self, text: str) -> None:
-        """Print one plain line."""
-        self.console.print(escape(text), highlight=False, soft_wrap=True)
+        """Print one plain line; it is lost where stderr is a file on a full disk."""
+        with suppress(OSError):
+            self.console.print(escape(text), highlight=False, soft_wrap=True)
 
     def _log(self, name: str) -> Report:
         """Return a report for a log file, which gets a line every ``LOG_SECONDS``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import zipfile
@@ -132,6 +133,45 @@ def test_a_files_hash_is_remembered_until_it_changes(
     path.write_bytes(b"three")
     assert cached_source(str(path)) == f"gguf:{file_hash(path)}:1"
     assert len(hashed) == 2
+
+
+def test_a_remembered_hash_that_was_damaged_is_not_believed(cache: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(b"one")
+    expected = cached_source(str(path))
+    (memory,) = (cache / "hashes").iterdir()
+    text = memory.read_bytes()
+    digest = b"0" * 64
+    damaged = (b"", b"\xff", text[:64], digest, digest + text[64:], b"one two three")
+    for content in (*damaged, None):
+        memory.unlink()
+        if content is not None:
+            memory.write_bytes(content)
+        assert cached_source(str(path)) == expected
+        assert memory.read_bytes() == text, "it is remembered again"
+
+
+def test_what_a_killed_conversion_left_is_removed_and_a_base_is_synced_before_it_has_its_name(
+    cache: Path, tiny_file: Path, converted: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = cached_folder(str(tiny_file))
+    assert folder is not None
+    left = folder.with_name(f".{folder.name}.part") / "model"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"half")
+    synced: list[str] = []
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        sync(descriptor)
+
+    monkeypatch.setattr("os.fsync", noted)
+    prepare_base(str(tiny_file), QUIET)
+    assert converted == [tiny_file]
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "source.json"]
+    assert {"config.json", "source.json", "model", "gguf"} <= set(synced)
+    assert [path.name for path in folder.parent.glob(".*")] == []
 
 
 def test_a_file_that_is_not_there_is_an_error(cache: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attacks import curation, damage, kills
+from attacks import curation, damage, disk, kills
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +34,9 @@ def test_invented_pairs_go_through_curation(scratch: Path) -> None:
     assert int(measured["prompts"]) > 100
     steps = ("curate", "overlap", "near-duplicates of the test split")
     assert all("pairs/s" in measured[step] for step in steps)
+
+
+def test_a_full_disk_ends_a_study_with_one_line_and_loses_nothing(scratch: Path) -> None:
+    outcomes = disk.attack(seed=2, count=2, scratch=scratch, commands=())
+    assert len(outcomes) == 2
+    assert [(name, said) for name, said in outcomes if not said.startswith("equal")] == []

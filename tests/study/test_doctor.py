@@ -115,3 +115,20 @@ def test_an_unsupported_version_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(doctor, "requires", lambda _: ["numpy<1", "pytest>=1 ; extra == 'dev'"])
     (numpy,) = [it for it in doctor.versions() if it.subject != "python"]
     assert (numpy.state, numpy.mend) == ("note", "pip install 'numpy<1'")
+
+
+def test_a_checkpoint_is_of_other_settings_where_the_run_is_finished(run: Path) -> None:
+    checkpoint = run / "artifacts" / "steer" / ".virtue-s0-0123.checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "00000001-0.safetensors").write_bytes(bytes(200_000))
+    (finding,) = [it for it in doctor.run_files(run) if it.state == "note"]
+    assert finding.text == "unfinished work, 0.2 MB, of other settings than the run's"
+    assert finding.mend == f"delete {checkpoint}, unless those settings will be set back"
+    manifest = run / "manifest.json"
+    for change in (lambda: manifest.write_text('{"inputs": "others"}'), manifest.unlink):
+        change()
+        finding, *_, last = (it for it in doctor.run_files(run) if it.state == "note")
+        assert (finding.text, finding.mend) == (
+            "unfinished work, 0.2 MB", f"`ethosteer run {run}` continues it",
+        )  # fmt: skip
+        assert last.text == "is not finished"

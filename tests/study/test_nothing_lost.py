@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,6 +155,91 @@ def test_arms_of_another_study_do_not_join_a_batch(copied: Callable[..., Study])
     assert sum(map(len, batches(study.plan, study.store, missing))) == len(missing)
 
 
+# --- a signal after the last step
+
+
+def test_a_signal_while_the_files_are_written_lets_a_study_end(
+    finished: Study, copied: Callable[..., Study], call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget(copied(), "compare")
+    write_files = Study.write_files
+
+    def signalled(self: Study) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        write_files(self)
+
+    monkeypatch.setattr(Study, "write_files", signalled)
+    folder = copied().folder
+    status, out, _ = call("run", str(folder))
+    assert status == 0 and f"done: {folder / 'report.html'}" in " ".join(out.split())
+    monkeypatch.undo()
+    assert "nothing to do" in call("run", str(folder))[1]
+    assert numbers(copied()) == numbers(finished)
+    assert left_over(copied()) == []
+
+
+def test_a_signal_in_the_last_stage_is_told_and_the_next_run_writes_the_files(
+    finished: Study, copied: Callable[..., Study], call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = copied()
+    forget(study, "compare")
+    (study.folder / "results.json").unlink()
+    write = Store.write
+
+    @contextmanager
+    def signalled(self: Store, stage: AnyWork, *rest: Any, **options: Any) -> Iterator[Path]:
+        with write(self, stage, *rest, **options) as folder:
+            if stage == study.plan.comparison:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield folder
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", signalled)
+        status, _, error = call("run", str(study.folder))
+    assert (status, "resume with `ethosteer run" in error) == (143, True)
+    assert not (study.folder / "results.json").exists()
+    assert copied().store.missing(study.plan.stages) == []
+    assert call("run", str(study.folder))[0] == 0
+    assert numbers(study) == numbers(finished)
+
+
+# --- settings that change between the end of a process and the next run
+
+
+def test_a_checkpoint_of_other_settings_is_kept_and_told_until_they_are_set_back(
+    finished: Study, copied: Callable[..., Study], monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    study = copied()
+    forget(study, "steer", "compare")
+    with dying_after(0, "steer", monkeypatch):
+        study.run()
+    (checkpoint,) = (study.store.root / "steer").glob(".*.checkpoint")
+    unfinished = study.store.root / "steer" / ".virtue-s0-0123456789ab.part"
+    unfinished.mkdir()
+    assert copied().other_work() == []
+    changed, said = copied("steer.steps=1"), list[str]()
+    monkeypatch.setattr(changed.workspace.terminal, "say", said.append)
+    assert changed.run()
+    assert left_over(changed) == [checkpoint.name], "what nobody can continue is removed"
+    assert said[-1].startswith(f"{checkpoint}: has a checkpoint of other settings")
+    assert " ".join(said).count("other settings") == 1
+    told = "".join(call("status", str(study.folder))[1].split())
+    assert "hasacheckpointofothersettings" in told and "nothingismissing" in told
+    steps: list[int] = []
+    step = Steering.step
+
+    def counted(run: Steering, index: int) -> dict[int, CurvePoint]:
+        steps.append(index)
+        return step(run, index)
+
+    monkeypatch.setattr(Steering, "step", counted)
+    again = copied()
+    assert again.run()
+    assert steps == [2], "the last checkpoint is before the last step"
+    assert numbers(again) == numbers(finished)
+    assert left_over(again) == []
+
+
 # --- damage
 
 
@@ -201,6 +287,25 @@ def test_damaged_files_of_a_run_are_named_and_written_again(
         (study.folder / name).write_bytes(b'{"\xff')
         assert copied().run()
         assert not copied().run()
+
+
+def test_a_damaged_preregistration_is_told_and_is_no_deviation(
+    copied: Callable[..., Study], call: Call
+) -> None:
+    study = copied()
+    path = study.store.root / "preregistered.json"
+    written = path.read_text("utf-8")
+    path.write_text(written.replace("0.05", "0.15"), "utf-8")
+    forget(study, "compare")
+    status, _, error = call("run", str(study.folder))
+    assert status == 2
+    assert f"error: {path}: is damaged: it is not what was written; restore the file" in error
+    plain = json.loads(written)
+    del plain["checksum"]  # as earlier versions wrote it
+    path.write_text(json.dumps(plain | {"alpha": 0.01}), "utf-8")
+    copied().write_files()
+    deviations = json.loads((study.folder / "results.json").read_text("utf-8"))["deviations"]
+    assert deviations == ["compare.alpha (preregistered 0.01, now 0.05)"]
 
 
 def test_a_command_that_meets_damage_ends_with_one_line(

@@ -11,6 +11,8 @@ import io
 import shlex
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -49,7 +51,7 @@ from ethosteer.cli.options import (
 from ethosteer.cli.runs import chat, export, report
 from ethosteer.data.formats.dataset import file_dataset
 from ethosteer.errors import InputError
-from ethosteer.files import usable_path
+from ethosteer.files import DISK_FULL, usable_path, writing
 from ethosteer.interruption import Interrupted, deferred, immediate
 from ethosteer.models.cached import FetchSource
 from ethosteer.progress import visible
@@ -114,10 +116,9 @@ def run(
         with deferred():
             has_run = prepared.run()
     except Interrupted as stop:
-        typer.echo(
+        _print_error(
             f"stopped by {stop.received.name} after a whole step, and what is done is stored; "
-            f"resume with `ethosteer run {shlex.quote(str(prepared.folder))}`",
-            err=True,
+            f"resume with `ethosteer run {shlex.quote(str(prepared.folder))}`"
         )
         raise typer.Exit(stop.status) from None
     if has_run:
@@ -409,6 +410,22 @@ app.command("export")(export)
 app.command("chat")(chat)
 
 
+def _print_error(line: str) -> None:
+    """Print a line on stderr; it is lost, and nothing else, where that is on a full disk."""
+    with suppress(OSError):
+        typer.echo(line, err=True)
+
+
+@contextmanager
+def _full_disk_named() -> Iterator[None]:
+    """Turn a full disk that no command expects into InputError: that of stdout, or of a cache."""
+    try:
+        yield
+    except OSError as fault:
+        with writing(fault.filename or "standard output", DISK_FULL):
+            raise
+
+
 def main() -> None:
     """Run the command line; the only function that turns errors into exit statuses."""
     # A garbage collection during the import of torch costs a second, and one at exit another.
@@ -419,15 +436,15 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        with immediate():
+        with immediate(), _full_disk_named():
             app()
     except InputError as error:
-        typer.echo(f"error: {visible(str(error))}", err=True)
+        _print_error(f"error: {visible(str(error))}")
         sys.exit(2)
     except Interrupted as stop:
-        typer.echo("interrupted", err=True)
+        _print_error("interrupted")
         sys.exit(stop.status)
     except Exception:
-        traceback.print_exc()
-        typer.echo("internal error; please report it with the lines above", err=True)
+        _print_error(traceback.format_exc().rstrip())
+        _print_error("internal error; please report it with the lines above")
         sys.exit(1)

@@ -57,7 +57,11 @@ def status_table(study: Study) -> Table:
 
 
 def _remaining(study: Study) -> Iterator[str]:
-    """Yield whether a process is at work on a study, and how long the missing work will take."""
+    """Yield whether a process is at work on a study, and how long the missing work will take.
+
+    Before it, where checkpoints of other settings are.
+    """
+    yield from study.other_work()
     if study.store.is_locked():
         yield "another process is running this study now"
     if not study.store.missing(study.plan.stages):

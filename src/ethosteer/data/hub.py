@@ -15,6 +15,7 @@ from typing import Any
 
 from ethosteer.data.formats.files import kind_of
 from ethosteer.errors import InputError
+from ethosteer.files import DISK_FULL, writing
 
 SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -117,18 +118,19 @@ class HubDataset:
 
     def _snapshot(self, patterns: list[str]) -> Path:
         """Download files into the hub's cache; the folder returned is named by the commit."""
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import constants, snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
         try:
-            return Path(
-                snapshot_download(
-                    self.repository,
-                    repo_type="dataset",
-                    revision=self.revision or None,
-                    allow_patterns=patterns,
+            with writing(Path(constants.HF_HUB_CACHE), DISK_FULL):
+                return Path(
+                    snapshot_download(
+                        self.repository,
+                        repo_type="dataset",
+                        revision=self.revision or None,
+                        allow_patterns=patterns,
+                    )
                 )
-            )
         except (HfHubHTTPError, HFValidationError, OSError, ValueError) as fault:
             raise InputError(
                 f"dataset {self.repository} at revision {self.revision or 'main'} could not be "

@@ -7,7 +7,6 @@ appears only when it is whole, and two processes never make it twice.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -16,14 +15,24 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from zipfile import BadZipFile, ZipFile
 
 from filelock import FileLock, Timeout
 
 from ethosteer.errors import InputError
-from ethosteer.files import file_hash, read_json, write_atomic, write_json
+from ethosteer.files import (
+    DISK_FULL,
+    file_hash,
+    fingerprint,
+    publish,
+    read_json,
+    remove,
+    temporary_name,
+    write_atomic,
+    write_json,
+    writing,
+)
 from ethosteer.models.gguf import CONVERSION, convert, read_header, require_gguf
 from ethosteer.progress import Report, Terminal
 from ethosteer.settings import ModelShape
@@ -31,7 +40,6 @@ from ethosteer.settings import ModelShape
 CACHE_VARIABLE = "ETHOSTEER_CACHE"
 SOURCE = "source.json"
 GGUF = ".gguf"
-SHA256 = re.compile("[0-9a-f]{64}")
 
 SMOLLM2 = "smollm2"
 SMOLLM2_SHAPE = ModelShape(hidden=576, layers=30, intermediate=1536, vocabulary=49152, tied=True)
@@ -126,17 +134,20 @@ def prepare_base(model: str, terminal: Terminal, source: FetchSource = FetchSour
         with _locked(folder, terminal):
             if _is_from(folder, source):
                 return  # another process made it meanwhile
-            with TemporaryDirectory(prefix=".new-", dir=folder.parent) as temporary:
-                new = Path(temporary) / "model"
-                new.mkdir()
+            temporary = temporary_name(folder)
+            remove(temporary)  # what a killed process left
+            try:
+                new = temporary / "model"
+                new.mkdir(parents=True)
                 if model == SMOLLM2:
                     made_from = _fetch_smollm2(new, source, terminal)
                 else:
                     made_from = _convert(Path(model), new, terminal)
                 write_json(new / SOURCE, {"source": made_from})
-                if folder.exists():
-                    shutil.rmtree(folder)
-                new.rename(folder)
+                remove(folder)
+                publish(new, folder)
+            finally:
+                remove(temporary)
     except OSError as fault:
         raise InputError(
             f"{folder}: the base {model} cannot be kept there: {fault}; set {CACHE_VARIABLE} to a "
@@ -159,14 +170,15 @@ def remembered_hash(path: Path) -> str:
     """
     before = _state(path)
     memory = cache_folder() / "hashes" / before
-    with suppress(OSError, UnicodeDecodeError):  # damaged or unreadable: computed again
-        if SHA256.fullmatch(digest := memory.read_text("utf-8")):
+    with suppress(OSError, ValueError):  # damaged or unreadable: computed again
+        digest, checksum = memory.read_text("utf-8").split()
+        if checksum == fingerprint(before, digest):
             return digest
     digest = file_hash(path)
     if _state(path) == before:
-        with suppress(OSError):  # where nothing can be written, it is computed again next time
+        with suppress(OSError, InputError):  # not written: computed again next time
             memory.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(memory, digest)
+            write_atomic(memory, f"{digest} {fingerprint(before, digest)}")
     return digest
 
 
@@ -245,9 +257,10 @@ def _download_original(folder: Path) -> str:
 
     cache = folder.parent / "hub"
     try:
-        snapshot = Path(
-            snapshot_download(ORIGINAL, allow_patterns=list(ORIGINAL_FILES), cache_dir=cache)
-        )
+        with writing(cache, DISK_FULL):
+            snapshot = Path(
+                snapshot_download(ORIGINAL, allow_patterns=list(ORIGINAL_FILES), cache_dir=cache)
+            )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as fault:
         raise InputError(f"{ORIGINAL} from the hub ({type(fault).__name__})") from fault
     for path in snapshot.iterdir():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ethosteer.files import to_json, write_atomic
+from ethosteer.files import make_folder, to_json, write_atomic
 from ethosteer.published import tables
 from ethosteer.published.analysis import (
     ASSUMED_DISCORDANT,
@@ -36,7 +36,7 @@ ANSWER = {
 
 def write_counts_report(counts: Counts, folder: Path) -> None:
     """Write ``report.html``, ``report.md`` and ``results.json`` on published counts."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     result = analyse(counts)
     write_document(counts_document(counts, result), folder)
     numbers = {"published": counts.model_dump(), **asdict(result)}

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from ethosteer.errors import InputError
 from ethosteer.evaluation.outcomes import Outcomes
-from ethosteer.files import write_atomic, writing
+from ethosteer.files import make_folder, write_atomic
 from ethosteer.records import Item
 from ethosteer.report.across import Across, across_document
 from ethosteer.report.blocks import Document, Section
@@ -63,8 +63,7 @@ def write_document(
     if (folder / "tables").is_symlink() or (folder / "tables").is_file():
         raise InputError(f"{folder / 'tables'}: must be a folder, not a link or a file; remove it")
     if tables:
-        with writing(folder):
-            (folder / "tables").mkdir(exist_ok=True)
+        make_folder(folder / "tables")
     for name, text in texts.items():
         write_atomic(folder / name, printable(text))
 

@@ -191,7 +191,7 @@ class Store:
 
         None are returned where results do not depend on the batch, and nothing was begun.
         """
-        for folder in sorted((self.root / stage.kind).glob(".*.checkpoint")):
+        for folder in checkpoint_folders(self.root, stage.kind):
             if self.key(stage) in (keys := _read_keys(folder)):
                 return keys
         self.has(stage)
@@ -234,11 +234,27 @@ class Store:
         return self.root / stages[0].kind / f".{stages[0].name}-{identity[:12]}.checkpoint"
 
     def tidy(self) -> None:
-        """Remove checkpoints of stages that are all stored; called by the process at work."""
-        for folder in self.root.glob("*/.*.checkpoint"):
+        """Remove checkpoints of stages that are all stored, and what a killed process was writing.
+
+        To be called by the process that holds the lock, while it writes nothing.
+        """
+        for folder in checkpoint_folders(self.root):
             keys = _read_keys(folder)
-            if keys and all((self.root / key / MANIFEST).is_file() for key in keys):
+            is_stored = keys and all((self.root / key / MANIFEST).is_file() for key in keys)
+            if is_stored or not any(folder.glob("[!.]*")):
                 remove(folder)
+        for unfinished in self.root.glob("*/.*.part"):
+            remove(unfinished)
+
+    def other_checkpoints(self, stages: Iterable[AnyWork]) -> list[Path]:
+        """Return the folders with checkpoints of work that is not all among ``stages``.
+
+        It was begun with other settings, and continues where they are set back.
+        """
+        keys = set(map(self.key, stages))
+        return [
+            folder for folder in checkpoint_folders(self.root) if set(_read_keys(folder)) - keys
+        ]
 
     @contextmanager
     def write(
@@ -312,6 +328,11 @@ class Store:
             yield
         finally:
             lock.release()
+
+
+def checkpoint_folders(root: Path, kind: str = "*") -> list[Path]:
+    """Return the folders with checkpoints among the artifacts below ``root``, or of one kind."""
+    return sorted(root.glob(f"{kind}/.*.checkpoint"))
 
 
 def read_manifest(folder: Path) -> Manifest:

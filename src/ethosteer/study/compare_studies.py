@@ -22,7 +22,7 @@ from ethosteer.evaluation.comparison import (
 )
 from ethosteer.evaluation.on_demand import OnDemand
 from ethosteer.evaluation.summary import ByModel, terms_of
-from ethosteer.files import to_json, write_atomic
+from ethosteer.files import make_folder, to_json, write_atomic
 from ethosteer.records import CONTROLS, Item, Outcome
 from ethosteer.report import write_report_across
 from ethosteer.report.across import Across, Refusal
@@ -93,7 +93,7 @@ def compare_runs(runs: Sequence[Run]) -> Across:
 def write_across(runs: Sequence[Run], folder: Path) -> None:
     """Compare studies; write the report, its tables and ``results.json`` into ``folder``."""
     across = compare_runs(runs)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_atomic(folder / RESULTS, to_json(across.results))
     write_report_across(across, folder)
 

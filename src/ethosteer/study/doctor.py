@@ -9,12 +9,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
-from ethosteer.stages.store import MANIFEST, DamagedArtifactError, damaged_file, read_manifest
-from ethosteer.study.folder import ORIGIN, STUDY_FILE, damaged_files
+from ethosteer.errors import without_credentials
+from ethosteer.stages.store import (
+    MANIFEST,
+    DamagedArtifactError,
+    checkpoint_folders,
+    damaged_file,
+    read_manifest,
+)
+from ethosteer.study.folder import ORIGIN, STUDY_FILE, damaged_files, inputs_fingerprint
 from ethosteer.study.folder import read_manifest as read_run_manifest
 
 State = Literal["good", "note", "damaged"]
@@ -90,21 +98,22 @@ def disk(folder: Path) -> Iterator[Finding]:
 
 
 def hub() -> Finding:
-    """Return whether the hub answers; no token is sent."""
+    """Return whether the hub answers; no token and no password is sent."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return Finding("hub", "note", "not asked, as HF_HUB_OFFLINE is set", "unset it to fetch")
-    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+    endpoint = without_credentials(constants.ENDPOINT)
+    request = urllib.request.Request(endpoint, method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=HUB_SECONDS):
-            return Finding("hub", "good", f"{constants.ENDPOINT} answers")
+            return Finding("hub", "good", f"{endpoint} answers")
     except urllib.error.HTTPError:
-        return Finding("hub", "good", f"{constants.ENDPOINT} answers")
-    except (OSError, ValueError) as fault:
-        reason = getattr(fault, "reason", fault)
+        return Finding("hub", "good", f"{endpoint} answers")
+    except (OSError, ValueError, HTTPException) as fault:
+        reason = without_credentials(str(getattr(fault, "reason", fault)))
         mend = "fetch data and models elsewhere, and give --data-dir; or set a proxy"
-        return Finding("hub", "note", f"{constants.ENDPOINT} does not answer: {reason}", mend)
+        return Finding("hub", "note", f"{endpoint} does not answer: {reason}", mend)
 
 
 def caches() -> Iterator[Finding]:
@@ -134,19 +143,37 @@ def run_files(run: Path) -> Iterator[Finding]:
     for path in damaged_files(run):
         text = "is not what was written" if path.is_file() else "is missing"
         yield Finding(path.name, "damaged", text, f"{again} writes it again")
+    finished = finished and not _is_changed(run)
+    yield from _unfinished(run, again, finished=finished)
     yield from _artifacts(run, again)
     if not finished:
         yield Finding("run", "note", "is not finished", again)
 
 
+def _is_changed(run: Path) -> bool:
+    """Return whether a run was asked for something else since it ended."""
+    if not all((run / name).is_file() for name in (STUDY_FILE, ORIGIN)):
+        return False
+    manifest = read_run_manifest(run)
+    return "inputs" in manifest and bool(manifest["inputs"] != inputs_fingerprint(run))
+
+
+def _unfinished(run: Path, again: str, *, finished: bool) -> Iterator[Finding]:
+    """Yield the checkpoints of a run, which of a finished one are of other settings."""
+    for folder in checkpoint_folders(run / "artifacts"):
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        text, mend = f"unfinished work, {size / 1e6:.1f} MB", f"{again} continues it"
+        if finished:
+            text += ", of other settings than the run's"
+            mend = f"delete {folder}, unless those settings will be set back"
+        yield Finding(f"{folder.parent.name}/{folder.name}", "note", text, mend)
+
+
 def _artifacts(run: Path, again: str) -> Iterator[Finding]:
-    """Yield what is damaged or unfinished among a run's artifacts, and how many are sound."""
+    """Yield what is damaged among a run's artifacts, and how many are sound."""
     verified, unverified = 0, 0
-    for folder in sorted(path for path in (run / "artifacts").glob("*/*") if path.is_dir()):
+    for folder in sorted(path for path in (run / "artifacts").glob("*/[!.]*") if path.is_dir()):
         name = f"{folder.parent.name}/{folder.name}"
-        if folder.name.startswith("."):
-            yield Finding(name, "note", "unfinished work", f"{again} continues it")
-            continue
         try:
             manifest = read_manifest(folder)
             fault = damaged_file(folder, manifest, hashes=True)

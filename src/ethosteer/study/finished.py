@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ethosteer.errors import InputError
 from ethosteer.evaluation.items import ITEMS, open_items
 from ethosteer.evaluation.outcomes import Outcomes, open_outcomes
-from ethosteer.files import read_json, to_json, write_atomic, writing
+from ethosteer.files import make_folder, read_json, to_json, write_atomic
 from ethosteer.progress import Terminal
 from ethosteer.records import Item, Outcome
 from ethosteer.results import DATA_FOLDER, BenchmarkResult, StudyResults
@@ -208,8 +208,7 @@ def write_run_report(run: Run, folder: Path, *, texts: bool = True) -> None:
             provenance[DATA_FOLDER] = "DATA"
         results = replace(results, samples=(), benchmarks=benchmarks, provenance=provenance)
         items = {}
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if run.folder is None or folder.resolve() != run.folder.resolve():
         write_atomic(folder / RESULTS, to_json(results))
     beside = [name for name in BESIDE if (folder / name).is_file()]

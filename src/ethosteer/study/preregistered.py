@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ethosteer.errors import InputError
-from ethosteer.files import read_json, write_json
+from ethosteer.files import fingerprint, make_folder, read_json, write_json
 from ethosteer.settings import CompareSettings
 
 PREREGISTERED = "preregistered.json"
+CHECKSUM = "checksum"
 FREE = {"resamples", "overlap_ngram", "published"}
 """Settings of [compare] that are not preregistered: no rule of a verdict depends on them."""
 
@@ -18,8 +19,9 @@ def preregister(compare: CompareSettings, folder: Path, *, outcomes_known: bool)
     """Store the settings of the tests, unless settings are stored or outcomes known already."""
     path = folder / PREREGISTERED
     if not path.is_file() and not outcomes_known:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, compare.model_dump(mode="json", exclude=FREE))
+        make_folder(folder)
+        chosen = compare.model_dump(mode="json", exclude=FREE)
+        write_json(path, chosen | {CHECKSUM: fingerprint(chosen)})
 
 
 def changed_since(compare: CompareSettings, folder: Path) -> tuple[str, ...]:
@@ -29,6 +31,9 @@ def changed_since(compare: CompareSettings, folder: Path) -> tuple[str, ...]:
         return ()
     try:
         before = read_json(path, dict[str, Any])
+        checksum = before.pop(CHECKSUM, None)  # earlier versions wrote none
+        if checksum is not None and checksum != fingerprint(before):
+            raise InputError(f"{path}: is damaged: it is not what was written")
     except InputError as fault:
         raise InputError(
             f"{fault}; restore the file, or delete it: then no setting counts as changed"

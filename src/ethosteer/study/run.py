@@ -128,7 +128,17 @@ class Study:
             known = any(self.store.has(stage) for stage in self.plan.evaluation.values())
             preregister(self.settings.compare, self.store.root, outcomes_known=known)
             self._make(missing)
+            for line in self.other_work():
+                self.workspace.terminal.say(line)
         return True
+
+    def other_work(self) -> list[str]:
+        """Say of each checkpoint of other settings that it is kept, and when it may be deleted."""
+        return [
+            f"{folder}: has a checkpoint of other settings, from which work goes on where they are "
+            "set back; delete it if they will not be"
+            for folder in self.store.other_checkpoints(self.plan.stages)
+        ]
 
     def _make(self, missing: Sequence[Stage[Any]]) -> None:
         """Run stages and write the run's files; make again what turns out to be damaged."""

@@ -17,7 +17,7 @@ from ethosteer.data.fetch.manifest import MANIFEST, Entry, read_manifest, write_
 from ethosteer.data.fetch.obtain import obtain
 from ethosteer.data.fetch.remote import Remote
 from ethosteer.errors import InputError
-from ethosteer.files import file_hash
+from ethosteer.files import DISK_FULL, file_hash, writing
 from ethosteer.models.cached import CACHE_VARIABLE, cache_folder
 from ethosteer.progress import Report, Terminal
 
@@ -155,7 +155,7 @@ def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
     """Hold a folder's lock; InputError where another process has it and ``wait`` is false."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / LOCK, timeout=-1 if wait else 0):
+        with FileLock(folder / LOCK, timeout=-1 if wait else 0), writing(folder, DISK_FULL):
             yield
     except Timeout as fault:
         raise InputError(f"{folder}: another fetch is at work there; wait for it") from fault

@@ -69,8 +69,8 @@ def require_safe(address: str) -> None:
 
 
 def server_of(address: str) -> str:
-    """Return the host of an address, with the port where it has one."""
-    return urlsplit(address).netloc
+    """Return the host of an address, with the port where it has one, without user and password."""
+    return urlsplit(address).netloc.rpartition("@")[2]
 
 
 def _is_loopback(host: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from ethosteer.data.fetch.http import OutOfReachError, Received, server_of
 from ethosteer.data.fetch.remote import Remote, hub_page
 from ethosteer.errors import InputError
-from ethosteer.files import file_hash
+from ethosteer.files import DISK_FULL, file_hash, writing
 
 
 def download(remote: Remote, received: Received) -> Path:
@@ -98,13 +98,15 @@ def _explained(name: str, page: str) -> Iterator[None]:
 
     ``page`` is where its terms are accepted.
     """
+    from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with writing(Path(constants.HF_HUB_CACHE), DISK_FULL):
+            yield
     except (HfHubHTTPError, HFValidationError) as fault:
         raise InputError(f"{name} {_answer(page, fault)}") from fault
     except OSError as fault:

@@ -21,6 +21,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ethosteer.models.dropout import token_hashes
+from ethosteer.models.fast import attention
 
 ATTENTION = "ethosteer_packed"
 
@@ -163,7 +164,13 @@ def _attend(
             states.view(run.count, run.length, *states.shape[1:]).transpose(1, 2)
             for states in chunk
         ]
-        output, _ = sdpa_attention_forward(module, *rows, run.mask, **settings)  # type: ignore[call-arg]
+        if attention.takes(rows[0], settings):
+            queries, keys, values = rows
+            mask = attention.causal_mask(run.length) if run.mask is None else run.mask[0, 0]
+            scale = settings.get("scaling") or queries.shape[-1] ** -0.5
+            output = attention.attend(queries, keys, values, mask, scale)
+        else:
+            output, _ = sdpa_attention_forward(module, *rows, run.mask, **settings)  # type: ignore[call-arg]
         outputs.append(output.reshape(run.count * run.length, *output.shape[2:]))
     return torch.cat(outputs).view(blocks, width, *outputs[0].shape[1:]), None
 

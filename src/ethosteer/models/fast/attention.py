@@ -1,0 +1,90 @@
+"""Attention of short rows on a processor, by matrix products.
+
+torch's attention for processors walks through blocks of queries and keys and never holds all
+scores; its backward pass takes several times as long as the products it needs, above all in
+bfloat16. Rows of a few hundred tokens have scores that fit, so here they are held: for the backward
+pass, ``[heads, n, n]`` a row and layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+LONGEST = 512
+"""Rows of more tokens are left to torch's attention."""
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Attend: query ``[rows, heads, n, size]``, key and value ``[rows, groups, n, size]``.
+
+    ``mask [n, n]`` is added to the scores. Queries of a group of heads share its keys
+    (grouped-query attention; Ainslie et al. 2023). Scores, their softmax and its gradient are
+    float32 whatever the number format. Returns ``[rows, n, heads, size]``, as transformers' does.
+    """
+    rows, heads, length, size = query.shape
+    groups = key.shape[1]
+    out: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
+        query.reshape(rows * groups, -1, size),
+        key.reshape(rows * groups, length, size),
+        value.reshape(rows * groups, length, -1),
+        mask,
+        scale,
+    )
+    return out.view(rows, heads, length, -1).transpose(1, 2)
+
+
+@lru_cache(maxsize=64)
+def causal_mask(length: int) -> Tensor:
+    """Return what each token may attend to, ``[n, n]``: 0 for itself and those before it."""
+    return torch.full((length, length), torch.finfo(torch.float32).min).triu_(1)
+
+
+def takes(query: Tensor, settings: Mapping[str, object]) -> bool:
+    """Return whether ``attend`` computes what is asked for: ``settings`` are transformers' own."""
+    return (
+        query.device.type == "cpu"
+        and query.shape[2] <= LONGEST
+        and not settings.get("dropout")
+        and all(settings.get(name) is None for name in ("position_bias", "softcap", "s_aux"))
+    )
+
+
+class _Attention(torch.autograd.Function):
+    """query ``[groups, heads * n, size]``, key, value ``[groups, n, size]``, heads of a group."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 (torch's own)
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor,
+        scale: float,
+    ) -> Tensor:
+        length = key.shape[1]
+        scores = torch.bmm(query.float(), key.float().transpose(1, 2)).mul_(scale)
+        scores.view(len(scores), -1, length, length).add_(mask)
+        weights = scores.softmax(dim=-1).to(value.dtype)
+        out = torch.bmm(weights, value)
+        ctx.save_for_backward(query, key, value, weights, out)
+        ctx.scale = scale
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        query, key, value, weights, out = ctx.saved_tensors
+        of_value = torch.bmm(weights.transpose(1, 2), gradient)
+        of_weights = torch.bmm(gradient.float(), value.float().transpose(1, 2))
+        # a softmax takes its gradient's mean, weighted by itself, off; that is gradient times out
+        mean = (gradient.float() * out.float()).sum(dim=-1, keepdim=True)
+        of_scores = of_weights.sub_(mean).mul_(weights).mul_(ctx.scale).to(key.dtype)
+        of_query = torch.bmm(of_scores, key)
+        of_key = torch.bmm(of_scores.transpose(1, 2), query)
+        return of_query, of_key, of_value, None, None

@@ -1,0 +1,103 @@
+"""Products with frozen weights on a processor, in the layout that oneDNN multiplies fastest.
+
+A frozen weight is laid out once, and not again at every product as a general matrix product has to:
+at the few rows of sampling that takes most of the time. The backward pass has a layout of its own,
+since it multiplies by the transposed weight. Both are made when they are first needed.
+Off with ``LARGEST_BASE = 0``, with the same results but for rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+LARGEST_BASE = 4 << 30
+"""Bytes of a base's weights up to which they are kept in further layouts, two at most."""
+SMALLEST_WEIGHT = 1 << 16
+"""Numbers of a weight below which a product takes about as long as its call."""
+
+
+class FrozenLinear(nn.Linear):
+    """A linear layer whose weight has no gradient and is laid out for its products."""
+
+    _layouts: dict[bool, tuple[tuple[int, int], Tensor]]
+
+    @classmethod
+    def of(cls, layer: nn.Linear) -> FrozenLinear:
+        """Return a layer with the same parameters."""
+        frozen = cls(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
+        frozen.weight, frozen.bias = layer.weight, layer.bias
+        frozen._layouts = {}
+        return frozen.train(layer.training)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """input: ``[..., in]`` -> ``[..., out]``."""
+        if not self._takes(input):
+            return super().forward(input)
+        if not (input.requires_grad and torch.is_grad_enabled()):
+            return self.multiply(input)
+        product: Tensor = _Product.apply(input, self)  # type: ignore[no-untyped-call]
+        return product
+
+    def multiply(self, x: Tensor, *, transposed: bool = False) -> Tensor:
+        """Return ``x W^T + b``, or ``x W`` where the weight is ``transposed``."""
+        version = self.weight._version, self.weight.data_ptr()
+        made = self._layouts.get(transposed)
+        if made is None or made[0] != version:  # tests write into weights
+            weight = self.weight.detach()
+            laid_out = torch.ops.mkldnn._reorder_linear_weight(
+                weight.t().contiguous() if transposed else weight
+            )
+            made = self._layouts[transposed] = version, laid_out
+        bias = None if transposed else self.bias
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, made[1], bias, "none", [], "")
+        return product
+
+    def _takes(self, x: Tensor) -> bool:
+        return (
+            x.device.type == "cpu"
+            and x.dtype == self.weight.dtype
+            and x.numel() > 0
+            and not torch.is_autocast_enabled("cpu")
+        )
+
+
+class _Product(torch.autograd.Function):
+    """The product with a frozen weight, and the gradient of its input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: FrozenLinear) -> Tensor:  # noqa: ANN401 (torch's own)
+        ctx.layer = layer
+        return layer.multiply(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        return ctx.layer.multiply(gradient, transposed=True), None
+
+
+def lays_out(layer: nn.Module | None, bytes_of_base: int) -> TypeGuard[nn.Linear]:
+    """Return whether a linear layer is worth further layouts of its weight, and can have them."""
+    if type(layer) is not nn.Linear or bytes_of_base > LARGEST_BASE:
+        return False
+    weight = layer.weight
+    return (
+        weight.device.type == "cpu"
+        and weight.numel() >= SMALLEST_WEIGHT
+        and not weight.requires_grad
+        and _supports(weight.dtype)
+    )
+
+
+def _supports(dtype: torch.dtype) -> bool:
+    """Return whether this build of torch, on this processor, has oneDNN's products of a dtype."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+        return False
+    supported: Callable[[], bool] = torch.ops.mkldnn._is_mkldnn_bf16_supported
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and supported())

@@ -1,0 +1,74 @@
+"""Attention by matrix products gives what the definition gives, and the same gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from ethosteer.models.base import SharedBase
+from ethosteer.models.fast import attention
+from ethosteer.models.fast.trees import LARGEST_TREE, pack, stack
+
+ROWS, HEADS, GROUPS, LENGTH, SIZE = 2, 6, 3, 11, 8
+
+
+def draw(dtype: torch.dtype) -> tuple[list[Tensor], Tensor]:
+    """Return query, key and value, and the gradient of the output."""
+    noise = torch.Generator().manual_seed(0)
+    shapes = [(ROWS, heads, LENGTH, SIZE) for heads in (HEADS, GROUPS, GROUPS)]
+    states = [torch.randn(shape, generator=noise).to(dtype) for shape in shapes]
+    return states, torch.randn(ROWS, LENGTH, HEADS, SIZE, generator=noise).to(dtype)
+
+
+def by_definition(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Attend head by head in float64: softmax(Q K^T scale + mask) V (Vaswani et al. 2017)."""
+    share = HEADS // GROUPS
+    heads = [
+        ((query[:, head] @ key[:, head // share].mT) * scale + mask).softmax(dim=-1)
+        @ value[:, head // share]
+        for head in range(HEADS)
+    ]
+    return torch.stack(heads, dim=2)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)], ids=str
+)
+@pytest.mark.parametrize("branches", [False, True])
+def test_values_and_gradients(dtype: torch.dtype, tolerance: float, *, branches: bool) -> None:
+    mask = attention.causal_mask(LENGTH).clone()
+    if branches:
+        mask[7:, 4:7] = torch.finfo(dtype).min  # a tree: the last four do not see three before
+    results = []
+    for attend, number in ((attention.attend, dtype), (by_definition, torch.float64)):
+        states, gradient = draw(dtype)
+        states = [state.to(number).requires_grad_() for state in states]
+        query, key, value = states
+        out = attend(query, key, value, mask.to(number), 0.3)
+        out.backward(gradient.to(number))
+        results.append([out.detach(), *(state.grad for state in states)])
+    for result, expected in zip(*results, strict=True):
+        torch.testing.assert_close(result.double(), expected, rtol=tolerance, atol=3 * tolerance)
+
+
+def test_what_it_does_not_compute_is_left_to_torch() -> None:
+    query = torch.zeros(1, 1, 4, 2)
+    assert attention.takes(query, {"dropout": 0.0, "scaling": 0.5, "softcap": None})
+    for settings in ({"dropout": 0.1}, {"softcap": 30.0}, {"s_aux": query}, {"position_bias": 1}):
+        assert not attention.takes(query, settings)
+    assert not attention.takes(torch.zeros(1, 1, attention.LONGEST + 1, 2), {})
+
+
+def test_a_base_has_the_states_of_torchs_attention(
+    llama: SharedBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Llama's two heads of a group, in a tree and in a row, with gradients of the embeddings."""
+    rows = [tuple(range(5, 35)), (*range(5, 15), *range(60, 75))]
+    packed = stack([*pack(rows, float("inf"), LARGEST_TREE), *pack(rows[:1], None, 64)],
+                   llama.device, torch.float32)  # fmt: skip
+    assert any(mask is not None for mask in packed.masks)
+    with torch.no_grad():
+        held = llama.hidden_packed(packed)
+        monkeypatch.setattr(attention, "LONGEST", 0)
+        torch.testing.assert_close(held, llama.hidden_packed(packed), rtol=1e-4, atol=1e-4)
