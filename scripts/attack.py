@@ -6,6 +6,7 @@
     python scripts/attack.py inputs --count 4000   # study files, settings, readers, arguments
     python scripts/attack.py models --count 900    # folders of models, adapters, classifiers
     python scripts/attack.py size --count 100000   # invented outcomes, compared and reported
+    python scripts/attack.py curate --count 500000 # invented pairs, curated
 
 An attack is repeated by its ``--seed``.
 """
@@ -27,7 +28,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tests import tiny
 
-from attacks import damage, disk, inputs, kills, models, size
+from attacks import curation, damage, disk, inputs, kills, models, size
 
 Outcomes = list[tuple[str, str]]
 
@@ -64,6 +65,11 @@ ATTACKS: dict[str, tuple[Callable[[int, int, Path], Outcomes], int]] = {
     "models": (attack_models, 900),
 }
 """Every attack whose outcomes are counted, with how often it is tried by default."""
+MEASURED: dict[str, tuple[Callable[[int, int, Path], Outcomes], int]] = {
+    "size": (size.attack, 100_000),
+    "curate": (curation.attack, 500_000),
+}
+"""Attacks by size, whose time and memory are printed, with their usual size."""
 
 
 def main() -> int:
@@ -71,15 +77,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("attack", choices=(*ATTACKS, "size"))
+    parser.add_argument("attack", choices=(*ATTACKS, *MEASURED))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int)
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
         scratch = Path(folder) / "scratch"
         scratch.mkdir()
-        if options.attack == "size":
-            for name, value in size.attack(options.seed, options.count or 100_000, scratch):
+        if options.attack in MEASURED:
+            attack, usual = MEASURED[options.attack]
+            for name, value in attack(options.seed, options.count or usual, scratch):
                 print(f"{name}: {value}")
             return 0
         attack, usual = ATTACKS[options.attack]

@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from ethosteer.data.sources import Origin
 from ethosteer.models.base import SharedBase
+from ethosteer.models.fast.budget import fitting
 from ethosteer.models.loading import share
 from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_training import RewardTraining
@@ -113,7 +114,7 @@ def reward_losses(tokens: int, batch: int = 32) -> tuple[list[float], int]:
     training = RewardTraining(base, [pairs], settings, seed=0)
     for step in range(2):
         training.step(step)
-    return training.losses[0], training.token_budget
+    return training.losses[0], fitting(base, "training", tokens)
 
 
 def test_memory_that_runs_out_halves_the_pass(
@@ -124,5 +125,8 @@ def test_memory_that_runs_out_halves_the_pass(
     assert not caplog.messages
     losses, halved = reward_losses(32_000)
     assert 1_000 <= halved < 32_000
-    assert "the device is out of memory: repeating the step with 16000 tokens" in caplog.text
+    line = (
+        f"training: the device is out of memory; repeating with at most {halved} tokens in a pass"
+    )
+    assert line in caplog.text
     assert losses == pytest.approx(expected, rel=1e-4)

@@ -177,7 +177,8 @@ class Rollout:
     tokens: ``[R, T]``, prompt and response, right-padded; prompt_lengths: ``[R]``. response_tokens
     and response_mask: ``[R, N]``, the mask covering the response up to and with its EOS;
     log-probabilities, entropy and values have that shape too and belong to the response token of
-    their column. scores: ``[R]``, normalised.
+    their column. scores: ``[R]``, normalised. pass_tokens: the token budget of the passes that gave
+    log-probabilities and values; None where the sampling pass did.
     """
 
     arms: tuple[int, ...]
@@ -190,6 +191,7 @@ class Rollout:
     entropy: Tensor
     values: Tensor
     scores: Tensor
+    pass_tokens: int | None = None
 
     @property
     def read_lengths(self) -> Tensor:

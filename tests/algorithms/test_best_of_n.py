@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -18,7 +20,7 @@ def learnt(monkeypatch) -> list[Read]:
     """Return what is learnt, one (prompt, answer) list for every arm and step in turn."""
     seen: list[Read] = []
 
-    def watched(base: SharedBase, own: list[Row], *rest: int) -> float:
+    def watched(base: SharedBase, own: list[Row], *rest: Any) -> float:
         assert own == [Row.of(row.prompt_ids, row.response_ids) for row in own]
         seen.append([(list(row.prompt_ids), list(row.response_ids)) for row in own])
         return accumulate_nll(base, own, *rest)

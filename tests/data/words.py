@@ -13,8 +13,9 @@ class WordTemplate:
     def prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
         return list(range(sum(len(text.split()) for _, text in turns)))
 
-    def row(self, turns: Sequence[Turn], response: str) -> Row:
-        return Row.of(self.prompt_ids(turns), range(len(response.split())))
+    def rows(self, turns: Sequence[Turn], responses: Sequence[str]) -> list[Row]:
+        prompt = self.prompt_ids(turns)
+        return [Row.of(prompt, range(len(response.split()))) for response in responses]
 
 
 TEMPLATE = cast(Template, WordTemplate())

@@ -119,8 +119,13 @@ def naive_clusters(texts: list[list[str]], groups: list[str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("cells", [1, 300, 10**6])
-def test_clusters_are_those_of_all_pairs_compared(monkeypatch: pytest.MonkeyPatch, cells: int):
+@pytest.mark.parametrize("common", [0, 2, 5, 12, 1000])
+def test_clusters_are_those_of_all_pairs_compared(
+    monkeypatch: pytest.MonkeyPatch, cells: int, common: int
+):
     monkeypatch.setattr(near_duplicates, "CELLS", cells)
+    monkeypatch.setattr(near_duplicates, "COMPARED", cells)
+    monkeypatch.setattr(near_duplicates, "COMMON", (common, 0.0))
     draw = random.Random(7)
     words = [f"w{index}" for index in range(40)]
     texts = [["the", " ".join(draw.choices(words, k=draw.randint(0, 9)))] for _ in range(60)]
@@ -133,6 +138,22 @@ def test_clusters_are_those_of_all_pairs_compared(monkeypatch: pytest.MonkeyPatc
     draw.shuffle(together)
     shuffled, shuffled_groups = zip(*together, strict=True)
     assert clusters_of_groups(shuffled, shuffled_groups) == expected, "whatever the order of items"
+
+
+@pytest.mark.parametrize("common", [0, 3, 10, 1000])
+@pytest.mark.parametrize("wording", range(1, 14, 2))
+def test_wording_that_most_texts_share_counts_as_in_all_pairs_compared(
+    monkeypatch: pytest.MonkeyPatch, common: int, wording: int
+):
+    monkeypatch.setattr(near_duplicates, "COMMON", (common, 0.0))
+    draw = random.Random(wording)
+    shared = [f"s{index}" for index in range(wording)]
+    words = [f"w{int(draw.paretovariate(0.8))}" for _ in range(400)]
+    texts = [[" ".join([*shared, *draw.sample(words, draw.randint(0, 9))])] for _ in range(60)]
+    texts += [[" ".join([*shared[2:], *draw.sample(words, 4)])] for _ in range(20)]
+    texts += [["unlike all others"], [""]]
+    groups = [f"g{index}" for index in range(len(texts))]
+    assert clusters_of_groups(texts, groups) == naive_clusters(texts, groups)
 
 
 def test_no_items_and_one_item_have_no_neighbours():

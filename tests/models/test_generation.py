@@ -192,8 +192,8 @@ def test_how_many_prompts_run_at_once_changes_no_answer(llama, monkeypatch):
     base = tiny.with_eos(llama, 100)
     with bank.applied():
         together = generate(base, PROMPTS, 2, Sampling(3, 12), noise())
-        for room in (1, 5, 8):
-            monkeypatch.setattr(generation, "sampling_rows", lambda base, length, room=room: room)
+        for room in (1, 100, 200):
+            monkeypatch.setattr(generation, "sampling_tokens", lambda base, room=room: room)
             assert generate(base, PROMPTS, 2, Sampling(3, 12), noise()) == together
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attacks import damage, disk, kills
+from attacks import curation, damage, disk, kills
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,15 @@ def test_damage_changes_no_number(scratch: Path) -> None:
     outcomes = damage.attack(seed=1, count=2, scratch=scratch)
     assert len(outcomes) == 2
     assert [(name, said) for name, said in outcomes if not said.startswith("equal")] == []
+
+
+def test_invented_pairs_go_through_curation(scratch: Path) -> None:
+    measured = dict(curation.attack(seed=2, count=300, scratch=scratch))
+    assert measured["rows"].startswith("300;")
+    assert "'duplicate'" in measured["rows"], "the repeated rows"
+    assert int(measured["prompts"]) > 100
+    steps = ("curate", "overlap", "near-duplicates of the test split")
+    assert all("pairs/s" in measured[step] for step in steps)
 
 
 def test_a_full_disk_ends_a_study_with_one_line_and_loses_nothing(scratch: Path) -> None:

@@ -91,6 +91,7 @@ class BestOfN:
                         learned,
                         steering.collector.token_budget,
                         steering.dropout_seed(step, epoch),
+                        steering.optimisers[arm].adamw.zero_grad,
                     )
                 )
             finite &= steering.optimisers[arm].step()

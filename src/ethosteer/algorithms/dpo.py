@@ -79,9 +79,13 @@ class DPO:
                 total += float(loss.detach())
             return total
 
-        collector = steering.collector
-        total, collector.token_budget = within_memory(
-            collector.token_budget, accumulate, steering.optimisers[arm].adamw.zero_grad
+        total = within_memory(
+            task.base,
+            "training",
+            steering.collector.token_budget,
+            [pair.tokens for pair in batch],
+            accumulate,
+            steering.optimisers[arm].adamw.zero_grad,
         )
         return Learned(total, finite=steering.optimisers[arm].step())
 

@@ -188,7 +188,7 @@ class _Lengths:
 
 
 def _lengths(pair: PreferencePair, template: Template) -> _Lengths:
-    rows = [template.row(pair.turns, response) for response in (pair.chosen, pair.rejected)]
+    rows = template.rows(pair.turns, [pair.chosen, pair.rejected])
     responses = [len(row.response_ids) for row in rows]
     return _Lengths(len(rows[0].prompt_ids), max(responses), min(responses))
 

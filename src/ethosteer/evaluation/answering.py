@@ -17,7 +17,6 @@ from ethosteer.errors import InputError
 from ethosteer.maths.finite import check_finite
 from ethosteer.models.base import SharedBase
 from ethosteer.models.classifiers import Classifier, load_classifier, train_classifier
-from ethosteer.models.fast.budget import within_memory
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.log_likelihood import check_embedded, log_likelihoods, plan_requests
 from ethosteer.models.requests import encode_texts, fit, in_chat
@@ -164,20 +163,17 @@ def _choose(
     scores = [np.zeros((arms, len(item.continuations))) for item in items]
     greedy = [np.zeros((arms, len(item.continuations)), dtype=bool) for item in items]
 
-    def answer_all(tokens: int) -> None:
-        done = 0
-        for batch in log_likelihoods(base, plan, arms, tokens, greedy=score is not None):
-            for request, values, is_greedy in batch:
-                item = items[request.item].id
-                _check_numbers(values.tolist(), models, benchmark.name, item, "a log-likelihood")
-                scores[request.item][:, request.choice] = values
-                if is_greedy is not None:
-                    greedy[request.item][:, request.choice] = is_greedy
-            done += len(batch)
-            progress(done, len(plan.requests), "")
-            interruption.stop_if_requested()
-
-    within_memory(tokens_per_batch, answer_all)
+    done = 0
+    for batch in log_likelihoods(base, plan, arms, tokens_per_batch, greedy=score is not None):
+        for request, values, is_greedy in batch:
+            item = items[request.item].id
+            _check_numbers(values.tolist(), models, benchmark.name, item, "a log-likelihood")
+            scores[request.item][:, request.choice] = values
+            if is_greedy is not None:
+                greedy[request.item][:, request.choice] = is_greedy
+        done += len(batch)
+        progress(done, len(plan.requests), "")
+        interruption.stop_if_requested()
     if per_token:
         tokens = [[0] * len(item.continuations) for item in items]
         for request in plan.requests:

@@ -8,7 +8,7 @@ alone mark what is real. Only generation pads on the left (see generation.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import torch
@@ -29,6 +29,8 @@ class SharedBase:
     ``runs_packed`` is whether the model takes rows packed without padding, prefix trees among
     them (fast/packing.py, fast/trees.py); if not, rows are padded, with the same results.
     ``stop_ids`` are the tokens that end an answer. ``autocast`` runs float32 weights in bfloat16.
+    ``limits`` are the token budgets, by kind of work, that too little memory has led to
+    (fast/budget.py).
     """
 
     model: PreTrainedModel
@@ -37,6 +39,7 @@ class SharedBase:
     stop_ids: frozenset[int] = frozenset()
     runs_packed: bool = False
     autocast: bool = False
+    limits: dict[str, int] = field(default_factory=dict)
 
     @property
     def config(self) -> PreTrainedConfig:

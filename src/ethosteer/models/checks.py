@@ -54,6 +54,8 @@ def runs_packed(base: SharedBase) -> bool:
     packed = stack(trees, base.device, base.model.dtype)
     try:
         together = replace(base, runs_packed=True).hidden_packed(packed)[0]
+    except torch.OutOfMemoryError:
+        raise  # a RuntimeError that says nothing of the model
     except (TypeError, ValueError, RuntimeError):
         return False
     apart = base.hidden(tokens)

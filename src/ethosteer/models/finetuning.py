@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ import torch
 from ethosteer.maths.finite import check_finite
 from ethosteer.models.base import SharedBase
 from ethosteer.models.checkpoints import CheckpointSchedule, load_checkpoint, save_checkpoint
-from ethosteer.models.fast.budget import training_tokens, within_memory
+from ethosteer.models.fast.budget import training_tokens
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.optimiser import ArmOptimiser, derived_seed, generator
 from ethosteer.models.pairs import accumulate_nll
@@ -52,10 +51,8 @@ def finetune(
         batch_rows = [rows[index] for index in indices]
         with bank.applied():
             dropout = derived_seed("dropout", step)
-            loss, token_budget = within_memory(
-                token_budget,
-                partial(_accumulate, base, batch_rows, dropout),
-                optimiser.adamw.zero_grad,
+            loss = accumulate_nll(
+                base, batch_rows, token_budget, dropout, optimiser.adamw.zero_grad
             )
         _check(loss, f"the loss at step {step}")
         if not optimiser.step():
@@ -66,10 +63,6 @@ def finetune(
             save_checkpoint(checkpoints, [optimiser], {"done": step + 1, "losses": losses})
         schedule.stop_if_requested()
     return bank, losses
-
-
-def _accumulate(base: SharedBase, rows: Sequence[Row], dropout: int, token_budget: int) -> float:
-    return accumulate_nll(base, rows, token_budget, dropout)
 
 
 def _check(value: float, name: str) -> None:

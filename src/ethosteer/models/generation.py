@@ -7,7 +7,7 @@ arm: arms that agree on the next token's distribution sample the same token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from transformers.cache_utils import DynamicLayer
 
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast.budget import passes, sampling_rows
+from ethosteer.models.fast.budget import in_passes, passes, sampling_tokens
 from ethosteer.models.text import Template
 
 NO_STOP_TOKEN = (
@@ -127,7 +127,8 @@ def generate(
 
     Returns ``arms * len(prompts)`` responses, arm by arm. ``noise`` is a CPU generator, so that a
     seed means the same on every device; a prompt's noise does not depend on the rest of its batch.
-    As many prompts run at once as the memory for their cache allows.
+    As many prompts run at once as the memory for their cache allows. ``observe`` sees a prompt's
+    tokens anew where memory ran out before.
     """
     count = len(prompts)
     stop_ids = torch.tensor(sorted(sampling.stop_ids(base)), device=base.device)
@@ -141,16 +142,23 @@ def generate(
         sampling,
         stop_ids,
         limits.to(base.device).repeat(arms),
-        [torch.Generator().manual_seed(seed) for seed in seeds],
+        seeds,
         torch.zeros(arms * count, longest, dtype=torch.long, device=base.device),
         torch.zeros(arms * count, dtype=torch.long, device=base.device),
         observe,
     )
-    at_once = max(1, sampling_rows(base, max(map(len, prompts)) + longest) // arms)
-    # prompts of about equal length run together, for little padding
-    by_length = sorted(range(count), key=lambda index: -len(prompts[index]))
-    for indices in passes(by_length, lambda _: 1, at_once):
-        run.answer(indices)
+    size = arms * (max(map(len, prompts)) + longest)  # in the cache, of all answers to a prompt
+    for _ in in_passes(
+        base,
+        "sampling",
+        sampling_tokens(base),
+        # prompts of about equal length run together, for little padding
+        sorted(range(count), key=lambda index: -len(prompts[index])),
+        lambda indices, tokens: passes(indices, lambda _: size, tokens),
+        lambda indices: [size] * len(indices),
+        run.answer,
+    ):
+        pass
     tokens, lengths = run.tokens.tolist(), run.lengths.tolist()
     return [row[:length] for row, length in zip(tokens, lengths, strict=True)]
 
@@ -159,8 +167,8 @@ def generate(
 class _Run:
     """Prompts being answered; ``limits``, ``tokens`` and ``lengths`` have a row for each answer.
 
-    The answer of an arm to a prompt is row ``arm * len(prompts) + prompt``; ``noise`` is each
-    prompt's.
+    The answer of an arm to a prompt is row ``arm * len(prompts) + prompt``; ``seeds`` are those of
+    each prompt's noise.
     """
 
     base: SharedBase
@@ -169,13 +177,13 @@ class _Run:
     sampling: Sampling
     stop_ids: Tensor
     limits: Tensor
-    noise: Sequence[torch.Generator]
+    seeds: Sequence[int]
     tokens: Tensor
     lengths: Tensor
     observe: Observer | None
 
     def answer(self, indices: Sequence[int]) -> None:
-        """Answer the prompts at ``indices`` with every arm, as one batch."""
+        """Answer the prompts at ``indices`` with every arm, as one batch, from the beginning."""
         device = self.base.device
         prompts = [self.prompts[index] for index in indices]
         width = max(map(len, prompts))
@@ -185,6 +193,8 @@ class _Run:
         mask = torch.tensor(is_real, device=device).repeat(self.arms, 1)
         starts = len(self.prompts) * torch.arange(self.arms).unsqueeze(1)
         rows = (starts + torch.tensor(indices)).flatten().to(device)  # answers in the batch
+        noise = {index: torch.Generator().manual_seed(self.seeds[index]) for index in indices}
+        self.lengths[rows] = 0  # where too little memory ended an earlier try
         is_open = torch.ones(len(rows), dtype=torch.bool, device=device)
         decoder = self.base.model.get_decoder()
         cache = make_cache(self.base, width + self.sampling.max_new_tokens)
@@ -199,7 +209,7 @@ class _Run:
                     use_cache=True,
                 ).last_hidden_state[:, -1]
             logits = self.base.logits(hidden)
-            chosen = self._choose(logits, rows)
+            chosen = self._choose(logits, rows, noise)
             if self.observe is not None:
                 self.observe(rows, column, hidden, logits, chosen)
             # A finished row that is still in the batch goes on, but its length stays.
@@ -219,14 +229,14 @@ class _Run:
                 cache.batch_select_indices(kept)
                 rows, is_open, mask, inputs = rows[kept], is_open[kept], mask[kept], inputs[kept]
 
-    def _choose(self, logits: Tensor, rows: Tensor) -> Tensor:
+    def _choose(self, logits: Tensor, rows: Tensor, noise: Mapping[int, torch.Generator]) -> Tensor:
         """Choose the next token of the answers ``rows``: ``[R, vocabulary]`` -> ``[R]``."""
         scores = logits.float() / self.sampling.temperature
         if not self.sampling.greedy:
             prompts = (rows[: len(rows) // self.arms] % len(self.prompts)).tolist()
             uniform = torch.empty(len(prompts), logits.shape[-1])
             for row, prompt in zip(uniform, prompts, strict=True):
-                row.uniform_(generator=self.noise[prompt])
+                row.uniform_(generator=noise[prompt])
             # the argmax of logits plus Gumbel noise is a draw from their softmax
             gumbel = -(-uniform.clamp(min=1e-20).log()).log()
             scores = scores + gumbel.to(scores.device).repeat(self.arms, 1)

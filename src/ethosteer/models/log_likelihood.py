@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from ethosteer.errors import InputError
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast.trees import LARGEST_TREE, Row, Tree, batches, pack, row_positions, stack
+from ethosteer.models.fast.trees import (
+    LARGEST_TREE,
+    Row,
+    Tree,
+    pack,
+    row_positions,
+    run_rows,
+    stack,
+)
 from ethosteer.models.requests import encode_pairs, fit, in_chat
 from ethosteer.models.text import Template
 from ethosteer.records import Item
@@ -111,9 +119,14 @@ def log_likelihoods(
     rows: dict[Row, list[Request]] = {}
     for request in plan.requests:
         rows.setdefault(request.row, []).append(request)
-    trees = pack_requests(base, plan, arms, tokens_per_batch)
-    for batch in batches(trees, tokens_per_batch // arms):
-        yield _score(base, batch, rows, arms, greedy=greedy)
+    yield from run_rows(
+        base,
+        "evaluation",
+        rows,
+        tokens_per_batch,
+        lambda trees: _score(base, trees, rows, arms, greedy=greedy),
+        arms,
+    )
 
 
 def pack_requests(base: SharedBase, plan: Plan, arms: int, tokens_per_batch: int) -> list[Tree]:

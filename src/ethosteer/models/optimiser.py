@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from ethosteer.models.fast.budget import held_in_memory
 from ethosteer.settings import OptimiserSettings
 
 
@@ -60,11 +61,12 @@ class ArmOptimiser:
 
         Returns False, and leaves the parameters alone, where a gradient is not finite.
         """
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
-        finite = bool(torch.isfinite(norm))
-        if not finite:
-            self.adamw.zero_grad()  # AdamW skips parameters without a gradient
-        self.adamw.step()
+        with held_in_memory("the optimiser's moments"):  # allocated by the first step
+            norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+            finite = bool(torch.isfinite(norm))
+            if not finite:
+                self.adamw.zero_grad()  # AdamW skips parameters without a gradient
+            self.adamw.step()
         self.adamw.zero_grad()
         self.schedule.step()
         return finite

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast.budget import passes
+from ethosteer.models.fast.budget import passes, within_memory
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, row_positions, stack
 from ethosteer.models.text import Row, Template
 from ethosteer.records import PreferencePair
@@ -41,9 +41,7 @@ def encode(pairs: Sequence[PreferencePair], template: Template) -> list[EncodedP
     """Encode preference pairs as token rows."""
     encoded = []
     for pair in pairs:
-        chosen, rejected = (
-            template.row(pair.turns, response) for response in (pair.chosen, pair.rejected)
-        )
+        chosen, rejected = template.rows(pair.turns, [pair.chosen, pair.rejected])
         prompt_tokens = len(chosen.prompt_ids)
         encoded.append(EncodedPair(chosen.ids, rejected.ids, prompt_tokens, pair.group))
     return encoded
@@ -100,21 +98,28 @@ def accumulate_nll(
     rows: Sequence[Row],
     token_budget: int,
     dropout: int | None = None,
+    undo: Callable[[], None] = lambda: None,
 ) -> float:
     """Add the gradients of the mean negative log-likelihood of rows, and return that mean.
 
     The mean is over the tokens of all loss masks, under the adapters in use. It is cut into passes
-    within the budget; ``dropout`` is the seed of dropout masks.
+    within the budget; ``dropout`` is the seed of dropout masks. ``undo`` clears the gradients where
+    memory runs out, and the passes are repeated.
     """
     total = sum(sum(row.loss_mask) for row in rows)
-    mean = 0.0
-    for chunk in passes(rows, lambda row: len(row.loss_mask), token_budget):
-        ids, masks = [tuple(row.ids) for row in chunk], [row.loss_mask for row in chunk]
-        log_p, _ = _masked_log_p(base, ids, masks, dropout)
-        loss = -log_p.sum() / total
-        loss.backward()
-        mean += float(loss.detach())
-    return mean
+
+    def accumulate(tokens: int) -> float:
+        mean = 0.0
+        for chunk in passes(rows, lambda row: len(row.loss_mask), tokens):
+            ids, masks = [tuple(row.ids) for row in chunk], [row.loss_mask for row in chunk]
+            log_p, _ = _masked_log_p(base, ids, masks, dropout)
+            loss = -log_p.sum() / total
+            loss.backward()
+            mean += float(loss.detach())
+        return mean
+
+    sizes = [len(row.loss_mask) for row in rows]
+    return within_memory(base, "training", token_budget, sizes, accumulate, undo)
 
 
 def _masked_log_p(

@@ -17,7 +17,7 @@ from ethosteer.files import read_json, write_atomic, write_json
 from ethosteer.models.adapters import load_bank, read_adapter, save_adapter
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import training_tokens
-from ethosteer.models.fast.trees import LARGEST_TREE, Tree, batches, pack, row_positions, stack
+from ethosteer.models.fast.trees import LARGEST_TREE, Tree, pack, row_positions, run_rows, stack
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.lora_bank import LoraBank
 
@@ -70,13 +70,16 @@ def score_rows(
     rows: Sequence[Sequence[int]],
 ) -> Tensor:
     """Raw scores of any number of token rows by one arm, ``[rows]``, pass by pass."""
-    token_budget = training_tokens(base, None)
     keys = [tuple(row) for row in rows]
+
+    def score(trees: Sequence[Tree]) -> dict[tuple[int, ...], Tensor]:
+        packed_rows = [row for tree in trees for row in tree.paths]
+        scores = _scores_of_trees(base, bank, heads, arm, trees, packed_rows)
+        return dict(zip(packed_rows, scores, strict=True))
+
     scores: dict[tuple[int, ...], Tensor] = {}
-    for batch in batches(pack(keys, base.knee, min(token_budget, LARGEST_TREE)), token_budget):
-        packed_rows = [row for tree in batch for row in tree.paths]
-        batch_scores = _scores_of_trees(base, bank, heads, arm, batch, packed_rows)
-        scores |= zip(packed_rows, batch_scores, strict=True)
+    for part in run_rows(base, "scoring", keys, training_tokens(base, None), score):
+        scores |= part
     return torch.stack([scores[key] for key in keys])
 
 

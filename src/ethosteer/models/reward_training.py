@@ -106,8 +106,11 @@ class RewardTraining:
 
     def _learn(self, arm: int, batch: Sequence[EncodedPair], dropout: int) -> None:
         """Take one optimiser step with one arm; its passes add up to one gradient."""
-        total, self.token_budget = within_memory(
+        total = within_memory(
+            self.base,
+            "training",
             self.token_budget,
+            [pair.tokens for pair in batch],
             lambda tokens: self._accumulate(arm, batch, dropout, tokens),
             self.optimisers[arm].adamw.zero_grad,
         )

@@ -145,11 +145,21 @@ class Template:
         The whole is encoded, since some tokenizers (Llama 2's) put a space before every text. If a
         token would span the end of the prompt, the response is encoded by itself.
         """
-        prompt_text, answer = self._prompt(turns), self._answer(turns, response)
-        prompt, whole = self._encode(prompt_text), self._encode(prompt_text + answer)
-        if whole[: len(prompt)] == prompt:
-            return self._row(prompt, whole[len(prompt) :])
-        return self._row(prompt, self._encode(answer, alone=True))
+        (row,) = self.rows(turns, [response])
+        return row
+
+    def rows(self, turns: Sequence[Turn], responses: Sequence[str]) -> list[Row]:
+        """Encode known responses to the same ``turns``, each as ``row`` does; the prompt once."""
+        prompt_text = self._prompt(turns)
+        prompt, rows = self._encode(prompt_text), []
+        for response in responses:
+            answer = self._answer(turns, response)
+            whole = self._encode(prompt_text + answer)
+            if whole[: len(prompt)] == prompt:
+                rows.append(self._row(prompt, whole[len(prompt) :]))
+            else:
+                rows.append(self._row(prompt, self._encode(answer, alone=True)))
+        return rows
 
     def sampled_row(
         self, prompt_ids: Sequence[int], answer_ids: Sequence[int], stop_ids: Iterable[int]

@@ -11,6 +11,7 @@ from torch import Tensor
 from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.algorithms.loop.task import Learned
 from ethosteer.maths.ppo import policy_losses, value_losses
+from ethosteer.models.fast.budget import within_memory
 from ethosteer.records import Rollout
 
 
@@ -24,17 +25,23 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class _Minibatch:
-    """What the passes over a minibatch of one arm share; ``tokens`` counts its response tokens."""
+    """Rows of one arm; ``tokens`` counts their response tokens, ``dropout`` seeds the masks."""
 
     rollout: Rollout
     targets: Targets
     arm: int
-    tokens: int
+    rows: Tensor
+    dropout: int
+
+    @property
+    def tokens(self) -> int:
+        """Count the response tokens."""
+        return int(self.rollout.response_mask[self.rows].sum())
 
 
 @dataclass(slots=True)
 class _Terms:
-    """The terms of a loss, or their sums over passes and updates; ``drift`` is of one pass."""
+    """The terms of a loss, or their sums over passes and updates; ``drift`` is the largest."""
 
     loss: float = 0.0
     value_loss: float = 0.0
@@ -45,6 +52,7 @@ class _Terms:
         self.loss += terms.loss
         self.value_loss += terms.value_loss
         self.clipped += terms.clipped
+        self.drift = max(self.drift, terms.drift)
 
 
 @dataclass
@@ -96,14 +104,12 @@ class PolicyGradient:
                 noise = steering.generator("order", step, epoch)
                 order = torch.randperm(rows_per_arm, generator=noise)
             for rows in collector.minibatches(rollout, position, order):
-                tokens = int(rollout.response_mask[rows].sum())
-                minibatch = _Minibatch(rollout, targets, arm, tokens)
-                for chunk in collector.passes(rollout, rows):
-                    loss, terms = self._loss(minibatch, chunk, steering.dropout_seed(step, epoch))
-                    loss.backward()
-                    sums.add(terms)
-                    if updates == 0:
-                        drift = max(drift, terms.drift)
+                dropout = steering.dropout_seed(step, epoch)
+                minibatch = _Minibatch(rollout, targets, arm, rows, dropout)
+                terms = self._accumulate(minibatch, is_first=updates == 0)
+                sums.add(terms)
+                if updates == 0:
+                    drift = terms.drift
                 assert step or drift == 0.0, "before the first update the ratio is 1, exactly"
                 updates += 1
                 finite &= steering.optimisers[arm].step()
@@ -115,15 +121,42 @@ class PolicyGradient:
             finite=finite,
         )
 
-    def _loss(self, minibatch: _Minibatch, rows: Tensor, dropout: int) -> tuple[Tensor, _Terms]:
+    def _accumulate(self, minibatch: _Minibatch, *, is_first: bool) -> _Terms:
+        """Add the gradients of a minibatch, in passes, and return its terms.
+
+        Before an arm's first update its answers are measured again where they were by other passes,
+        since too little memory made these smaller: the first ratio is exactly 1.
+        """
+        steering, collector, rollout = self.steering, self.steering.collector, minibatch.rollout
+
+        def accumulate(tokens: int) -> _Terms:
+            if is_first and rollout.pass_tokens not in (None, tokens):
+                collector.read(rollout, minibatch.arm, minibatch.rows, tokens)
+            terms = _Terms()
+            for rows in collector.passes(rollout, minibatch.rows, tokens):
+                loss, part = self._loss(minibatch, rows)
+                loss.backward()
+                terms.add(part)
+            return terms
+
+        return within_memory(
+            steering.base,
+            "training",
+            collector.token_budget,
+            collector.sizes(rollout, minibatch.rows),
+            accumulate,
+            steering.optimisers[minibatch.arm].adamw.zero_grad,
+        )
+
+    def _loss(self, minibatch: _Minibatch, rows: Tensor) -> tuple[Tensor, _Terms]:
         """Return what some rows contribute to their minibatch's loss, and its terms.
 
-        Means are over all tokens of the minibatch. ``dropout`` is the seed of dropout masks.
+        Means are over all tokens of the minibatch.
         """
         collector, values = self.steering.collector, self.steering.values
         rollout, targets, arm = minibatch.rollout, minibatch.targets, minibatch.arm
         mask = rollout.response_mask[rows]
-        states = collector.states(rollout, arm, rows, dropout)
+        states = collector.states(rollout, arm, rows, minibatch.dropout)
         log_p = collector.log_p(rollout, rows, self.steering.base.logits(states))
         old = rollout.log_probabilities[rows][mask]
         terms = _Terms(drift=float(((log_p.detach() - old).exp() - 1).abs().max()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from ethosteer.algorithms.loop.task import Task
 from ethosteer.maths.ppo import entropy, kl_k1, token_log_probabilities
 from ethosteer.models.base import pad_right
-from ethosteer.models.fast.budget import passes, training_tokens
+from ethosteer.models.fast.budget import passes, training_tokens, within_memory
 from ethosteer.models.fast.packing import pack_rows
 from ethosteer.models.generation import generate
 from ethosteer.models.heads import ScalarHeads
@@ -76,11 +76,32 @@ class Collector:
             rollout = self._scored(list(prompts) * len(arms), responses, arms)
             if sampled is not None:
                 sampled.write(rollout)
-            for position, arm in enumerate(arms):
-                for minibatch in self.minibatches(rollout, position):
-                    for chunk in self.passes(rollout, minibatch):
-                        self._read(rollout, arm, chunk, reference_only=not recompute)
-        return rollout
+            return self._measured(rollout, reference_only=not recompute)
+
+    def _measured(self, rollout: Rollout, *, reference_only: bool) -> Rollout:
+        """Read all answers by the passes of a learner, all with one token budget."""
+        minibatches = [
+            (arm, rows)
+            for position, arm in enumerate(rollout.arms)
+            for rows in self.minibatches(rollout, position)
+        ]
+
+        def read(tokens: int) -> int:
+            for arm, rows in minibatches:
+                self.read(rollout, arm, rows, tokens, reference_only=reference_only)
+            return tokens
+
+        sizes = max((self.sizes(rollout, rows) for _, rows in minibatches), key=sum)
+        tokens = within_memory(self.base, "training", self.token_budget, sizes, read)
+        return rollout if reference_only else replace(rollout, pass_tokens=tokens)
+
+    @torch.no_grad()
+    def read(
+        self, rollout: Rollout, arm: int, rows: Tensor, tokens: int, *, reference_only: bool = False
+    ) -> None:
+        """Fill in what the learner's passes over a minibatch give, at most ``tokens`` in each."""
+        for chunk in self.passes(rollout, rows, tokens):
+            self._read(rollout, arm, chunk, reference_only=reference_only)
 
     def _scored(
         self,
@@ -172,10 +193,15 @@ class Collector:
             rows = rows[order.to(rows.device)]
         return list(rows.split(self.minibatch_rows))
 
-    def passes(self, rollout: Rollout, rows: Tensor) -> list[Tensor]:
-        """Cut the rows of a minibatch into passes within the token budget."""
-        lengths = dict(zip(rows.tolist(), rollout.read_lengths[rows].tolist(), strict=True))
-        chunks = passes(list(lengths), lengths.__getitem__, self.token_budget)
+    def sizes(self, rollout: Rollout, rows: Tensor) -> list[int]:
+        """Return the tokens that are read of each of ``rows``."""
+        lengths: list[int] = rollout.read_lengths[rows].tolist()
+        return lengths
+
+    def passes(self, rollout: Rollout, rows: Tensor, tokens: int) -> list[Tensor]:
+        """Cut the rows of a minibatch into passes of at most ``tokens``."""
+        lengths = dict(zip(rows.tolist(), self.sizes(rollout, rows), strict=True))
+        chunks = passes(list(lengths), lengths.__getitem__, tokens)
         return [torch.tensor(chunk, device=rows.device) for chunk in chunks]
 
     def states(

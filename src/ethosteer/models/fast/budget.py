@@ -9,9 +9,10 @@ import ctypes
 import logging
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ethosteer.errors import InputError
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from ethosteer.models.base import SharedBase
 
 T = TypeVar("T")
+R = TypeVar("R")
+Work = Literal["training", "sampling", "scoring", "evaluation"]
+"""What runs under a token budget: only the first needs gradients, only the second a cache."""
 
 CPU_TOKENS = 1024
 """Tokens of a training pass on a processor: more overflow its cache, fewer leave cores idle."""
@@ -28,8 +32,13 @@ CPU_CACHE = 128 << 20
 """Bytes of keys and values while sampling on a processor."""
 GPU_FRACTION = 0.6
 """Of a GPU's free memory; the rest is for the allocator's gaps and the backward pass."""
-FEWEST_TOKENS = 16
-"""A pass of so few tokens is not halved where it does not fit."""
+MENDS: dict[Work, str] = {
+    "training": "lower data.max_tokens or steer.max_new_tokens",
+    "sampling": "lower data.max_prompt_tokens or steer.max_new_tokens, or sample with fewer arms",
+    "scoring": "lower data.max_tokens or steer.max_new_tokens",
+    "evaluation": "evaluate fewer models at once, or a benchmark of shorter items",
+}
+"""What to reduce where not even one text fits."""
 GPU_TOKENS = (256, 32_768)
 """The fewest and the most tokens of a training pass on a GPU."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # from malloc.h
@@ -92,8 +101,8 @@ def training_tokens(base: SharedBase, setting: int | None) -> int:
     return max(lowest, min(highest, fitting))
 
 
-def sampling_rows(base: SharedBase, length: int) -> int:
-    """Return how many responses of ``length`` tokens, prompts included, may be sampled at once."""
+def sampling_tokens(base: SharedBase) -> int:
+    """Return the token budget of sampling: those of all prompts and responses in the cache."""
     config = base.config
     heads = getattr(config, "num_key_value_heads", None) or int(config.num_attention_heads)
     hidden = int(config.hidden_size)
@@ -102,7 +111,7 @@ def sampling_rows(base: SharedBase, length: int) -> int:
     memory = CPU_CACHE
     if base.device.type == "cuda":
         memory = int(GPU_FRACTION * free_memory(base.device))
-    return max(1, memory // (token * length))
+    return memory // token
 
 
 def free_memory(device: torch.device) -> int:
@@ -115,33 +124,90 @@ def free_memory(device: torch.device) -> int:
 
 
 def within_memory(
-    budget: int, work: Callable[[int], T], undo: Callable[[], None] = lambda: None
-) -> tuple[T, int]:
-    """Return ``work(budget)`` and the token budget that it took.
+    base: SharedBase,
+    work: Work,
+    budget: int,
+    sizes: Sequence[int],
+    run: Callable[[int], R],
+    undo: Callable[[], None] = lambda: None,
+) -> R:
+    """Return ``run(tokens)``, which runs texts of ``sizes`` tokens in passes of at most ``tokens``.
 
-    Where the device runs out of memory, ``undo`` clears what the work has begun, the budget is
-    halved and the work repeated, which is told in one line. Work must start from the same random
-    state each time. Raises InputError where the fewest tokens are too many.
+    Where the device runs out of memory, ``undo`` clears what the run has begun, the budget is
+    halved and the run repeated, which is logged as one line. A budget that did not fit is not tried
+    again for such ``work`` on this base. A run must start from the same random state each time.
+    Raises InputError where a text does not fit by itself.
     """
     import torch
 
+    budget = fitting(base, work, budget)
     while True:
         try:
-            return work(budget), budget
+            return run(budget)
         except torch.OutOfMemoryError as fault:
-            if budget <= FEWEST_TOKENS:
+            budget = min(budget, sum(sizes))  # a pass had no more
+            if budget <= max(sizes):
                 raise InputError(
-                    f"the device is out of memory even with {budget} tokens in a pass; use a "
-                    "smaller base, or base.dtype = 'bfloat16'"
+                    f"{work}: the device is out of memory even with one text of {max(sizes):,} "
+                    f"tokens; {MENDS[work]}, or use base.dtype = 'bfloat16' or a smaller base"
                 ) from fault
         # outside the handler, whose traceback keeps the tensors of the pass
         undo()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         budget //= 2
+        base.limits[work] = budget
         logging.getLogger("ethosteer").warning(
-            "the device is out of memory: repeating the step with %d tokens in a pass", budget
+            "%s: the device is out of memory; repeating with at most %d tokens in a pass",
+            work,
+            budget,
         )
+
+
+def fitting(base: SharedBase, work: Work, budget: int) -> int:
+    """Return a token budget, or the one that it was halved to on this base."""
+    return min(budget, base.limits.get(work, budget))
+
+
+def in_passes(
+    base: SharedBase,
+    work: Work,
+    budget: int,
+    items: Sequence[T],
+    cut: Callable[[Sequence[T], int], list[list[T]]],
+    sizes: Callable[[Sequence[T]], Sequence[int]],
+    run: Callable[[Sequence[T]], R],
+) -> Iterator[R]:
+    """Run items without gradients, and yield what each pass returns.
+
+    ``cut(items, tokens)`` makes passes of at most so many tokens; ``sizes(items)`` are the tokens
+    of what cannot be cut. A pass that does not fit in memory is cut again (see ``within_memory``).
+    """
+    budget = fitting(base, work, budget)
+
+    def run_chunk(chunk: list[T]) -> list[R]:
+        def run_parts(tokens: int) -> list[R]:
+            parts = [chunk] if tokens == budget else cut(chunk, tokens)
+            return [run(part) for part in parts]
+
+        return within_memory(base, work, budget, sizes(chunk), run_parts)
+
+    for chunk in cut(items, budget):
+        yield from run_chunk(chunk)
+
+
+@contextmanager
+def held_in_memory(what: str) -> Iterator[None]:
+    """Raise InputError where the device has no memory for ``what`` stays there."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as fault:
+        raise InputError(
+            f"the device is out of memory for {what}; lower lora.r or the number of arms, or use "
+            "base.dtype = 'bfloat16' or a smaller base"
+        ) from fault
 
 
 def keep_freed_memory() -> None:

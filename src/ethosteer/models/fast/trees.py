@@ -8,16 +8,22 @@ dialogue of a preference pair. Off with ``knee`` None, which keeps every row by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from ethosteer.models.dropout import token_hashes
-from ethosteer.models.fast.budget import passes
+from ethosteer.models.fast.budget import Work, fitting, in_passes, passes
 from ethosteer.models.fast.packing import Packed
+
+if TYPE_CHECKING:
+    from ethosteer.models.base import SharedBase
+
+R = TypeVar("R")
 
 LARGEST_TREE = 1024
 """The most tokens of a tree, since its mask has their square."""
@@ -104,6 +110,35 @@ def batches(trees: Iterable[Tree], token_budget: int) -> list[list[Tree]]:
     """Group trees, the largest first, into passes within a token budget."""
     ordered = sorted(trees, key=lambda tree: -len(tree.tokens))
     return passes(ordered, lambda tree: len(tree.tokens), token_budget)
+
+
+def run_rows(
+    base: SharedBase,
+    work: Work,
+    rows: Iterable[Row],
+    token_budget: int,
+    run: Callable[[Sequence[Tree]], R],
+    arms: int = 1,
+) -> Iterator[R]:
+    """Pack rows into trees, and yield ``run(trees)`` of each pass without gradients.
+
+    The budget is that of ``arms`` blocks of equal trees. Trees that do not fit in memory are packed
+    anew, as smaller ones.
+    """
+
+    def pack_within(members: Iterable[Row], tokens: int) -> list[Tree]:
+        return pack(members, base.knee, min(tokens // arms, LARGEST_TREE))
+
+    def cut(trees: Sequence[Tree], tokens: int) -> list[list[Tree]]:
+        if any(len(tree.tokens) > tokens // arms and len(tree.paths) > 1 for tree in trees):
+            trees = pack_within((row for tree in trees for row in tree.paths), tokens)
+        return batches(trees, tokens // arms)
+
+    def sizes(trees: Sequence[Tree]) -> list[int]:
+        return [arms * len(row) for tree in trees for row in tree.paths]
+
+    trees = pack_within(rows, fitting(base, work, token_budget))
+    return in_passes(base, work, token_budget, trees, cut, sizes, run)
 
 
 def row_positions(trees: Sequence[Tree]) -> dict[Row, list[int]]:
