@@ -158,6 +158,8 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
     Raises InputError for an architecture that is not causal, or whose logits
     ``SharedBase.logits`` does not reproduce.
     """
+    # cuDNN's attention makes a plan for each shape, and shapes change with every sampled token
+    torch.backends.cuda.enable_cudnn_sdp(False)
     model.eval().requires_grad_(False)
     size = sum(parameter.nbytes for parameter in model.parameters())
     layers = {}
