@@ -52,6 +52,23 @@ def test_values_and_gradients(dtype: torch.dtype, tolerance: float, *, branches:
         torch.testing.assert_close(result.double(), expected, rtol=tolerance, atol=3 * tolerance)
 
 
+def test_scores_are_float32_under_autocast() -> None:
+    """Scores around 300 would be rounded to multiples of 2 in bfloat16."""
+    states, gradient = draw(torch.float32)
+    exact = [state.double().requires_grad_() for state in states]
+    states = [state.requires_grad_() for state in states]
+    mask = attention.causal_mask(LENGTH)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = attention.attend(*states, mask, 40.0)
+    assert out.dtype == torch.float32
+    out.backward(gradient)
+    expected = by_definition(*exact, mask.double(), 40.0)
+    expected.backward(gradient.double())
+    torch.testing.assert_close(out.double(), expected, rtol=1e-3, atol=1e-3)
+    for state, by_hand in zip(states, exact, strict=True):
+        torch.testing.assert_close(state.grad.double(), by_hand.grad, rtol=1e-2, atol=1e-2)
+
+
 def test_what_it_does_not_compute_is_left_to_torch() -> None:
     query = torch.zeros(1, 1, 4, 2)
     assert attention.takes(query, {"dropout": 0.0, "scaling": 0.5, "softcap": None})
@@ -63,7 +80,7 @@ def test_what_it_does_not_compute_is_left_to_torch() -> None:
 def test_a_base_has_the_states_of_torchs_attention(
     llama: SharedBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Llama's two heads of a group, in a tree and in a row, with gradients of the embeddings."""
+    """Llama's two heads of a group, in a tree and in a row."""
     rows = [tuple(range(5, 35)), (*range(5, 15), *range(60, 75))]
     packed = stack([*pack(rows, float("inf"), LARGEST_TREE), *pack(rows[:1], None, 64)],
                    llama.device, torch.float32)  # fmt: skip

@@ -2,8 +2,8 @@
 
 torch's attention for processors walks through blocks of queries and keys and never holds all
 scores; its backward pass takes several times as long as the products it needs, above all in
-bfloat16. Rows of a few hundred tokens have scores that fit, so here they are held: for the backward
-pass, ``[heads, n, n]`` a row and layer.
+bfloat16. Rows of a few hundred tokens have scores that fit, so here they are kept for the backward
+pass, ``[heads, n, n]`` for each row and layer.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ def takes(query: Tensor, settings: Mapping[str, object]) -> bool:
 
 
 class _Attention(torch.autograd.Function):
-    """query ``[groups, heads * n, size]``, key, value ``[groups, n, size]``, heads of a group."""
+    """The products and their gradients, the heads of a group end to end.
+
+    query: ``[rows * groups, heads_of_a_group * n, size]``; key, value: ``[rows * groups, n, size]``.
+    """
 
     @staticmethod
     def forward(
@@ -68,10 +71,11 @@ class _Attention(torch.autograd.Function):
         scale: float,
     ) -> Tensor:
         length = key.shape[1]
-        scores = torch.bmm(query.float(), key.float().transpose(1, 2)).mul_(scale)
-        scores.view(len(scores), -1, length, length).add_(mask)
-        weights = scores.softmax(dim=-1).to(value.dtype)
-        out = torch.bmm(weights, value)
+        with torch.autocast("cpu", enabled=False):  # it would round the scores to bfloat16
+            scores = torch.bmm(query.float(), key.float().transpose(1, 2)).mul_(scale)
+            scores.view(len(scores), -1, length, length).add_(mask)
+            weights = scores.softmax(dim=-1).to(value.dtype)
+            out = torch.bmm(weights, value)
         ctx.save_for_backward(query, key, value, weights, out)
         ctx.scale = scale
         return out
@@ -80,11 +84,11 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         query, key, value, weights, out = ctx.saved_tensors
-        of_value = torch.bmm(weights.transpose(1, 2), gradient)
-        of_weights = torch.bmm(gradient.float(), value.float().transpose(1, 2))
-        # a softmax takes its gradient's mean, weighted by itself, off; that is gradient times out
+        value_gradient = torch.bmm(weights.transpose(1, 2), gradient)
+        weight_gradient = torch.bmm(gradient.float(), value.float().transpose(1, 2))
+        # The gradient of a softmax is weights * (g - sum(weights * g)), and the sum is gradient * out.
         mean = (gradient.float() * out.float()).sum(dim=-1, keepdim=True)
-        of_scores = of_weights.sub_(mean).mul_(weights).mul_(ctx.scale).to(key.dtype)
-        of_query = torch.bmm(of_scores, key)
-        of_key = torch.bmm(of_scores.transpose(1, 2), query)
-        return of_query, of_key, of_value, None, None
+        score_gradient = weight_gradient.sub_(mean).mul_(weights).mul_(ctx.scale).to(key.dtype)
+        query_gradient = torch.bmm(score_gradient, key)
+        key_gradient = torch.bmm(score_gradient.transpose(1, 2), query)
+        return query_gradient, key_gradient, value_gradient, None, None
