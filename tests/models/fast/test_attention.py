@@ -59,13 +59,14 @@ def test_scores_are_float32_under_autocast() -> None:
     states = [state.requires_grad_() for state in states]
     mask = attention.causal_mask(LENGTH)
     with torch.autocast("cpu", torch.bfloat16):
-        out = attention.attend(*states, mask, 40.0)
+        out = attention.attend(states[0], states[1], states[2], mask, 40.0)
     assert out.dtype == torch.float32
     out.backward(gradient)
-    expected = by_definition(*exact, mask.double(), 40.0)
+    expected = by_definition(exact[0], exact[1], exact[2], mask.double(), 40.0)
     expected.backward(gradient.double())
     torch.testing.assert_close(out.double(), expected, rtol=1e-3, atol=1e-3)
     for state, by_hand in zip(states, exact, strict=True):
+        assert state.grad is not None
         torch.testing.assert_close(state.grad.double(), by_hand.grad, rtol=1e-2, atol=1e-2)
 
 

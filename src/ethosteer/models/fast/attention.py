@@ -58,7 +58,7 @@ def takes(query: Tensor, settings: Mapping[str, object]) -> bool:
 class _Attention(torch.autograd.Function):
     """The products and their gradients, the heads of a group end to end.
 
-    query: ``[rows * groups, heads_of_a_group * n, size]``; key, value: ``[rows * groups, n, size]``.
+    query: ``[rows * groups, heads / groups * n, size]``; key, value: ``[rows * groups, n, size]``.
     """
 
     @staticmethod
@@ -86,7 +86,7 @@ class _Attention(torch.autograd.Function):
         query, key, value, weights, out = ctx.saved_tensors
         value_gradient = torch.bmm(weights.transpose(1, 2), gradient)
         weight_gradient = torch.bmm(gradient.float(), value.float().transpose(1, 2))
-        # The gradient of a softmax is weights * (g - sum(weights * g)), and the sum is gradient * out.
+        # A softmax has the gradient weights * (g - sum(weights * g)); the sum is gradient * out.
         mean = (gradient.float() * out.float()).sum(dim=-1, keepdim=True)
         score_gradient = weight_gradient.sub_(mean).mul_(weights).mul_(ctx.scale).to(key.dtype)
         query_gradient = torch.bmm(score_gradient, key)
