@@ -77,6 +77,14 @@ def test_a_damaged_artifact_is_named_with_what_mends_it(
     assert finding.mend == f"delete {artifact}, then `ethosteer run {run}` makes it again"
 
 
+def test_a_checkpoint_that_is_removed_meanwhile_is_no_fault(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = run / "artifacts" / "steer" / ".virtue-s0-0123.checkpoint"
+    monkeypatch.setattr(doctor, "checkpoint_folders", lambda _: [gone])
+    assert [it for it in doctor.run_files(run) if it.state == "note"] == []
+
+
 def test_unfinished_work_is_no_damage(run: Path) -> None:
     (run / "artifacts" / "steer" / ".virtue-s0.checkpoint").mkdir()
     (run / "manifest.json").unlink()

@@ -33,7 +33,7 @@ from ethosteer.models.checks import (
     runs_packed,
 )
 from ethosteer.models.fast.budget import keep_freed_memory
-from ethosteer.models.fast.products import FrozenLinear, lays_out
+from ethosteer.models.fast.products import FrozenLinear, layouts_fit, lays_out
 from ethosteer.models.foreign import check_configs, foreign
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.lora_bank import ArmLinear
@@ -161,14 +161,14 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
     # cuDNN's attention makes a plan for each shape, and shapes change with every sampled token
     torch.backends.cuda.enable_cudnn_sdp(False)
     model.eval().requires_grad_(False)
-    size = sum(parameter.nbytes for parameter in model.parameters())
+    fits = layouts_fit(sum(parameter.nbytes for parameter in model.parameters()))
     layers = {}
     for name, module in linear_layers(model):
         parent, _, last = name.rpartition(".")
-        layers[name] = ArmLinear(FrozenLinear.of(module) if lays_out(module, size) else module)
+        layers[name] = ArmLinear(FrozenLinear.of(module) if fits and lays_out(module) else module)
         setattr(model.get_submodule(parent), last, layers[name])
     head = model.get_output_embeddings()
-    if lays_out(head, size):
+    if fits and lays_out(head):
         model.set_output_embeddings(FrozenLinear.of(head))
     configured = model.generation_config.eos_token_id if model.generation_config else None
     base = SharedBase(model, tokenizer, layers, find_stop_ids(tokenizer, configured))

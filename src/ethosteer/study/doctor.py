@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ethosteer.errors import without_credentials
+from ethosteer.models.fast.budget import machine_memory
 from ethosteer.stages.store import (
     MANIFEST,
     DamagedArtifactError,
@@ -52,8 +53,7 @@ def machine() -> Iterator[Finding]:
 
     yield Finding("system", "good", f"{platform.system()} {platform.machine()}")
     yield Finding("cores", "good", str(os.cpu_count()))
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if (memory := machine_memory()) is not None:
         yield Finding("memory", "good", f"{memory / 1e9:.1f} GB")
     if torch.cuda.is_available():
         _, total = torch.cuda.mem_get_info()
@@ -161,7 +161,10 @@ def _is_changed(run: Path) -> bool:
 def _unfinished(run: Path, again: str, *, finished: bool) -> Iterator[Finding]:
     """Yield the checkpoints of a run, which of a finished one are of other settings."""
     for folder in checkpoint_folders(run / "artifacts"):
-        size = sum(path.stat().st_size for path in folder.iterdir())
+        try:
+            size = sum(path.stat().st_size for path in folder.iterdir())
+        except FileNotFoundError:  # removed meanwhile by a process that runs the study
+            continue
         text, mend = f"unfinished work, {size / 1e6:.1f} MB", f"{again} continues it"
         if finished:
             text += ", of other settings than the run's"

@@ -31,6 +31,17 @@ def test_answers_sampled_at_once_fit_in_the_room_for_their_cache(
     assert sampling_tokens(tiny_bases[name]) == 10 * 50
 
 
+def test_memory_is_the_machines_or_what_a_container_may_use(tmp_path, monkeypatch):
+    if (whole := memory.machine_memory(tmp_path)) is None:
+        pytest.skip("this system does not tell its memory")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.machine_memory(tmp_path) == whole
+    (tmp_path / "memory.max").write_text("1048576\n")
+    assert memory.machine_memory(tmp_path) == 1048576
+    monkeypatch.setattr("os.sysconf_names", {})
+    assert memory.machine_memory(tmp_path) is None
+
+
 def as_they_are(size: int) -> int:
     return size
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from ethosteer.models.fast import products
-from ethosteer.models.fast.products import FrozenLinear, lays_out
+from ethosteer.models.fast.products import FrozenLinear, layouts_fit, lays_out
+from ethosteer.models.loading import load_base
+from ethosteer.settings import BaseSettings
 
 DTYPES = [
     pytest.param(torch.float32, 1e-4, id="float32"),
@@ -27,7 +31,7 @@ def test_values_and_gradients(
     dtype: torch.dtype, tolerance: float, shape: tuple[int, ...], *, bias: bool
 ) -> None:
     layer = linear(dtype, bias=bias)
-    if not lays_out(layer, 1):
+    if not lays_out(layer):
         pytest.skip("this processor has no products of this number format")
     results = []
     for module in (FrozenLinear.of(layer), layer):
@@ -62,9 +66,32 @@ def test_autocast_keeps_its_number_format() -> None:
 def test_which_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = linear()
     monkeypatch.setattr(products, "_supports", lambda dtype: dtype == torch.float32)
-    assert lays_out(layer, products.LARGEST_BASE)
-    assert not lays_out(layer, products.LARGEST_BASE + 1)
-    assert not lays_out(nn.Linear(8, 8).requires_grad_(False), 1)
-    assert not lays_out(nn.Linear(300, 260), 1), "a weight that learns changes at every step"
-    assert not lays_out(linear(torch.float64), 1)
-    assert not lays_out(nn.LayerNorm(300), 1)
+    assert lays_out(layer)
+    assert not lays_out(nn.Linear(8, 8).requires_grad_(False))
+    assert not lays_out(nn.Linear(300, 260)), "a weight that learns changes at every step"
+    assert not lays_out(linear(torch.float64))
+    assert not lays_out(nn.LayerNorm(300))
+
+
+def test_a_base_has_further_layouts_only_where_they_take_half_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(products, "machine_memory", lambda: 6_000_000)
+    assert layouts_fit(1_000_000)
+    assert not layouts_fit(1_000_001), "with the weights themselves three copies"
+    for memory in (None, 1 << 60):
+        monkeypatch.setattr(products, "machine_memory", lambda memory=memory: memory)
+        assert layouts_fit(products.LARGEST_BASE)
+        assert not layouts_fit(products.LARGEST_BASE + 1)
+
+
+def test_a_shared_base_that_does_not_fit_keeps_its_layers(
+    tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "SMALLEST_WEIGHT", 1)
+    monkeypatch.setattr(products, "_supports", lambda _: True)
+    for memory, expected in ((1 << 40, FrozenLinear), (1 << 10, nn.Linear)):
+        monkeypatch.setattr(products, "machine_memory", lambda memory=memory: memory)
+        base = load_base(BaseSettings(model=str(tiny_models["llama"]), device="cpu"))
+        kinds = {type(layer.layer) for layer in base.layers.values()}
+        assert kinds | {type(base.model.get_output_embeddings())} == {expected}

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ethosteer.errors import InputError
@@ -39,6 +41,8 @@ MENDS: dict[Work, str] = {
     "evaluation": "evaluate fewer models at once, or a benchmark of shorter items",
 }
 """What to reduce where not even one text fits."""
+CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
+"""Where Linux keeps the limit of a container's memory, in versions 2 and 1 of control groups."""
 GPU_TOKENS = (256, 32_768)
 """The fewest and the most tokens of a training pass on a GPU."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # from malloc.h
@@ -123,6 +127,20 @@ def free_memory(device: torch.device) -> int:
     return int(free) + int(cached)
 
 
+def machine_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return the machine's memory in bytes, or a container's limit; None where it is unknown.
+
+    What is free now does not count, so that equal runs on one machine choose equally.
+    """
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", ()):
+        return None
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for name in CGROUP_LIMITS:
+        with suppress(OSError, ValueError):  # not there, or "max"
+            limits.append(int((cgroup / name).read_text("utf-8")))
+    return min(limits)
+
+
 def within_memory(
     base: SharedBase,
     work: Work,
@@ -198,12 +216,14 @@ def in_passes(
 
 @contextmanager
 def held_in_memory(what: str) -> Iterator[None]:
-    """Raise InputError where the device has no memory for ``what`` stays there."""
-    import torch
-
+    """Raise InputError where the device has no memory for ``what``, which no smaller pass frees."""
     try:
         yield
-    except torch.OutOfMemoryError as fault:
+    except RuntimeError as fault:
+        import torch  # after the fault: work that needs no torch does not wait for its import
+
+        if not isinstance(fault, torch.OutOfMemoryError):
+            raise
         raise InputError(
             f"the device is out of memory for {what}; lower lora.r or the number of arms, or use "
             "base.dtype = 'bfloat16' or a smaller base"

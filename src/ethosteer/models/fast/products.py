@@ -1,8 +1,9 @@
 """Products with frozen weights on a processor, in the layout that oneDNN multiplies fastest.
 
-A frozen weight is laid out once, and not again at every product as a general matrix product has to:
-at the few rows of sampling that takes most of the time. The backward pass has a layout of its own,
-since it multiplies by the transposed weight. Both are made when they are first needed.
+A frozen weight is laid out once. A general matrix product does so at every call, which takes most
+of its time at the few rows of sampling. The backward pass multiplies by the transposed weight and
+has a layout of its own. Both are made when they are first needed, so the weights take up to three
+times their bytes.
 Off with ``LARGEST_BASE = 0``, with the same results but for rounding.
 """
 
@@ -15,8 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ethosteer.models.fast.budget import machine_memory
+
 LARGEST_BASE = 4 << 30
 """Bytes of a base's weights up to which they are kept in further layouts, two at most."""
+MEMORY_SHARE = 0.5
+"""Of the machine's memory, for the weights with both further layouts."""
 SMALLEST_WEIGHT = 1 << 16
 """Numbers of a weight below which a product takes about as long as its call."""
 
@@ -44,17 +49,18 @@ class FrozenLinear(nn.Linear):
         return product
 
     def multiply(self, x: Tensor, *, transposed: bool = False) -> Tensor:
-        """Return ``x W^T + b``, or ``x W`` where the weight is ``transposed``."""
+        """Return ``x W^T + b [..., out]`` of ``x [..., in]``; with ``transposed``, ``x W``."""
+        # a weight may be overwritten, as a checkpoint's is when it is loaded: its version rises
         version = self.weight._version, self.weight.data_ptr()
-        made = self._layouts.get(transposed)
-        if made is None or made[0] != version:  # tests write into weights
+        layout = self._layouts.get(transposed)
+        if layout is None or layout[0] != version:
             weight = self.weight.detach()
             laid_out = torch.ops.mkldnn._reorder_linear_weight(
                 weight.t().contiguous() if transposed else weight
             )
-            made = self._layouts[transposed] = version, laid_out
+            layout = self._layouts[transposed] = version, laid_out
         bias = None if transposed else self.bias
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, made[1], bias, "none", [], "")
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, layout[1], bias, "none", [], "")
         return product
 
     def _takes(self, x: Tensor) -> bool:
@@ -80,9 +86,16 @@ class _Product(torch.autograd.Function):
         return ctx.layer.multiply(gradient, transposed=True), None
 
 
-def lays_out(layer: nn.Module | None, bytes_of_base: int) -> TypeGuard[nn.Linear]:
+def layouts_fit(bytes_of_base: int) -> bool:
+    """Return whether there is memory for further layouts of a base's weights."""
+    memory = machine_memory()
+    fits = memory is None or 3 * bytes_of_base <= MEMORY_SHARE * memory
+    return bytes_of_base <= LARGEST_BASE and fits
+
+
+def lays_out(layer: nn.Module | None) -> TypeGuard[nn.Linear]:
     """Return whether a linear layer is worth further layouts of its weight, and can have them."""
-    if type(layer) is not nn.Linear or bytes_of_base > LARGEST_BASE:
+    if type(layer) is not nn.Linear:
         return False
     weight = layer.weight
     return (
