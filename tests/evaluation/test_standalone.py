@@ -96,6 +96,15 @@ def alike(a: dict[str, Any], b: dict[str, Any]) -> None:
             assert value == pytest.approx(b["benchmarks"][name]["metrics"][metric], abs=1e-4)
 
 
+def test_adapters_that_do_not_fit_in_memory_are_one_line(tiny_models, adapters, monkeypatch):
+    def run_out(*_: object) -> None:
+        raise torch.OutOfMemoryError("simulated")
+
+    monkeypatch.setattr(standalone, "load_bank", run_out)
+    with pytest.raises(InputError, match=r"out of memory for the base and the adapters; lower"):
+        evaluated(tiny_models["llama"], adapters["llama"])
+
+
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_results_are_the_same_at_any_budget_and_in_any_order(name, tiny_models, adapters):
     folder, own = tiny_models[name], adapters[name]

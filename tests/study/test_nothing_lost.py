@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import ethosteer
 from ethosteer.algorithms.loop.steering import Steering
@@ -153,6 +154,21 @@ def test_arms_of_another_study_do_not_join_a_batch(copied: Callable[..., Study])
     for batch in batches(study.plan, study.store, missing):
         assert set(batch) <= set(missing)
     assert sum(map(len, batches(study.plan, study.store, missing))) == len(missing)
+
+
+def test_a_stage_that_does_not_fit_in_memory_ends_with_one_line(
+    copied: Callable[..., Study], call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = copied()
+    forget(study, "steer", "compare")
+
+    def run_out(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("simulated")
+
+    monkeypatch.setattr(Steering, "step", run_out)
+    status, _, error = call("run", str(study.folder))
+    assert (status, "error: the device is out of memory for the base, the ad" in error) == (2, True)
+    assert "Traceback" not in error
 
 
 # --- a signal after the last step

@@ -23,6 +23,7 @@ from ethosteer.evaluation.summary import summarise
 from ethosteer.models.adapters import check_base_of_adapter, find_adapter, load_bank
 from ethosteer.models.cached import prepare_base
 from ethosteer.models.classifiers import Classifier
+from ethosteer.models.fast.budget import held_in_memory
 from ethosteer.models.loading import load_base, load_tokenizer
 from ethosteer.models.requests import chat_template
 from ethosteer.models.text import Template
@@ -135,6 +136,7 @@ def _pair_items(
     return pair_items(curate(dataset, ArmSettings(), limits, origin, writer).test, settings, writer)
 
 
+@held_in_memory("the base and the adapters")
 def evaluate_models(
     settings: BaseSettings,
     adapters: Mapping[str, Path],

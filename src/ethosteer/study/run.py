@@ -19,6 +19,7 @@ from ethosteer.evaluation.on_demand import OnDemand
 from ethosteer.evaluation.outcomes import write_outcomes
 from ethosteer.files import DISK_FULL, file_hash, to_json, write_atomic, write_json, writing
 from ethosteer.models.cached import prepare_base
+from ethosteer.models.fast.budget import held_in_memory
 from ethosteer.progress import Terminal
 from ethosteer.results import DATA_FOLDER, StageTime
 from ethosteer.settings import StudySettings
@@ -160,7 +161,10 @@ class Study:
             expected = dict.fromkeys(missing, 1.0)
         with self.workspace.terminal.overall(sum(expected.values())) as overall:
             for batch in batches(self.plan, self.store, missing):
-                with overall.work(sum(expected.get(stage, 0.0) for stage in batch)):
+                with (
+                    overall.work(sum(expected.get(stage, 0.0) for stage in batch)),
+                    held_in_memory("the base, the adapters and their optimisers"),
+                ):
                     type(batch[0]).run(batch, self.workspace)
                 interruption.stop_if_requested()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +20,7 @@ from ethosteer.errors import InputError
 from ethosteer.evaluation.answering import answer_items
 from ethosteer.models.base import SharedBase
 from ethosteer.models.checks import runs_packed
-from ethosteer.models.fast.budget import within_memory
+from ethosteer.models.fast.budget import held_in_memory, within_memory
 from ethosteer.models.finetuning import finetune
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.lora_bank import LoraBank
@@ -287,6 +288,28 @@ def test_what_stays_in_memory_and_does_not_fit_is_one_line(llama, monkeypatch):
     monkeypatch.setattr(optimiser.adamw, "step", run_out)
     with pytest.raises(InputError, match=r"for the optimiser's moments; lower lora\.r"):
         optimiser.step()
+
+
+def test_other_errors_are_not_taken_for_too_little_memory():
+    with pytest.raises(RuntimeError, match="shapes"), held_in_memory("adapters"):
+        raise RuntimeError("shapes differ")
+
+
+def test_the_tensors_of_a_pass_that_failed_are_freed_before_it_is_repeated(llama):
+    references: list[weakref.ref[torch.Tensor]] = []
+
+    def run(tokens: int) -> int:
+        states = torch.ones(4, requires_grad=True) * 2
+        references.append(weakref.ref(states))
+        if tokens > 100:
+            raise torch.OutOfMemoryError("simulated")
+        return tokens
+
+    def undo() -> None:
+        assert references[-1]() is None, "the repeated pass would find no more memory"
+
+    assert within_memory(fresh(llama), "training", 300, [50] * 6, run, undo) == 75
+    assert len(references) == 3
 
 
 def test_too_little_memory_is_not_taken_for_a_model_that_runs_no_packed_rows(llama):
