@@ -7,7 +7,12 @@ from pathlib import Path
 
 LONGEST = 2000
 """Characters of a message."""
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]+@")
+"""Up to the last @ before the path: passwords may have one too."""
+DIRECTIONS = r"\u202a-\u202e\u2066-\u2069"
+"""Embeddings, overrides and isolates of the writing direction, for a set of a regular expression.
+
+They change the order of the text beside them."""
 
 
 class InputError(Exception):
@@ -25,6 +30,11 @@ class InputError(Exception):
 def without_credentials(text: str) -> str:
     """Return a text whose addresses have no user and password, as in ``https://user:word@host``."""
     return _CREDENTIALS.sub("", text)
+
+
+def spelt(match: re.Match[str]) -> str:
+    r"""Return a matched character as an escape, as ``\x1b`` or ``\u202e``."""
+    return ascii(match[0])[1:-1]
 
 
 def _one_line(message: str) -> str:

@@ -22,7 +22,9 @@ from rich.progress import (
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+from ethosteer.errors import DIRECTIONS, spelt
+
+_CONTROLS = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{DIRECTIONS}]")
 """What a terminal obeys instead of showing it, reversals of the writing direction among it."""
 
 LOG_SECONDS = 30.0
@@ -38,7 +40,7 @@ ReportTable = Callable[[int, int, Sequence[Sequence[str]]], None]
 
 def visible(text: str) -> str:
     r"""Return text from outside with control characters spelt, as ``\x1b``, but for line breaks."""
-    return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)
+    return _CONTROLS.sub(spelt, text)
 
 
 def escape(text: str) -> str:

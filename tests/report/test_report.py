@@ -23,9 +23,19 @@ SCRIPT = "<script>alert('one')</script>"
 HANDLER = '"><img src=x onerror="alert(2)">'
 HOSTILE = (
     f"{SCRIPT} {HANDLER} | `code` **bold** [link](https://evil.example) ![i](x) &lt; $x$ \x00\ud800"
+    "{{ 7 * 7 }}{% raw %} \u202efdp.exe \u2067isolated"
 )
+SPELT = {"\x00": "\ufffd", "\ud800": "\ufffd", "\u202e": r"\u202e", "\u2067": r"\u2067"}
+"""How the report shows what no file should hold, and what would reorder the words beside it."""
 
 
+def shown(text: str) -> str:
+    """Return hostile text as a reader of the report sees it."""
+    return "".join(SPELT.get(character, character) for character in text)
+
+
+LINES = "\u2028\u2029\x85"
+"""Ends of lines to some programs: JavaScript's strings had none of the first two until 2019."""
 FILES = {
     "report.md",
     *(f"tables/{name}.csv" for name in (
@@ -77,7 +87,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     fall = replace(estimate, value=-3.0, low=-3.1, high=-2.9)
     cells = (CrossCell(HOSTILE, HOSTILE, rise), CrossCell(HOSTILE, "virtue", fall))
     control = tuple(CrossCell(FINETUNED, name, estimate) for name in (HOSTILE, "virtue"))
-    shown = tuple(
+    compared = tuple(
         replace(results.reward_comparisons[0], benchmark=judge, a=HOSTILE, difference=moved)
         for judge, moved in ((HOSTILE, rise), ("virtue", fall))
     )
@@ -94,11 +104,18 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
         samples=(sample,),
         provenance={HOSTILE: HOSTILE},
         cross_rewards=(*control, *cells),
-        reward_comparisons=shown,
+        reward_comparisons=compared,
         cross_accuracies=(*cells, CrossCell("virtue", HOSTILE, fall)),
         slopes=(slope, replace(slope, b=HOSTILE)),
     )
-    return _write(tmp_path_factory.mktemp("hostile"), bad)
+    folder = tmp_path_factory.mktemp("hostile")
+    items = {
+        name: [replace(item, contexts=(HOSTILE + LINES,) * len(item.contexts)) for item in known]
+        for name, known in example_items().items()
+    }
+    outcomes = [replace(outcome, text=HOSTILE + LINES) for outcome in example_outcomes()]
+    write_report(bad, grouped(outcomes), items, folder)
+    return (folder / "report.html").read_text("utf-8"), (folder / "report.md").read_text("utf-8")
 
 
 def test_only_the_reports_files_are_left(tmp_path: Path) -> None:
@@ -300,9 +317,21 @@ def test_hostile_text_is_text_in_html(hostile: tuple[str, str]) -> None:
     assert not [tag for tag, _ in page.tags if tag == "img"]
     assert sum(tag == "script" for tag, _ in page.tags) == 3, "the page's own, and two of data"
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-    assert SCRIPT in page.text
-    assert HANDLER in page.text
-    assert "\x00" not in html
+    assert shown(HOSTILE) in page.text, "a name is shown whole, and no template of it is filled in"
+    assert not set(SPELT) & set(html)
+    titles = [value for _, attributes in page.tags if (value := attributes.get("title"))]
+    assert any(shown(HOSTILE) in title for title in titles), "a quote ends no attribute"
+
+
+def test_items_with_hostile_text_are_whole_in_the_page(hostile: tuple[str, str]) -> None:
+    blocks = re.findall(r'data-benchmark="\w+">([A-Za-z0-9+/=]+)</script>', hostile[0])
+    assert len(blocks) == 2
+    for block in blocks:
+        packed = json.loads(gzip.decompress(base64.b64decode(block)))
+        texts = {text for prompts in packed["prompts"] for text in prompts}
+        texts |= {text for answers in packed["texts"] for text in answers if text is not None}
+        (text,) = texts
+        assert text == (shown(HOSTILE) + LINES).replace("\ufffd", "\x00", 1).replace("\ufffd", "?")
 
 
 def test_hostile_names_reach_every_new_place_as_text(hostile: tuple[str, str]) -> None:
@@ -330,11 +359,10 @@ def test_hostile_text_is_text_in_markdown(hostile: tuple[str, str]) -> None:
     assert not kinds & {"html_block", "code_inline", "image", "em_open", "fence"}
     assert {part.attrs["href"] for part in parts if part.type == "link_open"} == FILES
     assert {part.content for part in parts if part.type == "html_inline"} == {"<br>"}
-    shown = HOSTILE.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
     cells = [token.content for token in tokens if token.type == "inline"]
     rendered = Page(MarkdownIt("commonmark").enable("table").render(markdown)).text
     assert cells
-    assert shown in rendered
+    assert shown(HOSTILE) in rendered
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,7 @@ def test_no_error_tells_a_secret(command: tuple[str, ...], planted: Path, call: 
 @pytest.mark.usefixtures("planted")
 def test_an_address_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     assert server_of(f"{ADDRESS}:80/path") == "example.invalid:80"
+    assert str(InputError("https://user:p@ss@host/a@b failed")) == "https://host/a@b failed"
     fault = InputError(f"x: {ADDRESS}/a and http://token@host/b failed; write to a@b.example")
     assert str(fault) == (
         "x: https://example.invalid/a and http://host/b failed; write to a@b.example"

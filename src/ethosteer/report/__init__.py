@@ -13,6 +13,7 @@ from ethosteer.files import make_folder, write_atomic
 from ethosteer.records import Item
 from ethosteer.report.across import Across, across_document
 from ethosteer.report.blocks import Document, Section
+from ethosteer.report.directions import spell_directions
 from ethosteer.report.document import document
 from ethosteer.report.export import data_files
 from ethosteer.report.markdown import markdown_page
@@ -69,5 +70,9 @@ def write_document(
 
 
 def printable(text: str) -> str:
-    """Replace what no text file should hold: control characters and lone surrogates."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+    r"""Replace what no text file should hold: control characters and lone surrogates.
+
+    What would reorder the text beside it is spelt, as ``\u202e``.
+    """
+    text = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+    return spell_directions(text)

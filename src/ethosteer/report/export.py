@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
 
+from ethosteer.report.directions import spell_directions
 from ethosteer.report.numbers import MINUS
 from ethosteer.report.view import View
 from ethosteer.results import ArmResult, BenchmarkResult, Comparison, Estimate, SlopeResult
@@ -235,4 +236,4 @@ def _tex(text: str) -> str:
         MINUS: "$-$",
         **{sign: f"\\{sign}" for sign in "&$#_{}%"},
     }
-    return "".join(signs.get(sign, sign) for sign in " ".join(text.split()))
+    return "".join(signs.get(sign, sign) for sign in spell_directions(" ".join(text.split())))

@@ -20,6 +20,7 @@ import numpy as np
 from ethosteer.data.splits import unit_hash
 from ethosteer.records import Item, Outcome
 from ethosteer.report.blocks import ItemBrowser, PackedItems, Table, Text
+from ethosteer.report.directions import spell_directions
 from ethosteer.report.prose import paragraph
 from ethosteer.report.responses import NOT_ASKED, ModelSeed, Responses
 from ethosteer.report.table import Numbers, Value, cell, table
@@ -234,6 +235,7 @@ def _packed(
         else None,
     }  # fmt: skip
     text = json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
+    text = spell_directions(text, in_json=True)
     # no time stamp, so that the same report has the same bytes
     data = gzip.compress(text.encode("utf-8", "replace"), mtime=0)
     return PackedItems(
