@@ -30,6 +30,7 @@ from ethosteer.models.reward_training import RewardTraining
 from ethosteer.records import Item, Model
 from ethosteer.settings import FinetuneSettings, OptimiserSettings, RewardSettings
 from tests import tiny
+from tests.markers import needs_interval_timers
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 138}
 
@@ -62,6 +63,7 @@ def spin() -> None:
         pass
 
 
+@needs_interval_timers
 def test_a_block_ends_at_its_limit_and_what_follows_has_none():
     before = signal.getsignal(signal.SIGVTALRM)
     with pytest.raises(TimeoutError, match=r"takes more than 0\.05 s"), time_limit(0.05):
@@ -70,6 +72,18 @@ def test_a_block_ends_at_its_limit_and_what_follows_has_none():
         pass
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
     assert signal.getsignal(signal.SIGVTALRM) == before
+
+
+@needs_interval_timers
+def test_a_limit_within_another_leaves_that_one_in_force():
+    def nested() -> None:
+        with time_limit(0.5):
+            with time_limit(10):
+                pass
+            spin()
+
+    with pytest.raises(TimeoutError, match=r"takes more than 0\.5 s"):
+        nested()
 
 
 def test_another_thread_has_no_limit_and_is_not_disturbed():

@@ -86,8 +86,9 @@ def immediate() -> Iterator[None]:
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise TimeoutError where a block takes more processor time than ``seconds``.
 
-    It ends Python code and the matching of regular expressions. Where the system has no interval
-    timers (Windows), and in other threads than the main one, there is no limit.
+    It ends Python code and the matching of regular expressions. The time is that of all threads.
+    Where the system has no interval timers (Windows), and in other threads than the main one,
+    there is no limit.
     """
 
     def leave(_: int, __: FrameType | None) -> None:
@@ -97,13 +98,14 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
         return
     with _handled([signal.SIGVTALRM], leave) as is_handled:
-        if is_handled:
-            signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+        if not is_handled:
+            yield
+            return
+        before = signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
         try:
             yield
         finally:
-            if is_handled:
-                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.setitimer(signal.ITIMER_VIRTUAL, *before)  # of a block around, or a profiler
 
 
 @contextmanager

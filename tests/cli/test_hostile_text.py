@@ -35,7 +35,7 @@ ACTS = set("\x1b\x07\x9b\u202e\u2067")
 def check(shown: str, text: str) -> None:
     """Assert that nothing of ``text`` acts and that what can be seen of it is shown."""
     assert not ACTS & set(shown)
-    spelt = "".join(ascii(each)[1:-1] if each in ACTS else each for each in text)
+    spelt = "".join(ascii(sign)[1:-1] if sign in ACTS else sign for sign in text)
     assert spelt in shown
 
 

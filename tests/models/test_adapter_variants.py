@@ -29,6 +29,7 @@ from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.loading import share
 from ethosteer.models.lora_bank import LoraBank
 from tests import tiny
+from tests.markers import needs_interval_timers
 
 SHAPES: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -295,6 +296,7 @@ def test_a_wrong_value_is_refused_with_its_key(values, words, plain):
     refused(plain, *words)
 
 
+@needs_interval_timers
 @pytest.mark.parametrize(
     "values",
     [{"rank_pattern": {r"([\w.]+)+!": 2}}, {"target_modules": r"([\w.]+)+!"}],

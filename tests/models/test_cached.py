@@ -151,6 +151,7 @@ def test_a_remembered_hash_that_was_damaged_is_not_believed(cache: Path, tmp_pat
         assert memory.read_bytes() == text, "it is remembered again"
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="names of descriptors: Linux's")
 def test_what_a_killed_conversion_left_is_removed_and_a_base_is_synced_before_it_has_its_name(
     cache: Path, tiny_file: Path, converted: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

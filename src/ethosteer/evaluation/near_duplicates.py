@@ -35,7 +35,7 @@ CELLS = 4_000_000
 COMPARED = 100_000
 """Pairs of texts whose features are compared at once."""
 COMMON = (1000, 0.25)
-"""A feature is common if it is among the rarest of more texts than this number and this share."""
+"""A feature is common if it is in the prefixes of more texts than this number and this share."""
 
 Indices = NDArray[np.int64]
 
@@ -93,27 +93,28 @@ class _Clusters:
 def _joined(texts: Sequence[Iterable[str]], group: Indices) -> Indices:
     """Return the cluster of every text, where those of a ``group`` and near-duplicates share one.
 
-    Not every pair of texts is compared: near-duplicates share one of the rarest features of each
-    ("prefix filter", Chaudhuri et al. 2006, "A primitive operator for similarity joins in data
-    cleaning"; Bayardo et al. 2007, "Scaling up all pairs similarity search"). Features that are
-    among the rarest of many texts would make most pairs candidates again; so what texts share of
-    those is compared for all texts with the same of them at once. Texts that are in one cluster
-    already are not compared.
+    Not every pair of texts is compared: the prefixes of near-duplicates, their rarest features,
+    have one in common ("prefix filter", Chaudhuri et al. 2006, "A primitive operator for similarity
+    joins in data cleaning"; Bayardo et al. 2007, "Scaling up all pairs similarity search").
+    A feature in the prefixes of many texts would make most pairs candidates again. Such common
+    features are compared for all texts that have the same of them at once. Texts that are in one
+    cluster already are not compared.
     """
     features = _features(texts)
     order = np.argsort(features.sum(axis=1), kind="stable")
     features = features[order]
     sizes = features.sum(axis=1)
-    # Near-duplicates share at least SIMILARITY of either's features, so not only the last of them.
+    # Near-duplicates share at least SIMILARITY of the features of either, so the prefixes, which
+    # leave fewer out, have one of them.
     kept = np.where(sizes > 0, sizes - np.ceil(SIMILARITY * sizes) + 1, 0).astype(np.int64)
     is_common = np.zeros(features.shape[1], dtype=bool)
     fewest = max(COMMON[0], COMMON[1] * len(sizes))
     while True:  # common features stand last; others may take their place among the first
         prefixes = _first_entries(features, is_common, kept)
-        long = (prefixes.sum(axis=0) > fewest) & ~is_common
-        if not long.any():
+        newly_common = (prefixes.sum(axis=0) > fewest) & ~is_common
+        if not newly_common.any():
             break
-        is_common |= long
+        is_common |= newly_common
     clusters = _Clusters(group[order])
     _join_by_common(clusters, features[:, is_common], sizes)
     _join_by_rare(clusters, features, prefixes[:, ~is_common], sizes)
@@ -140,16 +141,16 @@ def _join_by_rare(
         shared = (prefixes[rows[start:stop]] @ columns).tocoo()
         first, second = rows[start + shared.row], shared.col.astype(np.int64)
         # Of the features beyond the prefix that ends first, all may be shared.
-        most = shared.data + np.maximum(rest[first], rest[second])
+        upper_bound = shared.data + np.maximum(rest[first], rest[second])
         is_new = (first < second) | ~outside[second]
-        is_candidate = is_new & _are_enough(most, sizes[first] + sizes[second])
+        is_candidate = is_new & _are_similar(upper_bound, sizes[first] + sizes[second])
         pairs = np.stack([first, second])[:, is_candidate]
         pairs = pairs[:, clusters.apart(*pairs)]
         for begin in range(0, pairs.shape[1], COMPARED):
             chunk = pairs[:, begin : begin + COMPARED]
             one, other = chunk[:, clusters.apart(*chunk)]  # as the chunk before has left them
-            both = features[one].multiply(features[other]).sum(axis=1)
-            similar = _are_enough(both, sizes[one] + sizes[other])
+            shared_features = features[one].multiply(features[other]).sum(axis=1)
+            similar = _are_similar(shared_features, sizes[one] + sizes[other])
             clusters.join(one[similar], other[similar])
         start = stop
 
@@ -191,10 +192,13 @@ def _join_by_common(clusters: _Clusters, features: csr_array, sizes: Indices) ->
     clusters.join(rows[linked], rows[smallest[partner[members[linked]]]])
 
 
-def _are_enough(shared: Indices, sizes: Indices) -> NDArray[np.bool_]:
-    """Return whether texts of together so many features, so many of them shared, are alike."""
-    enough: NDArray[np.bool_] = shared >= SIMILARITY * (sizes - shared)
-    return enough
+def _are_similar(shared: Indices, sizes: Indices) -> NDArray[np.bool_]:
+    """Return which pairs have a Jaccard similarity of at least ``SIMILARITY``, ``[pairs]``.
+
+    shared: the number of features that both texts of a pair have; sizes: the sum of both numbers.
+    """
+    similar: NDArray[np.bool_] = shared >= SIMILARITY * (sizes - shared)
+    return similar
 
 
 def _first_entries(features: csr_array, is_common: NDArray[np.bool_], counts: Indices) -> csr_array:

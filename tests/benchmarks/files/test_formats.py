@@ -30,6 +30,7 @@ from tests.benchmarks.files.rows import (
     as_csv,
     as_jsonl,
 )
+from tests.markers import needs_interval_timers
 
 Read = Callable[..., tuple[Benchmark, list[Item]]]
 
@@ -274,14 +275,15 @@ def test_the_pattern_reads_the_expected_answer_where_it_matches(read: Read) -> N
 HANGING = {"without an answer": PROMPTS, "with an answer": ANSWERS}
 
 
+@needs_interval_timers
 @pytest.mark.parametrize("rows", HANGING.values(), ids=HANGING)
 def test_a_pattern_that_takes_exponential_time_is_stopped(
     read: Read, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(free_answers, "PATTERN_SECONDS", 0.05)
     benchmark, items = read(rows, pattern=r"(a+)+$")
     assert benchmark.parse is not None
     assert benchmark.parse(items[0], "a" * 40) is not None
+    monkeypatch.setattr(free_answers, "PATTERN_SECONDS", 0.05)
     with pytest.raises(InputError) as refused:
         benchmark.parse(items[0], "a" * 40 + "b")
     assert str(refused.value).startswith(
@@ -289,6 +291,7 @@ def test_a_pattern_that_takes_exponential_time_is_stopped(
     )
 
 
+@needs_interval_timers
 def test_a_pattern_is_stopped_in_an_expected_answer_too(
     read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:

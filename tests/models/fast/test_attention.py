@@ -10,15 +10,17 @@ from ethosteer.models.base import SharedBase
 from ethosteer.models.fast import attention
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, stack
 
-ROWS, HEADS, GROUPS, LENGTH, SIZE = 2, 6, 3, 11, 8
+ROWS, HEADS, GROUPS, LENGTH, SIZE, VALUE_SIZE = 2, 6, 3, 11, 8, 5
+"""Values may have another width than keys, as in multi-head latent attention."""
 
 
 def draw(dtype: torch.dtype) -> tuple[list[Tensor], Tensor]:
     """Return query, key and value, and the gradient of the output."""
     noise = torch.Generator().manual_seed(0)
-    shapes = [(ROWS, heads, LENGTH, SIZE) for heads in (HEADS, GROUPS, GROUPS)]
+    widths = ((HEADS, SIZE), (GROUPS, SIZE), (GROUPS, VALUE_SIZE))
+    shapes = [(ROWS, heads, LENGTH, width) for heads, width in widths]
     states = [torch.randn(shape, generator=noise).to(dtype) for shape in shapes]
-    return states, torch.randn(ROWS, LENGTH, HEADS, SIZE, generator=noise).to(dtype)
+    return states, torch.randn(ROWS, LENGTH, HEADS, VALUE_SIZE, generator=noise).to(dtype)
 
 
 def by_definition(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
