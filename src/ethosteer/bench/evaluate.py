@@ -14,8 +14,9 @@ from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.answering import token_budget
 from ethosteer.evaluation.items import load_items
+from ethosteer.models.fast.trees import pack_within
 from ethosteer.models.loading import load_base
-from ethosteer.models.log_likelihood import log_likelihoods, pack_requests, plan_requests
+from ethosteer.models.log_likelihood import log_likelihoods, plan_requests
 from ethosteer.models.timing import Stopwatch
 from ethosteer.settings import BaseSettings, BenchmarkSettings
 
@@ -59,7 +60,8 @@ def measure_evaluation(
                 pass
     tokens = targets = unshared = 0
     for plan in plans:
-        tokens += sum(len(tree.tokens) for tree in pack_requests(base, plan, arms, budget))
+        rows = (request.row for request in plan.requests)
+        tokens += sum(len(tree.tokens) for tree in pack_within(base, rows, budget // arms))
         unshared += sum(map(len, {request.row for request in plan.requests}))
         targets += sum(len(request.targets) for request in plan.requests)
     seconds = watch.seconds["score"]

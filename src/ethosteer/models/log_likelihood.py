@@ -20,10 +20,8 @@ from ethosteer.errors import InputError
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.trees import (
-    LARGEST_TREE,
     Row,
     Tree,
-    pack,
     row_positions,
     run_rows,
     stack,
@@ -127,12 +125,6 @@ def log_likelihoods(
         lambda trees: _score(base, trees, rows, arms, greedy=greedy),
         arms,
     )
-
-
-def pack_requests(base: SharedBase, plan: Plan, arms: int, tokens_per_batch: int) -> list[Tree]:
-    """Pack a plan's rows into trees, where the base runs them."""
-    rows = (request.row for request in plan.requests)
-    return pack(rows, base.knee, min(tokens_per_batch // arms, LARGEST_TREE))
 
 
 def _score(

@@ -77,6 +77,11 @@ def pack(rows: Iterable[Row], knee: float | None, limit: int) -> list[Tree]:
     return [*trees, _tree(members)] if members else trees
 
 
+def pack_within(base: SharedBase, rows: Iterable[Row], tokens: int) -> list[Tree]:
+    """Pack rows into trees of at most ``tokens``, the largest that ``base`` runs well."""
+    return pack(rows, base.knee, min(tokens, LARGEST_TREE))
+
+
 def _common_prefix(a: Row, b: Row) -> int:
     """Count the tokens with which both rows begin."""
     differing = (index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
@@ -126,18 +131,16 @@ def run_rows(
     anew, as smaller ones.
     """
 
-    def pack_within(members: Iterable[Row], tokens: int) -> list[Tree]:
-        return pack(members, base.knee, min(tokens // arms, LARGEST_TREE))
-
     def cut(trees: Sequence[Tree], tokens: int) -> list[list[Tree]]:
         if any(len(tree.tokens) > tokens // arms and len(tree.paths) > 1 for tree in trees):
-            trees = pack_within((row for tree in trees for row in tree.paths), tokens)
+            members = (row for tree in trees for row in tree.paths)
+            trees = pack_within(base, members, tokens // arms)
         return batches(trees, tokens // arms)
 
     def sizes(trees: Sequence[Tree]) -> list[int]:
         return [arms * len(row) for tree in trees for row in tree.paths]
 
-    trees = pack_within(rows, fitting(base, work, token_budget))
+    trees = pack_within(base, rows, fitting(base, work, token_budget) // arms)
     return in_passes(base, work, token_budget, trees, cut, sizes, run)
 
 
