@@ -20,3 +20,12 @@ def test_no_text_starts_a_formula_and_numbers_stay_numbers() -> None:
     rows = list(csv.DictReader(text.splitlines()))
     assert [row["benchmark"] for row in rows] == [f"'{name}" for name in names]
     assert {row["difference"] for row in rows} == {"-0.25"}
+
+
+def test_a_title_cannot_reorder_or_end_a_line_of_latex() -> None:
+    first = replace(RESULTS.benchmarks[0], title="a\u202eb\\\\ {c} 5%\u2028d")
+    results = replace(RESULTS, benchmarks=(first, *RESULTS.benchmarks[1:]))
+    text = data_files(View(results))["benchmarks.tex"]
+    backslash = r"\textbackslash{}"
+    assert rf"a{backslash}u202eb{backslash}{backslash} \{{c\}} 5\% d" in text
+    assert "\u202e" not in text
