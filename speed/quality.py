@@ -48,7 +48,7 @@ class Design:
     episodes: int
     learning_rate: float
     new_tokens: int = 48
-    prompt_tokens: int = 64
+    prompt_tokens: int = 160
     epochs: int = 4
     minibatches: int = 4
     kl_coefficient: float = 0.2
