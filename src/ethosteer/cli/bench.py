@@ -144,8 +144,10 @@ def _show(measure: Callable[..., dict[str, Any]], json_file: Path | None, *, pro
 
     The seconds by kind of operation are those of a second measurement.
     """
-    from ethosteer.files import write_json
+    from ethosteer.files import usable_path, write_json
 
+    if json_file is not None:
+        usable_path(json_file)
     measurement = measure()
     del measurement["profile"]
     if profile:
