@@ -39,12 +39,13 @@ def test_every_combination_is_a_valid_study(tmp_path: Path) -> None:
         datasets = catalog.dataset_names()[: 1 + index % 4]
         starter = Starter(
             "mine", model, chat, sample, dict.fromkeys(datasets, ""), algorithm, seeds,
-            (benchmark,), margin,
+            (benchmark,), margin, bfloat16=chat,
         )  # fmt: skip
         path.write_text(study_file(starter, "mine.toml"), "utf-8")
         settings = load_study(str(path))
         assert settings.base.model == model
         assert settings.finetune.enabled != chat
+        assert settings.base.dtype == ("bfloat16" if chat else "float32")
         assert settings.compare.control == ("base" if chat else "fine-tuned")
         assert settings.evaluate.chat == chat
         assert settings.data.origin == ("sample" if sample else "hub")

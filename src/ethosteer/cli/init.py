@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -17,6 +17,9 @@ from ethosteer.files import usable_path, write_atomic
 from ethosteer.settings import StudySettings
 from ethosteer.study.load import load_study
 from ethosteer.study.starter import Starter, study_file
+
+if TYPE_CHECKING:
+    from ethosteer.bench.machine import Precision
 
 POCKET = "pocket"
 DATASETS = "harmless, virtue"
@@ -99,10 +102,12 @@ def init(
 
     base = ask("base model", model, POCKET, _read_text)
     pocket = base == POCKET
+    precision = None if pocket else _precision()
     starter = Starter(
         name=UNNAMED.sub("-", file.stem).strip("_-") or "study",
         model=base,
         chat=ask("does it follow instructions, as a chat model?", chat, not pocket, _read_bool),
+        bfloat16=precision is not None and precision.pays,
         sample=ask("read the bundled sample, not published files?", sample, pocket, _read_bool),
         arms=ask("datasets, or files of your own", datasets, DATASETS, _read_arms),
         algorithm=ask("algorithm", algorithm, "dpo", _read_algorithm),
@@ -113,7 +118,17 @@ def init(
     write_atomic(file, study_file(starter, str(file)))
     settings = _loaded(file)
     typer.echo(f"done: {file}, a study of {len(settings.arm_seeds())} trained models")
+    if precision is not None:
+        typer.echo(f"base.dtype = {settings.base.dtype!r}: {precision}")
     typer.echo(f"next: ethosteer plan {file}; ethosteer run {file}")
+
+
+def _precision() -> Precision:
+    """Measure which number format the weights of a base should have on this machine."""
+    from ethosteer.bench.machine import measure_precision
+    from ethosteer.models.loading import choose_device
+
+    return measure_precision(choose_device("auto"))
 
 
 def _loaded(file: Path) -> StudySettings:

@@ -51,10 +51,15 @@ def machine() -> Iterator[Finding]:
     """Yield cores, memory and the device with its number formats."""
     import torch
 
+    from ethosteer.bench.machine import measure_precision
+
     yield Finding("system", "good", f"{platform.system()} {platform.machine()}")
     yield Finding("cores", "good", str(os.cpu_count()))
     if (memory := machine_memory()) is not None:
         yield Finding("memory", "good", f"{memory / 1e9:.1f} GB")
+    precision = measure_precision(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    mend = "base.dtype = 'bfloat16' saves time on bases of 100 M weights or more"
+    yield Finding("number format", "good", str(precision), mend if precision.pays else "")
     if torch.cuda.is_available():
         _, total = torch.cuda.mem_get_info()
         formats = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"

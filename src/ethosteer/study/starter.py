@@ -24,7 +24,7 @@ class Starter:
     ``chat`` if the base follows instructions: it is asked by its chat template and not fine-tuned
     first. ``sample`` if published files are the bundled, invented ones. ``arms`` maps each arm to
     the absolute path of its preference pairs, "" for the dataset of the arm's name. ``seeds`` is
-    their number.
+    their number. ``bfloat16`` if the base's weights are kept in that number format.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Starter:
     seeds: int
     benchmarks: tuple[str, ...]
     margin: float | None
+    bfloat16: bool = False
 
     @property
     def question(self) -> str:
@@ -63,7 +64,7 @@ def study_file(starter: Starter, file: str) -> str:
         question=starter.question,
         seeds=list(range(starter.seeds)),
         model=starter.model,
-        dtype="float32" if pocket else "bfloat16",
+        dtype="bfloat16" if starter.bfloat16 else "float32",
         origin="sample" if starter.sample else "hub",
         template="chat" if starter.chat else "guanaco",
         chat=starter.chat,
