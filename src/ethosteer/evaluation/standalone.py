@@ -103,7 +103,9 @@ def read_tasks(
     for name, settings in benchmarks.items():
         if name.startswith(HARNESS):
             task = HarnessTask(name.removeprefix(HARNESS), include_path)
-            writer = chat_template(load_tokenizer(model)).messages_text if chat else None
+            writer = (
+                chat_template(load_tokenizer(model)).chat_template.messages_text if chat else None
+            )
             benchmark, items = task.benchmark(settings), task_items(task, settings, writer)
         else:
             benchmark = catalog.described_benchmark(name, settings)

@@ -199,7 +199,9 @@ class TaskItems(Items):
     def read(self) -> list[Item]:
         """Return the task's requests; InputError where it cannot make them."""
         chat = self.chat_template()
-        return task_items(self.task, self.benchmarks, chat.messages_text if chat else None)
+        return task_items(
+            self.task, self.benchmarks, chat.chat_template.messages_text if chat else None
+        )
 
     def request_template(self) -> Template | None:
         """Return None: requests are written already."""
