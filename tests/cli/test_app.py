@@ -18,7 +18,7 @@ from ethosteer.errors import InputError
 from ethosteer.files import read_json, to_json
 from ethosteer.report.numbers import signed
 from ethosteer.report.view import View
-from ethosteer.results import StudyResults
+from ethosteer.results.study import StudyResults
 from ethosteer.study.finished import open_run
 from tests.models import gguf_files
 from tests.tiny_study import OVERRIDES

@@ -13,7 +13,7 @@ from ethosteer.errors import InputError
 from ethosteer.evaluation.items import read_items
 from ethosteer.files import read_json
 from ethosteer.progress import Terminal
-from ethosteer.results import StudyResults
+from ethosteer.results.study import StudyResults
 from ethosteer.settings import BaseSettings, BenchmarkSettings
 from ethosteer.study.estimate import read_texts
 from ethosteer.study.load import load_study

@@ -28,7 +28,7 @@ from ethosteer.models.requests import chat_template
 from ethosteer.models.text import Template
 from ethosteer.progress import Terminal
 from ethosteer.records import BASE, Item, Model, Outcome
-from ethosteer.results import BenchmarkResult
+from ethosteer.results.benchmarks import BenchmarkResult
 from ethosteer.settings import (
     ArmSettings,
     BaseSettings,

@@ -27,7 +27,8 @@ from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
 from ethosteer.files import read_json, write_json
 from ethosteer.progress import Report
 from ethosteer.records import BASE, Item, Model, Outcome
-from ethosteer.results import Comparability, Select
+from ethosteer.results.benchmarks import Comparability
+from ethosteer.results.steering import Select
 from ethosteer.settings import FILE_KEYS, BenchmarkSettings
 from ethosteer.stages.curate import OF_FILES, Curate
 from ethosteer.stages.finetune import Finetune

@@ -20,7 +20,7 @@ from ethosteer.evaluation.outcomes import write_outcomes
 from ethosteer.files import DISK_FULL, file_hash, to_json, write_atomic, write_json, writing
 from ethosteer.models.cached import prepare_base
 from ethosteer.progress import Terminal
-from ethosteer.results import DATA_FOLDER, StageTime
+from ethosteer.results.study import DATA_FOLDER, StageTime
 from ethosteer.settings import StudySettings
 from ethosteer.stages.stage import Stage
 from ethosteer.stages.store import MANIFEST, DamagedArtifactError, Store
