@@ -15,10 +15,10 @@ from ethosteer.files import read_json
 from ethosteer.progress import Terminal
 from ethosteer.results.study import StudyResults
 from ethosteer.settings import BaseSettings, BenchmarkSettings
-from ethosteer.study.estimate import read_texts
 from ethosteer.study.load import load_study
 from ethosteer.study.plan import Plan
 from ethosteer.study.run import Study
+from ethosteer.study.text_sizes import read_texts
 from tests.tiny_study import OVERRIDES
 
 DUTY = "preferences:deontology"
