@@ -11,6 +11,7 @@ import pytest
 
 from ethosteer.bench.hh import hh_pairs, hh_prompts
 from ethosteer.bench.ppo import PPOEpisodes, measure_ppo
+from ethosteer.bench.profile import ELEMENTWISE, REST, kind_of
 from ethosteer.bench.reward import measure_reward
 from ethosteer.data.sources import Origin
 from ethosteer.models.base import SharedBase
@@ -68,6 +69,33 @@ def speeds_agree(found: dict[str, Any], flop: float) -> None:
     assert found["share_of_ceiling"] == pytest.approx(share)
     assert found["peak_memory_bytes"] > 10 * 2**20, "this process holds torch at least"
     assert sum(found["seconds"].values()) <= 2 * seconds
+
+
+def test_a_profile_has_seconds_by_kind_of_operation(call, folder, tiny_models):
+    arguments = ("reward", "--data-dir", str(folder), "--model", str(tiny_models["llama"]),
+                 "--pairs", "4", "--batch", "2")  # fmt: skip
+    found = measured(call, folder, *arguments, "--profile")
+    assert set(found["profile"]) >= {
+        "products with the base's weights", "products of adapters and attention", REST, ELEMENTWISE,
+    }  # fmt: skip
+    assert all(seconds >= 0 for seconds in found["profile"].values())
+    assert "profile" not in measured(call, folder, *arguments)
+
+
+def test_kinds_of_operations():
+    kinds = {
+        "aten::mm": "products with the base's weights",
+        "mkldnn::_linear_pointwise": "products with the base's weights",
+        "aten::baddbmm": "products of adapters and attention",
+        "aten::_scaled_dot_product_flash_attention_for_cpu_backward": "torch's attention",
+        "aten::_log_softmax_backward_data": "softmax and losses",
+        "aten::copy_": "copies",
+        "aten::mul": ELEMENTWISE,
+        "aten::t": None,
+        "aten::as_strided": None,
+        "autograd::engine::evaluate_function: MulBackward0": None,
+    }
+    assert {name: kind_of(name) for name in kinds} == kinds
 
 
 def test_ppo_is_measured_on_the_prompts_of_the_file(call, folder, tiny_models, llama):

@@ -9,6 +9,7 @@ from typing import Any
 from ethosteer import catalog
 from ethosteer.bench.adapters import random_adapters
 from ethosteer.bench.machine import throughput
+from ethosteer.bench.profile import recording
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.answering import token_budget
@@ -25,6 +26,8 @@ def measure_evaluation(
     benchmarks: Mapping[str, BenchmarkSettings],
     origin: Origin,
     tokens_per_batch: int | None,
+    *,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Score forced-choice benchmarks with ``arms`` models on one base, and measure it.
 
@@ -49,7 +52,8 @@ def measure_evaluation(
     budget = token_budget(tokens_per_batch, base, arms)
     with watch.part("tokenise"):
         plans = [plan_requests(base, benchmark_items) for benchmark_items in items.values()]
-    with watch.part("score"), bank.applied() if bank else nullcontext():
+    applied = bank.applied() if bank else nullcontext()
+    with watch.part("score"), recording(on=profile) as kinds, applied:
         for plan in plans:
             for _ in log_likelihoods(base, plan, arms, budget):
                 pass
@@ -70,5 +74,6 @@ def measure_evaluation(
         "tokens_per_second": tokens * arms / seconds,
         "seconds": watch.seconds,
         "tokens_per_batch": budget,
+        "profile": kinds,
         **throughput(base, flop, seconds),
     }

@@ -14,6 +14,7 @@ from ethosteer.algorithms.loop.rollouts import draw_prompts
 from ethosteer.algorithms.loop.task import Task
 from ethosteer.bench.adapters import attention_lora, random_adapters
 from ethosteer.bench.machine import throughput
+from ethosteer.bench.profile import recording
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import Sampling
 from ethosteer.models.heads import ScalarHeads
@@ -35,7 +36,12 @@ class PPOEpisodes:
 
 
 def measure_ppo(
-    base: SharedBase, prompts: Sequence[Sequence[int]], arms: int, episodes: PPOEpisodes
+    base: SharedBase,
+    prompts: Sequence[Sequence[int]],
+    arms: int,
+    episodes: PPOEpisodes,
+    *,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Train ``arms`` policies with PPO on prompts of token ids, and measure it.
 
@@ -72,8 +78,9 @@ def measure_ppo(
         )
     )
     started = time.perf_counter()
-    for step in range(episodes.steps):
-        ppo.step(step)
+    with recording(on=profile) as kinds:
+        for step in range(episodes.steps):
+            ppo.step(step)
     seconds = time.perf_counter() - started
     count = episodes.batch * episodes.steps * arms
     prompt_tokens = arms * sum(
@@ -94,5 +101,6 @@ def measure_ppo(
         "mean_prompt_tokens": prompt_tokens / count,
         "episodes_per_second": count / seconds,
         "seconds": ppo.watch.seconds | {"all": seconds},
+        "profile": kinds,
         **throughput(base, flop, seconds),
     }

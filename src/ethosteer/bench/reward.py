@@ -8,6 +8,7 @@ from typing import Any
 
 from ethosteer.bench.adapters import attention_lora
 from ethosteer.bench.machine import throughput
+from ethosteer.bench.profile import recording
 from ethosteer.models.base import SharedBase
 from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_training import RewardTraining
@@ -15,7 +16,7 @@ from ethosteer.settings import OptimiserSettings, RewardSettings
 
 
 def measure_reward(
-    base: SharedBase, pairs: Sequence[EncodedPair], arms: int, batch: int
+    base: SharedBase, pairs: Sequence[EncodedPair], arms: int, batch: int, *, profile: bool = False
 ) -> dict[str, Any]:
     """Train ``arms`` reward models on the same pairs for one epoch, and measure it.
 
@@ -29,8 +30,9 @@ def measure_reward(
     )
     training = RewardTraining(base, [pairs] * arms, settings, seed=0)
     started = time.perf_counter()
-    for step in range(len(training.plans[0])):
-        training.step(step)
+    with recording(on=profile) as kinds:
+        for step in range(len(training.plans[0])):
+            training.step(step)
     seconds = time.perf_counter() - started
     batches = [[pairs[index] for index in indices] for indices in training.plans[0]]
     count = arms * sum(map(len, batches))
@@ -46,5 +48,6 @@ def measure_reward(
         "seconds": {"all": seconds},
         "tokens": tokens,
         "tokens_padded": arms * padded,
+        "profile": kinds,
         **throughput(base, 4 * base.weights * tokens, seconds),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +28,13 @@ from ethosteer.cli.options import (
 )
 from ethosteer.errors import InputError
 
+Profile = Annotated[
+    bool,
+    typer.Option(
+        "--profile", help="Repeat the measurement, and add the seconds by kind of operation."
+    ),
+]
+
 bench = typer.Typer(
     no_args_is_help=True,
     help="Measure how fast this machine does the work of a study.\n\n"
@@ -49,6 +58,7 @@ def bench_evaluate(
     dtype: WeightsDtype = Dtype.float32,
     device: Device = "auto",
     tokens_per_batch: TokenBudget = None,
+    profile: Profile = False,
 ) -> None:
     """Measure the scoring of benchmark items: items and tokens a second, seconds by stage.
 
@@ -59,7 +69,11 @@ def bench_evaluate(
     base = base_settings(model, dtype, device)
     from ethosteer.bench.evaluate import measure_evaluation
 
-    _show(measure_evaluation(base, arms, settings, origin, tokens_per_batch), json_file)
+    _show(
+        partial(measure_evaluation, base, arms, settings, origin, tokens_per_batch),
+        json_file,
+        profile=profile,
+    )
 
 
 @bench.command("ppo")
@@ -78,6 +92,7 @@ def bench_ppo(
     json_file: JsonFile = None,
     dtype: WeightsDtype = Dtype.float32,
     device: Device = "auto",
+    profile: Profile = False,
 ) -> None:
     """Measure PPO: episodes a second, seconds by stage, peak memory.
 
@@ -94,7 +109,7 @@ def bench_ppo(
     base = load_base(settings)
     episodes = PPOEpisodes(batch, new_tokens, epochs, minibatches, steps)
     prompts = hh_prompts(base, origin, batch * steps, prompt_tokens, new_tokens)
-    _show(measure_ppo(base, prompts, arms, episodes), json_file)
+    _show(partial(measure_ppo, base, prompts, arms, episodes), json_file, profile=profile)
 
 
 @bench.command("reward")
@@ -107,6 +122,7 @@ def bench_reward(
     json_file: JsonFile = None,
     dtype: WeightsDtype = Dtype.float32,
     device: Device = "auto",
+    profile: Profile = False,
 ) -> None:
     """Measure the training of reward models: pairs a second, peak memory.
 
@@ -119,13 +135,23 @@ def bench_reward(
     from ethosteer.models.loading import load_base
 
     base = load_base(settings)
-    _show(measure_reward(base, hh_pairs(base, origin, pairs), arms, batch), json_file)
+    encoded = hh_pairs(base, origin, pairs)
+    _show(partial(measure_reward, base, encoded, arms, batch), json_file, profile=profile)
 
 
-def _show(measurement: dict[str, Any], json_file: Path | None) -> None:
-    """Print a measurement, and write it if a file is named."""
-    from ethosteer.files import write_json
+def _show(measure: Callable[..., dict[str, Any]], json_file: Path | None, *, profile: bool) -> None:
+    """Print a measurement, and write it if a file is named.
 
+    The seconds by kind of operation are those of a second measurement.
+    """
+    from ethosteer.files import usable_path, write_json
+
+    if json_file is not None:
+        usable_path(json_file)
+    measurement = measure()
+    del measurement["profile"]
+    if profile:
+        measurement["profile"] = measure(profile=True)["profile"]
     if json_file is not None:
         write_json(json_file, measurement)
     Console().print_json(data=measurement)

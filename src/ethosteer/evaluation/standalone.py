@@ -20,6 +20,7 @@ from ethosteer.errors import InputError
 from ethosteer.evaluation.answering import answer_items, benchmark_classifier, token_budget
 from ethosteer.evaluation.items import load_items, pair_items, task_items, written_pairs
 from ethosteer.evaluation.summary import summarise
+from ethosteer.files import path_problem, usable_path
 from ethosteer.models.adapters import check_base_of_adapter, find_adapter, load_bank
 from ethosteer.models.cached import prepare_base
 from ethosteer.models.classifiers import Classifier
@@ -64,7 +65,7 @@ def name_adapters(arguments: Sequence[str]) -> dict[str, Path]:
     for argument in arguments:
         name, sign, location = argument.partition("=")
         if not sign or _is_path(argument):
-            name, location = Path(argument).resolve().name, argument
+            name, location = usable_path(argument).resolve().name, argument
         if not name:
             raise InputError(f"--adapter {argument}: has no name before the equals sign")
         if name in (*adapters, BASE):
@@ -77,6 +78,8 @@ def name_adapters(arguments: Sequence[str]) -> dict[str, Path]:
 
 def _is_path(argument: str) -> bool:
     """Tell a path with an equals sign from ``NAME=FOLDER``: it exists, or its folder does."""
+    if path_problem(argument) is not None:
+        return False
     path = Path(argument)
     is_below = path.parent != Path() and path.parent.is_dir()
     return path.is_dir() or is_below or "/" in argument.partition("=")[0]

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ethosteer.errors import InputError
-from ethosteer.files import file_hash
+from ethosteer.files import file_hash, usable_path
 from ethosteer.interruption import time_limit
 from ethosteer.models.adapter_config import (
     CONFIG,
@@ -92,7 +92,7 @@ def find_adapter(name: str) -> Path:
     Raises InputError where there is none, or it cannot be applied. Only its tensors' names are
     read, so that a broken file is reported before a base is loaded.
     """
-    folder = Path(name)
+    folder = usable_path(name)
     if not folder.is_dir() and name.count("/") == 1 and not name.startswith((".", "/", "~")):
         with foreign(f"adapter {name}", "no such folder, and it cannot be downloaded from the hub"):
             folder = Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))

@@ -29,7 +29,10 @@ Work = Literal["training", "sampling", "scoring", "evaluation"]
 CPU_TOKENS = 1024
 """Tokens of a training pass on a processor: more overflow its cache, fewer leave cores idle."""
 CPU_CACHE = 128 << 20
-"""Bytes of keys and values while sampling on a processor."""
+"""Bytes of keys and values while sampling on a processor, or the base's if these are more.
+
+Every token reads the whole base, for all answers at once, and each answer's keys and values.
+"""
 GPU_FRACTION = 0.6
 """Of a GPU's free memory; the rest is for the allocator's gaps and the backward pass."""
 MENDS: dict[Work, str] = {
@@ -108,7 +111,7 @@ def sampling_tokens(base: SharedBase) -> int:
     hidden = int(config.hidden_size)
     size = getattr(config, "head_dim", None) or hidden // int(config.num_attention_heads)
     token = 2 * int(config.num_hidden_layers) * heads * size * base.model.dtype.itemsize
-    memory = CPU_CACHE
+    memory = max(CPU_CACHE, sum(weight.nbytes for weight in base.model.parameters()))
     if base.device.type == "cuda":
         memory = int(GPU_FRACTION * free_memory(base.device))
     return memory // token
