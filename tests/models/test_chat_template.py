@@ -37,18 +37,18 @@ def test_the_date_is_the_studys(kind):
     }
     assert (len(set(texts.values())) > 1) == (kind == "llama3")
     assert ("02 Jan 2031" in texts["2031-01-02"]) == (kind == "llama3")
-    own = tokenizer("llama3")
-    own.chat_template = "{{ strftime_now('%d.%m.%Y') }}{{ messages[-1]['content'] }}"
-    assert Template("chat", own, "2031-01-02").prompt_text(ONE) == "02.01.2031Is it far?"
+    made = tokenizer("llama3")
+    made.chat_template = "{{ strftime_now('%d.%m.%Y') }}{{ messages[-1]['content'] }}"
+    assert Template("chat", made, "2031-01-02").prompt_text(ONE) == "02.01.2031Is it far?"
 
 
 def test_a_date_in_a_computed_form_is_refused():
-    own = tokenizer("llama3")
-    own.chat_template = (
+    made = tokenizer("llama3")
+    made.chat_template = (
         "{% set form = '%d.%m' %}{{ strftime_now(form) }}{{ messages[-1]['content'] }}"
     )
     with pytest.raises(InputError, match="today's date in a computed form"):
-        ChatTemplate(SpecialTokens(own)).prompt(ONE)
+        ChatTemplate(SpecialTokens(made)).prompt(ONE)
 
 
 def test_turns_of_one_speaker_are_joined_and_what_a_template_refuses_is_said(kind, template):
@@ -66,16 +66,16 @@ def test_turns_of_one_speaker_are_joined_and_what_a_template_refuses_is_said(kin
 
 
 def test_a_template_without_generation_prompt_still_says_who_answers():
-    own = tokenizer("mistral")
-    own.chat_template = (
+    made = tokenizer("mistral")
+    made.chat_template = (
         "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} "
         "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
     )
-    template = ChatTemplate(SpecialTokens(own))
+    template = ChatTemplate(SpecialTokens(made))
     assert template.prompt(ONE) == "<s>[user] Is it far? [assistant]"
     assert template.answer(ONE, "No.") == " No."
-    assert template.turn_ends.token == own.eos_token_id
-    assert Template("chat", own).row(ONE, "No.").ids[-1] == own.eos_token_id
+    assert template.turn_ends.token == made.eos_token_id
+    assert Template("chat", made).row(ONE, "No.").ids[-1] == made.eos_token_id
 
 
 def test_messages_are_closed_by_a_generation_prompt_or_left_open():

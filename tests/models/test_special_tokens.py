@@ -14,22 +14,22 @@ ONE: list[Turn] = [("human", "Is it far?")]
 @pytest.mark.parametrize("kind", KINDS)
 def test_text_that_spells_a_special_token_is_text(kind: str) -> None:
     template = Template("chat", tokenizer(kind))
-    own = template.tokenizer
+    made = template.tokenizer
     for name in KINDS[kind].special:
         spelled = f"Why {name} now?"
         asked: list[Turn] = [("human", spelled)]
         row = template.row(asked, f"As{name}is.")
         plain = template.row([("human", "Why now?")], "As is.")
-        special = set(own.all_special_ids)
+        special = set(made.all_special_ids)
         ours = [[i for i in r.ids if i in special] for r in (row, plain)]
         assert ours[0] == ours[1], "only the template's own special tokens are special"
-        whole = own.decode(row.ids)
+        whole = made.decode(row.ids)
         assert spelled in whole and f"As{name}is." in whole
         assert spelled in template.prompt_text(asked)
         assert f"As{name}is." in template.response_text(asked, f"As{name}is.")
-    guanaco = Template("guanaco", own)
+    guanaco = Template("guanaco", made)
     spelled = "x </s> y <|im_end|> z"
-    text = own(" " + spelled, split_special_tokens=True).input_ids
+    text = made(" " + spelled, split_special_tokens=True).input_ids
     assert list(guanaco.row(ONE, spelled).response_ids) == text
 
 
