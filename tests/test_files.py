@@ -12,7 +12,7 @@ import pytest
 
 from ethosteer.errors import InputError
 from ethosteer.files import file_hash, from_json, read_json, to_json, write_atomic, write_json
-from ethosteer.results import Checkpoint, CurvePoint, SteeringResult
+from ethosteer.results.steering import Checkpoint, CurvePoint, SteeringResult
 
 
 def test_a_text_file_is_replaced_as_a_whole(tmp_path: Path):

@@ -259,5 +259,5 @@ def test_ctrl_c_ends_any_other_command(call, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         send(signal.SIGINT)
 
-    monkeypatch.setattr("ethosteer.cli.app.study_origin", interrupted)
+    monkeypatch.setattr("ethosteer.cli.studies.study_origin", interrupted)
     assert call("plan", "demo") == (130, "", "interrupted\n")

@@ -45,7 +45,7 @@ from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_models import RewardModels
 from ethosteer.models.text import Row, Template
 from ethosteer.records import Rollout
-from ethosteer.results import CurvePoint
+from ethosteer.results.steering import CurvePoint
 from ethosteer.settings import (
     LoraSettings,
     OptimiserSettings,

@@ -24,7 +24,7 @@ from ethosteer.evaluation.summary import summarise_with_terms
 from ethosteer.files import to_json
 from ethosteer.records import CONTROLS, Item, Model, Outcome
 from ethosteer.report import write_report
-from ethosteer.results import StudyResults
+from ethosteer.results.study import StudyResults
 from ethosteer.settings import CompareSettings
 
 Outcomes = list[tuple[str, str]]

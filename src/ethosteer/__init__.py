@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from ethosteer.api import evaluate, run
     from ethosteer.errors import InputError
     from ethosteer.evaluation.standalone import Evaluation
-    from ethosteer.results import Comparison, Estimate, StudyResults
+    from ethosteer.results.comparisons import Comparison
+    from ethosteer.results.estimates import Estimate
+    from ethosteer.results.study import StudyResults
     from ethosteer.settings import StudySettings
     from ethosteer.study.finished import Run, open_run
     from ethosteer.study.load import load_study
@@ -38,12 +40,12 @@ if TYPE_CHECKING:
     __version__: str
 else:
     _MODULES = {
-        "Comparison": "results",
-        "Estimate": "results",
+        "Comparison": "results.comparisons",
+        "Estimate": "results.estimates",
         "Evaluation": "evaluation.standalone",
         "InputError": "errors",
         "Run": "study.finished",
-        "StudyResults": "results",
+        "StudyResults": "results.study",
         "StudySettings": "settings",
         "evaluate": "api",
         "load_study": "study.load",

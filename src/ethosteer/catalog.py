@@ -31,7 +31,7 @@ from ethosteer.benchmarks.preferences import PREFERENCES, benchmark_of
 from ethosteer.data.formats.dataset import file_dataset
 from ethosteer.datasets.base import Dataset
 from ethosteer.errors import InputError
-from ethosteer.results import BenchmarkResult
+from ethosteer.results.benchmarks import BenchmarkResult
 from ethosteer.settings import ArmSettings, BenchmarkSettings, SteerSettings, StudySettings
 from ethosteer.statistics.metrics import Metric
 

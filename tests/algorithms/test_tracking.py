@@ -9,7 +9,7 @@ import pytest
 
 from ethosteer.algorithms.tracking import LOGGED, Tracking, check_trackers
 from ethosteer.errors import InputError
-from ethosteer.results import CurvePoint
+from ethosteer.results.steering import CurvePoint
 
 
 def point(step: int, **changes: object) -> CurvePoint:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import html
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -18,9 +17,8 @@ from ethosteer.errors import InputError
 from ethosteer.files import read_json, to_json
 from ethosteer.report.numbers import signed
 from ethosteer.report.view import View
-from ethosteer.results import StudyResults
+from ethosteer.results.study import StudyResults
 from ethosteer.study.finished import open_run
-from tests.models import gguf_files
 from tests.tiny_study import OVERRIDES
 
 Edit = Callable[[Path], None]
@@ -196,27 +194,6 @@ def test_a_tracker_that_cannot_be_had_is_told_before_any_model_is_loaded(
     assert err.count("\n") == 1
 
 
-def test_a_base_is_fetched_before_it_is_asked_for(
-    tmp_path: Path,
-    tiny_base: Path,
-    call: Callable[..., tuple[int, str, str]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("ETHOSTEER_CACHE", str(tmp_path / "cache"))
-    path = gguf_files.write(tmp_path / "tiny.gguf", tiny_base)
-    status, out, err = call("fetch", str(path))
-    (folder,) = (tmp_path / "cache" / "gguf").glob("*-1")
-    assert (status, out) == (0, f"done: {folder}\n")
-    assert err == "converting tiny.gguf to safetensors, once\n"
-    assert call("fetch", str(path)) == (0, out, "")
-    status, out, err = call("fetch", "pocket")
-    assert (status, out) == (2, "")
-    assert err == (
-        "error: pocket: only smollm2 and .gguf files are fetched before they are used; for a "
-        "study's data name a folder too, as in `ethosteer fetch pocket DATA`\n"
-    )
-
-
 @pytest.mark.parametrize(
     "command",
     [
@@ -322,45 +299,3 @@ def test_the_life_of_a_study(
     assert "virtue" in out
     assert call("export", *common[:1], "virtue", str(tmp_path / "out"), *common[1:])[0] == 0
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
-
-
-def test_curate_prints_the_card(call: Callable[..., tuple[int, str, str]]) -> None:
-    status, out, _ = call("curate", "virtue", "--data-dir", str(SAMPLE_DIR), "--show", "1")
-    assert status == 0
-    assert "test pairs" in out
-    assert "chosen" in out
-
-
-@pytest.mark.parametrize("name", ["virtue.jsonl", "folder"])
-def test_curate_shows_how_a_file_is_read(
-    call: Callable[..., tuple[int, str, str]], tmp_path: Path, name: str
-) -> None:
-    """A file may be called like a built-in dataset, whose licence it does not get."""
-    rows = [
-        {"q": f"May I open letter {n}?", "better": "Ask.", "worse": worse, "annotator": who}
-        for n in range(60)
-        for who, worse in (("x", "Yes!"), ("y", "Yes!" if n % 10 else "Ask."))
-    ]
-    path = tmp_path / name
-    if not path.suffix:
-        path.mkdir()
-    file = path if path.suffix else path / "part.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    columns = ("prompt=q", "chosen=better", "rejected=worse")
-    options = [word for column in columns for word in ("--column", column)]
-    status, out, _ = call("curate", str(path), *options, "--show", "2")
-    assert status == 0
-    shown = " ".join(out.replace("│", " ").split())
-    assert "prompt, chosen and rejected as text, columns q as prompt, better as chosen" in shown
-    assert "Krippendorff's alpha 1.00 (108 judgements of 2 annotators on 54 pairs)" in shown
-    assert "licence: not stated" in shown
-    assert "rows read 120" in shown
-    assert "dropped: tied 6" in shown
-    assert out.count("### Human: May I open letter") == 2
-    assert call("curate", str(path), *options, "--weigh", "judgements", "--show", "0")[0] == 0
-
-
-def test_plan_needs_neither_weights_nor_data(call: Callable[..., tuple[int, str, str]]) -> None:
-    status, out, _ = call("plan", "llama2-13b")
-    assert status == 0
-    assert "26.0" in out  # 13.0 billion parameters in bf16: hand count 13,015,449,600 * 2 bytes

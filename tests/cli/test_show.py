@@ -9,7 +9,9 @@ from rich.table import Table
 from ethosteer.cli.show import VERDICTS_SHOWN, results_table, verdicts_table
 from ethosteer.evaluation.standalone import Evaluation
 from ethosteer.evaluation.summary import summarise
-from ethosteer.results import Estimate, StudyResults, Verdict
+from ethosteer.results.comparisons import Verdict
+from ethosteer.results.estimates import Estimate
+from ethosteer.results.study import StudyResults
 from ethosteer.statistics.metrics import ACCURACY, BIAS_FREE
 from tests.evaluation.small import benchmark, outcomes
 from tests.report.example import example_results

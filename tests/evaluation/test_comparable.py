@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from ethosteer.evaluation.comparable import comparability_of, what_differs
 from ethosteer.models.text import Template, tokenizer_fingerprint
 from ethosteer.records import Item
-from ethosteer.results import BenchmarkResult, Comparability
+from ethosteer.results.benchmarks import BenchmarkResult, Comparability
 
 ONE = Item("a-1", ("Is it so?", "Is it so?"), (" No", " Yes"), 1, "scene", ("age", "race"))
 TWO = Item("a-2", ("The «cat» sat", "The dog sät"), (" up.", " up."), None, "other")

@@ -16,7 +16,7 @@ from ethosteer.benchmarks.base import Benchmark
 from ethosteer.evaluation.comparison import compared_quantity, decide, measure_models
 from ethosteer.evaluation.summary import terms_of
 from ethosteer.records import Outcome
-from ethosteer.results import Comparison
+from ethosteer.results.comparisons import Comparison
 from ethosteer.settings import CompareSettings
 from ethosteer.statistics.metrics import (
     ACCURACY,

@@ -19,14 +19,9 @@ from ethosteer.evaluation.reward_results import (
     slopes,
 )
 from ethosteer.records import Arm
-from ethosteer.results import (
-    Checkpoint,
-    CrossResult,
-    CurvePoint,
-    HeldOutPairs,
-    SlopeResult,
-    SteeringResult,
-)
+from ethosteer.results.arms import SlopeResult
+from ethosteer.results.reward_models import CrossResult, HeldOutPairs
+from ethosteer.results.steering import Checkpoint, CurvePoint, SteeringResult
 from ethosteer.settings import CompareSettings
 from ethosteer.statistics.metrics import PROPORTION
 from ethosteer.statistics.paired import mean_estimate

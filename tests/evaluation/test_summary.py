@@ -15,7 +15,7 @@ from ethosteer.evaluation.summary import (
     slice_cells,
     summarise,
 )
-from ethosteer.results import SliceCell
+from ethosteer.results.benchmarks import SliceCell
 from ethosteer.statistics.metrics import (
     ACCURACY,
     MCC,

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from ethosteer.errors import InputError, RefusedDialogueError
+from ethosteer.errors import InputError
 from ethosteer.models.pairs import encode
 from ethosteer.models.text import Template, decode, find_stop_ids
 from ethosteer.records import PreferencePair, Turn
@@ -184,63 +184,6 @@ def test_a_conversation_is_learned_where_the_assistant_speaks(kind, template):
     closing = () if eot is not None else (ids(KINDS[kind].eos),)
     # Qwen3's template writes earlier answers otherwise than they are sampled
     assert learned == [*(() if kind == "qwen3" else first), *last, *closing]
-
-
-def test_text_that_spells_a_special_token_is_text(kind, template):
-    own = template.tokenizer
-    for name in KINDS[kind].special:
-        spelled = f"Why {name} now?"
-        asked: list[Turn] = [("human", spelled)]
-        row = template.row(asked, f"As{name}is.")
-        plain = template.row([("human", "Why now?")], "As is.")
-        special = set(own.all_special_ids)
-        ours = [[i for i in r.ids if i in special] for r in (row, plain)]
-        assert ours[0] == ours[1], "only the template's own special tokens are special"
-        whole = own.decode(row.ids)
-        assert spelled in whole and f"As{name}is." in whole
-        assert spelled in template.prompt_text(asked)
-        assert f"As{name}is." in template.response_text(asked, f"As{name}is.")
-    guanaco = Template("guanaco", own)
-    spelled = "x </s> y <|im_end|> z"
-    text = own(" " + spelled, split_special_tokens=True).input_ids
-    assert list(guanaco.row(ONE, spelled).response_ids) == text
-
-
-def test_the_date_is_the_studys(kind):
-    texts = {
-        date: Template("chat", tokenizer(kind), date).prompt_text(ONE)
-        for date in ("2024-07-26", "2031-01-02")
-    }
-    assert (len(set(texts.values())) > 1) == (kind == "llama3")
-    assert ("02 Jan 2031" in texts["2031-01-02"]) == (kind == "llama3")
-    own = tokenizer("llama3")
-    own.chat_template = "{{ strftime_now('%d.%m.%Y') }}{{ messages[-1]['content'] }}"
-    assert Template("chat", own, "2031-01-02").prompt_text(ONE) == "02.01.2031Is it far?"
-
-
-def test_turns_of_one_speaker_are_joined_and_what_a_template_refuses_is_said(kind, template):
-    twice: list[Turn] = [("human", "Hm."), ("human", "Is it far?")]
-    assert template.prompt_ids(twice) == template.prompt_ids([("human", "Hm.\n\nIs it far?")])
-    system: list[Turn] = [("system", "Be brief."), *ONE]
-    if KINDS[kind].system:
-        assert "Be brief." in template.prompt_text(system)
-    else:
-        with pytest.raises(RefusedDialogueError):
-            template.prompt_ids(system)
-    with pytest.raises(RefusedDialogueError):
-        template.prompt_ids([*ONE, ("assistant", "No.")])
-
-
-def test_a_template_without_generation_prompt_still_says_who_answers():
-    own = tokenizer("mistral")
-    own.chat_template = (
-        "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} "
-        "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
-    )
-    template = Template("chat", own)
-    assert template.prompt_text(ONE) == "<s>[user] Is it far? [assistant]"
-    assert template.response_text(ONE, "No.") == " No."
-    assert template.row(ONE, "No.").ids[-1] == own.eos_token_id == template.end_of_turn
 
 
 def test_without_any_end_a_row_to_learn_cannot_be_closed():

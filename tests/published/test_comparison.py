@@ -15,7 +15,7 @@ from ethosteer.published.comparison import comparison_sections
 from ethosteer.records import Outcome
 from ethosteer.report import write_report
 from ethosteer.report.blocks import Table
-from ethosteer.results import StudyResults
+from ethosteer.results.study import StudyResults
 from ethosteer.study.load import load_study
 from tests.published.test_counts import SMALL, small
 from tests.report.example import example_items, example_outcomes, example_results

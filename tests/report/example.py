@@ -9,24 +9,13 @@ from itertools import combinations
 from typing import Literal
 
 from ethosteer.records import DatasetCard, Item, Outcome
-from ethosteer.results import (
-    ArmResult,
-    BenchmarkCell,
-    BenchmarkResult,
-    Comparability,
-    Comparison,
-    CrossCell,
-    CurvePoint,
-    Estimate,
-    Overlap,
-    Sample,
-    SampleAnswer,
-    Slope,
-    SlopeResult,
-    StageTime,
-    StudyResults,
-    Verdict,
-)
+from ethosteer.results.arms import ArmResult, SlopeResult
+from ethosteer.results.benchmarks import BenchmarkCell, BenchmarkResult, Comparability
+from ethosteer.results.comparisons import Comparison, Verdict
+from ethosteer.results.estimates import Estimate, Slope
+from ethosteer.results.reward_models import CrossCell
+from ethosteer.results.steering import CurvePoint
+from ethosteer.results.study import Overlap, Sample, SampleAnswer, StageTime, StudyResults
 
 Better = Literal["higher", "lower", "half", "none"]
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ethosteer.report.alarms import alarm_table, alarms_in_words, alarms_of
 from ethosteer.report.view import View
-from ethosteer.results import ArmResult
+from ethosteer.results.arms import ArmResult
 from tests.report.example import example_results
 
 RESULTS = example_results()

@@ -13,7 +13,10 @@ from ethosteer.report.answer import answer
 from ethosteer.report.blocks import Bullets, Text
 from ethosteer.report.headline import headline as lead_and_details
 from ethosteer.report.view import View, mirrored
-from ethosteer.results import BenchmarkCell, Estimate, StudyResults, Verdict
+from ethosteer.results.benchmarks import BenchmarkCell
+from ethosteer.results.comparisons import Verdict
+from ethosteer.results.estimates import Estimate
+from ethosteer.results.study import StudyResults
 from ethosteer.settings import CompareSettings
 from ethosteer.statistics.metrics import ACCURACY, BIAS_FREE
 from tests.evaluation.small import benchmark

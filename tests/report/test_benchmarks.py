@@ -12,7 +12,7 @@ from ethosteer.report.benchmarks import (
 from ethosteer.report.blocks import Table
 from ethosteer.report.numbers import interval, number
 from ethosteer.report.view import View
-from ethosteer.results import SliceCell
+from ethosteer.results.benchmarks import SliceCell
 from tests.report.example import MODELS, example_outcomes, example_results
 
 RESULTS = example_results()

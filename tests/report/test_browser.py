@@ -16,7 +16,7 @@ from ethosteer.published.counts import counts_path, read_counts
 from ethosteer.published.document import write_counts_report
 from ethosteer.records import Item, Outcome
 from ethosteer.report import write_report
-from ethosteer.results import Sample, SampleAnswer
+from ethosteer.results.study import Sample, SampleAnswer
 from tests.report.example import example_items, example_outcomes, example_results, with_profile
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -17,7 +17,7 @@ from ethosteer.report.curves import (
     reward_model_figures,
 )
 from ethosteer.report.view import View
-from ethosteer.results import CurvePoint
+from ethosteer.results.steering import CurvePoint
 from tests.report.example import ARMS, example_results
 
 RESULTS = example_results()

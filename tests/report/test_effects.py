@@ -10,7 +10,8 @@ from markupsafe import Markup
 from ethosteer.report.blocks import Effect, EffectMatrix
 from ethosteer.report.effects import SIGNS, effect_matrix
 from ethosteer.report.view import View
-from ethosteer.results import Comparison, StudyResults
+from ethosteer.results.comparisons import Comparison
+from ethosteer.results.study import StudyResults
 from tests.report.example import ARMS, CONTROL, example_items, example_results, with_profile
 
 RESULTS = example_results()

@@ -9,7 +9,9 @@ from ethosteer.report.answer import answer
 from ethosteer.report.blocks import Bullets
 from ethosteer.report.equal_kl import curve_of, equal_kl, reward_at
 from ethosteer.report.view import View
-from ethosteer.results import ArmResult, CurvePoint, Estimate, Slope, SlopeResult
+from ethosteer.results.arms import ArmResult, SlopeResult
+from ethosteer.results.estimates import Estimate, Slope
+from ethosteer.results.steering import CurvePoint
 from tests.report.example import example_results
 
 RESULTS = example_results()

@@ -9,7 +9,7 @@ from ethosteer.report.document import _answer
 from ethosteer.report.first_screen import warnings
 from ethosteer.report.headline import headline
 from ethosteer.report.view import View
-from ethosteer.results import StudyResults
+from ethosteer.results.study import StudyResults
 from tests.report.example import ALWAYS_NO, CONTROL, example_outcomes, example_results
 
 RESULTS = example_results()

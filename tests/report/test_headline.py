@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ethosteer.report.headline import headline
 from ethosteer.report.view import View
-from ethosteer.results import StudyResults
+from ethosteer.results.study import StudyResults
 from tests.report.example import CONTROL, example_results
 
 

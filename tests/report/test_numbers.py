@@ -13,7 +13,7 @@ from ethosteer.report.numbers import (
     plural,
     signed,
 )
-from ethosteer.results import Estimate
+from ethosteer.results.estimates import Estimate
 
 
 @pytest.mark.parametrize(

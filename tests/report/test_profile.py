@@ -9,7 +9,7 @@ from ethosteer.report.document import document
 from ethosteer.report.export import data_files
 from ethosteer.report.profile import profile_blocks, profile_sentences
 from ethosteer.report.view import View
-from ethosteer.results import Verdict
+from ethosteer.results.comparisons import Verdict
 from tests.report.example import ARMS, MODELS, example_results, with_profile
 
 RESULTS = with_profile(example_results())

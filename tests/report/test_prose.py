@@ -19,7 +19,10 @@ from ethosteer.report.blocks import Bullets, ItemBrowser, PackedItems, Text
 from ethosteer.report.document import document
 from ethosteer.report.items import sample_note
 from ethosteer.report.view import View
-from ethosteer.results import UNKNOWN, Estimate, SlopeResult, StudyResults, Verdict
+from ethosteer.results.arms import SlopeResult
+from ethosteer.results.comparisons import Verdict
+from ethosteer.results.estimates import UNKNOWN, Estimate
+from ethosteer.results.study import StudyResults
 from tests.report.example import example_items, example_outcomes, example_results, with_profile
 
 TEMPLATES = sorted(path.stem for path in (Path(prose.__file__).parent / "text").glob("*.j2"))

@@ -16,7 +16,8 @@ from ethosteer.evaluation.outcomes import grouped
 from ethosteer.records import BASE, FINETUNED
 from ethosteer.report import write_report
 from ethosteer.report.markdown import escape
-from ethosteer.results import CrossCell, Sample, SampleAnswer, StudyResults
+from ethosteer.results.reward_models import CrossCell
+from ethosteer.results.study import Sample, SampleAnswer, StudyResults
 from tests.report.example import ARMS, example_items, example_outcomes, example_results
 
 SCRIPT = "<script>alert('one')</script>"

@@ -15,7 +15,7 @@ from ethosteer.report.reward_models import doubt_of, doubts, is_sound, reward_un
 from ethosteer.report.rewards import accuracy_matrix, falls, reward_blocks, reward_matrix, rises
 from ethosteer.report.steering import reward_table, slope_tables, steering_table
 from ethosteer.report.view import View
-from ethosteer.results import UNKNOWN, Estimate
+from ethosteer.results.estimates import UNKNOWN, Estimate
 from tests.report.example import ARMS, MODELS, example_results
 
 RESULTS = example_results()

@@ -11,7 +11,9 @@ from ethosteer.report.rewards import (
     rises,
 )
 from ethosteer.report.view import View
-from ethosteer.results import CrossCell, Estimate, Verdict
+from ethosteer.results.comparisons import Verdict
+from ethosteer.results.estimates import Estimate
+from ethosteer.results.reward_models import CrossCell
 from tests.report.example import ARMS, MODELS, example_results
 
 RESULTS = example_results()

@@ -8,7 +8,8 @@ import pytest
 
 from ethosteer.report.steered import direction_of, steered
 from ethosteer.report.view import View
-from ethosteer.results import ArmResult, Estimate
+from ethosteer.results.arms import ArmResult
+from ethosteer.results.estimates import Estimate
 from tests.report.example import example_results
 
 RESULTS = example_results()

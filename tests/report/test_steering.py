@@ -15,7 +15,9 @@ from ethosteer.report.steering import (
     validation_table,
 )
 from ethosteer.report.view import View
-from ethosteer.results import Slope, SlopeResult, ValidationPoint
+from ethosteer.results.arms import SlopeResult
+from ethosteer.results.estimates import Slope
+from ethosteer.results.reward_models import ValidationPoint
 from tests.report.example import ARMS, example_results
 
 RESULTS = example_results()

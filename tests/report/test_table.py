@@ -7,7 +7,7 @@ import pytest
 from ethosteer.report.blocks import Cell, Column, Table
 from ethosteer.report.numbers import p_value, percent, signed
 from ethosteer.report.table import Numbers, Value, cell, record_table, table
-from ethosteer.results import Estimate, Slope
+from ethosteer.results.estimates import Estimate, Slope
 
 RISE = Estimate(0.25, -0.1, 0.6, 1200)
 

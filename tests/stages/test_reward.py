@@ -10,7 +10,7 @@ from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import Sampling
 from ethosteer.models.text import Template
 from ethosteer.records import Arm
-from ethosteer.results import HeldOutPairs
+from ethosteer.results.reward_models import HeldOutPairs
 from ethosteer.stages.reward import Reward
 from ethosteer.stages.workspace import Workspace
 from tests import tiny

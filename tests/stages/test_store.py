@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from ethosteer.errors import InputError
 from ethosteer.files import file_hash, fingerprint
 from ethosteer.models.identity import folder_fingerprint
+from ethosteer.stages.manifest import MANIFEST, DamagedArtifactError
 from ethosteer.stages.stage import Stage
-from ethosteer.stages.store import LOCK, MANIFEST, DamagedArtifactError, Store
+from ethosteer.stages.store import LOCK, Store
 
 if TYPE_CHECKING:
     from ethosteer.stages.workspace import Workspace
@@ -374,7 +375,7 @@ def test_an_artifact_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         hashed.append(path)
         return file_hash(path)
 
-    monkeypatch.setattr("ethosteer.stages.store.file_hash", counted)
+    monkeypatch.setattr("ethosteer.stages.manifest.file_hash", counted)
     assert store.has(A) and store.seconds(A) >= 0 and hashed == [], "sizes are enough for status"
     for _ in range(3):
         store.load(A)

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from ethosteer.records import Outcome
-from ethosteer.results import Better
+from ethosteer.results.benchmarks import Better
 from ethosteer.statistics.from_half import distance_difference
 from ethosteer.statistics.metrics import (
     AUC,

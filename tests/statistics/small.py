@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ethosteer.results import Better
+from ethosteer.results.benchmarks import Better
 from ethosteer.statistics.metrics import PROPORTION, Floats
 from ethosteer.statistics.paired import Clustered, Difference, clustered_values, paired_difference
 from ethosteer.statistics.verdicts import Decision, Rules, family_decisions

@@ -18,7 +18,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import ttost_paired
 
-from ethosteer.results import Estimate
+from ethosteer.results.estimates import Estimate
 from ethosteer.statistics.metrics import BALANCED, CORRELATION, MEAN, PROPORTION, Quantity
 from ethosteer.statistics.paired import (
     Clustered,

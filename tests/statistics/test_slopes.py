@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from ethosteer.results import Slope
+from ethosteer.results.estimates import Slope
 from ethosteer.statistics.slopes import slope
 
 Floats = NDArray[np.float64]

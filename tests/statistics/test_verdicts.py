@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
-from ethosteer.results import Estimate
+from ethosteer.results.estimates import Estimate
 from ethosteer.statistics.verdicts import (
     Rules,
     adjusted_p_values,

@@ -20,7 +20,7 @@ from ethosteer.models.pairs import encode
 from ethosteer.models.reward_models import load_rewards
 from ethosteer.progress import Terminal
 from ethosteer.records import Arm
-from ethosteer.results import StudyResults
+from ethosteer.results.study import StudyResults
 from ethosteer.study.export import export_arm
 from ethosteer.study.load import load_study
 from ethosteer.study.run import Study

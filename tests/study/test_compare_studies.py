@@ -15,7 +15,8 @@ from ethosteer.evaluation.outcomes import grouped, write_outcomes
 from ethosteer.evaluation.summary import summarise
 from ethosteer.files import to_json
 from ethosteer.records import Item, Outcome
-from ethosteer.results import Comparability, StudyResults
+from ethosteer.results.benchmarks import Comparability
+from ethosteer.results.study import StudyResults
 from ethosteer.study.compare_studies import compare_runs, write_across
 from ethosteer.study.finished import Run, open_run
 

@@ -19,11 +19,11 @@ from ethosteer.settings import ArmSettings, StudySettings
 from ethosteer.stages.compare import Compare
 from ethosteer.stages.curate import Curate
 from ethosteer.study.compare_studies import compare_arms
-from ethosteer.study.estimate import read_texts
 from ethosteer.study.finished import open_run
 from ethosteer.study.load import load_study
 from ethosteer.study.plan import Plan
 from ethosteer.study.run import Study
+from ethosteer.study.text_sizes import read_texts
 from tests.data.formats.small import jsonl
 from tests.tiny_study import OVERRIDES
 

@@ -18,10 +18,10 @@ from ethosteer.errors import InputError
 from ethosteer.progress import Terminal
 from ethosteer.settings import FILE_KEYS, BenchmarkSettings
 from ethosteer.study.compare_studies import compare_runs, write_across
-from ethosteer.study.estimate import read_texts
 from ethosteer.study.finished import Run, open_run, write_run_report
 from ethosteer.study.load import load_study
 from ethosteer.study.run import Study
+from ethosteer.study.text_sizes import read_texts
 from tests.benchmarks.files.rows import (
     ANSWERS,
     CHOICES,

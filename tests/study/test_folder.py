@@ -22,7 +22,7 @@ from ethosteer.api import prepare_study
 from ethosteer.data.sources import SAMPLE_DIR
 from ethosteer.errors import InputError
 from ethosteer.files import read_json, to_json
-from ethosteer.results import StudyResults
+from ethosteer.results.study import StudyResults
 from ethosteer.study.folder import recorded_fingerprints
 from ethosteer.study.run import Study
 from tests.tiny_study import OVERRIDES

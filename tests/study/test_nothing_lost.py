@@ -23,8 +23,9 @@ from ethosteer.data.sources import SAMPLE_DIR, Origin
 from ethosteer.errors import InputError
 from ethosteer.progress import Terminal
 from ethosteer.records import DatasetCard, PreferencePair, PreferenceSet
-from ethosteer.results import CurvePoint
-from ethosteer.stages.store import MANIFEST, AnyWork, DamagedArtifactError, Store
+from ethosteer.results.steering import CurvePoint
+from ethosteer.stages.manifest import MANIFEST, DamagedArtifactError
+from ethosteer.stages.store import AnyWork, Store
 from ethosteer.study.batches import batches
 from ethosteer.study.load import load_study
 from ethosteer.study.run import Study

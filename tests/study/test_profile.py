@@ -13,12 +13,12 @@ from ethosteer.errors import InputError
 from ethosteer.evaluation.items import read_items
 from ethosteer.files import read_json
 from ethosteer.progress import Terminal
-from ethosteer.results import StudyResults
+from ethosteer.results.study import StudyResults
 from ethosteer.settings import BaseSettings, BenchmarkSettings
-from ethosteer.study.estimate import read_texts
 from ethosteer.study.load import load_study
 from ethosteer.study.plan import Plan
 from ethosteer.study.run import Study
+from ethosteer.study.text_sizes import read_texts
 from tests.tiny_study import OVERRIDES
 
 DUTY = "preferences:deontology"

@@ -17,7 +17,9 @@ from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.reward import Reward
 from ethosteer.stages.steer import Steer
 from ethosteer.stages.store import Store
-from ethosteer.study.estimate import EFFICIENCY, base_parameters, read_texts, stage_costs
+from ethosteer.study.costs import stage_costs
+from ethosteer.study.estimate import EFFICIENCY
+from ethosteer.study.footprint import base_parameters
 from ethosteer.study.load import load_study
 from ethosteer.study.plan import Plan
 from ethosteer.study.remaining import (
@@ -27,6 +29,7 @@ from ethosteer.study.remaining import (
     expected_seconds,
     predicted,
 )
+from ethosteer.study.text_sizes import read_texts
 
 ARMS = "arms={virtue={}, v-ppo={dataset='virtue', algorithm='ppo'}, deontology={}}"
 

@@ -33,7 +33,8 @@ from ethosteer.models.optimiser import generator
 from ethosteer.models.reward_models import load_rewards
 from ethosteer.progress import Terminal
 from ethosteer.records import CONTROLS, Arm
-from ethosteer.results import SteeringResult, StudyResults
+from ethosteer.results.steering import SteeringResult
+from ethosteer.results.study import StudyResults
 from ethosteer.settings import StudySettings
 from ethosteer.stages.steer import AT_KL
 from ethosteer.statistics.slopes import slope

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ethosteer.errors import InputError
-from ethosteer.results import CurvePoint
+from ethosteer.results.steering import CurvePoint
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker

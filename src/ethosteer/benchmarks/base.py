@@ -9,7 +9,7 @@ from pathlib import Path
 from ethosteer.data.pair_sets import Dataset
 from ethosteer.data.sources import Source
 from ethosteer.records import Item, LabelledText, PreferencePair
-from ethosteer.results import MetricDefinition
+from ethosteer.results.benchmarks import MetricDefinition
 from ethosteer.statistics.metrics import Metric
 
 ModelAnswer = str | Sequence[tuple[float, bool]]

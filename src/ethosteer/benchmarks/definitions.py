@@ -9,7 +9,7 @@ from ethosteer.benchmarks.crows_pairs import LIKELIHOOD_DIFF, PCT_STEREOTYPE
 from ethosteer.benchmarks.preferences import METRICS as PREFERENCE_METRICS
 from ethosteer.benchmarks.toxigen_generation import PROBABILITY_OF_POSITIVE
 from ethosteer.records import Outcome
-from ethosteer.results import MetricDefinition
+from ethosteer.results.benchmarks import MetricDefinition
 from ethosteer.statistics.metrics import (
     ACCURACY,
     ACCURACY_NORMALISED,

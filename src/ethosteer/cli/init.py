@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -32,47 +33,57 @@ FILE = re.compile(r"[./\\]")
 T = TypeVar("T")
 
 
+StudyFile = Annotated[Path, typer.Argument(help="The study file to write; it must not exist yet.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Ask nothing: take the options and defaults.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="`pocket` (bundled), `smollm2`, a model folder, a `.gguf` file, or a hub id."
+    ),
+]
+Chat = Annotated[
+    bool | None,
+    typer.Option(help="Whether the base follows instructions and has a chat template."),
+]
+Sample = Annotated[
+    bool | None,
+    typer.Option(help="Read the bundled, invented data instead of the published files."),
+]
+Datasets = Annotated[
+    str | None,
+    typer.Option(
+        help="Preference datasets, or files of your own, separated by commas.",
+        autocompletion=complete_datasets,
+    ),
+]
+Algorithm = Annotated[
+    str | None,
+    typer.Option(help="How arms are steered.", autocompletion=complete_algorithm),
+]
+Seeds = Annotated[int | None, typer.Option(min=1, help="The number of seeds.")]
+Benchmarks = Annotated[
+    str | None,
+    typer.Option(help="Benchmarks, separated by commas.", autocompletion=complete_benchmarks),
+]
+Margin = Annotated[
+    str | None,
+    typer.Option(help="Differences within it count as equivalent; `none` declares none."),
+]
+
+
 def init(
-    file: Annotated[
-        Path, typer.Argument(help="The study file to write; it must not exist yet.")
-    ] = Path("study.toml"),
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Ask nothing: take the options and defaults.")
-    ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="`pocket` (bundled), `smollm2`, a model folder, a `.gguf` file, or a hub id."
-        ),
-    ] = None,
-    chat: Annotated[
-        bool | None,
-        typer.Option(help="Whether the base follows instructions and has a chat template."),
-    ] = None,
-    sample: Annotated[
-        bool | None,
-        typer.Option(help="Read the bundled, invented data instead of the published files."),
-    ] = None,
-    datasets: Annotated[
-        str | None,
-        typer.Option(
-            help="Preference datasets, or files of your own, separated by commas.",
-            autocompletion=complete_datasets,
-        ),
-    ] = None,
-    algorithm: Annotated[
-        str | None,
-        typer.Option(help="How arms are steered.", autocompletion=complete_algorithm),
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="The number of seeds.")] = None,
-    benchmarks: Annotated[
-        str | None,
-        typer.Option(help="Benchmarks, separated by commas.", autocompletion=complete_benchmarks),
-    ] = None,
-    margin: Annotated[
-        str | None,
-        typer.Option(help="Differences within it count as equivalent; `none` declares none."),
-    ] = None,
+    file: StudyFile = Path("study.toml"),
+    yes: Yes = False,
+    model: Model = None,
+    chat: Chat = None,
+    sample: Sample = None,
+    datasets: Datasets = None,
+    algorithm: Algorithm = None,
+    seeds: Seeds = None,
+    benchmarks: Benchmarks = None,
+    margin: Margin = None,
 ) -> None:
     """Write a commented study file from a few questions.
 
@@ -81,25 +92,8 @@ def init(
 
     Example: `ethosteer init mine.toml --yes --datasets deontology,virtue`
     """
-    if usable_path(file).suffix != ".toml":
-        raise InputError(f"{file}: a study file's name ends in .toml")
-    if file.exists():
-        raise InputError(f"{file}: exists already; name a new file")
-    if not file.absolute().parent.is_dir():
-        raise InputError(f"{file}: its folder does not exist")
-
-    def ask(question: str, given: object, default: object, read: Callable[[str], T]) -> T:
-        """Return the option, the default, or the first valid answer typed."""
-        if given is not None or yes:
-            return read(_text(default if given is None else given))
-        while True:
-            try:
-                return read(typer.prompt(question, default=_text(default)))
-            except InputError as fault:
-                typer.echo(f"  {fault}", err=True)
-            except typer.Abort:
-                raise InputError("the questions end; --yes takes the defaults") from None
-
+    _check_new(file)
+    ask = partial(_answer, takes_default=yes)
     base = ask("base model", model, POCKET, _read_text)
     pocket = base == POCKET
     precision = None if pocket else _precision()
@@ -129,6 +123,31 @@ def _precision() -> Precision:
     from ethosteer.models.loading import choose_device
 
     return measure_precision(choose_device("auto"))
+
+
+def _check_new(file: Path) -> None:
+    """Raise InputError where no new study file can be written at ``file``."""
+    if usable_path(file).suffix != ".toml":
+        raise InputError(f"{file}: a study file's name ends in .toml")
+    if file.exists():
+        raise InputError(f"{file}: exists already; name a new file")
+    if not file.absolute().parent.is_dir():
+        raise InputError(f"{file}: its folder does not exist")
+
+
+def _answer(
+    question: str, given: object, default: object, read: Callable[[str], T], *, takes_default: bool
+) -> T:
+    """Return the option, the default, or the first valid answer typed."""
+    if given is not None or takes_default:
+        return read(_text(default if given is None else given))
+    while True:
+        try:
+            return read(typer.prompt(question, default=_text(default)))
+        except InputError as fault:
+            typer.echo(f"  {fault}", err=True)
+        except typer.Abort:
+            raise InputError("the questions end; --yes takes the defaults") from None
 
 
 def _loaded(file: Path) -> StudySettings:

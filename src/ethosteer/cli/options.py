@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,18 +10,8 @@ import typer
 
 from ethosteer.api import benchmark_settings
 from ethosteer.cli.completion import complete_benchmarks, complete_study
-from ethosteer.errors import InputError
-from ethosteer.files import usable_path
-from ethosteer.settings import ArmSettings, BaseSettings, BenchmarkSettings
+from ethosteer.settings import BaseSettings, BenchmarkSettings
 from ethosteer.study.load import bundled_studies
-
-
-class TemplateChoice(StrEnum):
-    """Formats of a dialogue."""
-
-    guanaco = "guanaco"
-    hh = "hh"
-    chat = "chat"
 
 
 class Dtype(StrEnum):
@@ -30,13 +19,6 @@ class Dtype(StrEnum):
 
     float32 = "float32"
     bfloat16 = "bfloat16"
-
-
-class Weigh(StrEnum):
-    """What several annotators' judgements of one pair make."""
-
-    majority = "majority"
-    judgements = "judgements"
 
 
 StudyArgument = Annotated[
@@ -111,30 +93,6 @@ def read_benchmarks(
     """Read the value of ``--benchmarks``; InputError for an unknown name or form."""
     return benchmark_settings(
         [name.strip() for name in names.split(",") if name.strip()], limit, classifier
-    )
-
-
-def is_path(name: str) -> bool:
-    """Return whether ``name`` is a file or a folder, or is written like one."""
-    path = usable_path(name)
-    return path.exists() or len(path.parts) > 1 or bool(path.suffix)
-
-
-def file_settings(
-    file: str, pairs_per_group: int, columns: Sequence[str], weigh: Weigh | None
-) -> ArmSettings:
-    """Return the settings of an arm that reads ``file``; InputError for a wrong ``--column``."""
-    named = dict[str, str]()
-    for column in columns:
-        ours, sign, theirs = column.partition("=")
-        if not (sign and ours and theirs):
-            raise InputError(f"--column {column}: write it as ours=theirs")
-        named[ours.strip()] = theirs.strip()
-    return ArmSettings.checked(
-        file=file,
-        columns=named or None,
-        weigh=weigh.value if weigh else None,
-        pairs_per_group=pairs_per_group,
     )
 
 

@@ -17,35 +17,38 @@ from ethosteer.errors import InputError
 from ethosteer.files import usable_path
 from ethosteer.study.load import load_study
 
+Studies = Annotated[
+    list[str],
+    typer.Argument(
+        help="A study (as for `run`), a run's folder, or `published-2024`. Several studies or "
+        "folders are compared.",
+        autocompletion=complete_study,
+    ),
+]
+ReportFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="The report's folder; by default the run's own, and `runs/A+B` for several studies.",
+    ),
+]
+Texts = Annotated[
+    bool,
+    typer.Option(
+        "--texts/--no-texts",
+        help="Without texts, no prompt, answer or item is in the report: it may be published "
+        "where the data may not. Needs --out.",
+    ),
+]
+
 
 def report(
-    studies: Annotated[
-        list[str],
-        typer.Argument(
-            help="A study (as for `run`), a run's folder, or `published-2024`. Several studies or "
-            "folders are compared.",
-            autocompletion=complete_study,
-        ),
-    ],
+    studies: Studies,
     runs_dir: RunsDir = Path("runs"),
     data_dir: DataDir = None,
     overrides: Overrides = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="The report's folder; by default the run's own, and `runs/A+B` for several "
-            "studies.",
-        ),
-    ] = None,
-    texts: Annotated[
-        bool,
-        typer.Option(
-            "--texts/--no-texts",
-            help="Without texts, no prompt, answer or item is in the report: it may be published "
-            "where the data may not. Needs --out.",
-        ),
-    ] = True,
+    out: ReportFolder = None,
+    texts: Texts = True,
 ) -> None:
     """Write a finished study's report again, or compare several studies.
 
@@ -57,8 +60,7 @@ def report(
 
     Example: `ethosteer report demo`
     """
-    from ethosteer.published.counts import counts_path, read_counts
-    from ethosteer.study.finished import is_readable_run, open_run, write_run_report
+    from ethosteer.published.counts import counts_path
 
     for path in (*map(Path, studies), runs_dir, out or runs_dir):
         usable_path(path)
@@ -68,35 +70,65 @@ def report(
     if not texts and (out is None or published is not None or len(studies) > 1):
         raise InputError("--no-texts: give a single study, and a folder by --out")
     if published is not None:
-        from ethosteer.published.document import write_counts_report
-
-        counts = read_counts(published)
-        folder = out or runs_dir / counts.name
-        write_counts_report(counts, folder)
+        folder = _report_counts(published, runs_dir, out)
     elif len(studies) > 1:
-        from ethosteer.study.compare_studies import write_across
-
-        runs = [open_run(_run_folder(study, runs_dir, overrides or ())) for study in studies]
-        folder = out or runs_dir / "+".join(run.name for run in runs)
-        write_across(runs, folder)
+        folder = _report_across(studies, runs_dir, overrides or (), out)
     else:
-        folder = Path(studies[0])
-        rewritten = not is_readable_run(folder)
-        if rewritten:
-            prepared = prepare_study(
-                studies[0], runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ()
-            )
-            prepared.check_finished()
-            # the folder may be one that may only be read
-            if out is None or not prepared.is_finished():
-                prepared.write_files()
-            folder = prepared.folder
-        if out is not None and out.resolve() == folder.resolve() and not texts:
-            raise InputError(f"--out {out}: is the run's own folder, whose report has its texts")
-        if out is not None or not rewritten:
-            run, folder = open_run(folder), out or folder
-            write_run_report(run, folder, texts=texts)
+        folder = _report_again(studies[0], runs_dir, data_dir, overrides or (), out, texts=texts)
     typer.echo(f"done: {folder / 'report.html'}")
+
+
+def _report_counts(published: Path, runs_dir: Path, out: Path | None) -> Path:
+    """Write the report on another study's published counts; return its folder."""
+    from ethosteer.published.counts import read_counts
+    from ethosteer.published.document import write_counts_report
+
+    counts = read_counts(published)
+    folder = out or runs_dir / counts.name
+    write_counts_report(counts, folder)
+    return folder
+
+
+def _report_across(
+    studies: Sequence[str], runs_dir: Path, overrides: Sequence[str], out: Path | None
+) -> Path:
+    """Write the report that compares finished studies; return its folder."""
+    from ethosteer.study.compare_studies import write_across
+    from ethosteer.study.finished import open_run
+
+    runs = [open_run(_run_folder(study, runs_dir, overrides)) for study in studies]
+    folder = out or runs_dir / "+".join(run.name for run in runs)
+    write_across(runs, folder)
+    return folder
+
+
+def _report_again(
+    study: str,
+    runs_dir: Path,
+    data_dir: Path | None,
+    overrides: Sequence[str],
+    out: Path | None,
+    *,
+    texts: bool,
+) -> Path:
+    """Write a finished study's report into its own folder or ``out``; return that folder."""
+    from ethosteer.study.finished import is_readable_run, open_run, write_run_report
+
+    folder = Path(study)
+    rewritten = not is_readable_run(folder)
+    if rewritten:
+        prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides)
+        prepared.check_finished()
+        # the folder may be one that may only be read
+        if out is None or not prepared.is_finished():
+            prepared.write_files()
+        folder = prepared.folder
+    if out is not None and out.resolve() == folder.resolve() and not texts:
+        raise InputError(f"--out {out}: is the run's own folder, whose report has its texts")
+    if out is not None or not rewritten:
+        run, folder = open_run(folder), out or folder
+        write_run_report(run, folder, texts=texts)
+    return folder
 
 
 def _run_folder(study: str, runs_dir: Path, overrides: Sequence[str]) -> Path:

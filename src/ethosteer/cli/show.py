@@ -15,7 +15,7 @@ from ethosteer.progress import escape
 from ethosteer.records import Agreement, parse_dialogue
 from ethosteer.report.numbers import duration, interval, number, signed
 from ethosteer.report.view import View, constant_not_exceeded
-from ethosteer.results import StudyResults
+from ethosteer.results.study import StudyResults
 from ethosteer.settings import ArmSettings, BaseSettings, DataSettings, StudySettings
 from ethosteer.stages.finetune import name_of
 from ethosteer.stages.stage import SamplingSettings

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ethosteer.records import PreferencePair, PreferenceSet
-from ethosteer.results import Overlap
+from ethosteer.results.study import Overlap
 
 T = TypeVar("T")
 Hashes = NDArray[np.uint64]

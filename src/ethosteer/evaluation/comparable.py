@@ -10,7 +10,7 @@ from dataclasses import fields
 
 from ethosteer.files import fingerprint
 from ethosteer.records import Item
-from ethosteer.results import BenchmarkResult, Comparability
+from ethosteer.results.benchmarks import BenchmarkResult, Comparability
 
 WORDS = {
     "items": "the items",

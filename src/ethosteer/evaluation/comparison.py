@@ -12,7 +12,8 @@ import numpy as np
 from ethosteer.benchmarks.base import Benchmark
 from ethosteer.evaluation.summary import Terms
 from ethosteer.records import CONTROLS
-from ethosteer.results import Better, Comparison, Role
+from ethosteer.results.benchmarks import Better
+from ethosteer.results.comparisons import Comparison, Role
 from ethosteer.settings import CompareSettings
 from ethosteer.statistics.from_half import distance_difference
 from ethosteer.statistics.metrics import Metric

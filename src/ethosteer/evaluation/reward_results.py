@@ -9,20 +9,11 @@ import numpy as np
 
 from ethosteer.evaluation.comparison import Family, Quantity, decide, measure
 from ethosteer.records import BASE, CONTROLS, FINETUNED, Arm
-from ethosteer.results import (
-    UNKNOWN,
-    ArmResult,
-    Comparison,
-    Correction,
-    CrossCell,
-    CrossResult,
-    Estimate,
-    HeldOutPairs,
-    Select,
-    Slope,
-    SlopeResult,
-    SteeringResult,
-)
+from ethosteer.results.arms import ArmResult, SlopeResult
+from ethosteer.results.comparisons import Comparison, Correction
+from ethosteer.results.estimates import UNKNOWN, Estimate, Slope
+from ethosteer.results.reward_models import CrossCell, CrossResult, HeldOutPairs
+from ethosteer.results.steering import Select, SteeringResult
 from ethosteer.settings import CompareSettings
 from ethosteer.statistics.metrics import PROPORTION
 from ethosteer.statistics.paired import cluster_sums, clustered_values, estimate, mean_estimate

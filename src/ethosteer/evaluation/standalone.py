@@ -30,7 +30,7 @@ from ethosteer.models.requests import chat_template
 from ethosteer.models.text import Template
 from ethosteer.progress import Terminal
 from ethosteer.records import BASE, Item, Model, Outcome
-from ethosteer.results import BenchmarkResult
+from ethosteer.results.benchmarks import BenchmarkResult
 from ethosteer.settings import (
     ArmSettings,
     BaseSettings,
@@ -107,7 +107,9 @@ def read_tasks(
     for name, settings in benchmarks.items():
         if name.startswith(HARNESS):
             task = HarnessTask(name.removeprefix(HARNESS), include_path)
-            writer = chat_template(load_tokenizer(model)).messages_text if chat else None
+            writer = (
+                chat_template(load_tokenizer(model)).chat_template.messages_text if chat else None
+            )
             benchmark, items = task.benchmark(settings), task_items(task, settings, writer)
         else:
             benchmark = catalog.described_benchmark(name, settings)

@@ -10,7 +10,8 @@ import numpy as np
 
 from ethosteer.benchmarks.base import Benchmark
 from ethosteer.records import Outcome
-from ethosteer.results import BenchmarkCell, BenchmarkResult, Estimate, SliceCell
+from ethosteer.results.benchmarks import BenchmarkCell, BenchmarkResult, SliceCell
+from ethosteer.results.estimates import Estimate
 from ethosteer.statistics.metrics import Metric
 from ethosteer.statistics.paired import Clustered, cluster_sums, estimate, paired_difference
 

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from ethosteer.errors import InputError
+from ethosteer.models.chat_template import QUESTION
 from ethosteer.models.checks import check_vocabulary
 from ethosteer.models.foreign import foreign
 from ethosteer.models.generation import NO_STOP_TOKEN
@@ -19,7 +20,7 @@ from ethosteer.models.loading import (
     load_tokenizer,
 )
 from ethosteer.models.lora_bank import target_layers
-from ethosteer.models.text import QUESTION, Template
+from ethosteer.models.text import Template
 from ethosteer.settings import BaseSettings, StudySettings
 
 

@@ -22,7 +22,7 @@ from ethosteer.models.optimiser import ArmOptimiser, derived_seed, generator
 from ethosteer.models.pairs import EncodedPair, pair_passes, response_rows, schedule
 from ethosteer.models.reward_models import raw_scores, score_rows
 from ethosteer.progress import Report
-from ethosteer.results import HeldOutPairs, ValidationPoint
+from ethosteer.results.reward_models import HeldOutPairs, ValidationPoint
 from ethosteer.settings import RewardSettings
 
 CHECKPOINT_EVERY = 100

@@ -8,20 +8,17 @@ so a reward model is read at the token that it was trained at.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
 from typing import Literal
 
-from jinja2 import TemplateSyntaxError
-from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from ethosteer.errors import InputError, RefusedDialogueError
-from ethosteer.models.foreign import foreign
+from ethosteer.errors import InputError
+from ethosteer.models.chat_template import ChatTemplate, joined
+from ethosteer.models.special_tokens import SpecialTokens
 from ethosteer.records import Turn
 from ethosteer.settings import TEMPLATE_DATE
 
@@ -39,20 +36,6 @@ HEADINGS = {
 }
 SEPARATORS = {"guanaco": " ", "hh": ""}
 """Between two turns."""
-ROLES = {"system": "system", "human": "user", "assistant": "assistant"}
-"""As chat templates name them."""
-
-QUESTION: list[Turn] = [("human", "Is it far?")]
-PROBE = "ProbeOfTheAnswer"
-"""An answer whose surroundings show how a chat template opens and ends the assistant's turn."""
-
-TODAY = re.compile(r"strftime_now\s*\(\s*(['\"])(.*?)\1\s*\)")
-"""A template's call for today's date, and its form."""
-LITERAL, ALIAS = "\ue000{}\ue001", "\ue002{}\ue003"
-"""Stand in, by the token's id, for a special token's text in a turn, and for one of the template.
-
-Characters for private use, which no template treats in a special way.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +122,15 @@ class Template:
     tokenizer: PreTrainedTokenizerBase
     date: str = TEMPLATE_DATE
 
+    @cached_property
+    def chat_template(self) -> ChatTemplate:
+        """The tokenizer's chat template, which writes dialogues where ``name`` is "chat"."""
+        return ChatTemplate(self._special_tokens, self.date)
+
+    @cached_property
+    def _special_tokens(self) -> SpecialTokens:
+        return SpecialTokens(self.tokenizer)
+
     def row(self, turns: Sequence[Turn], response: str) -> Row:
         """Encode a known response to ``turns``, which end with the human; the response is learned.
 
@@ -212,11 +204,11 @@ class Template:
 
     def prompt_text(self, turns: Sequence[Turn]) -> str:
         """Write ``turns``, which end with the human, up to where the assistant's answer starts."""
-        return self._plain(self._prompt(turns))
+        return self._special_tokens.unescape(self._prompt(turns))
 
     def response_text(self, turns: Sequence[Turn], response: str) -> str:
         """Write the answer as it continues ``prompt_text(turns)``, without the end of turn."""
-        return self._plain(self._answer(turns, response))
+        return self._special_tokens.unescape(self._answer(turns, response))
 
     def request_text(self, turns: Sequence[Turn]) -> str:
         """Write a benchmark's request, as lm-evaluation-harness does with apply_chat_template.
@@ -224,7 +216,7 @@ class Template:
         It is what the chat template itself writes, with its generation prompt, thinking off and the
         study's date. Unlike ``prompt_text`` it adds nothing where a template has no such prompt.
         """
-        return self._plain(self._chat(turns, answer=False))
+        return self._special_tokens.unescape(self.chat_template.turns_text(turns, answer=False))
 
     def fingerprint(self) -> str:
         """Identify the template by how it writes a dialogue."""
@@ -236,12 +228,12 @@ class Template:
     def check(self) -> None:
         """Raise InputError for a chat template that is malformed or leaves out what a turn says."""
         if self.name == "chat":
-            _ = self._turn_ends
+            _ = self.chat_template.turn_ends
 
     @property
     def end_of_turn(self) -> int | None:
         """The token that ends the assistant's turn; None for guanaco, hh and templates without."""
-        return self._turn_ends.token if self.name == "chat" else None
+        return self.chat_template.turn_ends.token if self.name == "chat" else None
 
     @property
     def decoded_end_of_turn(self) -> str | None:
@@ -260,200 +252,25 @@ class Template:
             )
         return int(self.tokenizer.eos_token_id)
 
-    # --- text; special tokens that a turn spells are written as LITERAL
+    # --- text in which turns are escaped, so that special tokens are the template's own
 
     def _prompt(self, turns: Sequence[Turn]) -> str:
         if self.name == "chat":
-            turns = joined(turns)
-            if turns[-1][0] != "human":
-                raise RefusedDialogueError("the turn before an answer must be the human's")
-            return self._chat(turns, answer=False) + self._turn_ends.cue
+            return self.chat_template.prompt(turns)
         headings = HEADINGS[self.name]
-        written = [headings[role] + self._literal(text) for role, text in turns]
+        written = [headings[role] + self._special_tokens.escape(text) for role, text in turns]
         # without the space, which most tokenizers make the beginning of the answer's first token
         return SEPARATORS[self.name].join([*written, headings["assistant"].rstrip(" ")])
 
     def _answer(self, turns: Sequence[Turn], response: str) -> str:
-        if self.name != "chat":
-            return " " + self._literal(response)
-        prompt, ends = self._prompt(turns), self._turn_ends
-        whole = self._chat([*joined(turns), ("assistant", response)], answer=True)
-        if whole.startswith(prompt) and whole.endswith(ends.after):
-            return whole[len(prompt) : len(whole) - len(ends.after)]
-        return ends.gap + self._literal(response)
-
-    @cached_property
-    def _turn_ends(self) -> _TurnEnds:
-        """Find how the chat template opens and ends the assistant's turn, by writing one."""
-        prompt = self._chat(QUESTION, answer=False)
-        whole = self._chat([*QUESTION, ("assistant", PROBE)], answer=True)
-        if self._literal(QUESTION[0][1]) not in prompt or PROBE not in whole:
-            raise InputError(
-                "data.template: the base's chat template leaves out what a turn says; mend it, or "
-                "use guanaco or hh"
-            )
-        before, _, after = whole.rpartition(PROBE)
-        # what a template writes before an answer beside its generation prompt, if it has one
-        lead = before.removeprefix(prompt) if before.startswith(prompt) else ""
-        cue = lead.rstrip(" ")
-        # longest first, as the tokenizer matches
-        known = {
-            token.content: index
-            for index, token in self.tokenizer.added_tokens_decoder.items()
-            if token.content.strip()
-        }
-        names = sorted(known, key=len, reverse=True)
-        match = re.match(rf"\s*({'|'.join(map(re.escape, names))})", after) if names else None
-        return _TurnEnds(cue, lead[len(cue) :], after, known[match[1]] if match else None)
-
-    def _chat(self, turns: Sequence[Turn], *, answer: bool) -> str:
-        """Write turns by the chat template: with their ``answer``, or up to where one starts."""
-        messages = [{"role": ROLES[role], "content": self._literal(text)} for role, text in turns]
-        return self._apply(messages, generation_prompt=not answer)
-
-    def messages_text(
-        self, messages: Sequence[dict[str, str]], add_generation_prompt: bool = True
-    ) -> str:
-        """Write messages (``role`` and ``content``) by the chat template, as ``request_text`` does.
-
-        Without a generation prompt the last message is left open, to be continued.
-        """
-        return self._apply(
-            messages, generation_prompt=add_generation_prompt, continued=not add_generation_prompt
-        )
-
-    def _apply(
-        self,
-        messages: Sequence[dict[str, str]],
-        *,
-        generation_prompt: bool,
-        continued: bool = False,
-    ) -> str:
-        """Write messages by the chat template; RefusedDialogueError where it does not take them."""
-        subject = "data.template: the base's chat template"
-        with foreign(subject, "refuses a dialogue", RefusedDialogueError):
-            try:
-                text = self.tokenizer.apply_chat_template(
-                    list(messages),
-                    chat_template=self._dated_template,
-                    tokenize=False,
-                    add_generation_prompt=generation_prompt,
-                    continue_final_message=continued,
-                    date_string=datetime.fromisoformat(self.date).strftime("%d %b %Y"),
-                    enable_thinking=False,
-                )
-            except TemplateSyntaxError as fault:  # no dialogue's fault
-                raise InputError(
-                    f"{subject} is not valid Jinja, line {fault.lineno}: {fault.message}; mend it, "
-                    "or use guanaco or hh"
-                ) from fault
-        assert isinstance(text, str)
-        return text
-
-    @cached_property
-    def _dated_template(self) -> str:
-        """The tokenizer's chat template, with the study's date where it asks for today's."""
-        if not self.tokenizer.chat_template:
-            raise InputError(
-                "data.template: the base's tokenizer has no chat template; use guanaco or hh"
-            )
-        day = datetime.fromisoformat(self.date)
-        template = str(self.tokenizer.get_chat_template())
-        # transformers hands templates no functions but its own, so the call itself is replaced
-        template = TODAY.sub(lambda call: json.dumps(day.strftime(call[2])), template)
-        if re.search(r"strftime_now\s*\(", template):
-            raise InputError(
-                "data.template: the base's chat template prints today's date in a computed form, "
-                "so the study's date cannot be put there; use guanaco or hh"
-            )
-        return template
-
-    # --- special tokens
-
-    @cached_property
-    def _specials(self) -> dict[str, int]:
-        """The ids of the special tokens by their text."""
-        tokens = self.tokenizer.added_tokens_decoder.items()
-        return {token.content: index for index, token in tokens if token.special}
-
-    @cached_property
-    def _special_pattern(self) -> re.Pattern[str]:
-        names = sorted(self._specials, key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, names)) or r"(?!)")
-
-    def _literal(self, text: str) -> str:
-        """Write the special tokens that a turn spells in another way, to tell them apart."""
-        ids = self._specials
-        return self._special_pattern.sub(lambda match: LITERAL.format(ids[match[0]]), text)
-
-    def _plain(self, text: str) -> str:
-        """Undo ``_literal``."""
-        tokens = self.tokenizer.convert_ids_to_tokens
-        pattern = LITERAL.format(r"(\d+)")
-        return re.sub(pattern, lambda match: str(tokens(int(match[1]))), text)
+        if self.name == "chat":
+            return self.chat_template.answer(turns, response)
+        return " " + self._special_tokens.escape(response)
 
     def _encode(self, text: str, *, alone: bool = False) -> list[int]:
         """Encode what the functions above write; ``alone`` without the tokenizer's own specials."""
         add_special_tokens = self.name != "chat" and not alone
-        if self._plain(text) == text:
-            whole: list[int] = self.tokenizer(text, add_special_tokens=add_special_tokens).input_ids
-            return whole
-        if getattr(self.tokenizer, "backend_tokenizer", None) is None:
-            raise RefusedDialogueError(
-                "a turn spells a special token, which needs a fast tokenizer"
-            )
-        ids = self._specials
-        # the template's own special tokens, then those that turns spell
-        aliased = self._special_pattern.sub(lambda match: ALIAS.format(ids[match[0]]), text)
-        encoder, real = self._text_encoder
-        encoding = encoder.encode(self._plain(aliased), add_special_tokens=add_special_tokens)
-        return [real.get(index, index) for index in encoding.ids]
-
-    @cached_property
-    def _text_encoder(self) -> tuple[Tokenizer, dict[int, int]]:
-        """A copy of the tokenizer to which special tokens are text, and their aliases are special.
-
-        Returned with the ids that the aliases stand for.
-        """
-        encoder = Tokenizer.from_str(self.tokenizer.backend_tokenizer.to_str())
-        encoder.no_truncation()
-        encoder.no_padding()
-        encoder.encode_special_tokens = True
-        real: dict[int, int] = {}
-        for index in self._specials.values():
-            token, alias = self.tokenizer.added_tokens_decoder[index], ALIAS.format(index)
-            copied = AddedToken(alias, lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)
-            encoder.add_tokens([copied])
-            alias_id = encoder.token_to_id(alias)
-            assert alias_id is not None, "it was added just now"
-            real[alias_id] = index
-        return encoder, real
-
-
-@dataclass(frozen=True, slots=True)
-class _TurnEnds:
-    """How a chat template writes an answer.
-
-    After the generation prompt stands ``cue``, where the template has no generation prompt; an
-    answer follows after ``gap`` (spaces, which become part of its first token), then ``after``, in
-    which ``token`` ends the turn.
-    """
-
-    cue: str
-    gap: str
-    after: str
-    token: int | None
-
-
-def joined(turns: Sequence[Turn]) -> list[Turn]:
-    """Join turns of one speaker that follow each other, which many chat templates refuse."""
-    merged: list[Turn] = []
-    for role, text in turns:
-        if merged and merged[-1][0] == role:
-            merged[-1] = (role, f"{merged[-1][1]}\n\n{text}")
-        else:
-            merged.append((role, text))
-    return merged
+        return self._special_tokens.encode(text, add_special_tokens=add_special_tokens)
 
 
 def decode(

@@ -20,7 +20,7 @@ from ethosteer.published.proportions import (
     unpaired_difference,
     wilson,
 )
-from ethosteer.results import Estimate
+from ethosteer.results.estimates import Estimate
 from ethosteer.statistics.paired import NAN, POWER
 from ethosteer.statistics.verdicts import adjusted_p_values
 

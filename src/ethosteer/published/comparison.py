@@ -8,7 +8,7 @@ from ethosteer.report.blocks import Section, Table, Text
 from ethosteer.report.numbers import number, percent
 from ethosteer.report.table import Numbers, Value, table
 from ethosteer.report.view import View
-from ethosteer.results import StudyResults
+from ethosteer.results.study import StudyResults
 
 
 def comparison_sections(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ethosteer.results import Estimate
+from ethosteer.results.estimates import Estimate
 from ethosteer.statistics.metrics import CORRELATION
 from ethosteer.statistics.paired import NAN, POWER, cluster_sums, estimate
 from ethosteer.statistics.verdicts import adjusted_p_values

@@ -19,7 +19,7 @@ from ethosteer.report.export import data_files
 from ethosteer.report.markdown import markdown_page
 from ethosteer.report.page import html_page
 from ethosteer.report.view import View
-from ethosteer.results import StudyResults
+from ethosteer.results.study import StudyResults
 
 __all__ = ["printable", "write_document", "write_report", "write_report_across"]
 

@@ -15,7 +15,8 @@ from ethosteer.report.numbers import number, plural
 from ethosteer.report.prose import paragraph, paragraphs
 from ethosteer.report.table import Numbers, table
 from ethosteer.report.view import ConstantAnswers, View
-from ethosteer.results import Comparison, StudyResults
+from ethosteer.results.comparisons import Comparison
+from ethosteer.results.study import StudyResults
 
 SHOWN = ("better", "worse", "different")
 

@@ -11,7 +11,7 @@ from ethosteer.report.blocks import Cell, Column, Table
 from ethosteer.report.numbers import count, listing, plural
 from ethosteer.report.table import Numbers, cell, record_table
 from ethosteer.report.view import View
-from ethosteer.results import ArmResult
+from ethosteer.results.arms import ArmResult
 
 STOPPED = "stopped"
 ANOTHER_FALLS = "another reward falls"

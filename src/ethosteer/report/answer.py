@@ -24,7 +24,9 @@ from ethosteer.report.rewards import falls
 from ethosteer.report.steered import Direction, direction_of, steered
 from ethosteer.report.steering import slope_of
 from ethosteer.report.view import Shift, View
-from ethosteer.results import ArmResult, BenchmarkResult, Comparison
+from ethosteer.results.arms import ArmResult
+from ethosteer.results.benchmarks import BenchmarkResult
+from ethosteer.results.comparisons import Comparison
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ethosteer.report.numbers import count, interval, listing, number, percent, 
 from ethosteer.report.responses import NO_ANSWER, NOT_ASKED, Responses
 from ethosteer.report.table import Numbers, Value, cell, table
 from ethosteer.report.view import View
-from ethosteer.results import BenchmarkResult
+from ethosteer.results.benchmarks import BenchmarkResult
 
 BENCHMARKS_PER_TABLE = 6
 AIMS = {

@@ -11,7 +11,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from ethosteer.results import Verdict
+from ethosteer.results.comparisons import Verdict
 
 Kind = Literal["text", "number", "long", "code", "mark"]
 Mark = Verdict | Literal[""]

@@ -15,7 +15,8 @@ from ethosteer.report.reward_models import reward_unit
 from ethosteer.report.steering import evaluated_step
 from ethosteer.report.table import Numbers, table
 from ethosteer.report.view import View
-from ethosteer.results import ArmResult, CurvePoint
+from ethosteer.results.arms import ArmResult
+from ethosteer.results.steering import CurvePoint
 
 POINTS_OVER_STEPS = 120
 POINTS_ALONG_KL = 24

@@ -12,7 +12,8 @@ from ethosteer.report.items import item_link
 from ethosteer.report.numbers import MINUS, count, listing, number, p_value, percent, signed
 from ethosteer.report.table import Head, Numbers, Value, cell, record_table, table
 from ethosteer.report.view import View
-from ethosteer.results import BenchmarkResult, Comparison
+from ethosteer.results.benchmarks import BenchmarkResult
+from ethosteer.results.comparisons import Comparison
 
 CORRECTIONS = {"holm": "Holm", "bh": "Benjamini–Hochberg"}
 

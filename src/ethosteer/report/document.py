@@ -47,7 +47,7 @@ from ethosteer.report.rewards import reward_blocks
 from ethosteer.report.samples import sample_table
 from ethosteer.report.steering import reward_table, slope_tables, steering_table, validation_table
 from ethosteer.report.view import View
-from ethosteer.results import DATA_FOLDER
+from ethosteer.results.study import DATA_FOLDER
 
 
 def document(view: View, added: Sequence[Section] = (), files: Sequence[str] = ()) -> Document:

@@ -19,7 +19,8 @@ from ethosteer.report.figures import Scale, ticks
 from ethosteer.report.items import item_link
 from ethosteer.report.numbers import interval, number, signed
 from ethosteer.report.view import View
-from ethosteer.results import BenchmarkResult, Comparison
+from ethosteer.results.benchmarks import BenchmarkResult
+from ethosteer.results.comparisons import Comparison
 
 SIGNS = {
     "better": "M0 -6L6 5H-6z",

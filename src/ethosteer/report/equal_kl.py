@@ -20,7 +20,7 @@ from ethosteer.report.prose import paragraph
 from ethosteer.report.reward_models import is_sound, reward_unit
 from ethosteer.report.steering import DIFFER, slope_verdict
 from ethosteer.report.view import View
-from ethosteer.results import ArmResult
+from ethosteer.results.arms import ArmResult
 
 ABOUT_EQUAL = 1.25
 CLOSE = 0.25

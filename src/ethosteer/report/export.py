@@ -11,7 +11,10 @@ from typing import Any
 from ethosteer.report.directions import spell_directions
 from ethosteer.report.numbers import MINUS
 from ethosteer.report.view import View
-from ethosteer.results import ArmResult, BenchmarkResult, Comparison, Estimate, SlopeResult
+from ethosteer.results.arms import ArmResult, SlopeResult
+from ethosteer.results.benchmarks import BenchmarkResult
+from ethosteer.results.comparisons import Comparison
+from ethosteer.results.estimates import Estimate
 
 Row = dict[str, Any]
 ARROWS = {"better": r"$\uparrow$", "worse": r"$\downarrow$", "different": r"$\neq$",

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from ethosteer.report.prose import paragraph, paragraphs
 from ethosteer.report.view import DIRECTED, VARIED, ConstantAnswers, Shift, View
-from ethosteer.results import BenchmarkResult, Comparison, Verdict
+from ethosteer.results.benchmarks import BenchmarkResult
+from ethosteer.results.comparisons import Comparison, Verdict
 
 Entry = TypeVar("Entry")
 

@@ -25,7 +25,7 @@ from ethosteer.report.prose import paragraph
 from ethosteer.report.responses import NOT_ASKED, ModelSeed, Responses
 from ethosteer.report.table import Numbers, Value, cell, table
 from ethosteer.report.view import View
-from ethosteer.results import BenchmarkResult
+from ethosteer.results.benchmarks import BenchmarkResult
 
 HEAD, TAIL = 1200, 400
 """Characters kept from the start and the end of a longer text."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ethosteer.results import Estimate, Slope
+from ethosteer.results.estimates import Estimate, Slope
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"

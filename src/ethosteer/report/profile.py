@@ -13,7 +13,7 @@ from ethosteer.report.prose import paragraph
 from ethosteer.report.rewards import signed_cell
 from ethosteer.report.table import Numbers, Write, cell, table
 from ethosteer.report.view import View
-from ethosteer.results import Comparison
+from ethosteer.results.comparisons import Comparison
 
 ACCURACY_STEPS = (0.05, 0.15)
 MARGIN_STEPS = (0.05, 0.2)

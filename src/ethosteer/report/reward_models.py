@@ -14,7 +14,8 @@ from typing import Literal, get_args
 from ethosteer.records import FINETUNED
 from ethosteer.report.prose import paragraphs
 from ethosteer.report.view import View
-from ethosteer.results import ArmResult, Estimate
+from ethosteer.results.arms import ArmResult
+from ethosteer.results.estimates import Estimate
 
 CHANCE = 0.5
 

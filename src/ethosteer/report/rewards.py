@@ -11,7 +11,8 @@ from ethosteer.report.prose import paragraph, paragraphs
 from ethosteer.report.reward_models import CHANCE, doubts, is_sound, reward_unit
 from ethosteer.report.table import Numbers, Write, cell, table
 from ethosteer.report.view import View
-from ethosteer.results import CrossCell, Estimate
+from ethosteer.results.estimates import Estimate
+from ethosteer.results.reward_models import CrossCell
 
 REWARD_STEPS = (0.5, 1.0)
 ACCURACY_STEPS = (0.1, 0.25)

@@ -6,7 +6,7 @@ from ethosteer.report.blocks import Column, Table
 from ethosteer.report.numbers import signed
 from ethosteer.report.table import Numbers, table
 from ethosteer.report.view import View
-from ethosteer.results import Sample
+from ethosteer.results.study import Sample
 
 
 def sample_table(view: View, sample: Sample, index: int) -> Table:

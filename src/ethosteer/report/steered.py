@@ -10,7 +10,7 @@ from typing import Literal
 from ethosteer.report.prose import paragraph
 from ethosteer.report.reward_models import Doubt, doubts, reward_unit
 from ethosteer.report.view import View
-from ethosteer.results import Estimate, Slope
+from ethosteer.results.estimates import Estimate, Slope
 
 Direction = Literal["rose", "fell", "unclear"]
 

@@ -12,7 +12,9 @@ from ethosteer.report.numbers import MINUS, listing, p_value, signed
 from ethosteer.report.reward_models import doubt_of, reward_unit
 from ethosteer.report.table import Numbers, cell, record_table
 from ethosteer.report.view import View
-from ethosteer.results import ArmResult, Slope, SlopeResult, ValidationPoint
+from ethosteer.results.arms import ArmResult, SlopeResult
+from ethosteer.results.estimates import Slope
+from ethosteer.results.reward_models import ValidationPoint
 
 TOO_FEW = "too few points"
 DIFFER = "differ"

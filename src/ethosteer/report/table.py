@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ethosteer.report.blocks import Cell, Column, Mark, Table, Tint
 from ethosteer.report.numbers import NONE, interval, number
-from ethosteer.results import Estimate, Slope
+from ethosteer.results.estimates import Estimate, Slope
 
 Value = str | int | float | Estimate | Slope | Cell | None
 """What a row may hold; None is written as an en dash."""

@@ -11,15 +11,11 @@ from typing import Literal
 from ethosteer.evaluation.outcomes import Outcomes
 from ethosteer.records import BASE, CONTROLS, FINETUNED, Item
 from ethosteer.report.responses import Responses, responses_by_benchmark
-from ethosteer.results import (
-    ArmResult,
-    BenchmarkCell,
-    BenchmarkResult,
-    Comparison,
-    Estimate,
-    StudyResults,
-    Verdict,
-)
+from ethosteer.results.arms import ArmResult
+from ethosteer.results.benchmarks import BenchmarkCell, BenchmarkResult
+from ethosteer.results.comparisons import Comparison, Verdict
+from ethosteer.results.estimates import Estimate
+from ethosteer.results.study import StudyResults
 from ethosteer.statistics.metrics import AUC
 
 ShiftKind = Literal["threshold", "threshold or none", "opposite", "discrimination"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ethosteer import interruption
 from ethosteer.records import BASE
-from ethosteer.results import Select
+from ethosteer.results.steering import Select
 from ethosteer.stages.finetune import Finetune, name_of
 from ethosteer.stages.steer import Steer
 from ethosteer.stages.workspace import Workspace

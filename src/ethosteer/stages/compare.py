@@ -18,13 +18,10 @@ from ethosteer.evaluation.summary import summarise_with_terms
 from ethosteer.files import read_json, to_json, write_atomic, write_json
 from ethosteer.progress import Report
 from ethosteer.records import CONTROLS, Outcome
-from ethosteer.results import (
-    BenchmarkResult,
-    Comparison,
-    Overlap,
-    Select,
-    StudyResults,
-)
+from ethosteer.results.benchmarks import BenchmarkResult
+from ethosteer.results.comparisons import Comparison
+from ethosteer.results.steering import Select
+from ethosteer.results.study import Overlap, StudyResults
 from ethosteer.settings import CompareSettings
 from ethosteer.stages.cross import Cross
 from ethosteer.stages.curate import Curate

@@ -17,7 +17,8 @@ from ethosteer.data.pair_sets import ranked_by_hash
 from ethosteer.files import read_json, write_json
 from ethosteer.maths.finite import check_finite
 from ethosteer.progress import Report
-from ethosteer.results import CrossResult, Select
+from ethosteer.results.reward_models import CrossResult
+from ethosteer.results.steering import Select
 from ethosteer.settings import EvaluateSettings
 from ethosteer.stages.answers import answers_of_all
 from ethosteer.stages.stage import READ_ELSEWHERE, Stage

@@ -27,7 +27,8 @@ from ethosteer.evaluation.outcomes import read_outcomes, write_outcomes
 from ethosteer.files import read_json, write_json
 from ethosteer.progress import Report
 from ethosteer.records import BASE, Item, Model, Outcome
-from ethosteer.results import Comparability, Select
+from ethosteer.results.benchmarks import Comparability
+from ethosteer.results.steering import Select
 from ethosteer.settings import FILE_KEYS, BenchmarkSettings
 from ethosteer.stages.curate import OF_FILES, Curate
 from ethosteer.stages.finetune import Finetune
@@ -199,7 +200,9 @@ class TaskItems(Items):
     def read(self) -> list[Item]:
         """Return the task's requests; InputError where it cannot make them."""
         chat = self.chat_template()
-        return task_items(self.task, self.benchmarks, chat.messages_text if chat else None)
+        return task_items(
+            self.task, self.benchmarks, chat.chat_template.messages_text if chat else None
+        )
 
     def request_template(self) -> Template | None:
         """Return None: requests are written already."""

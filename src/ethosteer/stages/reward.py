@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 from ethosteer.data.pair_sets import ranked_by_hash
 from ethosteer.files import read_json, write_json
 from ethosteer.records import Arm
-from ethosteer.results import HeldOutPairs
+from ethosteer.results.reward_models import HeldOutPairs
 from ethosteer.settings import RewardSettings
 from ethosteer.stages.curate import Curate
 from ethosteer.stages.finetune import Finetune

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from ethosteer.files import read_json, write_json
 from ethosteer.progress import Report
-from ethosteer.results import Sample, SampleAnswer, Select
+from ethosteer.results.steering import Select
+from ethosteer.results.study import Sample, SampleAnswer
 from ethosteer.settings import EvaluateSettings
 from ethosteer.stages.answers import answers_of_all
 from ethosteer.stages.stage import READ_ELSEWHERE, Stage

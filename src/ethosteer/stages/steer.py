@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from ethosteer import catalog
 from ethosteer.files import read_json
 from ethosteer.records import Arm
-from ethosteer.results import CurvePoint, Select, SteeringResult
+from ethosteer.results.steering import CurvePoint, Select, SteeringResult
 from ethosteer.settings import SteerSettings
 from ethosteer.stages.prompts import Prompts
 from ethosteer.stages.reward import Reward

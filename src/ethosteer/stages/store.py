@@ -2,8 +2,7 @@
 
 An artifact is the folder ``KIND/NAME-FINGERPRINT``. It is filled under a temporary name, its
 manifest is written last, and then it is renamed. So whatever has its final name is complete, and an
-interrupted run leaves nothing that looks finished. The manifest has the size and hash of each file:
-what a disk or a copy damaged is noticed when it is read, and made again.
+interrupted run leaves nothing that looks finished.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -21,7 +20,6 @@ from filelock import FileLock, Timeout
 from ethosteer.errors import InputError
 from ethosteer.files import (
     DISK_FULL,
-    file_hash,
     fingerprint,
     publish,
     read_json,
@@ -29,8 +27,16 @@ from ethosteer.files import (
     write_json,
     writing,
 )
+from ethosteer.stages.manifest import (
+    MANIFEST,
+    DamagedArtifactError,
+    Manifest,
+    damaged_file,
+    file_names,
+    file_records,
+    read_manifest,
+)
 
-MANIFEST = "manifest.json"
 LOCK = ".lock"
 STEPS = "steps.json"
 """The artifacts that a folder of checkpoints is of."""
@@ -58,40 +64,6 @@ class Work(Protocol[Result_co]):
 
 AnyWork = Work[Any]
 W = TypeVar("W", bound=AnyWork)
-
-
-class DamagedArtifactError(InputError):
-    """A stored artifact is not what was written; the study's next run makes it again."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """One file of an artifact, as it was written."""
-
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What an artifact is, and what it holds.
-
-    ``files`` are those beside the manifest, by path; None in artifacts of earlier versions, which
-    are not verified. ``together`` are the artifacts whose work was one batch, where results depend
-    on it by rounding. ``checksum`` is over all other fields.
-    """
-
-    stage: str
-    name: str
-    fingerprint: str
-    seconds: float
-    together: tuple[str, ...] = ()
-    files: dict[str, FileRecord] | None = None
-    checksum: str = ""
-
-    def summed(self) -> Manifest:
-        """Return the manifest with its checksum."""
-        return replace(self, checksum=fingerprint(asdict(replace(self, checksum=""))))
 
 
 def _say_nothing(_: str) -> None:
@@ -159,7 +131,7 @@ class Store:
             raise self._damaged_error(folder, fault)
         files = self._manifests[folder].files
         # a file that was added to a model's folder may change how it is loaded
-        if files is not None and (added := sorted(_file_names(folder) - files.keys())):
+        if files is not None and (added := sorted(file_names(folder) - files.keys())):
             raise InputError(f"{folder / added[0]}: was not stored by this study; delete it")
         self._verified.add(folder)
         return folder
@@ -282,7 +254,7 @@ class Store:
                     stage.fingerprint,
                     round(time.monotonic() - started if seconds is None else seconds, 3),
                     tuple(map(self.key, together)),
-                    {name: _record(unfinished / name) for name in sorted(_file_names(unfinished))},
+                    file_records(unfinished),
                 ).summed()
                 write_json(unfinished / MANIFEST, manifest)
                 remove(final)
@@ -335,49 +307,9 @@ def checkpoint_folders(root: Path, kind: str = "*") -> list[Path]:
     return sorted(root.glob(f"{kind}/.*.checkpoint"))
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Return an artifact's manifest; DamagedArtifactError where it is not what was written."""
-    try:
-        manifest = read_json(folder / MANIFEST, Manifest)
-    except InputError as fault:
-        text = str(fault).removeprefix(f"{folder}/")
-        raise DamagedArtifactError(f"{folder}: is damaged: {text}") from fault
-    if manifest.checksum and manifest != manifest.summed():
-        raise DamagedArtifactError(f"{folder}: is damaged: {MANIFEST} is not what was written")
-    return manifest
-
-
-def damaged_file(folder: Path, manifest: Manifest, *, hashes: bool) -> str | None:
-    """Return one line that names a file of an artifact that differs from its manifest.
-
-    Without ``hashes`` the sizes alone are compared. None where nothing is known to differ.
-    """
-    for name, expected in (manifest.files or {}).items():
-        path = folder / name
-        if not path.is_file():
-            return f"{folder}: is damaged: {name} is missing"
-        if path.stat().st_size != expected.size or (hashes and file_hash(path) != expected.sha256):
-            return f"{folder}: is damaged: {name} is not what was written"
-    return None
-
-
-def _file_names(folder: Path) -> set[str]:
-    """Return the paths of a folder's files, but its manifest and those a desktop may add."""
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
-    return {
-        path.as_posix()
-        for path in paths
-        if path.as_posix() != MANIFEST and not path.name.startswith(".")
-    }
-
-
 def _read_keys(folder: Path) -> tuple[str, ...]:
     """Return the artifacts that a folder of checkpoints is of; none where it does not say."""
     try:
         return read_json(folder / STEPS, tuple[str, ...])
     except InputError:  # of an earlier version, or of a process killed before it had begun
         return ()
-
-
-def _record(path: Path) -> FileRecord:
-    return FileRecord(path.stat().st_size, file_hash(path))

@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from ethosteer.results import Estimate
+from ethosteer.results.estimates import Estimate
 from ethosteer.statistics.paired import (
     LEVEL,
     Clustered,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ethosteer.records import Outcome
-from ethosteer.results import Better
+from ethosteer.results.benchmarks import Better
 
 Floats = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from ethosteer.results import Estimate
+from ethosteer.results.estimates import Estimate
 from ethosteer.statistics.metrics import MEAN, Floats, Quantity
 from ethosteer.statistics.uncertainty import Uncertainty, uncertainty
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ethosteer.results import Slope
+from ethosteer.results.estimates import Slope
 
 STEPS = 100
 """A slope is per so many steps."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ethosteer.results import Better, Correction, Verdict
+from ethosteer.results.benchmarks import Better
+from ethosteer.results.comparisons import Correction, Verdict
 from ethosteer.statistics.metrics import Floats
 from ethosteer.statistics.moderation import Testable
 from ethosteer.statistics.paired import NAN

@@ -26,7 +26,9 @@ from ethosteer.files import make_folder, to_json, write_atomic
 from ethosteer.records import CONTROLS, Item, Outcome
 from ethosteer.report import write_report_across
 from ethosteer.report.across import Across, Refusal
-from ethosteer.results import BenchmarkResult, Comparison, StudyResults
+from ethosteer.results.benchmarks import BenchmarkResult
+from ethosteer.results.comparisons import Comparison
+from ethosteer.results.study import StudyResults
 from ethosteer.settings import CompareSettings
 from ethosteer.study.finished import Run
 from ethosteer.study.run import RESULTS

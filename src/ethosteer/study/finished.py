@@ -15,7 +15,8 @@ from ethosteer.evaluation.outcomes import Outcomes, open_outcomes
 from ethosteer.files import make_folder, read_json, to_json, write_atomic
 from ethosteer.progress import Terminal
 from ethosteer.records import Item, Outcome
-from ethosteer.results import DATA_FOLDER, BenchmarkResult, StudyResults
+from ethosteer.results.benchmarks import BenchmarkResult
+from ethosteer.results.study import DATA_FOLDER, StudyResults
 from ethosteer.study import frames
 from ethosteer.study.export import find_arm
 from ethosteer.study.folder import damaged_files, is_run_folder, read_origin, recorded_fingerprints

@@ -16,8 +16,8 @@ from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.files import file_hash, fingerprint, path_problem, read_json, write_json
 from ethosteer.settings import StudySettings
+from ethosteer.stages.manifest import MANIFEST
 from ethosteer.stages.stage import Stage
-from ethosteer.stages.store import MANIFEST
 
 STUDY_FILE = "study.toml"
 ORIGIN = "origin.json"

@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from ethosteer.records import SPLITS, Item, Outcome, PreferencePair, PreferenceSet
-from ethosteer.results import Comparison
+from ethosteer.results.comparisons import Comparison
 
 if TYPE_CHECKING:
     import pandas as pd

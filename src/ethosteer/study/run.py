@@ -21,10 +21,11 @@ from ethosteer.files import DISK_FULL, file_hash, to_json, write_atomic, write_j
 from ethosteer.models.cached import prepare_base
 from ethosteer.models.fast.budget import held_in_memory
 from ethosteer.progress import Terminal
-from ethosteer.results import DATA_FOLDER, StageTime
+from ethosteer.results.study import DATA_FOLDER, StageTime
 from ethosteer.settings import StudySettings
+from ethosteer.stages.manifest import MANIFEST, DamagedArtifactError
 from ethosteer.stages.stage import Stage
-from ethosteer.stages.store import MANIFEST, DamagedArtifactError, Store
+from ethosteer.stages.store import Store
 from ethosteer.stages.workspace import Workspace
 from ethosteer.study.batches import batches
 from ethosteer.study.check import check_inputs

@@ -11,7 +11,7 @@ from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.files import write_json
 from ethosteer.maths.finite import check_finite
 from ethosteer.models.adapters import save_adapter
-from ethosteer.results import Checkpoint, CurvePoint, Select, SteeringResult
+from ethosteer.results.steering import Checkpoint, CurvePoint, Select, SteeringResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ethosteer.algorithms.loop.task import Learned, Task
 from ethosteer.maths.masked import masked_mean
 from ethosteer.maths.ppo import kl_k1, kl_k3
 from ethosteer.records import Rollout
-from ethosteer.results import CurvePoint
+from ethosteer.results.steering import CurvePoint
 
 RATIO_DRIFT = 1e-3
 NEGATIVE_KL = -0.05

@@ -26,7 +26,7 @@ from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.optimiser import ArmOptimiser, derived_seed, generator
 from ethosteer.models.timing import Stopwatch
 from ethosteer.records import Rollout
-from ethosteer.results import CurvePoint
+from ethosteer.results.steering import CurvePoint
 
 
 class Learner(Protocol):

@@ -9,7 +9,7 @@ from ethosteer.benchmarks.base import TextClassification
 from ethosteer.data.readers import Row, is_blank
 from ethosteer.errors import InputError
 from ethosteer.records import Item, PreferencePair
-from ethosteer.results import MetricDefinition
+from ethosteer.results.benchmarks import MetricDefinition
 from ethosteer.settings import BenchmarkSettings, FileFormat
 
 COMMON_ROLES: dict[str, tuple[str, ...]] = {

@@ -17,7 +17,7 @@ from ethosteer.data.sources import Source
 from ethosteer.errors import InputError, RefusedDialogueError
 from ethosteer.files import fingerprint
 from ethosteer.records import Item, PlainForm
-from ethosteer.results import Better, MetricDefinition
+from ethosteer.results.benchmarks import Better, MetricDefinition
 from ethosteer.settings import BenchmarkSettings
 from ethosteer.statistics.metrics import BIAS_FREE, MCC
 

@@ -1,4 +1,4 @@
-"""`ethosteer fetch STUDY FOLDER` against a stand-in for the hub and the authors' servers."""
+"""`ethosteer fetch`: data from stand-ins for the hub and authors, and a base from a file."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ethosteer.study import data_files
 from ethosteer.study.load import bundled_studies, load_study
 from tests.data.fetch.server import Server
 from tests.data.fetch.test_conversions import collection
+from tests.models import gguf_files
 
 CONVERSATION = '{"text": "### Human: May I?### Assistant: You may."}\n'
 POSTS = "label,input,is_short,edited\n1,AITA? | I sank a boat.,False,False\n0,I sang.,True,False\n"
@@ -77,7 +78,7 @@ def world(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
                 server.hub_file(remote.repository, remote.hub_path, body, revision=remote.revision)
             else:
                 server.file(urlsplit(remote.address).path, body)
-    monkeypatch.setattr("ethosteer.cli.fetching.data_files", files)
+    monkeypatch.setattr("ethosteer.cli.data_folder.data_files", files)
     server.requests.clear()
     return server
 
@@ -196,3 +197,24 @@ def test_a_token_is_shown_nowhere(
     _, out, err = call("fetch", "algorithms", str(tmp_path / "data"))
     written = "".join(path.read_text() for path in (tmp_path / "data").rglob("*.json"))
     assert "a-secret" not in out + err + written
+
+
+def test_a_base_is_fetched_before_it_is_asked_for(
+    tmp_path: Path,
+    tiny_base: Path,
+    call: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ETHOSTEER_CACHE", str(tmp_path / "cache"))
+    path = gguf_files.write(tmp_path / "tiny.gguf", tiny_base)
+    status, out, err = call("fetch", str(path))
+    (folder,) = (tmp_path / "cache" / "gguf").glob("*-1")
+    assert (status, out) == (0, f"done: {folder}\n")
+    assert err == "converting tiny.gguf to safetensors, once\n"
+    assert call("fetch", str(path)) == (0, out, "")
+    status, out, err = call("fetch", "pocket")
+    assert (status, out) == (2, "")
+    assert err == (
+        "error: pocket: only smollm2 and .gguf files are fetched before they are used; for a "
+        "study's data name a folder too, as in `ethosteer fetch pocket DATA`\n"
+    )

@@ -1,4 +1,4 @@
-"""`ethosteer fetch STUDY FOLDER`: what is printed, and the exit status."""
+"""A data folder filled or checked by ``ethosteer fetch``: what is printed, and the exit status."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import pytest
 
 from ethosteer.errors import InputError
 from ethosteer.files import from_json, to_json
-from ethosteer.results import StudyResults
+from ethosteer.results.study import StudyResults
 from tests.report.example import example_results
 
 

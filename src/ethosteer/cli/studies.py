@@ -1,0 +1,99 @@
+"""Commands for studies that are to run: the run, its status, and the plan before it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from ethosteer.api import prepare_study, study_origin
+from ethosteer.cli.errors import print_error
+from ethosteer.cli.options import DataDir, Overrides, RunsDir, StudyArgument
+from ethosteer.interruption import Interrupted, deferred
+from ethosteer.study.folder import is_run_folder
+from ethosteer.study.load import load_study
+
+
+def run(
+    study: StudyArgument,
+    runs_dir: RunsDir = Path("runs"),
+    data_dir: DataDir = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run a study from data to report; an interrupted run resumes.
+
+    Finished work is stored and not repeated. Ctrl-C, SIGTERM and SIGUSR1 (by which a queue warns a
+    job) end a run after the current step, with a checkpoint; a second signal ends it at once.
+    After a setting is changed, only the work that depends on it runs again. The run's folder
+    remembers its settings and data, so that `ethosteer run runs/demo` resumes it from there.
+
+    Example: `ethosteer run demo --set steer.steps=20`
+    """
+    prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
+    try:
+        with deferred():
+            has_run = prepared.run()
+    except Interrupted as stop:
+        print_error(
+            f"stopped by {stop.received.name} after a whole step, and what is done is stored; "
+            f"resume with `ethosteer run {shlex.quote(str(prepared.folder))}`"
+        )
+        raise typer.Exit(stop.status) from None
+    if has_run:
+        from ethosteer.cli.show import verdicts_table
+
+        Console().print(verdicts_table(prepared.store.load(prepared.plan.comparison)))
+        typer.echo(f"done: {prepared.folder / 'report.html'}")
+    else:
+        typer.echo(f"nothing to do: the study is finished ({prepared.folder})")
+
+
+def status(
+    study: StudyArgument,
+    runs_dir: RunsDir = Path("runs"),
+    data_dir: DataDir = None,
+    overrides: Overrides = None,
+) -> None:
+    """Show which work of a study is done, how long it took, what remains, and how long that takes.
+
+    Example: `ethosteer status runs/demo`
+    """
+    prepared = prepare_study(
+        study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or (), stored=True
+    )
+    from ethosteer.cli.show import status_table
+
+    Console().print(status_table(prepared))
+    if not prepared.is_recorded:
+        _print_note(prepared.settings.base.model)
+
+
+def plan(
+    study: StudyArgument,
+    data_dir: DataDir = None,
+    overrides: Overrides = None,
+) -> None:
+    """Estimate a study's memory, time and disk space on this machine before it runs.
+
+    Neither model weights nor data are needed: where they are absent, `base.shape` and
+    `arms.NAME.max_pairs` of the study file are used instead.
+
+    Example: `ethosteer plan llama2-13b`
+    """
+    settings = load_study(study, overrides or ())
+    origin = study_origin(settings, data_dir, Path(study) if is_run_folder(study) else None)
+    from ethosteer.cli.show import plan_table
+    from ethosteer.study.estimate import estimate
+
+    Console().print(plan_table(estimate(settings, origin)))
+    _print_note(settings.base.model)
+
+
+def _print_note(model: str) -> None:
+    """Say so where a base is not fetched yet."""
+    from ethosteer.models.cached import unfetched_note
+
+    if note := unfetched_note(model):
+        typer.echo(note)

@@ -1,0 +1,1 @@
+"""The results of a study, as frozen records for ``results.json``: one module per subject."""
