@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
+from ethosteer.models.fast import budget
 from ethosteer.settings import ModelShape
-from ethosteer.study.footprint import adapter_parameters, base_parameters
+from ethosteer.study.footprint import adapter_parameters, base_parameters, memory
 from ethosteer.study.load import load_study
 
 SHAPE = ModelShape(hidden=4, layers=3, intermediate=10, vocabulary=50)
@@ -17,3 +20,18 @@ def test_parameters_by_hand():
     assert adapter_parameters(SHAPE, lora) == 3 * 2 * ((4 + 4) + (4 + 10))
     everywhere = lora.model_copy(update={"targets": "all-linear"})
     assert adapter_parameters(SHAPE, everywhere) == 3 * 2 * (4 * (4 + 4) + 3 * (4 + 10))
+
+
+def test_a_processor_keeps_two_further_layouts_of_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_study("demo")
+    parts = memory(settings, SHAPE, on_gpu=False)
+    assert parts["frozen base, once"] == 4 * base_parameters(SHAPE)
+    assert parts["further layouts of it"] == 2 * 4 * base_parameters(SHAPE)
+    on_gpu = memory(settings, SHAPE, on_gpu=True)
+    assert "further layouts of it" not in on_gpu
+    # scores of attention: 3 layers, 4 / 64 heads, passes of 1,024 tokens in rows of the longest
+    longest = settings.data.max_prompt_tokens + settings.steer.max_new_tokens
+    (name,) = (part for part in parts if part.startswith("one training pass"))
+    assert parts[name] - on_gpu[name] == 3 * 4 / 64 * 1024 * longest * 4
+    monkeypatch.setattr(budget, "machine_memory", lambda: 1)
+    assert "further layouts of it" not in memory(settings, SHAPE, on_gpu=False)

@@ -32,8 +32,8 @@ from ethosteer.models.checks import (
     makes_its_logits,
     runs_packed,
 )
-from ethosteer.models.fast.budget import keep_freed_memory
-from ethosteer.models.fast.products import FrozenLinear, layouts_fit, lays_out
+from ethosteer.models.fast.budget import keep_freed_memory, layouts_fit
+from ethosteer.models.fast.products import FrozenLinear, lays_out
 from ethosteer.models.foreign import check_configs, foreign
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.lora_bank import ArmLinear

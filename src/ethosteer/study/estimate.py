@@ -1,8 +1,8 @@
 """Estimates of a study's memory, time and disk space before it starts, from plain formulas.
 
 The work of a stage is counted in tokens (``costs``) and turned into floating-point operations. Time
-is that work over the machine's rate of matrix products, measured now, times EFFICIENCY. Without a
-GPU none of this imports torch.
+is that work over the machine's rate of matrix products, measured now, times EFFICIENCY. For a base
+in float32 on a processor none of this imports torch.
 """
 
 from __future__ import annotations
@@ -82,18 +82,24 @@ def estimated_work(settings: StudySettings, origin: Origin) -> dict[str, float]:
 
 
 def matrix_product_rate(settings: StudySettings) -> tuple[str, float]:
-    """Measure large matrix products: (device, FLOP/s), on a processor in float32."""
+    """Measure large matrix products in the base's number format: (device, FLOP/s)."""
     device = settings.base.device
     if device == "auto":
         device = "cuda" if shutil.which("nvidia-smi") else "cpu"
-    if device != "cpu":
-        import torch  # only here, so that a study is planned without it
+    if device == "cpu" and settings.base.dtype == "float32":
+        return device, _processor_rate()
+    import torch  # only here, so that most studies are planned without it
 
-        from ethosteer.bench import machine
+    from ethosteer.bench import machine
 
-        if torch.cuda.is_available() or not device.startswith("cuda"):
-            dtype = getattr(torch, settings.base.dtype)
-            return device, machine.matrix_product_rate(torch.device(device), dtype)
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        device = "cpu"
+    dtype = getattr(torch, settings.base.dtype)
+    return device, machine.matrix_product_rate(torch.device(device), dtype)
+
+
+def _processor_rate() -> float:
+    """Measure large float32 matrix products by NumPy, in FLOP/s: the best of eight."""
     size = 1536
     a = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
     best = 0.0
@@ -101,4 +107,4 @@ def matrix_product_rate(settings: StudySettings) -> tuple[str, float]:
         started = time.perf_counter()
         a @ a
         best = max(best, 2 * size**3 / (time.perf_counter() - started))
-    return "cpu", best
+    return best

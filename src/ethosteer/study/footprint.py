@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ethosteer.models.fast.budget import CPU_CACHE, CPU_TOKENS, activation_bytes
+from ethosteer.models.fast.budget import CPU_CACHE, CPU_TOKENS, activation_bytes, layouts_fit
 from ethosteer.settings import LoraSettings, ModelShape, StudySettings
 from ethosteer.study.text_sizes import ASSUMED_ITEM_TOKENS, Texts
 
 OUTCOME_BYTES = 120
+HEAD_SIZE = 64
+"""Assumed width of an attention head."""
 
 
 def stage_disk(settings: StudySettings, shape: ModelShape, texts: Texts) -> dict[str, float]:
@@ -37,9 +39,13 @@ def memory(settings: StudySettings, shape: ModelShape, *, on_gpu: bool) -> dict[
     together = max(Counter(map(settings.algorithm_of, settings.arms)).values())
     budget = steer.tokens_per_batch or CPU_TOKENS
     longest = settings.data.max_prompt_tokens + steer.max_new_tokens
+    base = base_parameters(shape) * width
+    scores = shape.layers * shape.hidden / HEAD_SIZE * budget * min(longest, budget) * width
     cache = together * steer.batch * longest * 2 * shape.layers * shape.hidden * width
     return {
-        "frozen base, once": base_parameters(shape) * width,
+        "frozen base, once": base,
+        # laid out once for products and once for gradients (models/fast/products.py)
+        **({} if on_gpu or not layouts_fit(int(base)) else {"further layouts of it": 2 * base}),
         # parameters, gradient, two moments, and two snapshots, in fp32
         "policies of all arms": 6 * 4 * adapter_parameters(shape, steer.lora) * together,
         "reward models": 4
@@ -48,8 +54,10 @@ def memory(settings: StudySettings, shape: ModelShape, *, on_gpu: bool) -> dict[
         f"one training pass of {budget:,} tokens": budget
         * activation_bytes(shape.hidden, shape.intermediate, shape.layers, width)
         # fp32 logits, their softmax and its gradient
-        + 3 * 4 * budget * shape.vocabulary,
-        "cache of sampling": cache if on_gpu else min(cache, CPU_CACHE),
+        + 3 * 4 * budget * shape.vocabulary
+        # a processor keeps the scores of attention (models/fast/attention.py)
+        + (0 if on_gpu else scores),
+        "cache of sampling": cache if on_gpu else min(cache, max(CPU_CACHE, base)),
     }
 
 

@@ -184,7 +184,9 @@ class Study:
         by_kind: dict[str, float] = {}
         for stage, spent in seconds.items():
             by_kind[stage.kind] = by_kind.get(stage.kind, 0.0) + spent
-        made_with = provenance.describe()
+        base = self.settings.base
+        number_format = f"{base.dtype}{', autocast to bfloat16' if base.autocast else ''}"
+        made_with = provenance.describe() | {"number format of the base": number_format}
         if data_folder := absolute(plan.origin).folder:
             made_with[DATA_FOLDER] = str(data_folder)
         results = replace(

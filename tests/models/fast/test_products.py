@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from ethosteer.models.fast import products
-from ethosteer.models.fast.products import FrozenLinear, layouts_fit, lays_out
+from ethosteer.models.fast import budget, products
+from ethosteer.models.fast.budget import layouts_fit
+from ethosteer.models.fast.products import FrozenLinear, lays_out
 from ethosteer.models.loading import load_base
 from ethosteer.settings import BaseSettings
 
@@ -76,13 +77,13 @@ def test_which_layers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_base_has_further_layouts_only_where_they_take_half_of_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(products, "machine_memory", lambda: 6_000_000)
+    monkeypatch.setattr(budget, "machine_memory", lambda: 6_000_000)
     assert layouts_fit(1_000_000)
     assert not layouts_fit(1_000_001), "with the weights themselves three copies"
     for memory in (None, 1 << 60):
-        monkeypatch.setattr(products, "machine_memory", lambda memory=memory: memory)
-        assert layouts_fit(products.LARGEST_BASE)
-        assert not layouts_fit(products.LARGEST_BASE + 1)
+        monkeypatch.setattr(budget, "machine_memory", lambda memory=memory: memory)
+        assert layouts_fit(budget.LARGEST_BASE)
+        assert not layouts_fit(budget.LARGEST_BASE + 1)
 
 
 def test_a_shared_base_that_does_not_fit_keeps_its_layers(
@@ -91,7 +92,7 @@ def test_a_shared_base_that_does_not_fit_keeps_its_layers(
     monkeypatch.setattr(products, "SMALLEST_WEIGHT", 1)
     monkeypatch.setattr(products, "_supports", lambda _: True)
     for memory, expected in ((1 << 40, FrozenLinear), (1 << 10, nn.Linear)):
-        monkeypatch.setattr(products, "machine_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(budget, "machine_memory", lambda memory=memory: memory)
         base = load_base(BaseSettings(model=str(tiny_models["llama"]), device="cpu"))
         kinds = {type(layer.layer) for layer in base.layers.values()}
         assert kinds | {type(base.model.get_output_embeddings())} == {expected}

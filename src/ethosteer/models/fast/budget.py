@@ -44,6 +44,10 @@ MENDS: dict[Work, str] = {
     "evaluation": "evaluate fewer models at once, or a benchmark of shorter items",
 }
 """What to reduce where not even one text fits."""
+LARGEST_BASE = 4 << 30
+"""Bytes of a base's weights up to which they are kept in further layouts, two at most."""
+MEMORY_SHARE = 0.5
+"""Of the machine's memory, for the weights with both further layouts."""
 CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
 """Where Linux keeps the limit of a container's memory, in versions 2 and 1 of control groups."""
 GPU_TOKENS = (256, 32_768)
@@ -119,6 +123,13 @@ def sampling_tokens(base: SharedBase) -> int:
     if base.device.type == "cuda":
         memory = int(GPU_FRACTION * free_memory(base.device))
     return memory // token
+
+
+def layouts_fit(bytes_of_base: int) -> bool:
+    """Return whether there is memory for further layouts of a base's weights."""
+    memory = machine_memory()
+    fits = memory is None or 3 * bytes_of_base <= MEMORY_SHARE * memory
+    return bytes_of_base <= LARGEST_BASE and fits
 
 
 def free_memory(device: torch.device) -> int:

@@ -4,7 +4,7 @@ A frozen weight is laid out once. A general matrix product does so at every call
 of its time at the few rows of sampling. The backward pass multiplies by the transposed weight and
 has a layout of its own. Both are made when they are first needed, so the weights take up to three
 times their bytes.
-Off with ``LARGEST_BASE = 0``, with the same results but for rounding.
+Off with ``budget.LARGEST_BASE = 0``, with the same results but for rounding.
 """
 
 from __future__ import annotations
@@ -16,12 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ethosteer.models.fast.budget import machine_memory
-
-LARGEST_BASE = 4 << 30
-"""Bytes of a base's weights up to which they are kept in further layouts, two at most."""
-MEMORY_SHARE = 0.5
-"""Of the machine's memory, for the weights with both further layouts."""
 SMALLEST_WEIGHT = 1 << 16
 """Numbers of a weight below which a product takes about as long as its call."""
 
@@ -84,13 +78,6 @@ class _Product(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
         return ctx.layer.multiply(gradient, transposed=True), None
-
-
-def layouts_fit(bytes_of_base: int) -> bool:
-    """Return whether there is memory for further layouts of a base's weights."""
-    memory = machine_memory()
-    fits = memory is None or 3 * bytes_of_base <= MEMORY_SHARE * memory
-    return bytes_of_base <= LARGEST_BASE and fits
 
 
 def lays_out(layer: nn.Module | None) -> TypeGuard[nn.Linear]:
