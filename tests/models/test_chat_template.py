@@ -42,10 +42,11 @@ def test_the_date_is_the_studys(kind):
     assert Template("chat", made, "2031-01-02").prompt_text(ONE) == "02.01.2031Is it far?"
 
 
-def test_a_date_in_a_computed_form_is_refused():
+@pytest.mark.parametrize("form", ["form", "'%d' + '.%m'"])
+def test_a_date_in_a_computed_form_is_refused(form):
     made = tokenizer("llama3")
     made.chat_template = (
-        "{% set form = '%d.%m' %}{{ strftime_now(form) }}{{ messages[-1]['content'] }}"
+        f"{{% set form = '%d.%m' %}}{{{{ strftime_now({form}) }}}}{{{{ messages[-1]['content'] }}}}"
     )
     with pytest.raises(InputError, match="today's date in a computed form"):
         ChatTemplate(SpecialTokens(made)).prompt(ONE)

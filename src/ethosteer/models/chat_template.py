@@ -25,7 +25,7 @@ QUESTION: list[Turn] = [("human", "Is it far?")]
 PROBE = "ProbeOfTheAnswer"
 """An answer whose surroundings show how a chat template opens and ends the assistant's turn."""
 
-TODAY = re.compile(r"strftime_now\s*\(\s*(['\"])(.*?)\1\s*\)")
+TODAY = re.compile(r"strftime_now\s*\(\s*(['\"])([^'\"]*)\1\s*\)")
 """A template's call for today's date, and its form."""
 
 
