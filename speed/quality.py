@@ -19,20 +19,16 @@ from statistics import mean, stdev
 
 import torch
 
-from ethosteer import catalog
-from ethosteer.algorithms.loop.task import Task
 from ethosteer.api import data_origin
 from ethosteer.bench.adapters import attention_lora
 from ethosteer.bench.hh import hh_pairs, hh_prompts
+from ethosteer.bench.ppo import PPOEpisodes, ppo_steering
 from ethosteer.models.base import SharedBase
-from ethosteer.models.generation import Sampling
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.loading import load_base
-from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_models import RewardModels, load_rewards, save_reward
 from ethosteer.models.reward_training import RewardTraining
-from ethosteer.models.text import Template
 from ethosteer.settings import BaseSettings, OptimiserSettings, RewardSettings
 
 HELD_OUT = 256
@@ -82,24 +78,13 @@ def train_policy(
     base: SharedBase, prompts: list[list[int]], rewards: RewardModels, design: Design, seed: int
 ) -> list[tuple[float, float]]:
     """Train a policy by PPO; return the reward and KL (nats per response) of every step."""
-    settings = catalog.steer_settings(
-        steps=design.steps,
-        batch=design.episodes,
-        minibatches=design.minibatches,
-        epochs=design.epochs,
-        min_new_tokens=design.new_tokens,
-        max_new_tokens=design.new_tokens,
-        kl_target=None,
-        kl_coefficient=design.kl_coefficient,
-        measure_every=design.steps + 1,
-        lora=attention_lora(base),
-        optimiser=design.optimiser,
+    episodes = PPOEpisodes(
+        design.episodes, design.new_tokens, design.epochs, design.minibatches, design.steps
     )
-    bank = LoraBank(base.layers, 1, settings.lora, seed=seed).to(base.device)
-    sampling = Sampling(design.new_tokens, design.new_tokens, ignore_eos=True)
-    task = Task(base, Template("hh", base.tokenizer), bank, rewards, ["arm"], [0], prompts, [[]],
-                settings, sampling, seed=seed)  # fmt: skip
-    ppo = catalog.algorithm("ppo").steering(task)
+    ppo = ppo_steering(
+        base, prompts, rewards, episodes, seed=seed,
+        kl_coefficient=design.kl_coefficient, optimiser=design.optimiser,
+    )  # fmt: skip
     for step in range(design.steps):
         ppo.step(step)
     return [(point.reward, point.kl) for point in ppo.curves[0]]

@@ -11,6 +11,7 @@ import torch
 
 from ethosteer import catalog
 from ethosteer.algorithms.loop.rollouts import draw_prompts
+from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.algorithms.loop.task import Task
 from ethosteer.bench.adapters import attention_lora, random_adapters
 from ethosteer.bench.machine import throughput
@@ -35,6 +36,50 @@ class PPOEpisodes:
     steps: int
 
 
+def ppo_steering(
+    base: SharedBase,
+    prompts: Sequence[Sequence[int]],
+    rewards: RewardModels,
+    episodes: PPOEpisodes,
+    *,
+    seed: int = 0,
+    **settings: object,
+) -> Steering:
+    """Return PPO of one policy for each reward model, on prompts of token ids.
+
+    Every episode has all its new tokens, and the KL coefficient is constant. ``settings`` are
+    further ones of ``[steer]``.
+    """
+    arms = rewards.bank.arms
+    steer = catalog.steer_settings(
+        steps=episodes.steps,
+        batch=episodes.batch,
+        minibatches=episodes.minibatches,
+        epochs=episodes.epochs,
+        min_new_tokens=episodes.new_tokens,
+        max_new_tokens=episodes.new_tokens,
+        kl_target=None,
+        measure_every=episodes.steps + 1,
+        lora=attention_lora(base),
+        **settings,
+    )
+    return catalog.algorithm("ppo").steering(
+        Task(
+            base,
+            Template("hh", base.tokenizer),
+            LoraBank(base.layers, arms, steer.lora, seed=seed).to(base.device),
+            rewards,
+            [str(arm) for arm in range(arms)],
+            range(arms),
+            prompts,
+            [[]] * arms,
+            steer,
+            Sampling(episodes.new_tokens, episodes.new_tokens, ignore_eos=True),
+            seed=seed,
+        )
+    )
+
+
 def measure_ppo(
     base: SharedBase,
     prompts: Sequence[Sequence[int]],
@@ -45,38 +90,14 @@ def measure_ppo(
 ) -> dict[str, Any]:
     """Train ``arms`` policies with PPO on prompts of token ids, and measure it.
 
-    Every episode has all its new tokens. FLOP are those of matrix products: 2 per weight of the
+    FLOP are those of matrix products: 2 per weight of the
     decoder's linear layers and token for each of sampling, reward, reference and forward passes,
     and as much again for the backward pass; 2 per weight of the output embedding and new token.
     """
-    settings = catalog.steer_settings(
-        steps=episodes.steps,
-        batch=episodes.batch,
-        minibatches=episodes.minibatches,
-        epochs=episodes.epochs,
-        min_new_tokens=episodes.new_tokens,
-        max_new_tokens=episodes.new_tokens,
-        kl_target=None,
-        measure_every=episodes.steps + 1,
-        lora=attention_lora(base),
-    )
     heads = ScalarHeads(arms, base.hidden_size, bias=False, seed=0).to(base.device)
     ones = torch.ones(arms, device=base.device)
-    ppo = catalog.algorithm("ppo").steering(
-        Task(
-            base,
-            Template("hh", base.tokenizer),
-            LoraBank(base.layers, arms, settings.lora, seed=0).to(base.device),
-            RewardModels(random_adapters(base, arms), heads, ones, 0 * ones),
-            [str(arm) for arm in range(arms)],
-            range(arms),
-            prompts,
-            [[]] * arms,
-            settings,
-            Sampling(episodes.new_tokens, episodes.new_tokens, ignore_eos=True),
-            seed=0,
-        )
-    )
+    rewards = RewardModels(random_adapters(base, arms), heads, ones, 0 * ones)
+    ppo = ppo_steering(base, prompts, rewards, episodes)
     started = time.perf_counter()
     with recording(on=profile) as kinds:
         for step in range(episodes.steps):
