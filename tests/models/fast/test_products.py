@@ -12,7 +12,9 @@ from ethosteer.models.fast import budget, products
 from ethosteer.models.fast.budget import layouts_fit
 from ethosteer.models.fast.products import FrozenLinear, lays_out
 from ethosteer.models.loading import load_base
+from ethosteer.models.lora_bank import LoraBank
 from ethosteer.settings import BaseSettings
+from tests import tiny
 
 DTYPES = [
     pytest.param(torch.float32, 1e-4, id="float32"),
@@ -96,3 +98,24 @@ def test_a_shared_base_that_does_not_fit_keeps_its_layers(
         base = load_base(BaseSettings(model=str(tiny_models["llama"]), device="cpu"))
         kinds = {type(layer.layer) for layer in base.layers.values()}
         assert kinds | {type(base.model.get_output_embeddings())} == {expected}
+
+
+def test_no_gradient_is_computed_below_the_lowest_adapted_layer(
+    tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "SMALLEST_WEIGHT", 1)
+    base = load_base(BaseSettings(model=str(tiny_models["llama"]), device="cpu"))
+    layers = {name: layer for name, layer in base.layers.items() if ".layers.1." in name}
+    adapted = [name for name in layers if name.endswith(("q_proj", "v_proj"))]
+    bank = LoraBank(layers, 1, tiny.lora(targets=("q_proj", "v_proj")), seed=0)
+    with bank.applied():
+        base.hidden(torch.tensor([[5, 6, 7, 8]])).sum().backward()
+    assert all(parameter.grad is not None for parameter in bank.parameters())
+    # only a backward pass lays a weight out for gradients
+    backward = {
+        name
+        for name, layer in base.layers.items()
+        if isinstance(layer.layer, FrozenLinear) and True in layer.layer._layouts
+    }
+    above = {name for name in layers if name not in adapted and not name.endswith("k_proj")}
+    assert backward == above
