@@ -114,7 +114,8 @@ def table(ours: dict[str, list], theirs: dict[str, list], design: Design) -> str
                 cell([mean(point[index] for point in curve[steps]) for curve in side["curves"]])
                 for side in (ours, theirs)
             ]
-            lines.append(f"| PPO, steps {start + 1} to {steps.stop}: {name} | {' | '.join(cells)} |")
+            row = f"PPO, steps {start + 1} to {steps.stop}: {name}"
+            lines.append(f"| {row} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 
 
