@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from ethosteer.results.comparisons import Comparison, Correction
 from ethosteer.results.estimates import UNKNOWN, Estimate
+
+QUALITY = "quality.json"
+"""The file of a collection's folder that holds a ``CollectionQuality``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +111,12 @@ class CollectionQuality:
     """Everything that the owner's page and the report show of a collection's judgements.
 
     ``judgements`` have a preference and are no practice; ``pairs`` were judged, of ``pool`` pairs.
-    ``selections`` counts judgements by why their pair was shown. ``ranking`` rests on the pairs
-    that were chosen at random where ``chosen`` is not None, which is then the ranking of all
-    judgements; hidden repeats, gold and practice pairs are in neither. None without judgements.
+    ``selections`` counts judgements by why their pair was shown, ``preferences`` those of the
+    pool's pairs by grade. ``ranking`` rests on the pairs that were shown at random, so that it is
+    of the whole pool; where others were chosen for what reward models say, ``ranking_of_all`` rests
+    on all. Hidden repeats, gold and practice pairs are in neither; without judgements a ranking is
+    None. ``alpha`` and ``correction`` are those of its comparisons. ``last`` is the time of the
+    last judgement.
     """
 
     judgements: int
@@ -125,7 +132,7 @@ class CollectionQuality:
     position: PositionBias
     seconds: tuple[float, float, float]
     ranking: Ranking | None = None
-    chosen: Ranking | None = None
+    ranking_of_all: Ranking | None = None
     alpha: float = 0.05
     correction: Correction = "holm"
-    last: str = ""
+    last: datetime | None = None
