@@ -77,8 +77,9 @@ def test_agreement_is_of_what_counts(tmp_path: Path) -> None:
     agreement = describe(jsonl(tmp_path / "a.jsonl", rows)).agreement
     assert agreement is not None
     assert (agreement.pairs, agreement.judgements, agreement.annotators) == (2, 4, 2)
-    # both orders of each pair: units aa, ab, bb, ba; 4 of 8 ordered pairs differ, 4 / 7 expected
-    assert agreement.alpha == pytest.approx(1 - (4 / 8) / (4 * 4 * 2 / (8 * 7)))
+    # in both orders the units are aa, bb, ab and ba: 4 of 8 values differ from their partner, where
+    # 4 of the other 7 would by chance
+    assert agreement.alpha == pytest.approx(1 - (4 / 8) / (4 / 7))
 
 
 def test_a_wrong_winner_is_one_line(tmp_path: Path) -> None:
