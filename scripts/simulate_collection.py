@@ -54,11 +54,13 @@ LAPSES = 0.05
 """The share of judgements that are given at random."""
 FIRST = 50
 """Judgements of random pairs, from which the first reward models are made."""
-STEP = 25
+STEP = 10
 JUDGEMENTS = 600
+ROW = 5
+"""So many steps between the rows of the table."""
 ENSEMBLE = 5
 RIDGE = 1.0
-TARGETS = (0.80, 0.85, 0.90)
+TARGETS = (0.85, 0.90, 0.93)
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def compare_choices(seeds: int, *, renewed: bool) -> Iterator[str]:
     }
     yield f"held-out accuracy, mean over {seeds} seeds (difference from random, standard error)"
     yield f"{'judgements':>12}" + "".join(f"{choice:>26}" for choice in choices)
-    for index in range(0, curves["random"].shape[1], 2):
+    for index in range(0, curves["random"].shape[1], ROW):
         cells = []
         for choice in choices:
             mean = curves[choice][:, index].mean()

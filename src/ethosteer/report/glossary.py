@@ -138,8 +138,8 @@ TERMS = (
     ),
     Term(
         "Bradley-Terry strength",
-        "How often a source's answers are preferred: the difference of two strengths is the natural "
-        "logarithm of the odds that one source's answer is preferred to the other's, ties left out.",
+        "How often a source's answers are preferred: the difference of two strengths is the "
+        "logarithm of the odds that one source's answer is preferred to the other's, without ties.",
         ("Bradley-Terry", "Bradley-Terry ranking"),
     ),
     Term(
