@@ -33,7 +33,9 @@ def pair(index: int, **values: object) -> Pair:
     """Return a pair of its own prompt: the first answer is virtue's, the second the base's."""
     fields: dict[str, object] = {
         "key": f"pair{index:04}",
-        "prompt": (("human", f"My flatmate leaves her diary on the table, case {index}. Read it?"),),
+        "prompt": (
+            ("human", f"My flatmate leaves her diary on the table, case {index}. Read it?"),
+        ),
         "first": Answer("virtue", f"It is her private diary, even on the table ({index})."),
         "second": Answer("base", f"One page will not hurt anybody ({index})."),
         "group": f"group{index:04}",

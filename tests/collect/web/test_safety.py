@@ -32,7 +32,7 @@ def owner_of(store: Store) -> Visitor:
     return visitor
 
 
-PATHS = ["/", "/judge", "/guidelines", "/pause", "/owner", "/join/" + "x" * 43, "/nothing", "/static/style.css"]  # fmt: skip
+PATHS = ["/", "/judge", "/guidelines", "/owner", "/join/" + "x" * 43, "/no", "/static/style.css"]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -106,7 +106,9 @@ def test_behind_a_proxy_with_tls_its_address_is_the_origin_and_cookies_are_secur
     visitor.html = response.text
     form = {**visitor.fields("/join"), "name": "Robin"}
     for origin in ("http://judge.example.org", "http://127.0.0.1:8765"):
-        assert visitor.client.post("/join", data=form, headers={"Origin": origin}).status_code == 403
+        assert (
+            visitor.client.post("/join", data=form, headers={"Origin": origin}).status_code == 403
+        )
     visitor.post("/join", form)
     assert visitor.path == "/guidelines"
 
@@ -255,7 +257,11 @@ def test_texts_of_pairs_settings_and_people_are_inert(tmp_path: Path):
     seen += [visitor.judge("flag", reason=PLANTED), visitor.get("/pause")]
     owner = owner_of(store)
     seen += [owner.get("/owner"), owner.get("/owner/annotators/1/delete")]
-    seen += [owner.post("/owner/invite", {**owner.fields("/owner/leave"), "note": PLANTED}, 200)] if False else []
+    seen += (
+        [owner.post("/owner/invite", {**owner.fields("/owner/leave"), "note": PLANTED}, 200)]
+        if False
+        else []
+    )
     assert any("Content warning" in html for html in seen)
     for html in seen:
         assert "<script>" not in html and "<img" not in html

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from starlette.responses import Response
 
@@ -66,9 +66,7 @@ def start(visit: Visit) -> Response:
 def guidelines(visit: Visit) -> Response:
     """Show what annotators are asked to attend to."""
     progress = visit.store.progress(visit.annotator.id)
-    return visit.page(
-        "guidelines", guidelines=visit.store.settings.guidelines, progress=progress
-    )
+    return visit.page("guidelines", guidelines=visit.store.settings.guidelines, progress=progress)
 
 
 def show_pair(visit: Visit) -> Response:
@@ -155,7 +153,7 @@ def feedback(visit: Visit) -> Response:
         left=left,
         right=right,
         given="Flagged, not judged" if given is None else _NAMES[given],
-        expected=_NAMES[cast("Preference", expected)],
+        expected=_NAMES[expected],
         outcome=_outcome(given, expected),
         progress=progress,
     )
@@ -193,7 +191,7 @@ def _in_order(pair: Pair, first_is_left: bool) -> tuple[str, str]:
 def _preference(choice: str, first_is_left: bool) -> Preference | None:
     """Return a choice as a preference for the pair's first answer, None for a mere flag."""
     value = _CHOICES.get(choice)
-    return value if value is None or first_is_left else cast("Preference", -value)
+    return value if value is None or first_is_left else -value
 
 
 def _outcome(given: Preference | None, expected: int) -> str:

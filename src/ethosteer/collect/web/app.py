@@ -26,7 +26,7 @@ _PAGES: tuple[tuple[str, str, Handler, Kind], ...] = (
     ("POST", "/undo", annotator.undo, "session"),
     ("GET", "/pause", annotator.pause, "session"),
     ("POST", "/leave", annotator.leave, "session"),
-    ("GET", "/owner", owner.overview, "owner"),
+    ("GET", "/owner", owner.show_overview, "owner"),
     ("GET", "/owner/open/{owner}", owner.enter, "owner"),
     ("POST", "/owner/invite", owner.invite, "owner"),
     ("POST", "/owner/revoke", owner.revoke, "owner"),

@@ -71,6 +71,9 @@ class Guard:
             return None
         if scope["method"] != "POST":
             return 405, "Method not allowed."
+        return self._form_refusal(headers)
+
+    def _form_refusal(self, headers: Headers) -> tuple[int, str] | None:
         if not self._is_same_origin(headers):
             return 403, "Forms are accepted from the pages of this collection alone."
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()

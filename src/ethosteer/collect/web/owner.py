@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-
 from starlette.responses import Response
 
 from ethosteer.collect.records import Annotator
+from ethosteer.collect.web.overview import overview
 from ethosteer.collect.web.sessions import is_token
 from ethosteer.collect.web.visit import Problem, Visit, check_rate, go_to
 
 MOST_INVITATIONS = 100
 """That are made at once."""
 LONGEST_NOTE = 80
-
-
-@dataclass(frozen=True)
-class AnnotatorRow:
-    """What the table of annotators shows of one."""
-
-    annotator: Annotator
-    done: int
-    goal: int | None
-    practice_left: int
-    flagged: int
-    last: datetime | None
 
 
 def enter(visit: Visit) -> Response:
@@ -40,23 +26,34 @@ def enter(visit: Visit) -> Response:
     return response
 
 
-def overview(visit: Visit) -> Response:
+def show_overview(visit: Visit) -> Response:
     """Show how the collection stands."""
     _check_owner(visit)
-    return _overview(visit)
+    annotators = {annotator.id: annotator for annotator in visit.store.annotators()}
+    return visit.page(
+        "owner",
+        overview=overview(visit.site.pairs, annotators.values(), visit.store.judgements()),
+        invitations=[
+            (invitation, annotators.get(invitation.annotator or 0))
+            for invitation in visit.store.invitations()
+        ],
+        exports=(),
+        most_invitations=MOST_INVITATIONS,
+        longest_note=LONGEST_NOTE,
+    )
 
 
 def invite(visit: Visit) -> Response:
     """Make invitations, whose links are shown once: the store keeps their hashes alone."""
     _check_owner(visit)
-    count = visit.form.get("count", "1")
-    if not count.isdecimal() or not 1 <= int(count) <= MOST_INVITATIONS:
+    count = _number(visit.form.get("count", ""))
+    if not 1 <= count <= MOST_INVITATIONS:
         raise Problem(
             400, "This form is not valid", f"Make 1 to {MOST_INVITATIONS} invitations at once."
         )
     note = visit.line("note", LONGEST_NOTE)
     origin = visit.site.address.origin
-    links = [f"{origin}/join/{visit.store.invite(note)}" for _ in range(int(count))]
+    links = [f"{origin}/join/{visit.store.invite(note)}" for _ in range(count)]
     return visit.page("links", links=links, note=note)
 
 
@@ -117,7 +114,7 @@ def _annotator(visit: Visit) -> Annotator:
 
 
 def _number(text: str) -> int:
-    """Return a database id; Problem where a text cannot be one."""
+    """Return an id or a count; Problem where a text is none."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise Problem(400, "This form is not valid", "It names nothing that exists.")
+        raise Problem(400, "This form is not valid", "It has a number that cannot be.")
     return int(text)

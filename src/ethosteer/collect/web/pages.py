@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.resources import files
 
@@ -22,6 +23,11 @@ def _static(name: str) -> str:
     return f"/static/{name}?{sha256(_FILES[name]).hexdigest()[:16]}"
 
 
+def _moment(time: datetime | None) -> str:
+    """Write a time in UTC to the minute, and a dash for none."""
+    return "–" if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
 _ENVIRONMENT = Environment(
     loader=PackageLoader("ethosteer", "collect/web/templates"),
     autoescape=True,
@@ -30,6 +36,8 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.globals["static"] = _static
+_ENVIRONMENT.filters["thousands"] = "{:,}".format
+_ENVIRONMENT.filters["moment"] = _moment
 
 
 def render(template: str, status: int = 200, /, **values: object) -> Response:

@@ -25,7 +25,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
 def is_token(text: str) -> bool:
-    """Return whether a text may be a token or an assignment's id: nothing else reaches the store."""
+    """Return whether a text may be a token or an id; nothing else reaches the store."""
     return _TOKEN.fullmatch(text) is not None
 
 

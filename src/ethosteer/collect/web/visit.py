@@ -85,9 +85,14 @@ class Site:
         return self.store.settings.title
 
     @cached_property
+    def pairs(self) -> list[Pair]:
+        """The pool, which does not change while it is served."""
+        return self.store.pairs()
+
+    @cached_property
     def practice(self) -> dict[str, Pair]:
         """Practice pairs by key: the only ones whose expected judgement a page may show."""
-        return {pair.key: pair for pair in self.store.pairs() if pair.kind == "practice"}
+        return {pair.key: pair for pair in self.pairs if pair.kind == "practice"}
 
 
 @dataclass(frozen=True)
@@ -125,9 +130,7 @@ class Visit:
 
     def page(self, template: str, status: int = 200, /, **values: object) -> Response:
         """Render a template with the collection's title and the token of forms."""
-        return render(
-            template, status, **{"title": self.site.title, "token": self.token, **values}
-        )
+        return render(template, status, **{"title": self.site.title, "token": self.token, **values})
 
     def text(self, name: str, longest: int) -> str:
         """Return a field's text: composed, at most so many characters, nothing invisible."""
