@@ -41,9 +41,9 @@ class Pair:
     """Two answers to one prompt.
 
     ``key`` is a hash of the content, ``group`` the prompt's key, the cluster of the statistics.
-    Gold and practice pairs have an ``expected`` preference; practice pairs an ``explanation``, shown
-    as feedback. ``margins`` are rewards of the first minus the second answer, one for each reward
-    model, () where there is none. ``warning`` is a content warning, or "".
+    Gold and practice pairs have an ``expected`` preference, practice pairs an ``explanation``,
+    which is their feedback. ``margins`` are rewards of the first minus the second answer, one for
+    each reward model, () where there is none. ``warning`` is a content warning, or "".
     """
 
     key: str
@@ -137,10 +137,10 @@ class Shown:
 class History:
     """What the choice of the next pair depends on.
 
-    ``shown`` is what the annotator has seen, in order, withdrawn judgements left out. ``judgements``
-    is the number of annotators who judged a pair or have it open, by pair key; pairs that nobody has
-    seen are missing, and hidden repeats do not count. ``preferences`` are those of all annotators,
-    by pair key.
+    ``shown`` is what the annotator has seen, in order, withdrawn judgements left out.
+    ``judgements`` is the number of annotators who judged a pair or have it open, by pair key; pairs
+    that nobody has seen are missing, and hidden repeats do not count. ``preferences`` are those of
+    all annotators, by pair key.
     """
 
     shown: tuple[Shown, ...] = ()
@@ -164,7 +164,8 @@ class Progress:
     """How far an annotator is.
 
     ``done`` are judgements without practice, ``goal`` the number asked, ``practice_left`` the
-    practice pairs that are still to be judged.
+    practice pairs that are still to be judged. Without a goal in the settings it is ``done`` and
+    the pairs that are left for this annotator.
     """
 
     done: int

@@ -2,41 +2,87 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import asdict
+from datetime import timedelta
+from functools import cached_property
+from random import Random
+from typing import Any, Literal
 
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from ethosteer.collect import choice
+from ethosteer.collect.access import Access, storable, utc_now
+from ethosteer.collect.database import Database
+from ethosteer.collect.queries import (
+    IS_OPEN,
+    answer_number,
+    assignment_of,
+    find_assignment,
+    history,
+    last_judged,
+    locked_annotator,
+    pair_text,
+    read_annotators,
+    read_judgements,
+    read_pairs,
+)
 from ethosteer.collect.records import (
     Annotator,
     Assignment,
     CollectionSettings,
-    Invitation,
     Judgement,
     Pair,
     Preference,
     Progress,
+    Selection,
 )
+from ethosteer.collect.schema import (
+    annotators,
+    assignments,
+    collection,
+    invitations,
+    judgements,
+    pairs,
+    sessions,
+)
+from ethosteer.files import from_json, to_json
 
 Judged = Literal["stored", "already", "unknown"]
 
+ABANDONED = timedelta(hours=1)
+"""An assignment that is open for longer no longer keeps its pair from others."""
+LARGEST_SECONDS = 86_400.0
 
-class Store:
+
+class Store(Access):
     """One collection. Its methods may be called from any thread, and by several processes at once.
 
-    Tokens are random; of each only the SHA-256 is stored.
+    Tokens are random; of each only the SHA-256 is stored. A method raises InputError, in one line,
+    where the database cannot be reached or written.
     """
 
-    @property
-    def settings(self) -> CollectionSettings:
-        """What the collection asks of its annotators."""
-        raise NotImplementedError
-
     @classmethod
-    def create(cls, url: str, settings: CollectionSettings, pairs: Sequence[Pair]) -> Store:
+    def create(cls, url: str, settings: CollectionSettings, pool: Sequence[Pair]) -> Store:
         """Make a collection in the database at ``url`` (SQLAlchemy's form) and open it.
 
         Raises InputError where the database has one already, or cannot be reached or written.
         """
-        raise NotImplementedError
+        database = Database(url)
+        with database.creating() as connection:
+            connection.execute(
+                insert(collection).values(
+                    id=1, created=utc_now(), settings=to_json(asdict(settings))
+                )
+            )
+            rows = [
+                {"id": number, "key": pair.key, "kind": pair.kind, "content": pair_text(pair)}
+                for number, pair in enumerate(pool, start=1)
+            ]
+            if rows:
+                connection.execute(insert(pairs), rows)
+        return cls(database)
 
     @classmethod
     def open(cls, url: str) -> Store:
@@ -44,88 +90,100 @@ class Store:
 
         Raises InputError where there is no collection, or one of a newer version.
         """
-        raise NotImplementedError
+        database = Database(url)
+        database.migrate()
+        return cls(database)
+
+    @property
+    def name(self) -> str:
+        """The database's file, or its URL without the password."""
+        return self._database.name
 
     def close(self) -> None:
         """Close all connections."""
-        raise NotImplementedError
+        self._database.close()
+
+    @cached_property
+    def settings(self) -> CollectionSettings:
+        """What the collection asks of its annotators."""
+        with self._database.reading() as connection:
+            text = connection.execute(select(collection.c.settings)).scalar_one()
+        return from_json(text, CollectionSettings, f"{self.name}: settings")
+
+    @cached_property
+    def _pool(self) -> dict[int, Pair]:
+        # a pool never changes, so it is read once
+        with self._database.reading() as connection:
+            return read_pairs(connection)
+
+    @cached_property
+    def _pair_ids(self) -> dict[str, int]:
+        return {pair.key: number for number, pair in self._pool.items()}
 
     def pairs(self) -> list[Pair]:
         """Return the pool: pairs, gold and practice pairs, in the order in which they came."""
-        raise NotImplementedError
+        return list(self._pool.values())
 
-    def judgements(self, *, withdrawn: bool = False) -> list[Judgement]:
+    def judgements(self, withdrawn: bool = False) -> list[Judgement]:
         """Return the judgements in the order in which they came.
 
         With ``withdrawn`` also those that were undone.
         """
-        raise NotImplementedError
+        with self._database.reading() as connection:
+            return read_judgements(connection, withdrawn)
 
     def annotators(self) -> list[Annotator]:
         """Return the annotators by number, those included whose name was deleted (then "")."""
-        raise NotImplementedError
-
-    # Tokens
-
-    def new_owner_token(self) -> str:
-        """Make the owner's token and return it; the one before is no longer valid."""
-        raise NotImplementedError
-
-    def is_owner(self, token: str) -> bool:
-        """Return whether a token is the owner's."""
-        raise NotImplementedError
-
-    def invite(self, note: str = "") -> str:
-        """Make an invitation and return its token, which cannot be read again."""
-        raise NotImplementedError
-
-    def invitations(self) -> list[Invitation]:
-        """Return all invitations, revoked ones included, in the order in which they were made."""
-        raise NotImplementedError
-
-    def invitation(self, token: str) -> Invitation | None:
-        """Return the invitation of a token; None where it is unknown or revoked."""
-        raise NotImplementedError
-
-    def revoke(self, invitation_id: int) -> bool:
-        """Revoke an invitation and end its annotator's sessions; False where there is none."""
-        raise NotImplementedError
-
-    def accept(self, token: str, name: str) -> tuple[Annotator, str] | None:
-        """Begin a session: return the invitation's annotator and a new session token.
-
-        The first use makes the annotator, called ``name``. Later uses, from another device or after
-        cookies were lost, return the same annotator, whose name stays. None where the token is
-        unknown or revoked.
-        """
-        raise NotImplementedError
-
-    def session(self, token: str) -> Annotator | None:
-        """Return the annotator of a session token; None where it is unknown or has ended."""
-        raise NotImplementedError
-
-    def end_session(self, token: str) -> None:
-        """End a session; an unknown one is no error."""
-        raise NotImplementedError
-
-    # Judging
+        with self._database.reading() as connection:
+            return read_annotators(connection)
 
     def current(self, annotator_id: int) -> Assignment | None:
         """Return the annotator's open assignment, the newest where undoing opened several."""
-        raise NotImplementedError
+        with self._database.reading() as connection:
+            return find_assignment(connection, annotator_id, self._pool, IS_OPEN)
+
+    def assignment(self, annotator_id: int, assignment_id: str) -> Assignment | None:
+        """Return an assignment of this annotator, open or judged; None where there is none."""
+        with self._database.reading() as connection:
+            return find_assignment(
+                connection, annotator_id, self._pool, assignments.c.id == assignment_id
+            )
 
     def assign(self, annotator_id: int) -> Assignment | None:
         """Return the open assignment, or a new one; None where nothing is left to judge."""
-        raise NotImplementedError
+        pool, settings = self._pool, self.settings
+        with self._database.writing() as connection:
+            # one at a time, or two annotators could get a pair that only one more is to judge
+            connection.execute(select(collection.c.id).with_for_update())
+            if locked_annotator(connection, annotator_id) is None:
+                return None
+            opened = find_assignment(connection, annotator_id, pool, IS_OPEN)
+            if opened is not None:
+                return opened
+            past = history(connection, annotator_id, pool, utc_now() - ABANDONED)
+            rng = Random(f"{settings.seed} {annotator_id} {len(past.shown)}")
+            chosen = choice.choose(list(pool.values()), past, settings, rng)
+            if chosen is None:
+                return None
+            pair, selection = chosen
+            first_is_left = rng.random() < 0.5
+            if selection == "repeat":
+                first_is_left = not next(
+                    shown.first_is_left for shown in past.shown if shown.pair_key == pair.key
+                )
+            row = self._opened(
+                connection, annotator_id, self._pair_ids[pair.key], first_is_left, selection
+            )
+        return assignment_of(row, pool)
 
     def judge(
         self,
         annotator_id: int,
         assignment_id: str,
         preference: Preference | None,
-        *,
         flagged: bool = False,
         reason: str = "",
+        *,
         seconds: float,
     ) -> Judged:
         """Store a judgement; it is on the disk when this returns.
@@ -135,11 +193,27 @@ class Store:
         where that was undone, and nothing changes. "unknown": there is no such assignment of this
         annotator.
         """
-        raise NotImplementedError
-
-    def assignment(self, annotator_id: int, assignment_id: str) -> Assignment | None:
-        """Return an assignment of this annotator, open or judged; None where there is none."""
-        raise NotImplementedError
+        if preference not in {-2, -1, 0, 1, 2, None} or (preference is None and not flagged):
+            raise ValueError(f"no preference: {preference!r}")
+        with self._database.writing() as connection:
+            if locked_annotator(connection, annotator_id) is None:
+                return "unknown"
+            answered = answer_number(connection, annotator_id, assignment_id)
+            if answered is None:
+                return "unknown"
+            if answered:
+                return "already"
+            connection.execute(
+                insert(judgements).values(
+                    assignment=assignment_id,
+                    preference=preference,
+                    flagged=flagged,
+                    reason=storable(reason),
+                    seconds=min(max(seconds, 0.0), LARGEST_SECONDS),
+                    judged=utc_now(),
+                )
+            )
+        return "stored"
 
     def undo(self, annotator_id: int) -> Assignment | None:
         """Withdraw the last judgement and open its pair again, as a new assignment.
@@ -147,15 +221,88 @@ class Store:
         The new assignment has the same pair, sides and selection but another id, so that a form
         that is sent again changes nothing. None where there is nothing to undo.
         """
-        raise NotImplementedError
+        with self._database.writing() as connection:
+            if locked_annotator(connection, annotator_id) is None:
+                return None
+            last = last_judged(connection, annotator_id)
+            if last is None:
+                return None
+            connection.execute(
+                update(judgements)
+                .where(judgements.c.assignment == last.id)
+                .values(withdrawn=utc_now())
+            )
+            row = self._opened(
+                connection, annotator_id, last.pair_id, last.first_is_left, last.selection
+            )
+        return assignment_of(row, self._pool)
 
     def progress(self, annotator_id: int) -> Progress:
         """Return how far an annotator is."""
-        raise NotImplementedError
+        pool, settings = self._pool, self.settings
+        with self._database.reading() as connection:
+            past = history(connection, annotator_id, pool, utc_now() - ABANDONED)
+        judged = [shown for shown in past.shown if shown.judged]
+        practised = {shown.pair_key for shown in judged if shown.selection == "practice"}
+        practice = {pair.key for pair in pool.values() if pair.kind == "practice"}
+        done = sum(shown.selection != "practice" for shown in judged)
+        goal = settings.goal
+        if goal is None:
+            answered = {shown.pair_key for shown in judged}
+            opened = {shown.pair_key for shown in past.shown} - answered
+            goal = done + sum(
+                pair.kind == "pair"
+                and pair.key not in answered
+                and (pair.key in opened or past.judgements.get(pair.key, 0) < settings.overlap)
+                for pair in pool.values()
+            )
+        return Progress(done, goal, len(practice - practised))
 
-    def delete_annotator(self, annotator_id: int, *, keep_judgements: bool) -> bool:
+    def delete_annotator(self, annotator_id: int, keep_judgements: bool) -> bool:
         """Delete an annotator's name, invitation and sessions; False where there is none.
 
         The judgements stay under the annotator's number, or are removed with every assignment.
         """
-        raise NotImplementedError
+        with self._database.writing() as connection:
+            if locked_annotator(connection, annotator_id) is None:
+                return False
+            for table in (sessions, invitations):
+                connection.execute(delete(table).where(table.c.annotator_id == annotator_id))
+            if keep_judgements:
+                judged = select(judgements.c.assignment)
+                connection.execute(
+                    delete(assignments).where(
+                        assignments.c.annotator_id == annotator_id, assignments.c.id.not_in(judged)
+                    )
+                )
+                connection.execute(
+                    update(annotators)
+                    .where(annotators.c.id == annotator_id)
+                    .values(name="", deleted=utc_now())
+                )
+            else:  # assignments and judgements go with it
+                connection.execute(delete(annotators).where(annotators.c.id == annotator_id))
+        self._database.forget_deleted()
+        return True
+
+    @staticmethod
+    def _opened(
+        connection: Connection,
+        annotator_id: int,
+        pair_id: int,
+        first_is_left: bool,
+        selection: Selection,
+    ) -> Row[Any]:
+        """Make an assignment and return its row."""
+        return connection.execute(
+            insert(assignments)
+            .values(
+                id=secrets.token_urlsafe(16),
+                annotator_id=annotator_id,
+                pair_id=pair_id,
+                first_is_left=first_is_left,
+                selection=selection,
+                assigned=utc_now(),
+            )
+            .returning(assignments)
+        ).one()
