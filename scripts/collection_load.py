@@ -173,7 +173,7 @@ class SimulatedAnnotator:
 
 
 def hidden_fields(html: str, action: str) -> dict[str, str]:
-    form = re.search(rf'<form[^>]*action="{action}".*?</form>', html, re.DOTALL)
+    form = re.search(rf'<form method="post" action="{action}".*?</form>', html, re.DOTALL)
     assert form, html
     inputs = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form[0])
     return {name: unescape(value) for name, value in inputs}

@@ -152,9 +152,7 @@ def test_what_comes_at_once_is_a_double_click(tmp_path: Path):
 
 
 def test_progress_counts_to_the_goal(tmp_path: Path):
-    store = new_store(
-        tmp_path, [pair(index) for index in range(5)], replace(SETTINGS, goal=3)
-    )
+    store = new_store(tmp_path, [pair(index) for index in range(5)], replace(SETTINGS, goal=3))
     visitor = Visitor(store).join()
     for done in range(3):
         assert f"{done} of 3" in visitor.get("/judge")

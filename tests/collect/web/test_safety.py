@@ -236,7 +236,7 @@ def test_a_path_leads_to_no_file_and_to_no_page_of_the_owner(store: Store, path:
 
 
 def test_texts_of_pairs_settings_and_people_are_inert(tmp_path: Path):
-    text = f"{PLANTED} {REVERSED} {{{{ 7 * 7 }}}} \x00"
+    text = f"{PLANTED} {REVERSED} {{{{ 7 * 7919 }}}} \x00"
     planted = {
         "prompt": (("system", text), ("human", text), ("assistant", text), ("human", text)),
         "first": Answer(PLANTED, text),
@@ -257,15 +257,13 @@ def test_texts_of_pairs_settings_and_people_are_inert(tmp_path: Path):
     seen += [visitor.judge("flag", reason=PLANTED), visitor.get("/pause")]
     owner = owner_of(store)
     seen += [owner.get("/owner"), owner.get("/owner/annotators/1/delete")]
-    seen += (
-        [owner.post("/owner/invite", {**owner.fields("/owner/leave"), "note": PLANTED}, 200)]
-        if False
-        else []
-    )
+    owner.get("/owner")
+    form = {**owner.fields("/owner/invite"), "count": "1", "note": PLANTED}
+    seen += [owner.post("/owner/invite", form, 200)]
     assert any("Content warning" in html for html in seen)
     for html in seen:
         assert "<script>" not in html and "<img" not in html
-        assert "49" not in re.sub(r"[0-9a-f]{16,}", "", html)
+        assert "55433" not in html
         assert "&lt;script&gt;" in html
 
 

@@ -35,7 +35,7 @@ class Visitor:
 
     def fields(self, action: str) -> dict[str, str]:
         """The hidden fields of the served form with an action."""
-        form = re.search(rf'<form[^>]*action="{action}".*?</form>', self.html, re.DOTALL)
+        form = re.search(rf'<form method="post" action="{action}".*?</form>', self.html, re.DOTALL)
         assert form, self.html
         inputs = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form[0])
         return {name: unescape(value) for name, value in inputs}

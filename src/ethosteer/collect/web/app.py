@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,6 +16,9 @@ from ethosteer.collect.web.guard import Guard
 from ethosteer.collect.web.pages import static_file
 from ethosteer.collect.web.sessions import Kind
 from ethosteer.collect.web.visit import Handler, Problem, Site, endpoint
+from ethosteer.errors import InputError
+
+_log = logging.getLogger("uvicorn.error")
 
 _PAGES: tuple[tuple[str, str, Handler, Kind], ...] = (
     ("GET", "/", annotator.start, "session"),
@@ -50,6 +55,8 @@ def create_app(site: Site) -> ASGIApp:
         return Problem(fault.status_code, name, "", again="/").response(site.title)
 
     def failure(request: Request, fault: Exception) -> Response:
+        if isinstance(fault, InputError):  # the database's, whose message has no one's data
+            _log.error("%s", fault)
         return Problem(
             503,
             "The server could not do this",
@@ -69,6 +76,11 @@ def create_app(site: Site) -> ASGIApp:
     ]
     app = Starlette(
         routes=[*routes, Route("/static/{name}", static)],
-        exception_handlers={Problem: problem, HTTPException: no_page, Exception: failure},
+        exception_handlers={
+            Problem: problem,
+            HTTPException: no_page,
+            InputError: failure,
+            Exception: failure,
+        },
     )
     return Guard(app, site.address)
