@@ -6,21 +6,15 @@ Tokens are random, 256 bits; of each only the SHA-256 is stored, which needs no 
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
 from hashlib import sha256
 from hmac import compare_digest
 
 from sqlalchemy import delete, insert, select, update
 
 from ethosteer.collect.database import Database
-from ethosteer.collect.queries import annotator_of, invitation_of, invitation_with
+from ethosteer.collect.queries import annotator_of, invitation_of, invitation_with, utc_now
 from ethosteer.collect.records import Annotator, Invitation
 from ethosteer.collect.schema import annotators, collection, invitations, sessions
-
-
-def utc_now() -> datetime:
-    """Return the time."""
-    return datetime.now(UTC)
 
 
 def storable(text: str) -> str:

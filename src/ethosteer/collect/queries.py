@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, insert, or_, select
 
 from ethosteer.collect.records import (
     Annotator,
     Assignment,
+    CollectionSettings,
     History,
     Invitation,
     Judgement,
     Pair,
     Shown,
 )
-from ethosteer.collect.schema import annotators, assignments, invitations, judgements, pairs
-from ethosteer.files import from_json
+from ethosteer.collect.schema import (
+    annotators,
+    assignments,
+    collection,
+    invitations,
+    judgements,
+    pairs,
+)
+from ethosteer.files import from_json, to_json
 
 IS_OPEN = judgements.c.number.is_(None)
 COUNTS = and_(judgements.c.number.is_not(None), judgements.c.withdrawn.is_(None))
@@ -29,9 +37,25 @@ COUNTS = and_(judgements.c.number.is_not(None), judgements.c.withdrawn.is_(None)
 _joined = assignments.outerjoin(judgements, judgements.c.assignment == assignments.c.id)
 
 
-def pair_text(pair: Pair) -> str:
-    """Return a pair as JSON in ASCII, which every database takes whatever the texts hold."""
-    return json.dumps(asdict(pair))
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+def insert_pool(
+    connection: Connection, settings: CollectionSettings, pool: Sequence[Pair]
+) -> dict[str, int]:
+    """Fill the tables of a new collection; return the pairs' numbers by their keys."""
+    row = {"id": 1, "created": utc_now(), "settings": to_json(settings)}
+    connection.execute(insert(collection).values(row))
+    # JSON in ASCII, which every database takes whatever the texts hold
+    rows = [
+        {"id": number, "key": pair.key, "kind": pair.kind, "content": json.dumps(asdict(pair))}
+        for number, pair in enumerate(pool, start=1)
+    ]
+    if rows:
+        connection.execute(insert(pairs), rows)
+    return {row["key"]: row["id"] for row in rows}
 
 
 def read_pairs(connection: Connection) -> dict[int, Pair]:
@@ -44,8 +68,8 @@ def read_judgements(connection: Connection, withdrawn: bool) -> list[Judgement]:
     """Return all judgements in the order in which they came."""
     columns = (
         judgements.c.assignment,
-        assignments.c.annotator_id,
-        pairs.c.key,
+        assignments.c.annotator_id.label("annotator"),
+        pairs.c.key.label("pair_key"),
         judgements.c.preference,
         judgements.c.flagged,
         judgements.c.reason,
@@ -53,6 +77,7 @@ def read_judgements(connection: Connection, withdrawn: bool) -> list[Judgement]:
         assignments.c.selection,
         judgements.c.seconds,
         judgements.c.judged,
+        judgements.c.withdrawn,
     )
     asked = (
         select(*columns)
@@ -62,7 +87,7 @@ def read_judgements(connection: Connection, withdrawn: bool) -> list[Judgement]:
     )
     if not withdrawn:
         asked = asked.where(judgements.c.withdrawn.is_(None))
-    return [Judgement(*row) for row in connection.execute(asked).tuples()]
+    return [Judgement(**row) for row in connection.execute(asked).mappings()]
 
 
 def annotator_of(row: Row[Any]) -> Annotator:

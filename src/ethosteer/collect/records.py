@@ -84,7 +84,7 @@ class Judgement:
     """One annotator's answer to one assignment.
 
     ``preference`` is None where the pair was only flagged. ``seconds`` is the time from showing the
-    pair to the answer; ``judged`` is in UTC.
+    pair to the answer. ``withdrawn`` is when it was undone, None where it counts. Times are in UTC.
     """
 
     assignment: str
@@ -97,6 +97,7 @@ class Judgement:
     selection: Selection
     seconds: float
     judged: datetime
+    withdrawn: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

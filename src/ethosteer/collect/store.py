@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from functools import cached_property
 from random import Random
@@ -13,7 +12,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from ethosteer.collect import choice
-from ethosteer.collect.access import Access, storable, utc_now
+from ethosteer.collect.access import Access, storable
 from ethosteer.collect.database import Database
 from ethosteer.collect.queries import (
     IS_OPEN,
@@ -21,12 +20,13 @@ from ethosteer.collect.queries import (
     assignment_of,
     find_assignment,
     history,
+    insert_pool,
     last_judged,
     locked_annotator,
-    pair_text,
     read_annotators,
     read_judgements,
     read_pairs,
+    utc_now,
 )
 from ethosteer.collect.records import (
     Annotator,
@@ -44,10 +44,9 @@ from ethosteer.collect.schema import (
     collection,
     invitations,
     judgements,
-    pairs,
     sessions,
 )
-from ethosteer.files import from_json, to_json
+from ethosteer.files import from_json
 
 Judged = Literal["stored", "already", "unknown"]
 
@@ -71,17 +70,7 @@ class Store(Access):
         """
         database = Database(url)
         with database.creating() as connection:
-            connection.execute(
-                insert(collection).values(
-                    id=1, created=utc_now(), settings=to_json(asdict(settings))
-                )
-            )
-            rows = [
-                {"id": number, "key": pair.key, "kind": pair.kind, "content": pair_text(pair)}
-                for number, pair in enumerate(pool, start=1)
-            ]
-            if rows:
-                connection.execute(insert(pairs), rows)
+            insert_pool(connection, settings, pool)
         return cls(database)
 
     @classmethod

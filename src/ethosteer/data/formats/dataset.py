@@ -19,6 +19,7 @@ from ethosteer.data.formats.base import (
     Labelled,
     unknown_columns,
 )
+from ethosteer.data.formats.collected import COLLECTED, judgements_file
 from ethosteer.data.formats.comparisons import COMPARISON
 from ethosteer.data.formats.dialogues import is_dialogue
 from ethosteer.data.formats.files import read_rows, shards
@@ -33,7 +34,7 @@ from ethosteer.errors import InputError
 from ethosteer.records import Agreement, PreferencePair
 from ethosteer.settings import ArmSettings
 
-FORMATS = (ARGILLA, LABEL_STUDIO, COMPARISON, PREFERENCE, IMPLICIT, LABELLED)
+FORMATS = (ARGILLA, LABEL_STUDIO, COLLECTED, COMPARISON, PREFERENCE, IMPLICIT, LABELLED)
 """In the order in which they are tried."""
 UNSTATED = "not stated"
 LARGEST_VOTES = 10_000
@@ -143,7 +144,7 @@ class FilePairs:
             first, second, ties = entry.votes
             if sum(entry.votes) > LARGEST_VOTES:
                 raise InputError.at(
-                    Path(self.settings.file or self.name),
+                    Path(_file(self.settings) or self.name),
                     entry.row,
                     f"has {sum(entry.votes):,} votes, and weigh = 'judgements' makes a pair of "
                     f"each, of at most {LARGEST_VOTES:,}; weigh them by the majority",
@@ -174,20 +175,20 @@ class FilePairs:
 def file_dataset(name: str, settings: ArmSettings) -> Dataset:
     """Return the dataset of an arm's file, called ``name``; no file is read yet.
 
-    Raises InputError where ``columns`` maps a name that is not known.
+    Raises InputError where ``columns`` maps a name that is not known, and for a collection that has
+    not been exported.
     """
     for column in settings.columns or {}:
         if column not in KNOWN:
             raise InputError(f"columns.{column} is unknown; known: {', '.join(KNOWN)}")
     hub, reader = _hub(settings), FilePairs(name, settings)
-    web = (
-        f"https://huggingface.co/datasets/{settings.hub}" if hub else Path(settings.file or "").name
-    )
+    path = _file(settings)
+    web = f"https://huggingface.co/datasets/{settings.hub}" if hub else Path(path).name
     return Dataset(
         name=name,
         title=settings.title or name,
         source=Source(
-            path=settings.file or "",
+            path=path,
             home=settings.home or web,
             licence=settings.licence or UNSTATED,
             hub=hub,
@@ -198,6 +199,13 @@ def file_dataset(name: str, settings: ArmSettings) -> Dataset:
         describe=reader.describe,
         repeats=settings.weigh == "judgements",
     )
+
+
+def _file(settings: ArmSettings) -> str:
+    """Return the path of the file that an arm reads, "" for a dataset of the hub."""
+    if settings.collected is not None:
+        return str(judgements_file(Path(settings.collected)))
+    return settings.file or ""
 
 
 def _hub(settings: ArmSettings) -> HubDataset | None:
