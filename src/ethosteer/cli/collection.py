@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ethosteer.collect.records import Judgement
     from ethosteer.collect.store import Store
 
-PACKAGES = {"alembic", "multipart", "python_multipart", "sqlalchemy", "starlette", "uvicorn"}
+PACKAGES = {"alembic", "sqlalchemy", "starlette", "uvicorn"}
 """What the extra ``collect`` brings."""
 
 CollectionArgument = Annotated[

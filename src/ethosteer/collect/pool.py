@@ -115,6 +115,9 @@ def study_pairs(folder: Path) -> Iterator[Pair | str]:
         )
     # a sample keeps its prompt as the template wrote it; the turns are those that it was made of
     for sample, turns in zip(samples, store.load(plan.prompts).test, strict=False):
+        if problem := written_prompt(turns)[1]:
+            yield problem
+            continue
         for first, second in combinations(sample.answers, 2):
             yield _comparable(turns, _answer(first), _answer(second)) or make_pair(
                 turns,

@@ -26,8 +26,8 @@ from ethosteer.collect.export import (
 from ethosteer.collect.pool import row_pairs
 from ethosteer.collect.queries import insert_pool
 from ethosteer.collect.records import Annotator, Judgement, Pair
-from ethosteer.collect.schema import annotators, assignments, judgements
-from ethosteer.collect.store import Store
+from ethosteer.collect.schema import ID_LENGTH, annotators, assignments, judgements
+from ethosteer.collect.store import LARGEST_SECONDS, Store
 from ethosteer.data.formats.files import read_rows
 from ethosteer.data.readers import Row, quoted
 from ethosteer.errors import InputError
@@ -108,6 +108,10 @@ def _judgement(row: Row) -> Judgement:
         raise row.fail(f"column {_COLUMNS.get(name, name)!r}: {error['msg']}") from fault
     if judgement.preference is None and not judgement.flagged:
         raise row.fail("has neither a preference nor a flag")
+    if not 0 <= judgement.seconds <= LARGEST_SECONDS:
+        raise row.bad("seconds", f"must be a number from 0 to {LARGEST_SECONDS:g}")
+    if not 0 < len(judgement.assignment) <= ID_LENGTH:
+        raise row.bad("assignment", f"must have 1 to {ID_LENGTH} characters")
     for time in (judgement.judged, judgement.withdrawn):
         if time is not None and time.tzinfo is None:
             raise row.fail(f"the time {time.isoformat()} has no time zone")

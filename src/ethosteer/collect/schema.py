@@ -25,6 +25,8 @@ from sqlalchemy import (
 
 VERSION_TABLE = "collection_version"
 """Where Alembic keeps the revision; not its default name, which other programs use too."""
+ID_LENGTH = 32
+"""Characters of an assignment's id, at most."""
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -107,7 +109,7 @@ assignments = Table(
     "assignments",
     metadata,
     Column("number", Integer, primary_key=True),  # in the order in which they were made
-    Column("id", String(32), nullable=False, unique=True),
+    Column("id", String(ID_LENGTH), nullable=False, unique=True),
     Column("annotator_id", ForeignKey("annotators.id", ondelete="CASCADE"), nullable=False),
     Column("pair_id", ForeignKey("pairs.id"), nullable=False),
     Column("first_is_left", Boolean, nullable=False),
