@@ -41,8 +41,8 @@ def test_the_way_from_the_invitation_to_the_last_pair(tmp_path: Path):
         visitor.judge(choice)
     assert "All done" in visitor.html and "You judged 2 pairs" in visitor.html
     _, first, second = store.judgements()
-    for judgement, choice in ((first, 2), (second, -1)):
-        assert judgement.preference == (choice if judgement.first_is_left else -choice)
+    for judgement, value in ((first, 2), (second, -1)):
+        assert judgement.preference == (value if judgement.first_is_left else -value)
         assert judgement.seconds == 1.0 and not judgement.flagged
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -116,3 +118,17 @@ def test_the_owners_forms_are_limited(owner: Visitor):
         for _ in range(70)
     ]
     assert 429 in statuses and statuses[:60] == [303] * 60
+
+
+def test_the_export_is_an_archive_without_names(owner: Visitor):
+    assert "There is nothing to export" in owner.get("/owner/export.zip", 409)
+    robin = Visitor(owner.store).join("Robin")
+    for choice in ("0", "1", "2"):
+        robin.judge(choice)
+    response = owner.client.get("/owner/export.zip")
+    assert response.headers["content-type"] == "application/zip"
+    with ZipFile(BytesIO(response.content)) as archive:
+        texts = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert {"export/preferences.jsonl", "export/judgements.jsonl"} <= texts.keys()
+    assert len(texts["export/judgements.jsonl"].splitlines()) == 3
+    assert not any("Robin" in text for text in texts.values())

@@ -35,6 +35,7 @@ _PAGES: tuple[tuple[str, str, Handler, Kind], ...] = (
     ("GET", "/owner/open/{owner}", owner.enter, "owner"),
     ("POST", "/owner/invite", owner.invite, "owner"),
     ("POST", "/owner/revoke", owner.revoke, "owner"),
+    ("GET", "/owner/export.zip", owner.export_archive, "owner"),
     ("GET", "/owner/annotators/{annotator}/delete", owner.ask_deletion, "owner"),
     ("POST", "/owner/annotators/{annotator}/delete", owner.delete, "owner"),
     ("POST", "/owner/leave", owner.leave, "owner"),

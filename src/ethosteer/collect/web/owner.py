@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import ZIP_DEFLATED, ZipFile
+
 from starlette.responses import Response
 
+from ethosteer.collect.export import export
 from ethosteer.collect.records import Annotator
 from ethosteer.collect.web.overview import overview
 from ethosteer.collect.web.sessions import is_token
 from ethosteer.collect.web.visit import Problem, Visit, check_rate, go_to
+from ethosteer.data.formats.collected import EXPORT
+from ethosteer.errors import InputError
 
 MOST_INVITATIONS = 100
 """That are made at once."""
@@ -37,7 +45,6 @@ def show_overview(visit: Visit) -> Response:
             (invitation, annotators.get(invitation.annotator or 0))
             for invitation in visit.store.invitations()
         ],
-        exports=(),
         most_invitations=MOST_INVITATIONS,
         longest_note=LONGEST_NOTE,
     )
@@ -62,6 +69,22 @@ def revoke(visit: Visit) -> Response:
     _check_owner(visit)
     visit.store.revoke(_number(visit.form.get("invitation", "")))
     return go_to("/owner#invitations")
+
+
+def export_archive(visit: Visit) -> Response:
+    """Send the export, without names, as a ZIP archive."""
+    _check_owner(visit)
+    check_rate(visit.site.limits.owner.wait("owner"))
+    content = io.BytesIO()
+    with TemporaryDirectory() as name, ZipFile(content, "w", ZIP_DEFLATED) as archive:
+        try:
+            export(visit.store, Path(name))
+        except InputError as fault:
+            raise Problem(409, "There is nothing to export", str(fault), again="/owner") from None
+        for path in sorted(Path(name).iterdir()):
+            archive.write(path, f"{EXPORT}/{path.name}")
+    headers = {"Content-Disposition": f'attachment; filename="{EXPORT}.zip"'}
+    return Response(content.getvalue(), media_type="application/zip", headers=headers)
 
 
 def ask_deletion(visit: Visit) -> Response:
