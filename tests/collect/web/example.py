@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -53,9 +55,12 @@ PRACTICE = pair(
 )
 
 
-def new_store(folder: Path, pairs: list[Pair], settings: CollectionSettings = SETTINGS) -> Store:
+def new_store(
+    folder: Path, pairs: list[Pair], settings: CollectionSettings = SETTINGS, **changes: Any
+) -> Store:
     """Return a new collection in a folder."""
-    return Store.create(f"sqlite:///{folder / 'collection.sqlite'}", settings, pairs)
+    url = f"sqlite:///{folder / 'collection.sqlite'}"
+    return Store.create(url, replace(settings, **changes), pairs)
 
 
 def site_of(store: Store, origin: str = "http://127.0.0.1:8765") -> Site:

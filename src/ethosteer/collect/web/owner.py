@@ -38,9 +38,13 @@ def show_overview(visit: Visit) -> Response:
     """Show how the collection stands."""
     _check_owner(visit)
     annotators = {annotator.id: annotator for annotator in visit.store.annotators()}
+    judgements = visit.store.judgements()
+    quality = visit.site.quality.of(judgements)
     return visit.page(
         "owner",
-        overview=overview(visit.site.pairs, annotators.values(), visit.store.judgements()),
+        overview=overview(visit.site.pairs, annotators.values(), judgements, quality.reliability),
+        quality=quality,
+        names=annotators,
         invitations=[
             (invitation, annotators.get(invitation.annotator or 0))
             for invitation in visit.store.invitations()

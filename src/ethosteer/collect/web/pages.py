@@ -10,6 +10,8 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
+from ethosteer.report.numbers import count, interval, number, p_value, percent, signed
+
 _TYPES = {
     "style.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
@@ -36,8 +38,15 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.globals["static"] = _static
-_ENVIRONMENT.filters["thousands"] = "{:,}".format
-_ENVIRONMENT.filters["moment"] = _moment
+_ENVIRONMENT.filters |= {
+    "interval": interval,
+    "moment": _moment,
+    "number": number,
+    "p_value": p_value,
+    "percent": percent,
+    "signed": signed,
+    "thousands": count,
+}
 
 
 def render(template: str, status: int = 200, /, **values: object) -> Response:

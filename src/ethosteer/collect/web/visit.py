@@ -18,6 +18,7 @@ from ethosteer.collect.store import Store
 from ethosteer.collect.web.address import Address
 from ethosteer.collect.web.guard import LONGEST_BODY
 from ethosteer.collect.web.limits import RateLimit
+from ethosteer.collect.web.overview import LiveQuality
 from ethosteer.collect.web.pages import render
 from ethosteer.collect.web.sessions import Cookies, Kind, form_token, is_form_token, is_token
 from ethosteer.errors import DIRECTIONS
@@ -88,6 +89,11 @@ class Site:
     def pairs(self) -> list[Pair]:
         """The pool, which does not change while it is served."""
         return self.store.pairs()
+
+    @cached_property
+    def quality(self) -> LiveQuality:
+        """The statistics of the judgements."""
+        return LiveQuality(self.pairs)
 
     @cached_property
     def practice(self) -> dict[str, Pair]:
