@@ -83,7 +83,7 @@ def test_the_interval_is_the_bootstraps() -> None:
         drawn.append(nominal_alpha(both_orders(counts.reshape(20, 3, 3)[chosen].reshape(-1, 3))))
     low, high = np.quantile(drawn, [0.025, 0.975])
     # a quantile of 2,000 draws has a standard error of about 0.04 standard deviations
-    tolerance = 0.25 * np.std(drawn)
+    tolerance = float(0.25 * np.std(drawn))
     assert found.low == pytest.approx(low, abs=tolerance)
     assert found.high == pytest.approx(high, abs=tolerance)
 

@@ -179,4 +179,4 @@ def test_an_annotator_who_alone_judged_a_source_breaks_nothing():
 
 def test_no_judgements_are_no_ranking():
     ranking = rank_sources(comparisons([]), Rules())
-    assert ranking.strengths == ranking.comparisons == ()
+    assert (ranking.strengths, ranking.comparisons) == ((), ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 from math import log, sqrt
 
@@ -20,7 +21,7 @@ COUNTS = {
 """Wins of the first, ties and wins of the second; sources 0 and 3 never met."""
 
 
-def table(counts: dict[tuple[int, int], tuple[float, ...]], size: int, times: float = 1.0):
+def table(counts: Mapping[tuple[int, int], tuple[float, ...]], size: int, times: float = 1.0):
     found = np.zeros((size, size, 3))
     for pair, row in counts.items():
         found[pair] = np.asarray(row) * times

@@ -1,7 +1,7 @@
 """What a collection's judgements show, as the owner's page and the report show it.
 
-Practice pairs count nowhere. Gold pairs and hidden repeats measure annotators only: all other
-figures rest on the pairs of the pool, each once from an annotator.
+Practice pairs count nowhere, and flagged judgements are only counted. Gold pairs and hidden repeats
+measure annotators: all other figures rest on the pairs of the pool, each once from an annotator.
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from math import nan
-from pathlib import Path
 
 import numpy as np
 
 from ethosteer.collect.records import Judgement, Pair
-from ethosteer.files import write_json
 from ethosteer.results.preferences import (
-    QUALITY,
     AnnotatorAgreement,
     CollectionQuality,
     Kappa,
@@ -43,17 +40,17 @@ Counted = tuple[Judgement, Pair, int]
 def collection_quality(
     pairs: Sequence[Pair], judgements: Sequence[Judgement], rules: Rules | None = None
 ) -> CollectionQuality:
-    """Return everything that is shown of a collection; ``judgements`` are without withdrawn ones.
+    """Return everything that is shown of a collection; withdrawn judgements do not count.
 
     ``rules`` are those of the comparisons of answer sources.
     """
     rules = Rules() if rules is None else rules
     pool = {pair.key: pair for pair in pairs}
-    real = [each for each in judgements if each.selection != "practice"]
+    real = [each for each in judgements if each.selection != "practice" and each.withdrawn is None]
     judged = [
         (each, pool[each.pair_key], _sign(each.preference))
         for each in real
-        if each.preference is not None and each.pair_key in pool
+        if each.preference is not None and not each.flagged and each.pair_key in pool
     ]
     new = [entry for entry in judged if entry[0].selection not in {"repeat", "gold"}]
     votes = _votes(new)
@@ -78,11 +75,6 @@ def collection_quality(
         correction=rules.correction,
         last=max((each.judged for each in real), default=None),
     )  # fmt: skip
-
-
-def write_quality(folder: Path, quality: CollectionQuality) -> None:
-    """Write what a run's report shows of the collection in ``folder``, RUN/collection."""
-    write_json(folder / QUALITY, quality)
 
 
 def _sign(preference: int) -> int:
@@ -175,13 +167,14 @@ def _reliability(
     of_new: dict[int, list[Counted]] = defaultdict(list)
     for entry in new:
         of_new[entry[0].annotator].append(entry)
+    counts = Counter(each.annotator for each, _, _ in judged)
     rows = []
     for annotator in sorted(shown):
         position = _position(of_new[annotator])
         rows.append(
             Reliability(
                 annotator=annotator,
-                judgements=sum(each.preference is not None for each in shown[annotator]),
+                judgements=counts[annotator],
                 flagged=sum(each.flagged for each in shown[annotator]),
                 others=wilson(sum(majority[annotator]), len(majority[annotator])),
                 gold=wilson(sum(gold[annotator]), len(gold[annotator])),

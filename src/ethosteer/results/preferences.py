@@ -8,8 +8,10 @@ from datetime import datetime
 from ethosteer.results.comparisons import Comparison, Correction
 from ethosteer.results.estimates import UNKNOWN, Estimate
 
+COLLECTION = "collection"
+"""The folder of a run's collection, in the run's folder."""
 QUALITY = "quality.json"
-"""The file of a collection's folder that holds a ``CollectionQuality``."""
+"""The file of a collection's export that holds a ``CollectionQuality``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ class PositionBias:
 class CollectionQuality:
     """Everything that the owner's page and the report show of a collection's judgements.
 
-    ``judgements`` have a preference and are no practice; ``pairs`` were judged, of ``pool`` pairs.
+    ``judgements`` have a preference, are not flagged and are no practice; ``pairs`` were judged so,
+    of ``pool`` pairs.
     ``selections`` counts judgements by why their pair was shown, ``preferences`` those of the
     pool's pairs by grade. ``ranking`` rests on the pairs that were shown at random, so that it is
     of the whole pool; where others were chosen for what reward models say, ``ranking_of_all`` rests

@@ -94,7 +94,7 @@ def _coincidences(counts: Counts) -> Floats:
     pairs = table[:, :, None] * table[:, None, :]
     diagonal = np.arange(table.shape[1])
     pairs[:, diagonal, diagonal] -= table
-    return pairs / np.maximum(table.sum(axis=1) - 1, 1)[:, None, None]
+    return np.asarray(pairs / np.maximum(table.sum(axis=1) - 1, 1)[:, None, None])
 
 
 def _alpha(coincidences: Floats, distances: Distances) -> Floats:

@@ -94,15 +94,18 @@ class StrengthErrors:
     prompts_of: Ints
     annotators_of: Ints
 
-    def uncertainty(self, contrast: Floats) -> Uncertainty:
+    def clusters(self, sources: Sequence[int]) -> tuple[int, int]:
+        """Return the numbers of prompts and annotators of the source that has the fewest."""
+        chosen = list(sources)
+        return int(self.prompts_of[chosen].min()), int(self.annotators_of[chosen].min())
+
+    def uncertainty(self, contrast: Floats, sources: Sequence[int]) -> Uncertainty:
         """Return the uncertainty of ``contrast [sources]`` of the strengths.
 
-        Its degrees of freedom are of the source that occurs in the fewest clusters. UNKNOWN where
-        that is a single prompt; with a single annotator nothing is known of others.
+        Its degrees of freedom are by the clusters of ``sources``, those that the contrast is of.
+        UNKNOWN with a single prompt; with a single annotator the error is over prompts alone.
         """
-        involved = np.abs(contrast) > 0.5
-        prompts = int(self.prompts_of[involved].min())
-        annotators = int(self.annotators_of[involved].min())
+        prompts, annotators = self.clusters(sources)
         if prompts < 2:
             return UNKNOWN
         by_prompt = max(_variance(self.prompts, contrast), _variance(self.model, contrast))
@@ -126,7 +129,7 @@ def strength_errors(data: Comparisons, fit: DavidsonFit) -> StrengthErrors:
     cells = data.prompts * (int(data.annotators.max()) + 1) + data.annotators
 
     def of_strengths(covariance: Floats) -> Floats:
-        return fit.basis @ covariance[:-1, :-1] @ fit.basis.T
+        return np.asarray(fit.basis @ covariance[:-1, :-1] @ fit.basis.T)
 
     def over(clusters: Ints) -> Floats:
         return of_strengths(_jackknife(fit.information, scores, informations, clusters))
@@ -135,7 +138,7 @@ def strength_errors(data: Comparisons, fit: DavidsonFit) -> StrengthErrors:
         pairs = np.stack([np.r_[data.first, data.second], np.r_[clusters, clusters]])
         return np.bincount(np.unique(pairs, axis=1)[0], minlength=len(data.sources))
 
-    inverse = np.linalg.inv(fit.information)
+    inverse = np.asarray(np.linalg.inv(fit.information), dtype=np.float64)
     crossed = _sums(scores, cells) @ inverse
     return StrengthErrors(
         of_strengths(inverse),
@@ -162,7 +165,7 @@ def _jackknife(information: Floats, scores: Floats, informations: Floats, cluste
     left = np.maximum(1 - leverages, 1 / count)
     changes = (np.einsum("gab,gb->ga", axes.transpose(0, 2, 1), sums @ root) / left)[:, :, None]
     changes = (axes @ changes)[:, :, 0] @ root.T
-    return (count - 1) / count * changes.T @ changes
+    return np.asarray((count - 1) / count * changes.T @ changes)
 
 
 def _sums(values: Floats, clusters: Ints) -> Floats:
@@ -200,9 +203,7 @@ def rank_sources(data: Comparisons, rules: Rules) -> Ranking:
         for a, b in combinations(order.tolist(), 2):
             pairs.append((linked.sources[a], linked.sources[b]))
             differences.append(_difference(linked, fit, errors, a, b))
-            sizes.append((
-                int(errors.prompts_of[[a, b]].min()), int(errors.annotators_of[[a, b]].min())
-            ))  # fmt: skip
+            sizes.append(errors.clusters((a, b)))
     return Ranking(
         tuple(strengths),
         _comparisons(pairs, differences, sizes, rules),
@@ -230,14 +231,14 @@ def _strengths(
         as_first, as_second = data.first == source, data.second == source
         results = np.r_[data.outcomes[as_first], -data.outcomes[as_second]]
         contrast = np.eye(size)[source] - 1 / size
-        half = errors.uncertainty(contrast).quantile((1 + LEVEL) / 2)
+        half = errors.uncertainty(contrast, [source]).quantile((1 + LEVEL) / 2)
         value = float(fit.strengths[source])
-        bounds = (value, value - half, value + half)
+        shares = [_share(bound, fit.nu) for bound in (value, value - half, value + half)]
         found.append(
             Strength(
                 data.sources[source],
-                Estimate(*bounds, len(results)),
-                Estimate(*(_share(bound, fit.nu) for bound in bounds), len(results)),
+                Estimate(value, value - half, value + half, len(results)),
+                Estimate(shares[0], shares[1], shares[2], len(results)),
                 int((results == 1).sum()),
                 int((results == 0).sum()),
                 int((results == -1).sum()),
@@ -258,7 +259,7 @@ def _difference(
 ) -> Difference:
     contrast = np.zeros(len(data.sources))
     contrast[[a, b]] = 1, -1
-    error = errors.uncertainty(contrast)
+    error = errors.uncertainty(contrast, (a, b))
     involved = np.isin(data.first, (a, b)) | np.isin(data.second, (a, b))
     value = float(contrast @ fit.strengths)
     return Difference(
@@ -267,7 +268,7 @@ def _difference(
         value,
         error,
         error,
-        informative=float(errors.prompts_of[[a, b]].min()),
+        informative=float(errors.clusters((a, b))[0]),
     )
 
 
