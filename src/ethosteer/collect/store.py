@@ -64,7 +64,9 @@ class Store(Access):
 
     @classmethod
     def create(cls, url: str, settings: CollectionSettings, pool: Sequence[Pair]) -> Store:
-        """Make a collection in the database at ``url`` (SQLAlchemy's form) and open it.
+        """Make a collection in the database at ``url`` and open it.
+
+        ``url`` is of SQLAlchemy's form, or the path of an SQLite file.
 
         Raises InputError where the database has one already, or cannot be reached or written.
         """
