@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from ethosteer.collect.quality import collection_quality
 from ethosteer.collect.records import Annotator, CollectionSettings, Judgement, Pair
 from ethosteer.collect.store import Store
 from ethosteer.data.formats.collected import JUDGEMENTS
@@ -23,6 +24,7 @@ from ethosteer.data.pair_sets import Dropped
 from ethosteer.errors import InputError
 from ethosteer.files import make_folder, write_atomic, write_json
 from ethosteer.records import Agreement, PreferencePair, Turn, format_dialogue
+from ethosteer.results.preferences import QUALITY
 from ethosteer.settings import ArmSettings
 
 PREFERENCES = "preferences.jsonl"
@@ -74,6 +76,7 @@ def export(store: Store, folder: Path, *, names: bool = False) -> Exported:
     preferences, exported = _preferences(folder / JUDGEMENTS, rows)
     _write_rows(folder / PREFERENCES, preferences)
     write_json(folder / COLLECTION, CollectionRecord(VERSION, store.settings, tuple(annotators)))
+    write_json(folder / QUALITY, collection_quality(pairs, judgements))
     write_atomic(folder / CARD, _card(store.settings, pairs, judgements, exported))
     return exported
 
@@ -232,6 +235,7 @@ answer: 2 clearly better, 1 slightly better, 0 a tie, negative values for the ot
 - `{PREFERENCES}`: prompt, chosen, rejected, strength
 - `{JUDGEMENTS}`: every judgement; `[arms.NAME] collected` reads it
 - `{PAIRS}`: the pool, with the sources of the answers
+- `{QUALITY}`: agreement, reliability and the ranking of sources, for the run's report
 - `{COLLECTION}`: the settings, for `ethosteer collection import`
 
 Answers come from:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 
 from ethosteer.data.contrast import Answer, contrast
-from ethosteer.data.formats.agreement import nominal_alpha
 from ethosteer.data.formats.argilla import ARGILLA
 from ethosteer.data.formats.base import (
     KNOWN,
@@ -33,6 +32,7 @@ from ethosteer.data.sources import Source
 from ethosteer.errors import InputError
 from ethosteer.records import Agreement, PreferencePair
 from ethosteer.settings import ArmSettings
+from ethosteer.statistics.agreement import both_orders, nominal_alpha
 
 FORMATS = (ARGILLA, LABEL_STUDIO, COLLECTED, COMPARISON, PREFERENCE, IMPLICIT, LABELLED)
 """In the order in which they are tried."""
@@ -246,16 +246,16 @@ def _votes_for(entry: Judgement, answer: str) -> int:
 def _agreement(judgements: Sequence[Judgement]) -> Agreement | None:
     """Return how far annotators agree on which of two answers is better; None where one judged.
 
-    The categories are the first answer, the second and the tie. Every pair is counted in both
+    The categories are the first answer, the tie and the second. Every pair is counted in both
     orders, so that it makes no difference which of its answers is called the first.
     """
     counts: list[list[int]] = []
     for (_, *answers), unit in _units(judgements).items():
         ties = sum(entry.votes[2] for entry in unit)
         first, second = (sum(_votes_for(entry, text) for entry in unit) for text in answers)
-        counts.append([first, second, ties])
+        counts.append([first, ties, second])
     several = [count for count in counts if sum(count) >= 2]
-    alpha = nominal_alpha(several + [[second, first, ties] for first, second, ties in several])
+    alpha = nominal_alpha(both_orders(several)) if several else nan
     if not any(map(_several, judgements)) or isnan(alpha):
         return None
     annotators = {entry.annotator for entry in judgements if entry.annotator is not None}
