@@ -180,7 +180,8 @@ def test_a_write_that_waits_too_long_is_one_line(
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("nonsense", "is no URL of a database"),
+        ("nonsense", "nonsense: no such collection"),
+        ("://", "is no URL of a database"),
         ("mysql://host/name", "mysql is not supported; postgresql is"),
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
@@ -197,7 +198,7 @@ def test_a_database_that_cannot_be_used_is_one_line(url: str, problem: str) -> N
 
 def test_a_folder_and_a_url_name_a_collection(tmp_path: Path) -> None:
     assert collection_url("postgresql://h/n") == "postgresql://h/n"
-    assert collection_url(str(tmp_path)) == f"sqlite:///{tmp_path}/collection.sqlite"
+    assert collection_url(str(tmp_path)) == f"{tmp_path}/collection.sqlite"
     odd = tmp_path / "100 % ü?#"
     store = Store.create(collection_url(str(odd)), PLAIN, pool(1))
     assert store.name == str(odd / "collection.sqlite")

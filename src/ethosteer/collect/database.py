@@ -22,6 +22,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ethosteer.collect.schema import VERSION_TABLE, metadata
@@ -44,12 +45,15 @@ MIGRATION_LOCK = 0x6574686F
 
 
 def collection_url(name: str) -> str:
-    """Return the database's URL of a collection: that of its folder, or the URL itself."""
-    return name if "://" in name else f"sqlite:///{usable_path(name) / FILE}"
+    """Return where a collection's database is: the file in its folder, or the URL itself."""
+    return name if "://" in name else str(usable_path(name) / FILE)
 
 
 class Database:
-    """Connections to one database, whose failures are InputError with its name and one line."""
+    """Connections to one database, whose failures are InputError with its name and one line.
+
+    It is named by a URL of SQLAlchemy's, or by the path of an SQLite file.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = _checked_url(url)
@@ -66,7 +70,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Yield a connection that sees one state of the database."""
+        """Yield a connection that changes nothing."""
         with self._faults_named(), self._engine.begin() as connection:
             yield connection
 
@@ -141,6 +145,8 @@ class Database:
     def _faults_named(self) -> Iterator[None]:
         try:
             yield
+        except PoolTimeoutError as fault:
+            raise InputError(f"{self.name}: has no connection left; try again") from fault
         except (DatabaseError, InterfaceError, sqlite3.DatabaseError) as fault:
             # others, such as a violated constraint, are faults of the program
             if type(fault) not in {
@@ -155,10 +161,22 @@ class Database:
             raise InputError(f"{self.name}: {reason}") from fault
 
 
+@contextmanager
+def opened(url: str) -> Iterator[Database]:
+    """Yield a database, which stays open unless the block fails."""
+    database = Database(url)
+    try:
+        yield database
+    except BaseException:
+        database.close()
+        raise
+
+
 def _checked_url(text: str) -> URL:
     """Return a URL of a database that a collection can be in; InputError for any other."""
     try:
-        url = make_url(text)
+        # a path is no part of a text that is parsed: it may have a question mark
+        url = make_url(text) if "://" in text else URL.create("sqlite", database=text)
     except ArgumentError as fault:
         raise InputError(f"{text}: is no URL of a database; postgresql://HOST/NAME is") from fault
     if url.drivername in {"postgresql", "postgres"}:
