@@ -65,11 +65,16 @@ TARGETS = (0.85, 0.90, 0.93)
 
 @dataclass(frozen=True)
 class World:
-    """A taste over features, and pairs as differences of features ``[pairs, features]``."""
+    """A taste over features, and pairs as differences of features ``[pairs, features]``.
+
+    ``noise [pairs, 3]`` decides the judgements of the pool, so that a pair is judged alike whenever
+    and for whatever reason it is shown.
+    """
 
     taste: Floats
     pool: Floats
     held_out: Floats
+    noise: Floats
 
     @classmethod
     def drawn(cls, generator: np.random.Generator) -> World:
@@ -77,13 +82,14 @@ class World:
         scales = 1 / np.sqrt(1 + np.arange(FEATURES))
         pairs = generator.normal(0, scales * 2**0.5, (POOL + HELD_OUT, FEATURES))
         taste = generator.normal(0, 1.5, FEATURES)
-        return cls(taste, pairs[:POOL], pairs[POOL:])
+        return cls(taste, pairs[:POOL], pairs[POOL:], generator.random((POOL, 3)))
 
-    def judge(self, pair: int, generator: np.random.Generator) -> Preference:
+    def judge(self, pair: int) -> Preference:
         """Judge a pair of the pool: logistic noise, and lapses."""
-        first = generator.random() < _logistic(self.pool[pair] @ self.taste)
-        if generator.random() < LAPSES:
-            first = generator.random() < 0.5
+        by_taste, lapse, by_chance = self.noise[pair]
+        first = by_taste < _logistic(self.pool[pair] @ self.taste)
+        if lapse < LAPSES:
+            first = by_chance < 0.5
         return 1 if first else -1
 
     def accuracy(self, weights: Floats) -> float:
@@ -150,7 +156,7 @@ def curve(choice: Choice, seed: int, *, renewed: bool) -> list[float]:
         assert following is not None
         pair, selection = following
         judged.append(int(pair.key))
-        outcomes.append(world.judge(int(pair.key), generator))
+        outcomes.append(world.judge(int(pair.key)))
         shown[annotator] += (Shown(pair.key, selection, True, True, outcomes[-1]),)
         if len(judged) >= FIRST and (len(judged) - FIRST) % STEP == 0:
             weights = reward_model(world.pool[judged], np.array(outcomes, dtype=float))
