@@ -119,20 +119,20 @@ def test_an_arm_reads_the_pairs_that_are_exported(tmp_path: Path, sqlite_url: st
 
 
 def test_all_is_in_the_files_but_names(tmp_path: Path, url: str) -> None:
-    pairs = pool(3)
+    pairs, folder = pool(3), tmp_path / "export"
     store = Store.create(url, PLAIN, pairs)
     annotator = join(store, "Ann Onymous")
     shown = assigned(store, annotator)
     store.judge(annotator, shown.id, -1, True, "odd", seconds=0.5)
-    export(store, tmp_path)
-    everything = "".join(path.read_text("utf-8") for path in tmp_path.iterdir())
+    export(store, folder)
+    everything = "".join(path.read_text("utf-8") for path in folder.iterdir())
     assert "Ann Onymous" not in everything
-    (row,) = lines(tmp_path / JUDGEMENTS)
+    (row,) = lines(folder / JUDGEMENTS)
     assert row["winner"] == "b" and row["preference"] == -1 and row["reason"] == "odd"
     assert (row["pair"], row["assignment"], row["annotator"]) == (shown.pair.key, shown.id, 1)
-    assert [*file_pairs(tmp_path / PAIRS)] == pairs
-    export(store, tmp_path, names=True)
-    assert "Ann Onymous" in (tmp_path / COLLECTION).read_text("utf-8")
+    assert [*file_pairs(folder / PAIRS)] == pairs
+    export(store, folder, names=True)
+    assert "Ann Onymous" in (folder / COLLECTION).read_text("utf-8")
 
 
 def test_the_card_counts_and_keeps_texts_inert(tmp_path: Path, url: str) -> None:

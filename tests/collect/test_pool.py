@@ -18,6 +18,7 @@ from ethosteer.results.study import Sample, SampleAnswer
 from ethosteer.settings import StudySettings
 from ethosteer.stages.prompts import PROMPTS, PromptSet
 from ethosteer.stages.samples import SAMPLES
+from ethosteer.study.folder import STUDY_FILE, write_origin
 from ethosteer.study.run import Study
 
 
@@ -184,7 +185,9 @@ def run(tmp_path: Path) -> Path:
         "benchmarks": {"toxigen": {}},
     }
     study = Study(StudySettings.model_validate(table), tmp_path, Origin("sample"))
-    study.write_files()
+    study.folder.mkdir()
+    (study.folder / STUDY_FILE).write_text(study.as_toml(), "utf-8")
+    write_origin(study.folder, Origin("sample"))
     return study.folder
 
 
@@ -192,7 +195,7 @@ def _store(folder: Path, samples: Sequence[Sample], prompts: PromptSet) -> None:
     from ethosteer.study.finished import stored_study
 
     study = stored_study(folder)
-    shutil.rmtree(folder / "artifacts")
+    shutil.rmtree(folder / "artifacts", ignore_errors=True)
     for stage, name, value in (
         (study.plan.samples, SAMPLES, samples),
         (study.plan.prompts, PROMPTS, prompts),
@@ -210,7 +213,7 @@ def test_the_answers_of_a_study_make_pairs_of_all_its_models(run: Path) -> None:
 
     dialogue = (("human", "a"), ("assistant", "b"), ("human", "c"))
     prompts = PromptSet((), ((("human", "May I?"),), dialogue, (("human", "not asked"),)))
-    quoting = (("human", "a\n\nAssistant: b"),)
+    quoting = (("human", "a"), ("assistant", "b\n\nHuman: c"), ("human", "d"))
     samples = (sample("May I?", " Sure.", "Ask.", "No."), sample("<|templated|>", "x", "x", ""))
     _store(run, samples, prompts)
     pool = read_pool(run)
