@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from ethosteer.collect import store as store_module
 from ethosteer.collect.pool import make_pair
-from ethosteer.collect.records import Answer, CollectionSettings, Progress
+from ethosteer.collect.records import Answer, CollectionSettings, Judgement, Progress
 from ethosteer.collect.schema import assignments
 from ethosteer.collect.store import Store
 from tests.collect.small import PLAIN, assigned, join, judge_all, pool
@@ -48,7 +48,7 @@ def test_a_judgement_is_stored_with_what_was_shown(url: str) -> None:
     (judgement,) = store.judgements()
     assert before <= shown.assigned <= judgement.judged <= datetime.now(UTC)
     assert judgement.judged.tzinfo is not None
-    assert replace(judgement, judged=before) == store_module.Judgement(
+    assert replace(judgement, judged=before) == Judgement(
         assignment=shown.id,
         annotator=annotator,
         pair_key=shown.pair.key,
@@ -188,7 +188,7 @@ def test_a_hidden_repeat_has_its_sides_swapped(url: str) -> None:
     store = Store.create(url, settings, pool(30))
     annotator = join(store)
     judge_all(store, annotator)
-    first = {}
+    first: dict[str, bool] = {}
     repeats = 0
     for entry in store.judgements():
         if entry.selection == "repeat":
