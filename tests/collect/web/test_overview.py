@@ -48,6 +48,6 @@ def test_the_owner_sees_ranking_agreement_and_reliability(tmp_path):
     assert [(row[0], *row[3:]) for row in ranked] == [
         ("virtue", "24", "0", "0"), ("base", "0", "0", "24"),
     ]  # fmt: skip
-    assert "Cohen&#39;s kappa" in owner.html and "Robin" in owner.html
+    assert "Cohen's kappa" in owner.html and "Robin" in owner.html
     shares = [row[4] for row in rows(owner.html, "annotators")]
     assert [share.partition("\N{NARROW NO-BREAK SPACE}")[0] for share in shares] == ["100", "100"]

@@ -18,17 +18,20 @@ SHUTDOWN_SECONDS = 5
 
 def bind(host: str, port: int) -> socket.socket:
     """Return a socket that listens; InputError where the address cannot be used."""
+    listening = None
     try:
-        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(address[0], address[1])
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address[4])
+        listening.bind(address)
+        listening.listen(BACKLOG)  # who opens the link that is printed next waits, at worst
     except (OSError, UnicodeError) as fault:
+        if listening is not None:
+            listening.close()
         reason = getattr(fault, "strerror", None) or str(fault)
         raise InputError(
             f"--host {host} --port {port}: {reason}; choose another host or port"
         ) from None
-    listening.set_inheritable(False)
     return listening
 
 
