@@ -1,9 +1,9 @@
 """ethosteer evaluate against lm-evaluation-harness: seconds of whole processes, and every item.
 
-In every round the peer runs once for each model that ethosteer evaluates at once: one process for
-N models against N processes. The peer always runs the base, since its time does not depend on the
-weights. ``--chat`` compares the two with every request written by the tokenizer's chat template;
-``--limit`` takes the first rows of each file.
+Both run in turn, in each number format. One process of ethosteer evaluates N models; the peer's
+time for N is N times that for the base, since it takes a process for each, whose time does not
+depend on the weights. ``--chat`` compares the two with every request written by the tokenizer's
+chat template; ``--limit`` takes the first rows of each file. Items are compared in float32.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=1, help="the base and adapters on it")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--chat", action="store_true", help="with the tokenizer's chat template")
+    parser.add_argument("--bfloat16", action="store_true", help="beside float32")
     parser.add_argument("--limit", type=int, help="of each file's rows, the first so many")
     arguments = parser.parse_args()
     tasks = arguments.tasks.split(",")
@@ -103,29 +104,42 @@ def main() -> None:
         if arguments.limit:
             data = first_rows(data, tasks, arguments.limit, folder / "data")
         chat = ["--chat"] if arguments.chat else []
+        dtypes = ["float32", *(["bfloat16"] if arguments.bfloat16 else [])]
         adapters = write_adapters(arguments.model, arguments.models - 1, folder)
-        our_command = [
-            sys.executable, "-m", "ethosteer", "evaluate", "--model", arguments.model,
-            "--data-dir", str(data), "--benchmarks", arguments.tasks,
-            "--out", str(folder / "ours.json"), *chat,
-            *(text for path in adapters for text in ("--adapter", str(path))),
-        ]  # fmt: skip
-        peer_command = [
-            arguments.peer, str(PEER_SCRIPT), resolve_model(arguments.model),
-            str(data), str(folder / "peer.json"),
-            *(PEER_NAMES.get(task, task) for task in tasks), *chat,
-        ]  # fmt: skip
-        ratios = []
+
+        def run(side: str, dtype: str) -> float:
+            """Run one side; return its seconds for all models."""
+            out = str(folder / f"{side}-{dtype}.json")
+            if side == "ethosteer":
+                command = [
+                    sys.executable, "-m", "ethosteer", "evaluate", "--model", arguments.model,
+                    "--data-dir", str(data), "--benchmarks", arguments.tasks, "--dtype", dtype,
+                    "--out", out, *chat,
+                    *(text for path in adapters for text in ("--adapter", str(path))),
+                ]  # fmt: skip
+                return timed(command)
+            command = [
+                arguments.peer, str(PEER_SCRIPT), resolve_model(arguments.model), str(data), out,
+                *(PEER_NAMES.get(task, task) for task in tasks), "--dtype", dtype, *chat,
+            ]  # fmt: skip
+            return float(arguments.models * timed(command))
+
+        sides = ("ethosteer", "lm-evaluation-harness")
+        seconds: dict[tuple[str, str], list[float]] = {}
         for _ in range(arguments.rounds):
-            seconds = timed(our_command)
-            peer_seconds = [timed(peer_command) for _ in range(arguments.models)]
-            ratios.append(sum(peer_seconds) / seconds)
-            listed = " + ".join(f"{run:.1f}" for run in peer_seconds)
-            print(f"ours {seconds:.1f} s, peer {listed} s: ratio {ratios[-1]:.2f}", flush=True)
-        print(f"median ratio of {arguments.rounds} rounds: {statistics.median(ratios):.2f}")
+            for side, dtype in product(sides, dtypes):
+                seconds.setdefault((side, dtype), []).append(run(side, dtype))
+                print(f"{side}, {dtype}: {seconds[side, dtype][-1]:.1f} s", flush=True)
+        medians = {name: statistics.median(runs) for name, runs in seconds.items()}
+        ours, peers = (min(medians[side, dtype] for dtype in dtypes) for side in sides)
+        print(
+            f"models: {arguments.models}; medians of {arguments.rounds} rounds, each side in its "
+            f"better number format: ethosteer {ours:.1f} s, lm-evaluation-harness {peers:.1f} s, "
+            f"{peers / ours:.2f} times as fast"
+        )
         print_differences(
-            json.loads((folder / "ours.json").read_text("utf-8")),
-            json.loads((folder / "peer.json").read_text("utf-8")),
+            json.loads((folder / f"{sides[0]}-float32.json").read_text("utf-8")),
+            json.loads((folder / f"{sides[1]}-float32.json").read_text("utf-8")),
             tasks,
         )
 

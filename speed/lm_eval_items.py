@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("tasks", nargs="+")
     parser.add_argument("--chat", action="store_true")
+    parser.add_argument("--dtype", default="float32")
     arguments = parser.parse_args()
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -120,7 +121,7 @@ def main() -> None:
         evaluated = lm_eval.simple_evaluate(
             model="hf",
             # thinking off changes templates that have it (Qwen3's), and no other
-            model_args=f"pretrained={arguments.model},dtype=float32,enable_thinking=False",
+            model_args=f"pretrained={arguments.model},dtype={arguments.dtype},enable_thinking=False",
             tasks=[f"local_{task}" for task in arguments.tasks],
             batch_size=32,
             device="cpu",

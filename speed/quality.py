@@ -2,7 +2,8 @@
 
 Both get the same pairs and prompts of HH, LoRA settings, batches, learning rates and numbers of
 steps, over several seeds. Reward models are compared by their accuracy on the same held-out pairs,
-policies by reward and KL at every step, under one reward model (ethosteer's of the first seed).
+policies by reward and KL in windows of steps, under one reward model (ethosteer's of the first
+seed).
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from ethosteer.models.reward_models import RewardModels, load_rewards, save_rewa
 from ethosteer.models.reward_training import RewardTraining
 from ethosteer.settings import BaseSettings, OptimiserSettings, RewardSettings
 
-HELD_OUT = 256
+HELD_OUT = 512
+WINDOW = 5
+"""Steps over which a curve is averaged: the rewards of one step's answers vary too much."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Design:
     prompt_tokens: int = 160
     epochs: int = 4
     minibatches: int = 4
-    kl_coefficient: float = 0.2
+    kl_coefficient: float = 0.05
     longest_pair: int = 512
 
     @property
@@ -91,7 +94,7 @@ def train_policy(
 
 
 def table(ours: dict[str, list], theirs: dict[str, list], design: Design) -> str:  # type: ignore[type-arg]
-    """Return accuracies, and rewards and KL at some steps, as means and standard deviations."""
+    """Return accuracies, and rewards and KL early, midway and at the end: means and deviations."""
 
     def cell(values: Sequence[float]) -> str:
         spread = stdev(values) if len(values) > 1 else 0.0
@@ -103,12 +106,15 @@ def table(ours: dict[str, list], theirs: dict[str, list], design: Design) -> str
         "| reward model: held-out accuracy "
         f"| {cell(ours['accuracy'])} | {cell(theirs['accuracy'])} |",
     ]
-    for step in sorted({*range(0, design.steps, 5), design.steps - 1}):
+    middle = (design.steps - WINDOW) // 2
+    for start in (0, middle, design.steps - WINDOW):
+        steps = slice(start, start + WINDOW)
         for index, name in enumerate(("reward", "KL")):
             cells = [
-                cell([curve[step][index] for curve in side["curves"]]) for side in (ours, theirs)
+                cell([mean(point[index] for point in curve[steps]) for curve in side["curves"]])
+                for side in (ours, theirs)
             ]
-            lines.append(f"| PPO, step {step + 1}: {name} | {cells[0]} | {cells[1]} |")
+            lines.append(f"| PPO, steps {start + 1} to {steps.stop}: {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -120,8 +126,8 @@ def main() -> None:
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--pairs", type=int, default=16, help="a step of reward modelling")
-    parser.add_argument("--episodes", type=int, default=32, help="a step of PPO")
+    parser.add_argument("--pairs", type=int, default=32, help="a step of reward modelling")
+    parser.add_argument("--episodes", type=int, default=16, help="a step of PPO")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     options = parser.parse_args()
     design = Design(tuple(range(options.seeds)), options.steps, options.pairs, options.episodes,

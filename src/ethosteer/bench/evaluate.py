@@ -9,7 +9,7 @@ from typing import Any
 from ethosteer import catalog
 from ethosteer.bench.adapters import random_adapters
 from ethosteer.bench.machine import throughput
-from ethosteer.bench.profile import recording
+from ethosteer.bench.profile import Profile
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.answering import token_budget
@@ -54,10 +54,12 @@ def measure_evaluation(
     with watch.part("tokenise"):
         plans = [plan_requests(base, benchmark_items) for benchmark_items in items.values()]
     applied = bank.applied() if bank else nullcontext()
-    with watch.part("score"), recording(on=profile) as kinds, applied:
+    recorded = Profile(on=profile)
+    with watch.part("score"), applied:
         for plan in plans:
-            for _ in log_likelihoods(base, plan, arms, budget):
-                pass
+            with recorded.step():
+                for _ in log_likelihoods(base, plan, arms, budget):
+                    pass
     tokens = targets = unshared = 0
     for plan in plans:
         rows = (request.row for request in plan.requests)
@@ -76,6 +78,6 @@ def measure_evaluation(
         "tokens_per_second": tokens * arms / seconds,
         "seconds": watch.seconds,
         "tokens_per_batch": budget,
-        "profile": kinds,
+        "profile": recorded.seconds,
         **throughput(base, flop, seconds),
     }

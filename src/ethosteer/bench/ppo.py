@@ -15,7 +15,7 @@ from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.algorithms.loop.task import Task
 from ethosteer.bench.adapters import attention_lora, random_adapters
 from ethosteer.bench.machine import throughput
-from ethosteer.bench.profile import recording
+from ethosteer.bench.profile import Profile
 from ethosteer.models.base import SharedBase
 from ethosteer.models.generation import Sampling
 from ethosteer.models.heads import ScalarHeads
@@ -99,8 +99,9 @@ def measure_ppo(
     rewards = RewardModels(random_adapters(base, arms), heads, ones, 0 * ones)
     ppo = ppo_steering(base, prompts, rewards, episodes)
     started = time.perf_counter()
-    with recording(on=profile) as kinds:
-        for step in range(episodes.steps):
+    recorded = Profile(on=profile)
+    for step in range(episodes.steps):
+        with recorded.step():
             ppo.step(step)
     seconds = time.perf_counter() - started
     count = episodes.batch * episodes.steps * arms
@@ -122,6 +123,6 @@ def measure_ppo(
         "mean_prompt_tokens": prompt_tokens / count,
         "episodes_per_second": count / seconds,
         "seconds": ppo.watch.seconds | {"all": seconds},
-        "profile": kinds,
+        "profile": recorded.seconds,
         **throughput(base, flop, seconds),
     }

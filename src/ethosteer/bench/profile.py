@@ -27,30 +27,40 @@ ELEMENTWISE = "elementwise work and sums"
 REST = "the rest: Python, and calls of operations"
 
 
-@contextmanager
-def recording(*, on: bool) -> Iterator[dict[str, float]]:
-    """Yield a dictionary that holds, after the block, its seconds by kind of operation.
+class Profile:
+    """Seconds by kind of operation, over the steps that are recorded; empty unless ``on``.
 
-    The longest come first; empty unless ``on``. On a GPU they are the seconds of its kernels.
-    Recording slows small operations down, so speeds are measured without it.
+    On a GPU they are the seconds of its kernels. Recording slows small operations down, so speeds
+    are measured without it. It keeps some kilobytes for each operation until a step ends.
     """
-    kinds: dict[str, float] = {}
-    if not on:
-        yield kinds
-        return
-    is_gpu = torch.cuda.is_available()
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_gpu else [])]
-    started = time.perf_counter()
-    with profile(activities=activities, acc_events=True) as recorded:
-        yield kinds
-        whole = time.perf_counter() - started
-    seconds: dict[str, float] = {}
-    for event in recorded.key_averages():
-        if (kind := kind_of(event.key)) is not None:
-            spent = event.self_device_time_total if is_gpu else event.self_cpu_time_total
-            seconds[kind] = seconds.get(kind, 0.0) + spent / 1e6
-    seconds[REST] = max(0.0, whole - sum(seconds.values()))
-    kinds |= sorted(seconds.items(), key=lambda item: -item[1])
+
+    def __init__(self, *, on: bool) -> None:
+        self.on = on
+        self._seconds: dict[str, float] = {}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The seconds of each kind, the longest first."""
+        return dict(sorted(self._seconds.items(), key=lambda item: -item[1]))
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Record what runs inside the block."""
+        if not self.on:
+            yield
+            return
+        is_gpu = torch.cuda.is_available()
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_gpu else [])]
+        started = time.perf_counter()
+        with profile(activities=activities, acc_events=True) as recorded:
+            yield
+            rest = time.perf_counter() - started
+        for event in recorded.key_averages():
+            if (kind := kind_of(event.key)) is not None:
+                spent = event.self_device_time_total if is_gpu else event.self_cpu_time_total
+                self._seconds[kind] = self._seconds.get(kind, 0.0) + spent / 1e6
+                rest -= spent / 1e6
+        self._seconds[REST] = self._seconds.get(REST, 0.0) + max(0.0, rest)
 
 
 def kind_of(name: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ethosteer.bench.adapters import attention_lora
 from ethosteer.bench.machine import throughput
-from ethosteer.bench.profile import recording
+from ethosteer.bench.profile import Profile
 from ethosteer.models.base import SharedBase
 from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_training import RewardTraining
@@ -30,8 +30,9 @@ def measure_reward(
     )
     training = RewardTraining(base, [pairs] * arms, settings, seed=0)
     started = time.perf_counter()
-    with recording(on=profile) as kinds:
-        for step in range(len(training.plans[0])):
+    recorded = Profile(on=profile)
+    for step in range(len(training.plans[0])):
+        with recorded.step():
             training.step(step)
     seconds = time.perf_counter() - started
     batches = [[pairs[index] for index in indices] for indices in training.plans[0]]
@@ -48,6 +49,6 @@ def measure_reward(
         "seconds": {"all": seconds},
         "tokens": tokens,
         "tokens_padded": arms * padded,
-        "profile": kinds,
+        "profile": recorded.seconds,
         **throughput(base, 4 * base.weights * tokens, seconds),
     }

@@ -31,7 +31,9 @@ from ethosteer.errors import InputError
 Profile = Annotated[
     bool,
     typer.Option(
-        "--profile", help="Repeat the measurement, and add the seconds by kind of operation."
+        "--profile",
+        help="Repeat the measurement, and add the seconds by kind of operation. Recording takes "
+        "memory: some kilobytes for each operation of a step.",
     ),
 ]
 

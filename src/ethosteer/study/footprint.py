@@ -40,7 +40,8 @@ def memory(settings: StudySettings, shape: ModelShape, *, on_gpu: bool) -> dict[
     budget = steer.tokens_per_batch or CPU_TOKENS
     longest = settings.data.max_prompt_tokens + steer.max_new_tokens
     base = base_parameters(shape) * width
-    scores = shape.layers * shape.hidden / HEAD_SIZE * budget * min(longest, budget) * width
+    # about half of a row's, since no block of queries has those of later keys
+    scores = shape.layers * shape.hidden / HEAD_SIZE * budget * min(longest, budget) / 2 * width
     cache = together * steer.batch * longest * 2 * shape.layers * shape.hidden * width
     return {
         "frozen base, once": base,

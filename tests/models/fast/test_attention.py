@@ -38,7 +38,17 @@ def by_definition(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale
     ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)], ids=str
 )
 @pytest.mark.parametrize("branches", [False, True])
-def test_values_and_gradients(dtype: torch.dtype, tolerance: float, *, branches: bool) -> None:
+@pytest.mark.parametrize("block", [4, 64])
+def test_values_and_gradients(
+    dtype: torch.dtype,
+    tolerance: float,
+    block: int,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    branches: bool,
+) -> None:
+    """With blocks of 4, of 11 tokens the last 3 are a block by themselves."""
+    monkeypatch.setattr(attention, "BLOCK", block)
     mask = attention.causal_mask(LENGTH).clone()
     if branches:
         mask[7:, 4:7] = torch.finfo(dtype).min  # a tree: the last four do not see three before

@@ -3,7 +3,7 @@
 torch's attention for processors walks through blocks of queries and keys and never holds all
 scores; its backward pass takes several times as long as the products it needs, above all in
 bfloat16. Rows of a few hundred tokens have scores that fit, so here they are kept for the backward
-pass, ``[heads, n, n]`` for each row and layer.
+pass: ``[heads, n, n]`` for each row and layer, without most of those of later keys.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ from torch.autograd.function import once_differentiable
 
 LONGEST = 512
 """Rows of more tokens are left to torch's attention."""
+BLOCK = 64
+"""Queries that are multiplied at once, with the keys up to the last of them and no others."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Attend: query ``[rows, heads, n, size]``, key and value ``[rows, groups, n, size]``.
 
-    ``mask [n, n]`` is added to the scores. Queries of a group of heads share its keys
-    (grouped-query attention; Ainslie et al. 2023). Scores, their softmax and its gradient are
-    float32 whatever the number format. Returns ``[rows, n, heads, size]``, as transformers' does.
+    ``mask [n, n]`` is added to the scores; no token may attend to a later one. Queries of a group
+    of heads share its keys (grouped-query attention; Ainslie et al. 2023). Scores, their softmax
+    and its gradient are float32 whatever the number format. Returns ``[rows, n, heads, size]``, as
+    transformers' does.
     """
     rows, heads, length, size = query.shape
     groups = key.shape[1]
     out: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
-        query.reshape(rows * groups, -1, size),
+        query.reshape(rows * groups, heads // groups, length, size),
         key.reshape(rows * groups, length, size),
         value.reshape(rows * groups, length, -1),
         mask,
@@ -56,9 +59,9 @@ def takes(query: Tensor, settings: Mapping[str, object]) -> bool:
 
 
 class _Attention(torch.autograd.Function):
-    """The products and their gradients, the heads of a group end to end.
+    """The products and their gradients, by blocks of queries, the heads of a group end to end.
 
-    query: ``[rows * groups, heads / groups * n, size]``; key, value: ``[rows * groups, n, size]``.
+    query: ``[rows * groups, heads / groups, n, size]``; key, value: ``[rows * groups, n, size]``.
     """
 
     @staticmethod
@@ -70,25 +73,46 @@ class _Attention(torch.autograd.Function):
         mask: Tensor,
         scale: float,
     ) -> Tensor:
-        length = key.shape[1]
+        out = value.new_empty(*query.shape[:3], value.shape[-1])
+        all_weights = []
         with torch.autocast("cpu", enabled=False):  # it would round the scores to bfloat16
-            scores = torch.bmm(query.float(), key.float().transpose(1, 2)).mul_(scale)
-            scores.view(len(scores), -1, length, length).add_(mask)
-            weights = scores.softmax(dim=-1).to(value.dtype)
-            out = torch.bmm(weights, value)
-        ctx.save_for_backward(query, key, value, weights, out)
+            keys = key.float().transpose(1, 2)
+            for block in _blocks(query):
+                queries = query[:, :, block].flatten(1, 2)
+                scores = torch.bmm(queries.float(), keys[:, :, : block.stop]).mul_(scale)
+                rows = scores.view(*query.shape[:2], -1, block.stop)
+                rows.add_(mask[block, : block.stop])
+                weights = scores.softmax(dim=-1).to(value.dtype)
+                product = torch.bmm(weights, value[:, : block.stop])
+                out[:, :, block] = product.view(*rows.shape[:3], -1)
+                all_weights.append(weights)
+        ctx.save_for_backward(query, key, value, out, *all_weights)
         ctx.scale = scale
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        query, key, value, weights, out = ctx.saved_tensors
-        value_gradient = torch.bmm(weights.transpose(1, 2), gradient)
-        weight_gradient = torch.bmm(gradient.float(), value.float().transpose(1, 2))
+        query, key, value, out, *all_weights = ctx.saved_tensors
+        query_gradient = torch.empty_like(query)
+        key_gradient, value_gradient = torch.zeros_like(key), torch.zeros_like(value)
+        values = value.float().transpose(1, 2)
         # A softmax has the gradient weights * (g - sum(weights * g)); the sum is gradient * out.
-        mean = (gradient.float() * out.float()).sum(dim=-1, keepdim=True)
-        score_gradient = weight_gradient.sub_(mean).mul_(weights).mul_(ctx.scale).to(key.dtype)
-        query_gradient = torch.bmm(score_gradient, key)
-        key_gradient = torch.bmm(score_gradient.transpose(1, 2), query)
+        means = (gradient.float() * out.float()).sum(dim=-1, keepdim=True)
+        for block, weights in zip(_blocks(query), all_weights, strict=True):
+            queries = query[:, :, block].flatten(1, 2)
+            outer = gradient[:, :, block].flatten(1, 2)
+            mean = means[:, :, block].flatten(1, 2)
+            value_gradient[:, : block.stop] += torch.bmm(weights.transpose(1, 2), outer)
+            scores = torch.bmm(outer.float(), values[:, :, : block.stop])
+            scores = scores.sub_(mean).mul_(weights).mul_(ctx.scale).to(key.dtype)
+            product = torch.bmm(scores, key[:, : block.stop])
+            query_gradient[:, :, block] = product.view(*query.shape[:2], -1, query.shape[-1])
+            key_gradient[:, : block.stop] += torch.bmm(scores.transpose(1, 2), queries)
         return query_gradient, key_gradient, value_gradient, None, None
+
+
+def _blocks(query: Tensor) -> list[slice]:
+    """Cut the tokens of ``query [., ., n, .]`` into blocks."""
+    length = query.shape[2]
+    return [slice(start, min(start + BLOCK, length)) for start in range(0, length, BLOCK)]
