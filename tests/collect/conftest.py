@@ -12,7 +12,26 @@ from pathlib import Path
 
 import pytest
 
+from ethosteer.collect.database import Database
+
 NUMBERS = count(1)
+
+
+@pytest.fixture(autouse=True)
+def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close at the end of a test the connections of all collections that it opened."""
+    databases: list[Database] = []
+    make = Database.__init__
+
+    def remember(self: Database, url: str) -> None:
+        databases.append(self)
+        make(self, url)
+
+    monkeypatch.setattr(Database, "__init__", remember)
+    yield
+    for database in databases:
+        if hasattr(database, "_engine"):
+            database.close()
 
 
 def _program(name: str) -> str | None:

@@ -181,7 +181,7 @@ def run(tmp_path: Path) -> Path:
         "question": "q?",
         "arms": {"virtue": {}, "harmless": {}},
         "data": {"origin": "sample", "conversations": "sample"},
-        "benchmarks": {},
+        "benchmarks": {"toxigen": {}},
     }
     study = Study(StudySettings.model_validate(table), tmp_path, Origin("sample"))
     study.write_files()

@@ -73,9 +73,9 @@ def invite(
 
     Example: `ethosteer collection invite mine --count 3 --address https://judge.example.org`
     """
-    store = _open(name)
-    for _ in range(count):
-        typer.echo(f"{address.rstrip('/')}/join/{store.invite(note)}")
+    with _open(name) as store:
+        for _ in range(count):
+            typer.echo(f"{address.rstrip('/')}/join/{store.invite(note)}")
 
 
 @collection.command("export")
@@ -98,10 +98,10 @@ def export(
     if out is None and "://" in name:
         raise InputError("--out: is needed where the collection is a database's URL")
     folder = usable_path(out) if out is not None else usable_path(name) / EXPORT
-    store = _open(name)
-    from ethosteer.collect.export import export as write
+    with _open(name) as store:
+        from ethosteer.collect.export import export as write
 
-    exported = write(store, folder, names=names)
+        exported = write(store, folder, names=names)
     left_out = ", ".join(f"{reason} {count}" for reason, count in exported.left_out.items())
     typer.echo(
         f"{folder}: {exported.preferences} preferences of {exported.judgements} judgements "
@@ -123,8 +123,9 @@ def import_(
     with extra_named():
         from ethosteer.collect.database import collection_url
         from ethosteer.collect.restore import restore
-    store = restore(usable_path(exported), collection_url(name))
-    typer.echo(f"{store.name}: {len(store.pairs())} pairs, {len(store.judgements())} judgements")
+    with restore(usable_path(exported), collection_url(name)) as store:
+        pairs, judgements = store.pairs(), store.judgements()
+    typer.echo(f"{store.name}: {len(pairs)} pairs, {len(judgements)} judgements")
 
 
 @collection.command("status")
@@ -133,18 +134,18 @@ def status(name: CollectionArgument) -> None:
 
     Example: `ethosteer collection status mine`
     """
-    store = _open(name)
-    everything = store.judgements(withdrawn=True)
-    judgements = [entry for entry in everything if entry.withdrawn is None]
-    typer.echo(visible(store.settings.title))
-    for line in (
-        _pairs_line(store, judgements),
-        _judgements_line(judgements, undone=len(everything) - len(judgements)),
-        *_annotator_lines(store, judgements),
-        _invitations_line(store),
-        _export_line(name, len(everything)),
-    ):
-        typer.echo(line)
+    with _open(name) as store:
+        everything = store.judgements(withdrawn=True)
+        judgements = [entry for entry in everything if entry.withdrawn is None]
+        lines = (
+            visible(store.settings.title),
+            _pairs_line(store, judgements),
+            _judgements_line(judgements, undone=len(everything) - len(judgements)),
+            *_annotator_lines(store, judgements),
+            _invitations_line(store),
+            _export_line(name, len(everything)),
+        )
+    typer.echo("\n".join(lines))
 
 
 def _pairs_line(store: Store, judgements: list[Judgement]) -> str:

@@ -161,6 +161,17 @@ class Database:
             raise InputError(f"{self.name}: {reason}") from fault
 
 
+@contextmanager
+def opened(url: str) -> Iterator[Database]:
+    """Yield a database, which stays open unless the block fails."""
+    database = Database(url)
+    try:
+        yield database
+    except BaseException:
+        database.close()
+        raise
+
+
 def _checked_url(text: str) -> URL:
     """Return a URL of a database that a collection can be in; InputError for any other."""
     try:

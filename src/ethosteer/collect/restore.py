@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, func, insert, select
 
-from ethosteer.collect.database import Database
+from ethosteer.collect.database import opened
 from ethosteer.collect.export import (
     COLLECTION,
     JUDGEMENTS,
@@ -53,13 +53,11 @@ def restore(folder: Path, url: str) -> Store:
         )
     pairs = _pairs(folder / PAIRS)
     made = _judgements(folder / JUDGEMENTS, pairs, {entry.id for entry in record.annotators})
-    database = Database(url)
-    with database.creating() as connection:
+    with opened(url) as database, database.creating() as connection:
         numbers = insert_pool(connection, record.settings, list(pairs.values()))
         _insert_annotators(connection, record.annotators)
         _insert_judgements(connection, made, numbers)
-    database.close()
-    return Store.open(url)
+    return Store(database)
 
 
 def _pairs(path: Path) -> dict[str, Pair]:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from ethosteer.collect import choice
 from ethosteer.collect.access import Access, storable
-from ethosteer.collect.database import Database
+from ethosteer.collect.database import opened
 from ethosteer.collect.queries import (
     IS_OPEN,
     answer_number,
@@ -70,8 +70,7 @@ class Store(Access):
 
         Raises InputError where the database has one already, or cannot be reached or written.
         """
-        database = Database(url)
-        with database.creating() as connection:
+        with opened(url) as database, database.creating() as connection:
             insert_pool(connection, settings, pool)
         return cls(database)
 
@@ -81,8 +80,8 @@ class Store(Access):
 
         Raises InputError where there is no collection, or one of a newer version.
         """
-        database = Database(url)
-        database.migrate()
+        with opened(url) as database:
+            database.migrate()
         return cls(database)
 
     @property
@@ -93,6 +92,12 @@ class Store(Access):
     def close(self) -> None:
         """Close all connections."""
         self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @cached_property
     def settings(self) -> CollectionSettings:
