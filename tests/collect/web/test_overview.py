@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ethosteer.collect.quality import collection_quality
 from ethosteer.collect.web import overview
 from ethosteer.collect.web.overview import LiveQuality
 from tests.collect.web.example import new_store, pair
@@ -14,7 +15,7 @@ from tests.collect.web.visitors import Visitor
 def test_statistics_are_computed_again_only_after_a_rest(tmp_path, monkeypatch: pytest.MonkeyPatch):
     store = new_store(tmp_path, [pair(index) for index in range(4)])
     visitor, now, computed = Visitor(store).join(), [0.0], []
-    actual = overview.collection_quality
+    actual = collection_quality
 
     def slow(pairs, judgements):  # takes two seconds
         computed.append(len(judgements))

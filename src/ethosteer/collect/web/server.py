@@ -12,6 +12,8 @@ from ethosteer.errors import InputError
 
 BACKLOG = 1024
 """Connections that wait for the server while it is busy."""
+KEEP_ALIVE_SECONDS = 75
+"""For which a connection is kept that asks for nothing: longer than most pairs take to judge."""
 SHUTDOWN_SECONDS = 5
 """For answers that are on their way when the server is stopped."""
 
@@ -47,6 +49,7 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
         lifespan="off",
         server_header=False,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         h11_max_incomplete_event_size=LONGEST_BODY,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         # whose X-Forwarded-For and -Proto are believed: a proxy on this machine
