@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import isnan
+from pathlib import Path
 
 import pytest
 
+from ethosteer.collect.export import export
 from ethosteer.collect.quality import FEWEST_COMMON, collection_quality
-from ethosteer.collect.records import Judgement, Preference
-from ethosteer.files import from_json, to_json
-from ethosteer.results.preferences import CollectionQuality, Reliability
+from ethosteer.collect.records import CollectionSettings, Judgement, Preference
+from ethosteer.collect.store import Store
+from ethosteer.files import from_json, read_json, to_json
+from ethosteer.results.preferences import QUALITY, CollectionQuality, Reliability
 from ethosteer.statistics.agreement import both_orders, nominal_alpha, ordinal_alpha, wilson
 from tests.collect.judgements import START, collection, judgement, pair
 
@@ -164,3 +167,19 @@ def test_the_record_is_read_back_as_it_was():
     quality = collection_quality(pairs, judged)
     text = to_json(quality)
     assert to_json(from_json(text, CollectionQuality, "quality.json")) == text
+
+
+def test_an_export_has_the_figures_that_the_report_shows(tmp_path: Path):
+    pairs = [pair(str(number), group=str(number // 2)) for number in range(6)]
+    store = Store.create(f"sqlite:///{tmp_path}/collection.sqlite", CollectionSettings(), pairs)
+    accepted = store.accept(store.invite(), "Ann")
+    assert accepted is not None
+    while (assignment := store.assign(accepted[0].id)) is not None:
+        store.judge(accepted[0].id, assignment.id, 1, seconds=1.0)
+    export(store, tmp_path / "export")
+    read = read_json(tmp_path / "export" / QUALITY, CollectionQuality)
+    assert to_json(read, sort_keys=True) == to_json(
+        collection_quality(pairs, store.judgements()), sort_keys=True
+    )
+    assert read.judgements >= 6 and read.pairs == 6
+    store.close()

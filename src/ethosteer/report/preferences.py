@@ -213,7 +213,8 @@ def _kappa_table(kappas: tuple[Kappa, ...]) -> Table:
 
 def _count_table(quality: CollectionQuality) -> Table:
     grades = [
-        (f"preference: {GRADES[grade]}", amount) for grade, amount in quality.preferences.items()
+        (f"preference: {words}", quality.preferences.get(grade, 0))
+        for grade, words in GRADES.items()
     ]
-    reasons = [(f"shown: {reason}", amount) for reason, amount in quality.selections.items()]
+    reasons = [(f"shown: {name}", amount) for name, amount in sorted(quality.selections.items())]
     return table("Counts", ("judgements", Numbers("number")), [*grades, *reasons], folded=True)
