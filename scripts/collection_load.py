@@ -289,7 +289,7 @@ async def measure(arguments: argparse.Namespace, url: str, invitations: Sequence
         name = f"killed {arguments.kills} times"
         sent |= await phase(name, annotators, arguments.think / 4, killing.done)
     await killing
-    await server.stop(signal.SIGINT)
+    await server.stop(signal.SIGTERM)
     store = Store.open(url)
     comparison = compare(sent, store.judgements())
     store.close()

@@ -74,7 +74,7 @@ def test_a_collection_is_exported_imported_and_shown(
     store.undo(1)
     store.judge(1, assigned(store, 1).id, 1, seconds=1)
     shown = call("collection", "status", folder)[1].splitlines()[-1]
-    assert shown == f"export: {folder}/export, without the last 1 judgements"
+    assert shown == f"export: {folder}/export, of 5 judgements where there are 6; repeat it"
     status, _, _ = call("collection", "export", folder, "--out", str(tmp_path / "e"), "--names")
     assert status == 0 and "An" in (tmp_path / "e" / "collection.json").read_text("utf-8")
 

@@ -9,7 +9,7 @@ import pytest
 
 from ethosteer.collect.export import CARD, COLLECTION, PAIRS, PREFERENCES, export
 from ethosteer.collect.pool import file_pairs, make_pair
-from ethosteer.collect.records import Answer, CollectionSettings, Pair, Preference
+from ethosteer.collect.records import Answer, CollectionSettings, Pair, PairKind, Preference
 from ethosteer.collect.store import Store
 from ethosteer.data.formats.collected import JUDGEMENTS
 from ethosteer.data.formats.dataset import file_dataset
@@ -18,6 +18,7 @@ from ethosteer.records import PreferencePair
 from ethosteer.settings import ArmSettings
 from tests.collect.small import PLAIN, assigned, join, judge_all, pool
 
+KINDS: tuple[PairKind, ...] = ("gold", "gold", "practice")
 QUOTED = "Human: I quote.\n\nAssistant: You do."
 """An answer that reads like a dialogue."""
 
@@ -75,7 +76,7 @@ def test_an_arm_reads_the_pairs_that_are_exported(tmp_path: Path, sqlite_url: st
     """Hidden repeats, gold and practice pairs, flags and what was undone make no pair."""
     gold = [
         make_pair([("human", f"g{n}")], Answer("a", "x"), Answer("b", "y"), kind=kind, expected=1)
-        for n, kind in enumerate(("gold", "gold", "practice"))
+        for n, kind in enumerate(KINDS)
     ]
     settings = CollectionSettings(repeat_share=0.3, gold_share=0.3, overlap=2)
     odd = make_pair([("human", "odd")], Answer("a", QUOTED), Answer("b", "y"))

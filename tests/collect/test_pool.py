@@ -14,6 +14,7 @@ from ethosteer.collect.records import Answer, Pair
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.files import write_json
+from ethosteer.records import Turn
 from ethosteer.results.study import Sample, SampleAnswer
 from ethosteer.settings import StudySettings
 from ethosteer.stages.prompts import PROMPTS, PromptSet
@@ -154,6 +155,7 @@ def test_what_cannot_be_compared_is_left_out_by_reason(tmp_path: Path) -> None:
         ),
         ({"prompt": "p", "response_a": "x", "response_b": "y", "kind": "x"}, "'kind' must be"),
         ({"prompt": "p", "response_a": "x", "response_b": "y", "margins": ["1"]}, "of numbers"),
+        ({"prompt": "p", "response_a": "x", "response_b": "y", "margins": [1e999]}, "of numbers"),
         ({"prompt": "p", "response_a": "x", "response_b": "y", "warning": 1}, "must be text"),
         ([1], "must be a JSON object"),
     ],
@@ -211,9 +213,10 @@ def test_the_answers_of_a_study_make_pairs_of_all_its_models(run: Path) -> None:
         answers = zip(models, texts, rewards, strict=True)
         return Sample(prompt, tuple(SampleAnswer(*answer) for answer in answers))
 
-    dialogue = (("human", "a"), ("assistant", "b"), ("human", "c"))
-    prompts = PromptSet((), ((("human", "May I?"),), dialogue, (("human", "not asked"),)))
-    quoting = (("human", "a"), ("assistant", "b\n\nHuman: c"), ("human", "d"))
+    question: tuple[Turn, ...] = (("human", "May I?"),)
+    dialogue: tuple[Turn, ...] = (("human", "a"), ("assistant", "b"), ("human", "c"))
+    prompts = PromptSet((), (question, dialogue, (("human", "not asked"),)))
+    quoting: tuple[Turn, ...] = (("human", "a"), ("assistant", "b\n\nHuman: c"), ("human", "d"))
     samples = (sample("May I?", " Sure.", "Ask.", "No."), sample("<|templated|>", "x", "x", ""))
     _store(run, samples, prompts)
     pool = read_pool(run)

@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from ethosteer.collect import store as store_module
 from ethosteer.collect.pool import make_pair
-from ethosteer.collect.records import Answer, CollectionSettings, Progress
+from ethosteer.collect.records import Answer, CollectionSettings, Judgement, Progress
 from ethosteer.collect.schema import assignments
 from ethosteer.collect.store import Store
 from tests.collect.small import PLAIN, assigned, join, judge_all, pool
@@ -48,7 +48,7 @@ def test_a_judgement_is_stored_with_what_was_shown(url: str) -> None:
     (judgement,) = store.judgements()
     assert before <= shown.assigned <= judgement.judged <= datetime.now(UTC)
     assert judgement.judged.tzinfo is not None
-    assert replace(judgement, judged=before) == store_module.Judgement(
+    assert replace(judgement, judged=before) == Judgement(
         assignment=shown.id,
         annotator=annotator,
         pair_key=shown.pair.key,
@@ -72,6 +72,21 @@ def test_no_pair_is_shown_twice_to_one_person_and_overlap_is_kept(url: str) -> N
     assert set(by_pair.values()) == {2}
     keys = [entry.pair_key for entry in store.judgements() if entry.annotator == first]
     assert len(set(keys)) == 6
+
+
+def test_two_pairs_that_read_alike_are_not_shown_to_one_person(url: str) -> None:
+    same, other = Answer("virtue", "Ask."), Answer("base", "Sure.")
+    pairs = [
+        make_pair([("human", "May I?")], same, other),
+        make_pair([("human", "May I?")], other, replace(same, source="harmless")),
+        make_pair([("human", "Must I?")], same, other),
+    ]
+    store = Store.create(url, PLAIN, pairs)
+    first, second = join(store, "a"), join(store, "b")
+    assert judge_all(store, first) == 2
+    assert store.progress(first) == Progress(2, 2, 0)
+    assert judge_all(store, second) == 1  # the pair that the first did not see
+    assert {entry.pair_key for entry in store.judgements()} == {pair.key for pair in pairs}
 
 
 def test_a_repeated_form_changes_nothing(url: str) -> None:
@@ -188,7 +203,7 @@ def test_a_hidden_repeat_has_its_sides_swapped(url: str) -> None:
     store = Store.create(url, settings, pool(30))
     annotator = join(store)
     judge_all(store, annotator)
-    first = {}
+    first: dict[str, bool] = {}
     repeats = 0
     for entry in store.judgements():
         if entry.selection == "repeat":

@@ -153,16 +153,16 @@ def collect(
     given = {name: value for name, value in settings.items() if value is not None}
     reached = _address(host, port, address)
     path, name = _names(source, runs_dir, folder, database)
-    listening = bind(host, port)
-    url = collection_url(name)
-    store = _opened(url)
-    if store is None and path is not None:
-        store = _created(url, path, add or (), warning or "", given)
-    elif store is None:
-        raise InputError(f"{name}: no such collection")
-    else:
-        _check_unchanged(store, {**given, "add": add, "warning": warning})
-    _serve(store, reached, host, listening, name)
+    with bind(host, port) as listening:
+        url = collection_url(name)
+        store = _opened(url)
+        if store is None:
+            if path is None:
+                raise InputError(f"{name}: no such collection")
+            store = _created(url, path, add or (), warning or "", given)
+        else:
+            _check_unchanged(store, {**given, "add": add, "warning": warning})
+        _serve(store, reached, host, listening, name)
 
 
 def _address(host: str, port: int, address: str | None) -> Address:

@@ -190,10 +190,13 @@ def _invitations_line(store: Store) -> str:
 
 
 def _export_line(name: str, judgements: int) -> str:
-    """Say whether the folder's export has all judgements, which an arm would otherwise miss."""
+    """Say whether the folder's export is of the present judgements, undone ones included."""
     path = Path(name) / EXPORT / JUDGEMENTS
     if "://" in name or not path.is_file():
         return "export: none"
     exported = path.read_text("utf-8").count("\n")
-    newer = judgements - exported
-    return f"export: {path.parent}" + (f", without the last {newer} judgements" if newer else "")
+    if exported == judgements:
+        return f"export: {path.parent}"
+    return (
+        f"export: {path.parent}, of {exported} judgements where there are {judgements}; repeat it"
+    )

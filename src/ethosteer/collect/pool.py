@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from math import isfinite
 from pathlib import Path
 
 from ethosteer.collect.records import Answer, Pair, PairKind, Preference
@@ -216,9 +217,14 @@ def _expected(row: Row) -> Preference | None:
 def _margins(row: Row) -> list[float]:
     value = row.value("margins") or []
     numbers = value if isinstance(value, list) else [value]
-    if not all(type(number) in {int, float} for number in numbers):
+    margins = [
+        float(number)
+        for number in numbers
+        if isinstance(number, int | float) and not isinstance(number, bool)
+    ]
+    if len(margins) < len(numbers) or not all(map(isfinite, margins)):
         raise row.bad("margins", "must be a list of numbers")
-    return [float(number) for number in numbers]
+    return margins
 
 
 def _optional(row: Row, column: str) -> str:

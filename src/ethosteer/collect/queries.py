@@ -46,8 +46,8 @@ def insert_pool(
     connection: Connection, settings: CollectionSettings, pool: Sequence[Pair]
 ) -> dict[str, int]:
     """Fill the tables of a new collection; return the pairs' numbers by their keys."""
-    row = {"id": 1, "created": utc_now(), "settings": to_json(settings)}
-    connection.execute(insert(collection).values(row))
+    settings_row = {"id": 1, "created": utc_now(), "settings": to_json(settings)}
+    connection.execute(insert(collection).values(settings_row))
     # JSON in ASCII, which every database takes whatever the texts hold
     rows = [
         {"id": number, "key": pair.key, "kind": pair.kind, "content": json.dumps(asdict(pair))}
@@ -55,7 +55,7 @@ def insert_pool(
     ]
     if rows:
         connection.execute(insert(pairs), rows)
-    return {row["key"]: row["id"] for row in rows}
+    return {pair.key: number for number, pair in enumerate(pool, start=1)}
 
 
 def read_pairs(connection: Connection) -> dict[int, Pair]:

@@ -17,7 +17,6 @@ from sqlalchemy import Connection, func, insert, select
 from ethosteer.collect.database import opened
 from ethosteer.collect.export import (
     COLLECTION,
-    JUDGEMENTS,
     PAIRS,
     VERSION,
     CollectionRecord,
@@ -28,6 +27,7 @@ from ethosteer.collect.queries import insert_pool
 from ethosteer.collect.records import Annotator, Judgement, Pair
 from ethosteer.collect.schema import ID_LENGTH, annotators, assignments, judgements
 from ethosteer.collect.store import LARGEST_SECONDS, Store
+from ethosteer.data.formats.collected import JUDGEMENTS
 from ethosteer.data.formats.files import read_rows
 from ethosteer.data.readers import Row, quoted
 from ethosteer.errors import InputError
@@ -123,7 +123,7 @@ def _insert_annotators(connection: Connection, known: Sequence[Annotator]) -> No
         connection.execute(insert(annotators), rows)
     if rows and connection.dialect.name == "postgresql":  # which counts on from the last it gave
         sequence = func.pg_get_serial_sequence("annotators", "id")
-        connection.execute(select(func.setval(sequence, max(row["id"] for row in rows))))
+        connection.execute(select(func.setval(sequence, max(entry.id for entry in known))))
 
 
 def _insert_judgements(

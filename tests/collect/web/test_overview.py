@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ethosteer.collect.quality import collection_quality
 from ethosteer.collect.web import overview
 from ethosteer.collect.web.overview import LiveQuality
 from tests.collect.web.example import new_store, pair
@@ -14,7 +15,7 @@ from tests.collect.web.visitors import Visitor
 def test_statistics_are_computed_again_only_after_a_rest(tmp_path, monkeypatch: pytest.MonkeyPatch):
     store = new_store(tmp_path, [pair(index) for index in range(4)])
     visitor, now, computed = Visitor(store).join(), [0.0], []
-    actual = overview.collection_quality
+    actual = collection_quality
 
     def slow(pairs, judgements):  # takes two seconds
         computed.append(len(judgements))
@@ -48,6 +49,6 @@ def test_the_owner_sees_ranking_agreement_and_reliability(tmp_path):
     assert [(row[0], *row[3:]) for row in ranked] == [
         ("virtue", "24", "0", "0"), ("base", "0", "0", "24"),
     ]  # fmt: skip
-    assert "Cohen&#39;s kappa" in owner.html and "Robin" in owner.html
+    assert "Cohen's kappa" in owner.html and "Robin" in owner.html
     shares = [row[4] for row in rows(owner.html, "annotators")]
     assert [share.partition("\N{NARROW NO-BREAK SPACE}")[0] for share in shares] == ["100", "100"]
