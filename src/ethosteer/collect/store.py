@@ -129,12 +129,12 @@ class Store(Access):
 
         Two arms may give the same answer to a prompt; their pairs with a third are alike.
         """
-        keys = {shown.pair_key for shown in past.shown}
+        keys = {shown.pair_key for shown in past.shown if shown.selection != "practice"}
         seen = {self._texts[key] for key in keys}
         return [
             pair
             for pair in self._pool.values()
-            if pair.key in keys or self._texts[pair.key] not in seen
+            if pair.key in keys or pair.kind == "practice" or self._texts[pair.key] not in seen
         ]
 
     def pairs(self) -> list[Pair]:
