@@ -266,7 +266,7 @@ def counts_of(data: Comparisons) -> Floats:
 def coverage(setting: Setting, collections: int) -> str:
     """Return how often 95 % intervals contain the true differences and strengths."""
     truth, size = setting.truth(), setting.sources
-    contrasts = [
+    contrasts: list[tuple[Floats, tuple[int, ...]]] = [
         (np.eye(size)[a] - np.eye(size)[b], (a, b)) for a, b in combinations(range(size), 2)
     ]
     contrasts += [(np.eye(size)[source] - 1 / size, (source,)) for source in range(size)]

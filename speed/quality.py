@@ -114,7 +114,9 @@ def table(ours: dict[str, list], theirs: dict[str, list], design: Design) -> str
                 cell([mean(point[index] for point in curve[steps]) for curve in side["curves"]])
                 for side in (ours, theirs)
             ]
-            lines.append(f"| PPO, steps {start + 1} to {steps.stop}: {name} | {' | '.join(cells)} |")
+            lines.append(
+                f"| PPO, steps {start + 1} to {steps.stop}: {name} | {' | '.join(cells)} |"
+            )
     return "\n".join(lines)
 
 

@@ -165,8 +165,8 @@ def test_uncertainty_asks_again_where_annotators_differ():
 def test_repeats_are_of_judged_pairs_once_each_and_at_least_so_many_judgements_later():
     pairs = [pair(str(n)) for n in range(200)] + [pair("g", kind="gold")]
     log = sequence(pairs, replace(PLAIN, repeat_share=0.3, gold_share=0.05))
-    first = {}
-    repeated = []
+    first: dict[str, int] = {}
+    repeated: list[str] = []
     for index, (key, selection) in enumerate(log):
         if selection == "repeat":
             assert index - first[key] > REPEAT_AFTER

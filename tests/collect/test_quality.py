@@ -158,7 +158,7 @@ def test_kappa_needs_enough_common_pairs():
 def test_a_collection_without_judgements():
     quality = collection_quality([pair("x")], [])
     assert (quality.judgements, quality.pool, quality.annotators) == (0, 1, 0)
-    assert quality.ranking is quality.ranking_of_all is quality.last is None
+    assert quality.ranking is None and quality.ranking_of_all is None and quality.last is None
     assert isnan(quality.position.p) and isnan(quality.seconds[1])
 
 

@@ -74,6 +74,21 @@ def test_no_pair_is_shown_twice_to_one_person_and_overlap_is_kept(url: str) -> N
     assert len(set(keys)) == 6
 
 
+def test_two_pairs_that_read_alike_are_not_shown_to_one_person(url: str) -> None:
+    same, other = Answer("virtue", "Ask."), Answer("base", "Sure.")
+    pairs = [
+        make_pair([("human", "May I?")], same, other),
+        make_pair([("human", "May I?")], other, replace(same, source="harmless")),
+        make_pair([("human", "Must I?")], same, other),
+    ]
+    store = Store.create(url, PLAIN, pairs)
+    first, second = join(store, "a"), join(store, "b")
+    assert judge_all(store, first) == 2
+    assert store.progress(first) == Progress(2, 2, 0)
+    assert judge_all(store, second) == 1  # the pair that the first did not see
+    assert {entry.pair_key for entry in store.judgements()} == {pair.key for pair in pairs}
+
+
 def test_a_repeated_form_changes_nothing(url: str) -> None:
     store = Store.create(url, PLAIN, pool())
     annotator, other = join(store, "a"), join(store, "b")

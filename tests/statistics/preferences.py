@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ethosteer.statistics.bradley_terry import Comparisons
+from ethosteer.statistics.metrics import Floats
 
 
 def comparisons(
@@ -27,7 +28,7 @@ def comparisons(
 
 
 def drawn(
-    strengths: Sequence[float],
+    strengths: Sequence[float] | Floats,
     judgements: int,
     generator: np.random.Generator,
     prompts: int = 100,

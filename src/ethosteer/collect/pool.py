@@ -217,7 +217,11 @@ def _expected(row: Row) -> Preference | None:
 def _margins(row: Row) -> list[float]:
     value = row.value("margins") or []
     numbers = value if isinstance(value, list) else [value]
-    margins = [float(number) for number in numbers if type(number) in {int, float}]
+    margins = [
+        float(number)
+        for number in numbers
+        if isinstance(number, int | float) and not isinstance(number, bool)
+    ]
     if len(margins) < len(numbers) or not all(map(isfinite, margins)):
         raise row.bad("margins", "must be a list of numbers")
     return margins

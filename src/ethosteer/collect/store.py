@@ -118,6 +118,26 @@ class Store(Access):
     def _pair_ids(self) -> dict[str, int]:
         return {pair.key: number for number, pair in self._pool.items()}
 
+    @cached_property
+    def _texts(self) -> dict[str, tuple[object, ...]]:
+        return {
+            pair.key: (pair.prompt, *sorted((pair.first.text, pair.second.text)))
+            for pair in self._pool.values()
+        }
+
+    def _candidates(self, past: History) -> list[Pair]:
+        """Return the pool without pairs that read like one that the annotator has seen.
+
+        Two arms may give the same answer to a prompt; their pairs with a third are alike.
+        """
+        keys = {shown.pair_key for shown in past.shown}
+        seen = {self._texts[key] for key in keys}
+        return [
+            pair
+            for pair in self._pool.values()
+            if pair.key in keys or self._texts[pair.key] not in seen
+        ]
+
     def pairs(self) -> list[Pair]:
         """Return the pool: pairs, gold and practice pairs, in the order in which they came."""
         return list(self._pool.values())
@@ -160,7 +180,7 @@ class Store(Access):
                 return opened
             past = history(connection, annotator_id, pool, utc_now() - ABANDONED)
             rng = Random(f"{settings.seed} {annotator_id} {len(past.shown)}")
-            chosen = choice.choose(list(pool.values()), past, settings, rng)
+            chosen = choice.choose(self._candidates(past), past, settings, rng)
             if chosen is None:
                 return None
             pair, selection = chosen
@@ -255,7 +275,7 @@ class Store(Access):
                 pair.kind == "pair"
                 and pair.key not in answered
                 and (pair.key in opened or past.judgements.get(pair.key, 0) < settings.overlap)
-                for pair in pool.values()
+                for pair in self._candidates(past)
             )
         return Progress(done, goal, len(practice - practised))
 

@@ -6,7 +6,9 @@ over annotators, less that over both crossed. The first two are jackknife varian
 McCaffrey 2002), and the first is at least the variance of independent judgements by the model,
 since residuals say nothing where all judgements agree. With few annotators the variance over them
 is itself poorly known, so both enter ``Uncertainty`` as crossed random effects, whose degrees of
-freedom are the numbers of prompts and annotators less one.
+freedom are the numbers of prompts and annotators less one. The variances over annotators are not
+moderated by those of other sources, as seed variances of arms are: where annotators differ about
+one source alone, 95 % intervals of its differences would cover 91 to 92 %.
 """
 
 from __future__ import annotations

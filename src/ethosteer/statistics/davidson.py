@@ -105,4 +105,4 @@ def _moments(features: Floats, coefficients: Floats) -> tuple[Floats, Floats]:
 
 
 def _information(totals: Floats, p: Floats, centred: Floats) -> Floats:
-    return np.einsum("p,py,pya,pyb->ab", totals, p, centred, centred, optimize=True)
+    return np.asarray(np.einsum("p,py,pya,pyb->ab", totals, p, centred, centred, optimize=True))
