@@ -170,13 +170,10 @@ def last_judged(connection: Connection, annotator_id: int) -> Row[Any] | None:
     ).first()
 
 
-def history(
-    connection: Connection, annotator_id: int, pool: Mapping[int, Pair], opened_after: datetime
-) -> History:
-    """Return what the choice of an annotator's next pair depends on.
-
-    Assignments that are open since before ``opened_after`` count as abandoned.
-    """
+def shown_to(
+    connection: Connection, annotator_id: int, pool: Mapping[int, Pair]
+) -> tuple[Shown, ...]:
+    """Return what an annotator has seen, in order, withdrawn judgements left out."""
     rows = connection.execute(
         select(
             assignments.c.pair_id,
@@ -189,11 +186,20 @@ def history(
         .where(assignments.c.annotator_id == annotator_id, judgements.c.withdrawn.is_(None))
         .order_by(assignments.c.number)
     )
-    shown = tuple(
+    return tuple(
         Shown(pool[row.pair_id].key, row.selection, row.first_is_left, row.number is not None,
               row.preference)
         for row in rows
     )  # fmt: skip
+
+
+def history(
+    connection: Connection, annotator_id: int, pool: Mapping[int, Pair], opened_after: datetime
+) -> History:
+    """Return what the choice of an annotator's next pair depends on.
+
+    Assignments that are open since before ``opened_after`` count as abandoned.
+    """
     # counted by the database, since every judgement of the collection would be read each time
     kinds = connection.execute(
         select(assignments.c.pair_id, judgements.c.preference, func.count())
@@ -212,4 +218,5 @@ def history(
         counts[key] += count
         if preference is not None:
             preferences[key] += (preference,) * count
+    shown = shown_to(connection, annotator_id, pool)
     return History(shown, dict(counts), dict(preferences))

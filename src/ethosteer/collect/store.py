@@ -26,6 +26,7 @@ from ethosteer.collect.queries import (
     read_annotators,
     read_judgements,
     read_pairs,
+    shown_to,
     utc_now,
 )
 from ethosteer.collect.records import (
@@ -258,7 +259,10 @@ class Store(Access):
         """Return how far an annotator is."""
         pool, settings = self._pool, self.settings
         with self._database.reading() as connection:
-            past = history(connection, annotator_id, pool, utc_now() - ABANDONED)
+            if settings.goal is None:
+                past = history(connection, annotator_id, pool, utc_now() - ABANDONED)
+            else:  # nothing depends on the others, whose judgements take longer to count
+                past = History(shown_to(connection, annotator_id, pool))
         judged = [shown for shown in past.shown if shown.judged]
         practised = {shown.pair_key for shown in judged if shown.selection == "practice"}
         practice = {pair.key for pair in pool.values() if pair.kind == "practice"}

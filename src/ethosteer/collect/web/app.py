@@ -44,6 +44,7 @@ _PAGES: tuple[tuple[str, str, Handler, Kind], ...] = (
 
 def create_app(site: Site) -> ASGIApp:
     """Return the application that serves a collection."""
+    site.store.pairs()  # the pool is read now, not while the first annotators wait
 
     def problem(request: Request, fault: Exception) -> Response:
         assert isinstance(fault, Problem)
