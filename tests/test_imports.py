@@ -32,6 +32,7 @@ LAYERS = (
     {"stages"},
     {"bench"},
     {"study"},
+    {"collect"},
     {"api"},
     {"cli"},
     {"__init__", "__main__"},
@@ -57,6 +58,10 @@ LIBRARIES = {
     "accelerate": {"algorithms"},
     "statsmodels": {"statistics", "published"},
     "lm_eval": {"benchmarks"},
+    "sqlalchemy": {"collect"},
+    "alembic": {"collect"},
+    "starlette": {"collect"},
+    "uvicorn": {"collect"},
 }
 """Which parts may import a library when they run."""
 
@@ -198,7 +203,8 @@ def test_the_command_line_starts_without_torch():
     code = (
         "import sys, ethosteer.cli.app; "
         "print(sorted({'torch', 'transformers', 'peft', 'scipy', 'sklearn', 'accelerate', "
-        "'tensorboard', 'statsmodels', 'lm_eval', 'datasets'} & set(sys.modules)))"
+        "'tensorboard', 'statsmodels', 'lm_eval', 'datasets', 'sqlalchemy', 'alembic', "
+        "'starlette', 'uvicorn'} & set(sys.modules)))"
     )
     started = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

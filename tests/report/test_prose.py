@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from jinja2 import Template, UndefinedError, meta, nodes
 
+from ethosteer.collect.quality import collection_quality
 from ethosteer.evaluation.outcomes import grouped
 from ethosteer.files import from_json, to_json
 from ethosteer.report import prose, write_report, write_report_across
@@ -18,11 +19,13 @@ from ethosteer.report.answer import answer
 from ethosteer.report.blocks import Bullets, ItemBrowser, PackedItems, Text
 from ethosteer.report.document import document
 from ethosteer.report.items import sample_note
+from ethosteer.report.preferences import preference_blocks
 from ethosteer.report.view import View
 from ethosteer.results.arms import SlopeResult
 from ethosteer.results.comparisons import Verdict
 from ethosteer.results.estimates import UNKNOWN, Estimate
 from ethosteer.results.study import StudyResults
+from tests.collect.judgements import collection
 from tests.report.example import example_items, example_outcomes, example_results, with_profile
 
 TEMPLATES = sorted(path.stem for path in (Path(prose.__file__).parent / "text").glob("*.j2"))
@@ -91,6 +94,7 @@ def _across(results: StudyResults) -> Across:
 
 def _render_all() -> None:
     sample_note(ItemBrowser((PackedItems("b", "B", "", shown=1, items=2),), "base"))
+    preference_blocks(collection_quality(*collection(["virtue", "base"], 30, 2, 60)))
     document(View(with_profile(example_results()), grouped(example_outcomes()), example_items()))
     for results in _variants():
         answer(View(results))

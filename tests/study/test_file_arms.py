@@ -96,9 +96,11 @@ def test_a_path_is_relative_to_the_study_file_and_an_override_to_the_working_dir
     [
         ({"file": "a.csv", "dataset": "virtue"}, "dataset and file exclude each other"),
         ({"file": "a.csv", "hub": "a/b"}, "file and hub exclude each other"),
-        ({"licence": "MIT"}, "licence needs file or hub"),
-        ({"dataset": "virtue", "title": "x"}, "title needs file or hub"),
+        ({"licence": "MIT"}, "licence needs file or collected or hub"),
+        ({"dataset": "virtue", "title": "x"}, "title needs file or collected or hub"),
         ({"columns": {"chosen": "x"}}, "columns needs file or hub"),
+        ({"collected": "mine", "columns": {"chosen": "x"}}, "columns needs file or hub"),
+        ({"collected": "mine", "file": "a.csv"}, "file and collected exclude each other"),
         ({"file": "a.csv", "split": "train"}, "split needs hub"),
         ({"hub": "https://huggingface.co/a/b"}, "should match pattern"),
     ],
@@ -158,6 +160,39 @@ def test_a_file_is_identified_by_its_content_and_not_by_its_place(
     changed = fingerprints(load(study_file, f"arms.mine.file='{copy}'"), Curate)
     assert changed["mine"] != known["mine"]
     assert changed["virtue"] == known["virtue"]
+
+
+def test_collected_judgements_are_a_file_of_the_export(study_file: Path, tmp_path: Path) -> None:
+    export = study_file.parent / "people" / "export"
+    marks = {"winner": "a", "annotator": 1, "group": "g", "preference": 1, "flagged": False,
+             "selection": "random", "withdrawn": None, "assignment": "x"}  # fmt: skip
+    judged = [
+        {"prompt": f"May I, {n}?", "response_a": "Ask.", "response_b": "Yes.", **marks, "group": n}
+        for n in range(40)
+    ]
+    text = STUDY.replace('file = "data/mine.jsonl"', 'collected = "people"')
+    study_file.write_text(text, "utf-8")
+    export.parent.mkdir()
+    with pytest.raises(InputError, match=r"arms\.mine: .*people: has no judgements\.jsonl; `ethos"):
+        load(study_file)
+    export.mkdir()
+    file = jsonl(export / "judgements.jsonl", judged)
+    settings = load(study_file)
+    assert settings.arms["mine"].collected == str(export.parent)
+    assert settings.arms["mine-dpo"].collected == str(export.parent)
+    assert settings.dataset_of("mine-dpo") == "mine"
+    assert catalog.study_dataset(settings, "mine").source.path == str(file)
+    known = fingerprints(settings, Curate)
+
+    # the same content is the same pairs, whatever it is called
+    copy = jsonl(tmp_path / "copy.jsonl", judged)
+    assert fingerprints(load(study_file, f"arms.mine.collected='{copy}'"), Curate) == known
+    study_file.write_text(STUDY.replace("data/mine.jsonl", str(copy)), "utf-8")
+    assert fingerprints(load(study_file), Curate) == known
+    study_file.write_text(text, "utf-8")
+    jsonl(file, [*judged, judged[0] | {"winner": "b", "annotator": 2}])
+    changed = fingerprints(load(study_file), Curate)
+    assert changed["mine"] != known["mine"] and changed["virtue"] == known["virtue"]
 
 
 def test_a_folder_is_identified_by_its_data_files(study_file: Path, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from typing import Annotated
 import typer
 
 from ethosteer.cli.bench import bench
+from ethosteer.cli.collect import collect
+from ethosteer.cli.collection import collection
 from ethosteer.cli.curate import curate
 from ethosteer.cli.doctor import doctor
 from ethosteer.cli.errors import full_disk_named, print_error
@@ -38,6 +40,8 @@ app = typer.Typer(
 )
 
 app.add_typer(bench, name="bench")
+app.command("collect")(collect)
+app.add_typer(collection, name="collection")
 app.command("init")(init)
 app.command("doctor")(doctor)
 app.command("list")(show_list)

@@ -137,6 +137,33 @@ TERMS = (
         "than by chance.",
     ),
     Term(
+        "Bradley-Terry strength",
+        "How often a source's answers are preferred: the difference of two strengths is the "
+        "logarithm of the odds that one source's answer is preferred to the other's, without ties.",
+        ("Bradley-Terry", "Bradley-Terry ranking"),
+    ),
+    Term(
+        "Cohen's kappa",
+        "How far two annotators agree, less what they would by chance: 1 for full agreement, 0 for "
+        "no more than chance; slight and clear preferences for the same answer count as near.",
+    ),
+    Term(
+        "gold pair",
+        "A pair of answers with a known better one, shown like any other to see how reliable an "
+        "annotator is.",
+        ("gold pairs",),
+    ),
+    Term(
+        "hidden repeat",
+        "A pair that is shown to the same annotator a second time, with the sides swapped and "
+        "without notice.",
+        ("hidden repeats",),
+    ),
+    Term(
+        "position bias",
+        "A preference for the answer on one side of the page, whatever it says.",
+    ),
+    Term(
         "cluster",
         "Items that belong together, such as variants of one text; they count as one in intervals "
         "and tests.",

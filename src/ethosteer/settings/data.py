@@ -68,7 +68,8 @@ class DataSettings(Settings):
 
 
 FILE_SETTINGS = (
-    "file", "hub", "config", "split", "revision", "columns", "weigh", "title", "home", "licence",
+    "file", "collected", "hub", "config", "split", "revision", "columns", "weigh", "title", "home",
+    "licence",
 )  # fmt: skip
 """The settings of an arm that describe a file."""
 LABELS = ("title", "home", "licence")
@@ -88,6 +89,11 @@ class ArmSettings(Settings):
         None,
         description="preferences of your own: .jsonl, .json, .csv, .tsv or .parquet, or a folder "
         "of such files; relative to the study file",
+    )
+    collected: str | None = Field(
+        None,
+        description="human judgements: the folder of `ethosteer collect`, of which the export is "
+        "read, or a file of the export; relative to the study file",
     )
     hub: str | None = Field(
         None,
@@ -123,31 +129,31 @@ class ArmSettings(Settings):
         description="maximum number of pairs in each split, chosen by hash",
     )
 
-    @field_validator("file")
+    @field_validator("file", "collected")
     @classmethod
     def _absolute(cls, file: str | None) -> str | None:
         return None if file is None else absolute_path(file)
 
     @model_validator(mode="after")
     def _one_source(self) -> ArmSettings:
-        named = [name for name in ("dataset", "file", "hub") if getattr(self, name) is not None]
+        sources = ("dataset", "file", "collected", "hub")
+        named = [name for name in sources if getattr(self, name) is not None]
         if len(named) > 1:
             raise ValueError(f"{named[0]} and {named[1]} exclude each other")
-        for needed, names in {
-            "file or hub": ("columns", "weigh", *LABELS),
-            "hub": ("config", "split", "revision"),
+        for allowed, names in {
+            ("file", "hub"): ("columns",),
+            ("file", "collected", "hub"): ("weigh", *LABELS),
+            ("hub",): ("config", "split", "revision"),
         }.items():
             for name in names:
-                if getattr(self, name) is not None and not (
-                    self.hub or (self.file and needed != "hub")
-                ):
-                    raise ValueError(f"{name} needs {needed}")
+                if getattr(self, name) is not None and not set(allowed) & set(named):
+                    raise ValueError(f"{name} needs {' or '.join(allowed)}")
         return self
 
     @property
     def from_file(self) -> bool:
         """Whether the arm reads a file of the user's, or one of the hub that is not built in."""
-        return self.file is not None or self.hub is not None
+        return any(value is not None for value in (self.file, self.collected, self.hub))
 
     @property
     def content(self) -> dict[str, Any]:

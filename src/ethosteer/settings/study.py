@@ -95,7 +95,8 @@ class StudySettings(Settings):
         def shared(arm: Any) -> Any:  # noqa: ANN401 (any input)
             named = arm.get("dataset") if isinstance(arm, Mapping) else None
             source = plain.get(named) if isinstance(named, str) else None
-            if not isinstance(source, Mapping) or not (source.get("file") or source.get("hub")):
+            kinds = ("file", "collected", "hub")
+            if not isinstance(source, Mapping) or not any(map(source.get, kinds)):
                 return arm
             taken = {key: source[key] for key in FILE_SETTINGS if key in source}
             return taken | {key: value for key, value in arm.items() if key != "dataset"}

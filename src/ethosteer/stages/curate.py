@@ -54,7 +54,7 @@ class Curate(Stage[PreferenceSet]):
         """
         if not self.arms.from_file:
             return {**self.left_out, **{f"arms.{name}": OF_FILES for name in FILE_SETTINGS}}
-        moved = dict.fromkeys(("arms.file", "arms.revision"), BY_EDITION)
+        moved = dict.fromkeys(("arms.file", "arms.collected", "arms.revision"), BY_EDITION)
         labels = dict.fromkeys((f"arms.{name}" for name in LABELS), ON_THE_CARD)
         return {**self.left_out, **moved, **labels}
 

@@ -197,10 +197,13 @@ def write_run_report(run: Run, folder: Path, *, texts: bool = True) -> None:
     """
     from ethosteer.published.comparison import comparison_sections
     from ethosteer.report import write_report
+    from ethosteer.report.preferences import preference_sections
 
     study_file = tomllib.loads(run.results.provenance.get("study file", ""))
     published = study_file.get("compare", {}).get("published")
     sections = comparison_sections(published, run.results, run.stored_outcomes)
+    if run.folder is not None:
+        sections = (*preference_sections(run.folder), *sections)
     results, items = run.results, run.item_records
     if not texts:
         benchmarks = tuple(replace(result, example="") for result in results.benchmarks)

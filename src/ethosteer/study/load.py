@@ -108,7 +108,7 @@ def _resolve_files(table: dict[str, Any], folder: Path) -> None:
     for kind in ("arms", "benchmarks"):
         entries = table.get(kind)
         for entry in entries.values() if isinstance(entries, dict) else ():
-            for key in ("file", "labelled"):
+            for key in ("file", "collected", "labelled"):
                 if isinstance(entry, dict) and isinstance(file := entry.get(key), str):
                     entry[key] = _beside(folder, file)
     evaluate = table.get("evaluate")

@@ -178,6 +178,7 @@ class Study:
         self._remember()
         from ethosteer.published.comparison import comparison_sections
         from ethosteer.report import write_report
+        from ethosteer.report.preferences import preference_sections
 
         store, plan = self.store, self.plan
         seconds = {stage: store.seconds(stage) for stage in plan.stages}
@@ -206,7 +207,8 @@ class Study:
         write_outcomes(self.folder / OUTCOMES, outcomes.values())
         write_atomic(self.folder / RESULTS, to_json(results))
         published = comparison_sections(self.settings.compare.published, results, outcomes)
-        write_report(results, outcomes, items, self.folder, published, BESIDE)
+        sections = (*preference_sections(self.folder), *published)
+        write_report(results, outcomes, items, self.folder, sections, BESIDE)
         write_json(
             self.folder / MANIFEST,
             {

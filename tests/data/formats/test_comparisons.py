@@ -1,4 +1,4 @@
-"""Winners, votes, scores and several annotators; Krippendorff's alpha."""
+"""Winners, votes, scores and several annotators."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from ethosteer.data.formats.agreement import nominal_alpha
 from tests.data.formats.small import describe, jsonl, read, texts
 
 A, B = ("q", "yes", "no"), ("q", "no", "yes")
@@ -168,24 +167,3 @@ def test_agreement_does_not_depend_on_which_answer_is_called_the_first(tmp_path:
     )
     assert one == other
     assert one is not None and 0.8 < one.alpha < 1
-
-
-KRIPPENDORFF = {
-    "A": (1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None),
-    "B": (1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3),
-    "C": (None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None),
-    "D": (1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None),
-}
-"""The reliability data of Krippendorff (2011), Computing Krippendorff's Alpha-Reliability, C."""
-
-
-def test_alpha_of_krippendorffs_example() -> None:
-    units = list(zip(*KRIPPENDORFF.values(), strict=True))
-    counts = [[values.count(category) for category in range(1, 6)] for values in units]
-    assert round(nominal_alpha(counts), 3) == 0.743
-
-
-def test_alpha_without_disagreement_or_without_judgements() -> None:
-    assert nominal_alpha([[2, 0], [0, 3]]) == 1
-    assert math.isnan(nominal_alpha([[1, 0], [0, 1]]))
-    assert math.isnan(nominal_alpha([[2, 0], [3, 0]]))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 
 from ethosteer.data.contrast import Answer, contrast
-from ethosteer.data.formats.agreement import nominal_alpha
 from ethosteer.data.formats.argilla import ARGILLA
 from ethosteer.data.formats.base import (
     KNOWN,
@@ -19,6 +18,7 @@ from ethosteer.data.formats.base import (
     Labelled,
     unknown_columns,
 )
+from ethosteer.data.formats.collected import COLLECTED, judgements_file
 from ethosteer.data.formats.comparisons import COMPARISON
 from ethosteer.data.formats.dialogues import is_dialogue
 from ethosteer.data.formats.files import read_rows, shards
@@ -32,8 +32,9 @@ from ethosteer.data.sources import Source
 from ethosteer.errors import InputError
 from ethosteer.records import Agreement, PreferencePair
 from ethosteer.settings import ArmSettings
+from ethosteer.statistics.agreement import both_orders, nominal_alpha
 
-FORMATS = (ARGILLA, LABEL_STUDIO, COMPARISON, PREFERENCE, IMPLICIT, LABELLED)
+FORMATS = (ARGILLA, LABEL_STUDIO, COLLECTED, COMPARISON, PREFERENCE, IMPLICIT, LABELLED)
 """In the order in which they are tried."""
 UNSTATED = "not stated"
 LARGEST_VOTES = 10_000
@@ -143,7 +144,7 @@ class FilePairs:
             first, second, ties = entry.votes
             if sum(entry.votes) > LARGEST_VOTES:
                 raise InputError.at(
-                    Path(self.settings.file or self.name),
+                    Path(_file(self.settings) or self.name),
                     entry.row,
                     f"has {sum(entry.votes):,} votes, and weigh = 'judgements' makes a pair of "
                     f"each, of at most {LARGEST_VOTES:,}; weigh them by the majority",
@@ -174,20 +175,20 @@ class FilePairs:
 def file_dataset(name: str, settings: ArmSettings) -> Dataset:
     """Return the dataset of an arm's file, called ``name``; no file is read yet.
 
-    Raises InputError where ``columns`` maps a name that is not known.
+    Raises InputError where ``columns`` maps a name that is not known, and for a collection that has
+    not been exported.
     """
     for column in settings.columns or {}:
         if column not in KNOWN:
             raise InputError(f"columns.{column} is unknown; known: {', '.join(KNOWN)}")
     hub, reader = _hub(settings), FilePairs(name, settings)
-    web = (
-        f"https://huggingface.co/datasets/{settings.hub}" if hub else Path(settings.file or "").name
-    )
+    path = _file(settings)
+    web = f"https://huggingface.co/datasets/{settings.hub}" if hub else Path(path).name
     return Dataset(
         name=name,
         title=settings.title or name,
         source=Source(
-            path=settings.file or "",
+            path=path,
             home=settings.home or web,
             licence=settings.licence or UNSTATED,
             hub=hub,
@@ -198,6 +199,13 @@ def file_dataset(name: str, settings: ArmSettings) -> Dataset:
         describe=reader.describe,
         repeats=settings.weigh == "judgements",
     )
+
+
+def _file(settings: ArmSettings) -> str:
+    """Return the path of the file that an arm reads, "" for a dataset of the hub."""
+    if settings.collected is not None:
+        return str(judgements_file(Path(settings.collected)))
+    return settings.file or ""
 
 
 def _hub(settings: ArmSettings) -> HubDataset | None:
@@ -238,16 +246,16 @@ def _votes_for(entry: Judgement, answer: str) -> int:
 def _agreement(judgements: Sequence[Judgement]) -> Agreement | None:
     """Return how far annotators agree on which of two answers is better; None where one judged.
 
-    The categories are the first answer, the second and the tie. Every pair is counted in both
+    The categories are the first answer, the tie and the second. Every pair is counted in both
     orders, so that it makes no difference which of its answers is called the first.
     """
     counts: list[list[int]] = []
     for (_, *answers), unit in _units(judgements).items():
         ties = sum(entry.votes[2] for entry in unit)
         first, second = (sum(_votes_for(entry, text) for entry in unit) for text in answers)
-        counts.append([first, second, ties])
+        counts.append([first, ties, second])
     several = [count for count in counts if sum(count) >= 2]
-    alpha = nominal_alpha(several + [[second, first, ties] for first, second, ties in several])
+    alpha = nominal_alpha(both_orders(several)) if several else nan
     if not any(map(_several, judgements)) or isnan(alpha):
         return None
     annotators = {entry.annotator for entry in judgements if entry.annotator is not None}

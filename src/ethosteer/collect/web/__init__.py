@@ -1,0 +1,1 @@
+"""The web pages of a collection: annotators judge pairs, the owner watches and exports."""
