@@ -95,8 +95,11 @@ def reserved(pairs: Iterable[Pair], settings: CollectionSettings) -> frozenset[s
     The set depends on keys and seed alone, so that it stays as it is when pairs are added. With a
     share above 0 it has at least one pair.
     """
-    keys = tuple(pair.key for pair in pairs if pair.kind == "pair")
-    return _reserved(keys, settings.seed, settings.random_share)
+    ranks = {pair.key: _rank(settings.seed, pair.key) for pair in pairs if pair.kind == "pair"}
+    keys = frozenset(key for key, rank in ranks.items() if rank < settings.random_share)
+    if keys or not ranks or settings.random_share <= 0:
+        return keys
+    return frozenset((min(ranks, key=lambda key: ranks[key]),))
 
 
 def _new_pair(
@@ -152,15 +155,7 @@ def _logistic(margin: float) -> float:
     return 1 / (1 + exp(-margin)) if margin >= 0 else exp(margin) / (1 + exp(margin))
 
 
-@lru_cache(maxsize=16)
-def _reserved(keys: tuple[str, ...], seed: int, share: float) -> frozenset[str]:
-    ranks = {key: _rank(seed, key) for key in keys}
-    below = frozenset(key for key, rank in ranks.items() if rank < share)
-    if below or not ranks or share <= 0:
-        return below
-    return frozenset((min(ranks, key=lambda key: ranks[key]),))
-
-
+@lru_cache(maxsize=1 << 20)
 def _rank(seed: int, key: str) -> float:
     """Return a number from 0 to 1 that looks random but depends on seed and key alone."""
     digest = sha256(f"{seed} {key}".encode()).digest()
