@@ -29,9 +29,9 @@ def test_a_processor_keeps_two_further_layouts_of_the_base(monkeypatch: pytest.M
     assert parts["further layouts of it"] == 2 * 4 * base_parameters(SHAPE)
     on_gpu = memory(settings, SHAPE, on_gpu=True)
     assert "further layouts of it" not in on_gpu
-    # half of the scores: 3 layers, 4 / 64 heads, passes of 1,024 tokens in rows of the longest
+    # scores: 3 layers, 4 / 64 heads, passes of 1,024 tokens in rows of the longest, blocks of 192
     longest = settings.data.max_prompt_tokens + settings.steer.max_new_tokens
     (name,) = (part for part in parts if part.startswith("one training pass"))
-    assert parts[name] - on_gpu[name] == 3 * 4 / 64 * 1024 * longest / 2 * 4
+    assert parts[name] - on_gpu[name] == 3 * 4 / 64 * 1024 * (longest + min(longest, 192)) / 2 * 4
     monkeypatch.setattr(budget, "machine_memory", lambda: 1)
     assert "further layouts of it" not in memory(settings, SHAPE, on_gpu=False)

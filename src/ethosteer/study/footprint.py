@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ethosteer.models.fast.budget import CPU_CACHE, CPU_TOKENS, activation_bytes, layouts_fit
+from ethosteer.models.fast.budget import (
+    CPU_CACHE,
+    CPU_TOKENS,
+    QUERY_BLOCK,
+    activation_bytes,
+    layouts_fit,
+)
 from ethosteer.settings import LoraSettings, ModelShape, StudySettings
 from ethosteer.study.text_sizes import ASSUMED_ITEM_TOKENS, Texts
 
@@ -40,8 +46,10 @@ def memory(settings: StudySettings, shape: ModelShape, *, on_gpu: bool) -> dict[
     budget = steer.tokens_per_batch or CPU_TOKENS
     longest = settings.data.max_prompt_tokens + steer.max_new_tokens
     base = base_parameters(shape) * width
-    # about half of a row's, since no block of queries has those of later keys
-    scores = shape.layers * shape.hidden / HEAD_SIZE * budget * min(longest, budget) / 2 * width
+    # a block of queries has no scores of later keys, so of a long row about half are kept
+    row = min(longest, budget)
+    kept = (row + min(row, QUERY_BLOCK)) / 2
+    scores = shape.layers * shape.hidden / HEAD_SIZE * budget * kept * width
     cache = together * steer.batch * longest * 2 * shape.layers * shape.hidden * width
     return {
         "frozen base, once": base,

@@ -48,7 +48,7 @@ def test_values_and_gradients(
     branches: bool,
 ) -> None:
     """With blocks of 4, of 11 tokens the last 3 are a block by themselves."""
-    monkeypatch.setattr(attention, "BLOCK", block)
+    monkeypatch.setattr(attention, "QUERY_BLOCK", block)
     mask = attention.causal_mask(LENGTH).clone()
     if branches:
         mask[7:, 4:7] = torch.finfo(dtype).min  # a tree: the last four do not see three before

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ethosteer.models.fast.budget import QUERY_BLOCK
+
 LONGEST = 512
 """Rows of more tokens are left to torch's attention."""
-BLOCK = 64
-"""Queries that are multiplied at once, with the keys up to the last of them and no others."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
@@ -115,4 +115,6 @@ class _Attention(torch.autograd.Function):
 def _blocks(query: Tensor) -> list[slice]:
     """Cut the tokens of ``query [., ., n, .]`` into blocks."""
     length = query.shape[2]
-    return [slice(start, min(start + BLOCK, length)) for start in range(0, length, BLOCK)]
+    return [
+        slice(start, min(start + QUERY_BLOCK, length)) for start in range(0, length, QUERY_BLOCK)
+    ]
