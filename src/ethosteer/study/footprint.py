@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ethosteer.models.fast import QUERY_BLOCK
 from ethosteer.models.fast.budget import (
     CPU_CACHE,
     CPU_TOKENS,
-    QUERY_BLOCK,
     activation_bytes,
     layouts_fit,
 )

@@ -16,6 +16,7 @@ from ethosteer.collect.web.sessions import is_token
 from ethosteer.collect.web.visit import Problem, Visit, check_rate, go_to
 from ethosteer.data.formats.collected import EXPORT
 from ethosteer.errors import InputError
+from ethosteer.report.differences import CORRECTIONS
 
 MOST_INVITATIONS = 100
 """That are made at once."""
@@ -44,6 +45,7 @@ def show_overview(visit: Visit) -> Response:
         "owner",
         overview=overview(visit.site.pairs, annotators.values(), judgements, quality.reliability),
         quality=quality,
+        correction=CORRECTIONS[quality.correction],
         names=annotators,
         invitations=[
             (invitation, annotators.get(invitation.annotator or 0))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ethosteer.models.fast.budget import QUERY_BLOCK
+from ethosteer.models.fast import QUERY_BLOCK
 
 LONGEST = 512
 """Rows of more tokens are left to torch's attention."""

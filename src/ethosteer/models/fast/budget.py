@@ -35,11 +35,6 @@ CPU_CACHE = 128 << 20
 
 Every token reads the whole base, for all answers at once, and each answer's keys and values.
 """
-QUERY_BLOCK = 192
-"""Queries of a row that a processor multiplies at once, with the keys up to the last of them.
-
-Shorter blocks leave the second core idle; a whole row of 400 tokens overflows its cache.
-"""
 GPU_FRACTION = 0.6
 """Of a GPU's free memory; the rest is for the allocator's gaps and the backward pass."""
 MENDS: dict[Work, str] = {
