@@ -19,6 +19,7 @@ from ethosteer.data.text_files import read_text
 from ethosteer.errors import InputError
 from ethosteer.files import fingerprint, usable_path
 from ethosteer.interruption import Interrupted
+from ethosteer.results.preferences import COLLECTION
 from ethosteer.study.folder import is_run_folder
 from ethosteer.study.load import load_study
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
     from ethosteer.collect.store import Store
     from ethosteer.collect.web.address import Address
-
-FOLDER = "collection"
-"""The folder of a run's collection, in the run's folder."""
 
 
 class Choice(StrEnum):
@@ -204,7 +202,7 @@ def _names(
             path = runs_dir / load_study(source).name
         if not is_run_folder(path):
             raise InputError(f"{path}: has no answers yet; `ethosteer run {source}` makes them")
-        default = path / FOLDER
+        default = path / COLLECTION
     return path, database or str(folder or default)
 
 

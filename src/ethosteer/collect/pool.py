@@ -247,9 +247,3 @@ def _comparable(prompt: Sequence[Turn], first: Answer, second: Answer) -> str | 
     if any(is_blank(text) for text in (first.text, second.text, prompt[-1][1])):
         return "empty"
     return "same answer" if first.text.strip() == second.text.strip() else None
-
-
-def _with_warning(pair: Pair, warning: str) -> Pair:
-    if not warning or pair.warning:
-        return pair
-    return replace(pair, warning=warning)

@@ -46,34 +46,38 @@ def collection_quality(
     """
     rules = Rules() if rules is None else rules
     pool = {pair.key: pair for pair in pairs}
-    real = [each for each in judgements if each.selection != "practice" and each.withdrawn is None]
+    real = [
+        judgement
+        for judgement in judgements
+        if judgement.selection != "practice" and judgement.withdrawn is None
+    ]
     judged = [
-        (each, pool[each.pair_key], _sign(each.preference))
-        for each in real
-        if each.preference is not None and not each.flagged and each.pair_key in pool
+        (judgement, pool[judgement.pair_key], _sign(judgement.preference))
+        for judgement in real
+        if judgement.preference is not None and not judgement.flagged and judgement.pair_key in pool
     ]
     new = [entry for entry in judged if entry[0].selection not in {"repeat", "gold"}]
     votes = _votes(new)
     at_random = [entry for entry in new if entry[0].selection == "random"]
     return CollectionQuality(
         judgements=len(judged),
-        flagged=sum(each.flagged for each in real),
+        flagged=sum(judgement.flagged for judgement in real),
         pairs=len(votes),
         pool=sum(pair.kind == "pair" for pair in pairs),
-        annotators=len({each.annotator for each in real}),
-        selections=dict(Counter(each.selection for each, _, _ in judged)),
-        preferences={str(grade): sum(each.preference == grade for each, _, _ in new)
+        annotators=len({judgement.annotator for judgement in real}),
+        selections=dict(Counter(judgement.selection for judgement, _, _ in judged)),
+        preferences={str(grade): sum(judgement.preference == grade for judgement, _, _ in new)
                      for grade in GRADES},
         agreement=_agreement(votes, pool),
         kappas=_kappas(votes),
         reliability=_reliability(real, judged, new),
         position=_position(new),
-        seconds=_quartiles(each.seconds for each in real),
+        seconds=_quartiles(judgement.seconds for judgement in real),
         ranking=_ranking(at_random, rules),
         ranking_of_all=None if len(at_random) == len(new) else _ranking(new, rules),
         alpha=rules.alpha,
         correction=rules.correction,
-        last=max((each.judged for each in real), default=None),
+        last=max((judgement.judged for judgement in real), default=None),
     )  # fmt: skip
 
 
@@ -100,7 +104,9 @@ def _ranking(counted: Sequence[Counted], rules: Rules) -> Ranking | None:
     )
     number = {source: index for index, source in enumerate(sources)}
     _, prompts = np.unique([pair.group for _, pair, _ in used], return_inverse=True)
-    _, annotators = np.unique([each.annotator for each, _, _ in used], return_inverse=True)
+    _, annotators = np.unique(
+        [judgement.annotator for judgement, _, _ in used], return_inverse=True
+    )
     return rank_sources(
         Comparisons(
             sources,
@@ -153,21 +159,21 @@ def _reliability(
 ) -> tuple[Reliability, ...]:
     """Return every annotator's shares of judgements that agree, in the order of their ids."""
     shown: dict[int, list[Judgement]] = defaultdict(list)
-    for each in real:
-        shown[each.annotator].append(each)
+    for judgement in real:
+        shown[judgement.annotator].append(judgement)
     majority = _with_majority(new)
     gold: dict[int, list[bool]] = defaultdict(list)
     repeats: dict[int, list[bool]] = defaultdict(list)
-    earlier = {(each.annotator, pair.key): sign for each, pair, sign in new}
-    for each, pair, sign in judged:
-        if each.selection == "gold" and pair.expected is not None:
-            gold[each.annotator].append(sign == _sign(pair.expected))
-        elif each.selection == "repeat" and (each.annotator, pair.key) in earlier:
-            repeats[each.annotator].append(sign == earlier[each.annotator, pair.key])
+    earlier = {(judgement.annotator, pair.key): sign for judgement, pair, sign in new}
+    for judgement, pair, sign in judged:
+        if judgement.selection == "gold" and pair.expected is not None:
+            gold[judgement.annotator].append(sign == _sign(pair.expected))
+        elif judgement.selection == "repeat" and (judgement.annotator, pair.key) in earlier:
+            repeats[judgement.annotator].append(sign == earlier[judgement.annotator, pair.key])
     of_new: dict[int, list[Counted]] = defaultdict(list)
     for entry in new:
         of_new[entry[0].annotator].append(entry)
-    counts = Counter(each.annotator for each, _, _ in judged)
+    counts = Counter(judgement.annotator for judgement, _, _ in judged)
     rows = []
     for annotator in sorted(shown):
         position = _position(of_new[annotator])
@@ -175,14 +181,14 @@ def _reliability(
             Reliability(
                 annotator=annotator,
                 judgements=counts[annotator],
-                flagged=sum(each.flagged for each in shown[annotator]),
+                flagged=sum(judgement.flagged for judgement in shown[annotator]),
                 others=wilson(sum(majority[annotator]), len(majority[annotator])),
                 gold=wilson(sum(gold[annotator]), len(gold[annotator])),
                 repeats=wilson(sum(repeats[annotator]), len(repeats[annotator])),
                 left=position.left,
                 left_p=position.p,
                 ties=_share(sign == 0 for _, _, sign in of_new[annotator]),
-                seconds=_quartiles(each.seconds for each in shown[annotator]),
+                seconds=_quartiles(judgement.seconds for judgement in shown[annotator]),
             )
         )
     adjusted = adjusted_p_values([row.left_p for row in rows])
@@ -200,18 +206,18 @@ def _with_majority(new: Iterable[Counted]) -> dict[int, list[bool]]:
     for _, pair, sign in entries:
         counts[pair.key][sign] += 1
     agreeing: dict[int, list[bool]] = defaultdict(list)
-    for each, pair, sign in entries:
+    for judgement, pair, sign in entries:
         others = {vote: count - (vote == sign) for vote, count in counts[pair.key].items()}
         highest = max(others.values())
         modes = [vote for vote, count in others.items() if count == highest > 0]
         if len(modes) == 1:
-            agreeing[each.annotator].append(modes[0] == sign)
+            agreeing[judgement.annotator].append(modes[0] == sign)
     return agreeing
 
 
 def _position(new: Sequence[Counted]) -> PositionBias:
     """Return how often the left answer was preferred."""
-    left = [(sign > 0) == each.first_is_left for each, _, sign in new if sign]
+    left = [(sign > 0) == judgement.first_is_left for judgement, _, sign in new if sign]
     return PositionBias(wilson(sum(left), len(left)), even_p(sum(left), len(left)))
 
 

@@ -55,6 +55,7 @@ Judged = Literal["stored", "already", "unknown"]
 ABANDONED = timedelta(hours=1)
 """An assignment that is open for longer no longer keeps its pair from others."""
 LARGEST_SECONDS = 86_400.0
+"""Of a judgement; a pair that was visible for longer counts as visible for so long."""
 
 
 class Store(Access):

@@ -104,6 +104,8 @@ def test_no_gradient_is_computed_below_the_lowest_adapted_layer(
     tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(products, "SMALLEST_WEIGHT", 1)
+    if not lays_out(linear()):
+        pytest.skip("this processor has no products of this number format")
     base = load_base(BaseSettings(model=str(tiny_models["llama"]), device="cpu"))
     layers = {name: layer for name, layer in base.layers.items() if ".layers.1." in name}
     adapted = [name for name in layers if name.endswith(("q_proj", "v_proj"))]

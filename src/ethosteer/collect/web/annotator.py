@@ -20,8 +20,6 @@ LONGEST_NAME = 40
 LONGEST_REASON = 1000
 DOUBLE_CLICK = 0.3
 """Seconds after a page was served within which a choice is a click on the page before it."""
-LONGEST_JUDGEMENT = 24 * 3600.0
-"""Seconds; a pair that was open for longer counts as open for so long."""
 
 
 class Choice(NamedTuple):
@@ -218,7 +216,7 @@ def _seconds(visit: Visit) -> float | None:
         return None
     if not math.isfinite(measured):
         raise Problem(400, "This form is not valid", "Its time is no number.")
-    return min(max(measured, 0.0), LONGEST_JUDGEMENT)
+    return max(measured, 0.0)
 
 
 def _reveal(assignment: Assignment) -> str:

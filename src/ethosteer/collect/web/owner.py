@@ -71,7 +71,7 @@ def invite(visit: Visit) -> Response:
 
 
 def revoke(visit: Visit) -> Response:
-    """Make an invitation useless that nobody has used."""
+    """Revoke an invitation, and end the sessions of whoever used it."""
     _check_owner(visit)
     visit.store.revoke(_number(visit.form.get("invitation", "")))
     return go_to("/owner#invitations")

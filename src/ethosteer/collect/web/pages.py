@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.resources import files
@@ -55,9 +54,9 @@ def render(template: str, status: int = 200, /, **values: object) -> Response:
     return HTMLResponse(page.render(**values).encode("utf-8", "replace"), status)
 
 
-def static_file(name: str, headers: Mapping[str, str] | None = None) -> Response | None:
+def static_file(name: str) -> Response | None:
     """Return the response for a file that pages load, None for any other name."""
     if name not in _FILES:
         return None
-    kept = {"Cache-Control": "private, max-age=31536000, immutable", **(headers or {})}
-    return Response(_FILES[name], media_type=_TYPES[name], headers=kept)
+    headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+    return Response(_FILES[name], media_type=_TYPES[name], headers=headers)

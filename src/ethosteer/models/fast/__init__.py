@@ -3,5 +3,5 @@
 QUERY_BLOCK = 192
 """Queries of a row that a processor multiplies at once, with the keys up to the last of them.
 
-Shorter blocks leave the second core idle; a whole row of 400 tokens overflows its cache.
+Shorter blocks are slower on two cores; a whole row of 400 tokens overflows a cache.
 """
