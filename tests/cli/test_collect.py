@@ -174,3 +174,7 @@ def test_a_source_without_answers_is_one_line(call: Call, tmp_path: Path, source
     assert (status, out) == (2, "") and error.count("\n") == 1
     if source == "demo":
         assert "`ethosteer run demo` makes them" in error
+
+
+def test_a_file_that_is_missing_is_no_study(call: Call):
+    assert call("collect", "missing.jsonl") == (2, "", "error: missing.jsonl: no such file\n")

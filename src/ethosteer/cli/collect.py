@@ -197,6 +197,8 @@ def _names(
     path = Path(source)
     if path.is_file() and path.suffix != ".toml":
         default = path.with_name(path.name.partition(".")[0] + "-collection")
+    elif path.suffix not in {"", ".toml"} and not path.exists():
+        raise InputError(f"{source}: no such file")
     else:
         if not is_run_folder(path):
             path = runs_dir / load_study(source).name
