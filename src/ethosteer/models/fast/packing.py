@@ -1,8 +1,8 @@
 """Rows of different lengths in one stream without padding, kept apart by attention alone.
 
 The rows of a block lie end to end, ``[blocks, n]``. Every layer but attention reads the stream as
-it is; attention runs row by row, rows of equal length together. A row may also be a prefix tree
-(see trees.py), with a mask of its own. The attention is registered with transformers, so any model
+it is; attention runs row by row, rows of equal length together, on a GPU all rows in one call
+(varlen.py). A row may also be a prefix tree (trees.py), with a mask of its own. The attention is registered with transformers, so any model
 that takes its attention from there runs packed; checks.py tries whether a model does.
 Off with ``SharedBase.runs_packed = False``.
 """
@@ -21,7 +21,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ethosteer.models.dropout import token_hashes
-from ethosteer.models.fast import attention
+from ethosteer.models.fast import attention, varlen
 
 ATTENTION = "ethosteer_packed"
 
@@ -152,23 +152,35 @@ def _attend(
     """Attend within the rows of ``packing``: query, key, value ``[blocks, heads, n, size]``."""
     assert attention_mask is None, "a packed stream has its masks in its runs"
     blocks, _, width, _ = query.shape
-    sizes = [run.length * run.count for run in packing]
+    one_call = varlen.takes(query, settings)
+    # rows without a mask may be attended to together; each other run by itself
+    groups = [
+        list(group)
+        for _, group in groupby(
+            packing, key=lambda run: None if one_call and run.mask is None else id(run)
+        )
+    ]
+    sizes = [sum(run.length * run.count for run in group) for group in groups]
     chunks = [
         # rows one after another: [blocks, heads, n, size] -> [blocks * n, heads, size]
         states.transpose(1, 2).reshape(-1, states.shape[1], states.shape[3]).split(sizes)
         for states in (query, key, value)
     ]
+    scale = settings.get("scaling") or query.shape[-1] ** -0.5
     outputs = []
-    for run, *chunk in zip(packing, *chunks, strict=True):
+    for group, *chunk in zip(groups, *chunks, strict=True):
+        if one_call and group[0].mask is None:
+            lengths = tuple(run.length for run in group for _ in range(run.count))
+            outputs.append(varlen.attend(*chunk, lengths, scale))
+            continue
+        (run,) = group
         rows = [
             states.view(run.count, run.length, *states.shape[1:]).transpose(1, 2)
             for states in chunk
         ]
         if attention.takes(rows[0], settings):
-            queries, keys, values = rows
             mask = attention.causal_mask(run.length) if run.mask is None else run.mask[0, 0]
-            scale = settings.get("scaling") or queries.shape[-1] ** -0.5
-            output = attention.attend(queries, keys, values, mask, scale)
+            output = attention.attend(*rows, mask, scale)
         else:
             output, _ = sdpa_attention_forward(module, *rows, run.mask, **settings)  # type: ignore[call-arg]
         outputs.append(output.reshape(run.count * run.length, *output.shape[2:]))
