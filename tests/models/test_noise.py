@@ -82,9 +82,9 @@ def test_noise_of_neighbours_is_uncorrelated():
 
 
 def test_every_prompt_and_column_has_noise_of_its_own():
-    firsts = [tuple(gumbel(seeds(200), column(c), 2)[:, :2].flatten().tolist()) for c in range(50)]
-    flat = {number for numbers in firsts for number in numbers}
-    assert len(flat) > 0.9999 * 200 * 50 * 2
+    numbers = torch.cat([uniforms(seeds(200), column(c), 2).flatten() for c in range(50)])
+    # float32 has some 2^24 numbers in (0, 1), of which 20,000 draws take about 12 twice
+    assert len(numbers.unique()) > len(numbers) - 60
 
 
 def test_draws_follow_the_softmax():

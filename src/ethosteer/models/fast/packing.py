@@ -9,7 +9,7 @@ Off with ``SharedBase.runs_packed = False``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -152,12 +152,11 @@ def _attend(
     """Attend within the rows of ``packing``: query, key, value ``[blocks, heads, n, size]``."""
     assert attention_mask is None, "a packed stream has its masks in its runs"
     blocks, _, width, _ = query.shape
-    one_call = varlen.takes(query, settings)
-    # rows without a mask may be attended to together; each other run by itself
+    in_one_call = varlen.takes(query, key, settings)
     groups = [
         list(group)
         for _, group in groupby(
-            packing, key=lambda run: None if one_call and run.mask is None else id(run)
+            packing, lambda run: None if in_one_call and run.mask is None else id(run)
         )
     ]
     sizes = [sum(run.length * run.count for run in group) for group in groups]
@@ -166,25 +165,34 @@ def _attend(
         states.transpose(1, 2).reshape(-1, states.shape[1], states.shape[3]).split(sizes)
         for states in (query, key, value)
     ]
-    scale = settings.get("scaling") or query.shape[-1] ** -0.5
     outputs = []
     for group, *chunk in zip(groups, *chunks, strict=True):
-        if one_call and group[0].mask is None:
+        if in_one_call and group[0].mask is None:
             lengths = tuple(run.length for run in group for _ in range(run.count))
-            outputs.append(varlen.attend(*chunk, lengths, scale))
-            continue
-        (run,) = group
-        rows = [
-            states.view(run.count, run.length, *states.shape[1:]).transpose(1, 2)
-            for states in chunk
-        ]
-        if attention.takes(rows[0], settings):
-            mask = attention.causal_mask(run.length) if run.mask is None else run.mask[0, 0]
-            output = attention.attend(*rows, mask, scale)
+            outputs.append(varlen.attend(*chunk, lengths, _scale(query, settings)))
         else:
-            output, _ = sdpa_attention_forward(module, *rows, run.mask, **settings)  # type: ignore[call-arg]
-        outputs.append(output.reshape(run.count * run.length, *output.shape[2:]))
+            outputs.append(_attend_run(module, chunk, group[0], settings))
     return torch.cat(outputs).view(blocks, width, *outputs[0].shape[1:]), None
+
+
+def _attend_run(
+    module: nn.Module, chunk: Sequence[Tensor], run: Run, settings: Mapping[str, Any]
+) -> Tensor:
+    """Attend within the equal rows of a run: query, key, value, and output ``[n, heads, size]``."""
+    query, key, value = (
+        states.view(run.count, run.length, *states.shape[1:]).transpose(1, 2) for states in chunk
+    )
+    if attention.takes(query, settings):
+        mask = attention.causal_mask(run.length) if run.mask is None else run.mask[0, 0]
+        out = attention.attend(query, key, value, mask, _scale(query, settings))
+    else:
+        out, _ = sdpa_attention_forward(module, query, key, value, run.mask, **settings)
+    return out.reshape(run.count * run.length, *out.shape[2:])
+
+
+def _scale(query: Tensor, settings: Mapping[str, Any]) -> float:
+    """Return the factor of the scores."""
+    return float(settings.get("scaling") or query.shape[-1] ** -0.5)
 
 
 AttentionInterface.register(ATTENTION, _attend)

@@ -16,19 +16,27 @@ from torch import Tensor
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # torch below 2.10
-    AVAILABLE = False
+    PARAMETERS: frozenset[str] = frozenset()
 else:
-    AVAILABLE = {"window_size", "enable_gqa"} <= signature(varlen_attn).parameters.keys()
+    PARAMETERS = frozenset(signature(varlen_attn).parameters)
+
+AVAILABLE = "window_size" in PARAMETERS
+GROUPS = "enable_gqa" in PARAMETERS
+"""Whether key and value may have fewer heads than the queries."""
 
 LARGEST_HEAD = 256
 CAUSAL = (-1, 0)
 """The window: all earlier tokens and no later one."""
 
 
-def takes(query: Tensor, settings: Mapping[str, object]) -> bool:
-    """Return whether ``attend`` computes what is asked for: ``settings`` are transformers' own."""
+def takes(query: Tensor, key: Tensor, settings: Mapping[str, object]) -> bool:
+    """Return whether ``attend`` computes what is asked for: ``settings`` are transformers' own.
+
+    query, key: ``[blocks, heads, n, size]``.
+    """
     return (
         AVAILABLE
+        and (GROUPS or query.shape[1] == key.shape[1])
         and query.device.type == "cuda"
         and query.dtype in (torch.bfloat16, torch.float16)
         and query.shape[-1] % 8 == 0
@@ -47,6 +55,7 @@ def attend(
     Key and value may have fewer heads (grouped-query attention; Ainslie et al. 2023).
     """
     starts, longest = _starts(lengths, query.device), max(lengths)
+    grouped = {"enable_gqa": True} if query.shape[1] != key.shape[1] else {}
     out: Tensor = varlen_attn(
         query,
         key,
@@ -57,7 +66,7 @@ def attend(
         longest,
         scale=scale,
         window_size=CAUSAL,
-        enable_gqa=query.shape[1] != key.shape[1],
+        **grouped,
     )
     return out
 
