@@ -220,7 +220,11 @@ class _Batch:
         if int(goes_on.sum()) > share * len(goes_on):
             return False
         kept = goes_on.repeat(self.run.arms).nonzero().squeeze(1)
-        self.rows, self.limits, self.is_open = self.rows[kept], self.limits[kept], self.is_open[kept]
+        self.rows, self.limits, self.is_open = (
+            self.rows[kept],
+            self.limits[kept],
+            self.is_open[kept],
+        )
         self.seeds = self.seeds[goes_on]
         self.text.select(kept)
         return True

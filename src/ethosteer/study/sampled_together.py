@@ -21,6 +21,4 @@ def sampled_together(plan: Plan, store: Store) -> str:
         for batch in sorted(batches, key=lambda keys: store.key(stages[0]) not in keys):
             arms = tuple(names.get(key, "an arm that was removed") for key in batch)
             seeds.setdefault(arms, []).append(str(seed))
-    return "; ".join(
-        f"{', '.join(arms)} ({', '.join(numbers)})" for arms, numbers in seeds.items()
-    )
+    return "; ".join(f"{', '.join(arms)} ({', '.join(numbers)})" for arms, numbers in seeds.items())

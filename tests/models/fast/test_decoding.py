@@ -26,7 +26,9 @@ def read(base: SharedBase, arms: int, fix_at: int | None, select_at: int | None)
         if column == fix_at:
             text.fix()
         if column == select_at:
-            kept = torch.tensor([1, 2, 4]).repeat(arms) + 5 * torch.arange(arms).repeat_interleave(3)
+            kept = torch.tensor([1, 2, 4]).repeat(arms) + 5 * torch.arange(arms).repeat_interleave(
+                3
+            )
             text.select(kept)
             tokens = tokens[kept]
     return states
