@@ -2,8 +2,9 @@
 
 The rows of a block lie end to end, ``[blocks, n]``. Every layer but attention reads the stream as
 it is; attention runs row by row, rows of equal length together, on a GPU all rows in one call
-(varlen.py). A row may also be a prefix tree (trees.py), with a mask of its own. The attention is registered with transformers, so any model
-that takes its attention from there runs packed; checks.py tries whether a model does.
+(varlen.py). A row may also be a prefix tree (trees.py), with a mask of its own. The attention is
+registered with transformers, so any model that takes its attention from there runs packed;
+checks.py tries whether a model does.
 Off with ``SharedBase.runs_packed = False``.
 """
 
