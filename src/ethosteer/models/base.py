@@ -31,6 +31,7 @@ class SharedBase:
 
     ``runs_packed`` is whether the model takes rows packed without padding, prefix trees among
     them (fast/packing.py, fast/trees.py); if not, rows are padded, with the same results.
+    ``captures`` is whether a token of sampling can be one CUDA graph (fast/decoding.py).
     ``stop_ids`` are the tokens that end an answer. ``autocast`` runs float32 weights in bfloat16.
     ``gradient_checkpointing`` is whether decoder layers run again in the backward pass.
     ``limits`` are the token budgets, by kind of work, that too little memory has led to
@@ -42,6 +43,7 @@ class SharedBase:
     layers: dict[str, ArmLinear]
     stop_ids: frozenset[int] = frozenset()
     runs_packed: bool = False
+    captures: bool = False
     autocast: bool = False
     gradient_checkpointing: bool = False
     limits: dict[str, int] = field(default_factory=dict)

@@ -27,6 +27,7 @@ from ethosteer.models.base import SharedBase
 from ethosteer.models.cached import prepare_base
 from ethosteer.models.checks import (
     arms_not_finite,
+    captures_tokens,
     check_gradients,
     check_vocabulary,
     is_causal,
@@ -206,7 +207,7 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
             f"model {model.name_or_path}: ethosteer does not know how {model.config.model_type} "
             "models make their logits; use a base of another architecture"
         )
-    return replace(base, runs_packed=runs_packed(base))
+    return replace(base, runs_packed=runs_packed(base), captures=captures_tokens(base))
 
 
 def lay_out(base: SharedBase) -> None:
@@ -240,5 +241,4 @@ def quiet_libraries() -> None:
     )
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for library in ("huggingface_hub", "bitsandbytes"):  # they log each failed attempt
-        logging.getLogger(library).setLevel(logging.ERROR)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs each failed attempt
