@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -39,6 +40,7 @@ from ethosteer.records import CONTROLS, Arm
 from ethosteer.results.steering import SteeringResult
 from ethosteer.results.study import StudyResults
 from ethosteer.settings import StudySettings
+from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.steer import AT_KL
 from ethosteer.statistics.slopes import slope
 from ethosteer.study.export import export_arm
@@ -60,7 +62,7 @@ LOADED: list[str] = []
 def finished(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     study = open_study(tiny_base, tmp_path_factory.mktemp("runs"))
 
-    def load(kind: object, subject: str, name: str, *rest: object) -> PreTrainedModel:
+    def load(kind: Any, subject: str, name: str, *rest: Any) -> PreTrainedModel:
         LOADED.append(name)
         return load_weights(kind, subject, name, *rest)
 
@@ -75,6 +77,7 @@ def test_a_whole_study_loads_its_base_once(finished: Study, tiny_base: Path) -> 
     assert [str(tiny_base)] == LOADED
     work, plan = finished.workspace, finished.plan
     assert work.base(plan.shared_base).model is work.base(plan.base).model
+    assert isinstance(plan.shared_base, Finetune)
     artifact = finished.store.path(plan.shared_base)
     kept = {path.name for path in artifact.rglob("*.safetensors")}
     assert kept == {"adapter_model.safetensors"}

@@ -165,8 +165,8 @@ class LoraBank(nn.Module):
                 self._layers[name].adapter = adapter
             yield
         finally:
-            for layer, adapter in before.items():
-                layer.adapter = adapter
+            for layer, previous in before.items():
+                layer.adapter = previous
 
     def stacked(self, arms: Sequence[int] | None = None) -> dict[str, Adapter]:
         """Return what layers apply, by name, where rows belong to ``arms`` (by default all)."""
