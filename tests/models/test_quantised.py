@@ -22,11 +22,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, P
 from ethosteer.data.sources import SAMPLE_DIR
 from ethosteer.errors import InputError
 from ethosteer.models import loading, no_kernels, quantised
-from ethosteer.models.adapters import load_peft, save_adapter
+from ethosteer.models.adapters import save_adapter
 from ethosteer.models.base import SharedBase
 from ethosteer.models.loading import load_base, share
 from ethosteer.models.lora_bank import LoraBank, features
 from ethosteer.models.quantised import FourBitLinear, Int8Linear, check_quantised
+from ethosteer.models.stock import load_peft
 from ethosteer.settings import BaseSettings
 from tests import tiny
 

@@ -116,7 +116,7 @@ def mismatched_shapes(
 
     transformers does not compare them, since 4-bit weights are packed.
     """
-    wrong = []
+    wrong: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
     for name, layer in quantised_layers(model).items():
         state = getattr(layer.weight, "quant_state", None)
         stored = tuple(layer.weight.shape if state is None else state.shape)
