@@ -62,6 +62,7 @@ LIBRARIES = {
     "alembic": {"collect"},
     "starlette": {"collect"},
     "uvicorn": {"collect"},
+    "httpx2": {"models"},
 }
 """Which parts may import a library when they run."""
 

@@ -7,8 +7,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from ethosteer.report.axes import all_axes
 from ethosteer.report.curves import (
-    all_axes,
     arm_figures,
     binned,
     curve_figures,
@@ -158,3 +158,18 @@ def test_arms_are_drawn_under_every_reward_model() -> None:
 def test_steps_are_named_after_the_only_algorithm() -> None:
     assert all_axes(VIEW)[0].x.label == "step"
     assert all_axes(_study({0: 0.0}))[0].x.label == "PPO step"
+
+
+def test_the_disagreement_with_an_engine_is_drawn_where_one_sampled():
+    names = [figure.title for figure in curve_figures(VIEW)]
+    points = tuple(
+        replace(point, engine_difference=0.001 * (1 + point.step), engine_largest=0.5)
+        for point in RESULTS.arms[0].curve[:3]
+    )
+    results = replace(RESULTS, arms=(replace(RESULTS.arms[0], curve=points), *RESULTS.arms[1:]))
+    *others, figure = curve_figures(View(results))
+    assert [other.title for other in others] == names
+    assert figure.title == "Engine against trainer"
+    assert "Diamond" not in figure.note and "Diamond" in others[0].note
+    rows = figure.table.rows
+    assert {row[0].text for row in rows} == {RESULTS.arms[0].arm}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ethosteer.models.engine.protocol import Engine
 from ethosteer.models.fast.packing import Packed, packed_attention, repack, unpack
 from ethosteer.models.lora_bank import ArmLinear, dropout_on, features
 
@@ -30,7 +31,7 @@ class SharedBase:
     them (fast/packing.py, fast/trees.py); if not, rows are padded, with the same results.
     ``stop_ids`` are the tokens that end an answer. ``autocast`` runs float32 weights in bfloat16.
     ``limits`` are the token budgets, by kind of work, that too little memory has led to
-    (fast/budget.py).
+    (fast/budget.py). ``engine`` samples in its place (engine/); None: the base itself does.
     """
 
     model: PreTrainedModel
@@ -40,6 +41,7 @@ class SharedBase:
     runs_packed: bool = False
     autocast: bool = False
     limits: dict[str, int] = field(default_factory=dict)
+    engine: Engine | None = None
 
     @property
     def config(self) -> PreTrainedConfig:

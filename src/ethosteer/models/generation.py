@@ -17,6 +17,7 @@ from transformers.cache_utils import DynamicLayer
 
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
+from ethosteer.models.engine.protocol import Completion, Engine, Request
 from ethosteer.models.fast.budget import in_passes, passes, sampling_tokens
 from ethosteer.models.text import Template
 
@@ -128,13 +129,15 @@ def generate(
     Returns ``arms * len(prompts)`` responses, arm by arm. ``noise`` is a CPU generator, so that a
     seed means the same on every device; a prompt's noise does not depend on the rest of its batch.
     As many prompts run at once as the memory for their cache allows. ``observe`` sees a prompt's
-    tokens anew where memory ran out before.
+    tokens anew where memory ran out before, and nothing where the base has an engine.
     """
+    if base.engine is not None:
+        completions = complete(base.engine, base, prompts, arms, sampling, noise)
+        return [completion.tokens for completion in completions]
     count = len(prompts)
     stop_ids = torch.tensor(sorted(sampling.stop_ids(base)), device=base.device)
     longest = sampling.max_new_tokens
-    limits = torch.randint(sampling.min_new_tokens, longest + 1, (count,), generator=noise)
-    seeds = torch.randint(2**62, (count,), generator=noise).tolist()
+    limits, seeds = _draw(sampling, count, noise)
     run = _Run(
         base,
         prompts,
@@ -161,6 +164,35 @@ def generate(
         pass
     tokens, lengths = run.tokens.tolist(), run.lengths.tolist()
     return [row[:length] for row, length in zip(tokens, lengths, strict=True)]
+
+
+def complete(
+    engine: Engine,
+    base: SharedBase,
+    prompts: Sequence[Sequence[int]],
+    arms: int,
+    sampling: Sampling,
+    noise: torch.Generator,
+) -> list[Completion]:
+    """Answer prompts as ``generate`` does, by an engine; its log-probabilities come with it.
+
+    Limits and seeds are drawn as without an engine, so a prompt's do not depend on its batch.
+    """
+    stop_ids = sampling.stop_ids(base)
+    temperature = 0.0 if sampling.greedy else sampling.temperature
+    limits, seeds = _draw(sampling, len(prompts), noise)
+    requests = [
+        Request(prompt, limit, seed, temperature, stop_ids)
+        for prompt, limit, seed in zip(prompts, limits.tolist(), seeds, strict=True)
+    ]
+    return engine.complete(requests, arms)
+
+
+def _draw(sampling: Sampling, count: int, noise: torch.Generator) -> tuple[Tensor, list[int]]:
+    """Draw the limit of every prompt's answers, and the seed of their noise: ``[count]`` each."""
+    shortest, longest = sampling.min_new_tokens, sampling.max_new_tokens
+    limits = torch.randint(shortest, longest + 1, (count,), generator=noise)
+    return limits, torch.randint(2**62, (count,), generator=noise).tolist()
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,7 +223,8 @@ class TaskItems(Items):
 class Evaluate(Stage[list[Outcome]]):
     """One model's outcomes on one benchmark.
 
-    The model is ``base`` alone, or with the adapter of ``steering``.
+    The model is ``base`` alone, or with the adapter of ``steering``. ``engine`` generates its
+    texts, where the benchmark has any and ethosteer does not.
     """
 
     kind: ClassVar[str] = "evaluate"
@@ -236,6 +237,7 @@ class Evaluate(Stage[list[Outcome]]):
     steering: Steer | None
     select: Select | None
     tokens_per_batch: int | None
+    engine: str | None = None
 
     @property
     def name(self) -> str:

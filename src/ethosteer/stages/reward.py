@@ -61,6 +61,8 @@ class Reward(Stage[HeldOutPairs]):
         seed = first.arm.seed
         template = first.prompts.template(workspace)
         base = workspace.base(first.base)
+        if base.engine is not None:
+            base.engine.start()  # an unfit one is refused before anything is trained
         sets = [workspace.store.load(stage.pairs) for stage in stages]
         with (
             workspace.terminal.stage(f"reward, seed {seed}") as progress,

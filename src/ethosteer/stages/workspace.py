@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +15,8 @@ from ethosteer.stages.store import Store
 if TYPE_CHECKING:
     from ethosteer.algorithms.tracking import Tracking
     from ethosteer.models.base import SharedBase
+    from ethosteer.models.engine.connection import Connection
+    from ethosteer.models.engine.vllm import VLLM
     from ethosteer.models.text import Template
 
 
@@ -33,16 +35,22 @@ class Workspace:
     """What stages run with; nothing in it can change a result.
 
     ``tracker_names`` are trackers of accelerate; those that write files write into ``tracking``.
+    ``engine`` leads to the server that samples; None where ethosteer does.
     """
 
     store: Store
     tracking: Path
     tracker_names: Sequence[str] = ()
     terminal: Terminal = field(default_factory=Terminal)
+    engine: Connection | None = None
     _bases: dict[str, SharedBase] = field(default_factory=dict, repr=False)
+    _engines: dict[str, VLLM] = field(default_factory=dict, repr=False)
 
-    def base(self, model: LoadableBase) -> SharedBase:
-        """Return the raw base, or the fine-tuned one that all arms share."""
+    def base(self, model: LoadableBase, *, with_engine: bool = True) -> SharedBase:
+        """Return the raw base, or the fine-tuned one that all arms share.
+
+        The study's engine samples for it, unless ``with_engine`` is false.
+        """
         from ethosteer.models.checks import check_sampling
         from ethosteer.models.loading import load_base
 
@@ -50,7 +58,22 @@ class Workspace:
             base = load_base(model.to_load(self.store))
             check_sampling(base)  # before anything is trained that is to be sampled from
             self._bases[model.identity()] = base
-        return self._bases[model.identity()]
+        base = self._bases[model.identity()]
+        if self.engine is None or not with_engine:
+            return base
+        if model.identity() not in self._engines:
+            from ethosteer.models.engine.vllm import VLLM
+
+            self._engines[model.identity()] = VLLM(base, self.engine)
+        return replace(base, engine=self._engines[model.identity()])
+
+    def close(self) -> None:
+        """Stop the sampling engine, which starts again where it is needed."""
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
+        if self.engine is not None:
+            self.engine.close()
 
     def template(self, base: BaseSettings, name: str, date: str) -> Template:
         """Return the dialogue template called ``name``, with the base's tokenizer.

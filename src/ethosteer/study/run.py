@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from ethosteer.evaluation.on_demand import OnDemand
 from ethosteer.evaluation.outcomes import write_outcomes
 from ethosteer.files import DISK_FULL, file_hash, to_json, write_atomic, write_json, writing
 from ethosteer.models.cached import prepare_base
+from ethosteer.models.engine.connection import Connection, Needs
 from ethosteer.models.fast.budget import held_in_memory
 from ethosteer.progress import Terminal
 from ethosteer.results.study import DATA_FOLDER, StageTime
@@ -82,7 +84,11 @@ class Study:
         terminal = terminal or Terminal()
         self.store = Store(self.folder / "artifacts", terminal.say)
         self.workspace = Workspace(
-            self.store, self.folder / "tracking", settings.track.trackers, terminal
+            self.store,
+            self.folder / "tracking",
+            settings.track.trackers,
+            terminal,
+            _engine(settings, self.folder, terminal),
         )
 
     def is_finished(self) -> bool:
@@ -126,6 +132,8 @@ class Study:
             missing = self.store.missing(self.plan.stages)
             if missing:
                 check_inputs(self.plan)
+                if self.workspace.engine is not None:
+                    self.workspace.engine.check()
             self._remember()
             known = any(self.store.has(stage) for stage in self.plan.evaluation.values())
             preregister(self.settings.compare, self.store.root, outcomes_known=known)
@@ -160,7 +168,10 @@ class Study:
             expected = expected_seconds(self.plan, self.store)
         except InputError:  # a base whose shape is unknown until it is loaded
             expected = dict.fromkeys(missing, 1.0)
-        with self.workspace.terminal.overall(sum(expected.values())) as overall:
+        with (
+            self.workspace.terminal.overall(sum(expected.values())) as overall,
+            closing(self.workspace),
+        ):
             for batch in batches(self.plan, self.store, missing):
                 with (
                     overall.work(sum(expected.get(stage, 0.0) for stage in batch)),
@@ -188,6 +199,8 @@ class Study:
         base = self.settings.base
         number_format = f"{base.dtype}{', autocast to bfloat16' if base.autocast else ''}"
         made_with = provenance.describe() | {"number format of the base": number_format}
+        if sampler := self.settings.rollout.sampler:
+            made_with["sampling engine"] = sampler
         if data_folder := absolute(plan.origin).folder:
             made_with[DATA_FOLDER] = str(data_folder)
         results = replace(
@@ -238,3 +251,18 @@ class Study:
     def as_toml(self) -> str:
         """Return the study file with every setting written out."""
         return tomli_w.dumps(self.settings.model_dump(mode="json", exclude_none=True))
+
+
+def _engine(settings: StudySettings, folder: Path, terminal: Terminal) -> Connection | None:
+    """Return what leads to the server that samples for a study; None where ethosteer does."""
+    if settings.rollout.sampler is None:
+        return None
+    arms = len(settings.arms)
+    needs = Needs(
+        rank=settings.steer.lora.r,
+        # the control beside the arms of a seed, and beside those of all seeds
+        together=arms + 1,
+        kept=arms * len(settings.seeds) + 1,
+        tokens=settings.data.max_prompt_tokens + settings.steer.max_new_tokens,
+    )
+    return Connection(settings.rollout, settings.base, folder / "rollout", needs, terminal)

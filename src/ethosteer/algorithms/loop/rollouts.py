@@ -16,9 +16,10 @@ from torch import Tensor
 from ethosteer.algorithms.loop.task import Task
 from ethosteer.maths.ppo import entropy, kl_k1, token_log_probabilities
 from ethosteer.models.base import pad_right
+from ethosteer.models.engine.protocol import Completion
 from ethosteer.models.fast.budget import passes, training_tokens, within_memory
 from ethosteer.models.fast.packing import pack_rows
-from ethosteer.models.generation import generate
+from ethosteer.models.generation import complete, generate
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.timing import Stopwatch
 from ethosteer.records import Rollout
@@ -65,9 +66,15 @@ class Collector:
 
         With ``recompute``, log-probabilities come from the same passes as a learner's, row for row,
         so that its first ratio is exactly 1. Otherwise they are those of the sampling pass, equal
-        up to rounding, at no cost.
+        up to rounding, at no cost. Answers of an engine are always recomputed: its arithmetic is
+        another program's.
         """
-        sampling = self.task.sampling
+        sampling, engine = self.task.sampling, self.base.engine
+        if engine is not None:
+            with self.watch.part("generate"), self.task.policies.applied(arms):
+                completions = complete(engine, self.base, prompts, len(arms), sampling, noise)
+            with self.watch.part("score"):
+                return self._recomputed(list(prompts) * len(arms), completions, arms)
         rows, width = len(prompts) * len(arms), sampling.max_new_tokens
         sampled = None if recompute else _Sampled.blank(self, arms, rows, width)
         with self.watch.part("generate"), self.task.policies.applied(arms):
@@ -77,6 +84,21 @@ class Collector:
             if sampled is not None:
                 sampled.write(rollout)
             return self._measured(rollout, reference_only=not recompute)
+
+    def _recomputed(
+        self,
+        prompts: Sequence[Sequence[int]],
+        completions: Sequence[Completion],
+        arms: Sequence[int],
+    ) -> Rollout:
+        """Score and measure an engine's answers, and keep its log-probabilities beside ours."""
+        rollout = self._scored(prompts, [answer.tokens for answer in completions], arms)
+        log_p = torch.zeros_like(rollout.log_probabilities)
+        flat = [value for answer in completions for value in answer.log_probabilities]
+        log_p[rollout.response_mask] = torch.tensor(flat, device=log_p.device)
+        return replace(
+            self._measured(rollout, reference_only=False), engine_log_probabilities=log_p
+        )
 
     def _measured(self, rollout: Rollout, *, reference_only: bool) -> Rollout:
         """Read all answers by the passes of a learner, all with one token budget."""
