@@ -45,6 +45,7 @@ from ethosteer.study.folder import (
 from ethosteer.study.plan import Plan
 from ethosteer.study.preregistered import changed_since, preregister
 from ethosteer.study.remaining import expected_seconds
+from ethosteer.study.sampled_together import sampled_together
 
 RESULTS = "results.json"
 OUTCOMES = "outcomes.parquet"
@@ -201,6 +202,8 @@ class Study:
         made_with = provenance.describe() | {"number format of the base": number_format}
         if sampler := self.settings.rollout.sampler:
             made_with["sampling engine"] = sampler
+        if not base.is_exact:
+            made_with["arms sampled in one batch (seeds)"] = sampled_together(plan, store)
         if data_folder := absolute(plan.origin).folder:
             made_with[DATA_FOLDER] = str(data_folder)
         results = replace(
