@@ -162,14 +162,21 @@ def test_steps_are_named_after_the_only_algorithm() -> None:
 
 def test_the_disagreement_with_an_engine_is_drawn_where_one_sampled():
     names = [figure.title for figure in curve_figures(VIEW)]
-    points = tuple(
-        replace(point, engine_difference=0.001 * (1 + point.step), engine_largest=0.5)
-        for point in RESULTS.arms[0].curve[:3]
+    arms = tuple(
+        replace(
+            result,
+            curve=tuple(
+                replace(point, engine_difference=0.0012, engine_largest=0.5)
+                for point in result.curve
+            ),
+        )
+        if result.arm == RESULTS.arms[0].arm
+        else result
+        for result in RESULTS.arms
     )
-    results = replace(RESULTS, arms=(replace(RESULTS.arms[0], curve=points), *RESULTS.arms[1:]))
-    *others, figure = curve_figures(View(results))
+    *others, figure = curve_figures(View(replace(RESULTS, arms=arms)))
     assert [other.title for other in others] == names
     assert figure.title == "Engine against trainer"
     assert "Diamond" not in figure.note and "Diamond" in others[0].note
-    rows = figure.table.rows
-    assert {row[0].text for row in rows} == {RESULTS.arms[0].arm}
+    assert {row[0].text for row in figure.table.rows} == {RESULTS.arms[0].arm}
+    assert {row[2].text for row in figure.table.rows} == {"0.0012"}

@@ -284,7 +284,7 @@ def test_an_engine_is_in_the_identity_of_what_it_samples_and_of_nothing_else() -
         "compare",
     }
     kept = own.keys() - sampled
-    assert {"prompts/prompts", "evaluate/crows_pairs-base", "evaluate/crows_pairs-items"} <= kept
+    assert {"finetune/base", "evaluate/crows_pairs-base", "evaluate/crows_pairs-items"} <= kept
     assert changed(vllm, "rollout.url=http://b") == sampled
     assert fingerprints(vllm) == fingerprints(vllm, "rollout.url=http://b", "rollout.memory=0.5")
     assert fingerprints(vllm) != fingerprints(vllm, "rollout.version=0.33.0")

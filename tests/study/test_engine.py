@@ -24,6 +24,7 @@ SETTINGS = (
     "seeds=[0]",
     "arms={virtue={max_pairs=24}, v-best={dataset='virtue', max_pairs=24, algorithm='best_of_n'}}",
     "finetune.enabled=false",
+    "compare.control='base'",
     "benchmarks={toxigen={limit=6}, toxigen_generation={limit=3}}",
     "steer.measure_every=1",
     "steer.best_of_n={n=2, prompts=2}",

@@ -57,7 +57,7 @@ def served(llama: SharedBase, tiny_models: dict[str, Path], tmp_path: Path) -> I
         yield serve
 
 
-def bank(base: SharedBase, arms: int = 2, **changes: object) -> LoraBank:
+def bank(base: SharedBase, arms: int = 2, **changes: Any) -> LoraBank:
     return tiny.fill(LoraBank(base.layers, arms, tiny.lora(**changes), seed=1))
 
 

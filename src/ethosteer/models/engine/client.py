@@ -84,7 +84,7 @@ class Client:
         """Return the base that the server has."""
         models = self._ask("GET", "/v1/models").get("data") or [{}]
         # an adapter names the model that it is for
-        base = next((model for model in models if not model.get("parent")), {})
+        base: dict[str, Any] = next((model for model in models if not model.get("parent")), {})
         if not base.get("id") or not base.get("max_model_len"):
             raise EngineError(f"{self.url}: serves no language model of vLLM's")
         return ServedModel(str(base["id"]), int(base["max_model_len"]))
