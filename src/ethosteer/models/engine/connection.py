@@ -160,7 +160,8 @@ class Connection:
             options["--max-model-len"] = self.settings.max_length
         if not on_cpu:
             options["--gpu-memory-utilization"] = self.settings.memory
-        flags = ["--enable-lora", "--skip-tokenizer-init", *(["--enforce-eager"] if on_cpu else [])]
+        flags = ["--enable-lora", "--skip-tokenizer-init", "--disable-uvicorn-access-log"]
+        flags += ["--enforce-eager"] if on_cpu else []
         return [*flags, *(str(word) for pair in options.items() for word in pair)]
 
     def _check_length(self, provided: int) -> None:
