@@ -23,8 +23,7 @@ SETTINGS = (
     *OVERRIDES,
     "seeds=[0]",
     "arms={virtue={max_pairs=24}, v-best={dataset='virtue', max_pairs=24, algorithm='best_of_n'}}",
-    "finetune.enabled=false",
-    "compare.control='base'",
+    "finetune.max_steps=2",
     "benchmarks={toxigen={limit=6}, toxigen_generation={limit=3}}",
     "steer.measure_every=1",
     "steer.best_of_n={n=2, prompts=2}",
@@ -55,7 +54,7 @@ def finished(tiny_base: Path, server: FakeVLLM, tmp_path_factory: pytest.TempPat
 
 def test_all_that_is_sampled_is_sampled_by_the_server(finished: Study, server: FakeVLLM):
     samples = finished.settings.reward.normalisation_samples
-    evaluated = 3 * 3  # the base and two arms, on three prompts
+    evaluated = 4 * 3  # two controls and two arms, on three prompts
     assert len(server.asked) > samples + evaluated
     assert sum(body["temperature"] == 0 for body in server.asked) == evaluated
     assert server.adapters == {}, "all are unloaded in the end"

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class LoadableBase(Protocol):
-    """The raw base, or a fine-tuned one among the artifacts."""
+    """The raw base, or the fine-tuned one: the raw base with an adapter among the artifacts."""
 
     def identity(self) -> str:
         """Return its fingerprint."""
 
-    def to_load(self, store: Store) -> BaseSettings:
-        """Return the settings that load it from the hub, a folder or ``store``."""
+    def load_base(self, workspace: Workspace) -> SharedBase:
+        """Load it, or return a view of the raw base, which ``workspace`` has loaded."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,20 @@ class Workspace:
     def base(self, model: LoadableBase, *, with_engine: bool = True) -> SharedBase:
         """Return the raw base, or the fine-tuned one that all arms share.
 
-        The study's engine samples for it, unless ``with_engine`` is false.
+        Both are views of one model, which is loaded once. The study's engine samples for them,
+        unless ``with_engine`` is false.
         """
-        from ethosteer.models.checks import check_sampling
-        from ethosteer.models.loading import load_base
-
-        if model.identity() not in self._bases:
-            base = load_base(model.to_load(self.store))
-            check_sampling(base)  # before anything is trained that is to be sampled from
-            self._bases[model.identity()] = base
-        base = self._bases[model.identity()]
+        key = model.identity()
+        if key not in self._bases:
+            self._bases[key] = model.load_base(self)
+        base = self._bases[key]
         if self.engine is None or not with_engine:
             return base
-        if model.identity() not in self._engines:
+        if key not in self._engines:
             from ethosteer.models.engine.vllm import VLLM
 
-            self._engines[model.identity()] = VLLM(base, self.engine)
-        return replace(base, engine=self._engines[model.identity()])
+            self._engines[key] = VLLM(base, self.engine)
+        return replace(base, engine=self._engines[key])
 
     def close(self) -> None:
         """Stop the sampling engine, which starts again where it is needed."""

@@ -260,12 +260,13 @@ def _engine(settings: StudySettings, folder: Path, terminal: Terminal) -> Connec
     """Return what leads to the server that samples for a study; None where ethosteer does."""
     if settings.rollout.sampler is None:
         return None
-    arms = len(settings.arms)
+    arms, fine_tuning = len(settings.arms), settings.finetune
     needs = Needs(
-        rank=settings.steer.lora.r,
+        # the server has the raw base, so an arm's adapter has fine-tuning's stacked below it
+        rank=settings.steer.lora.r + (fine_tuning.lora.r if fine_tuning.enabled else 0),
         # the control beside the arms of a seed, and beside those of all seeds
         together=arms + 1,
-        kept=arms * len(settings.seeds) + 1,
+        kept=arms * len(settings.seeds) + 1 + fine_tuning.enabled,
         tokens=settings.data.max_prompt_tokens + settings.steer.max_new_tokens,
     )
     return Connection(settings.rollout, settings.base, folder / "rollout", needs, terminal)

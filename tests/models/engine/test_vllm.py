@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from ethosteer.errors import InputError
+from ethosteer.models.adapters import save_adapter, with_fine_tuning
 from ethosteer.models.base import SharedBase
 from ethosteer.models.engine.client import CONCURRENT, Client
 from ethosteer.models.engine.connection import Connection, Needs
@@ -71,6 +72,25 @@ def test_greedy_answers_are_those_of_the_adapters_in_use(served: Served, changes
     bare = generate(base, PROMPTS, 1, sampling, noise())
     assert bare == generate(replace(base, engine=None), PROMPTS, 1, sampling, noise())
     assert len({str(bare), str(answers[:6]), str(answers[6:])}) == 3
+
+
+def test_an_arm_of_a_fine_tuned_base_is_served_with_what_is_below_it(
+    served: Served, llama: SharedBase, tmp_path: Path
+):
+    base, _ = served()
+    below = bank(llama, 1, targets=("q_proj", "up_proj"), r=2)
+    save_adapter(tmp_path / "below", llama, below, 0)
+    tuned = with_fine_tuning(llama, tmp_path / "below")
+    assert isinstance(base.engine, VLLM)
+    engine = VLLM(tuned, base.engine.connection)
+    sampling = Sampling(8, 8, greedy=True, ignore_eos=True)
+    alone = generate(replace(tuned, engine=engine), PROMPTS, 1, sampling, noise())
+    assert alone == generate(tuned, PROMPTS, 1, sampling, noise())
+    with bank(llama, targets=("q_proj", "v_proj")).applied():
+        arms = generate(replace(tuned, engine=engine), PROMPTS, 2, sampling, noise())
+        assert arms == generate(tuned, PROMPTS, 2, sampling, noise())
+    raw = generate(base, PROMPTS, 1, sampling, noise())
+    assert len({str(raw), str(alone), str(arms[:6]), str(arms[6:])}) == 4
 
 
 def test_limits_are_drawn_as_without_an_engine(served: Served):

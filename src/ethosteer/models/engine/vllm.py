@@ -16,17 +16,16 @@ from weakref import ref
 
 import torch
 from peft import LoraConfig
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ethosteer.errors import InputError
 from ethosteer.maths.ppo import token_log_probabilities
-from ethosteer.models.adapter_config import WEIGHTS
-from ethosteer.models.adapters import PREFIX, SUFFIXES
+from ethosteer.models.adapters import Matrices, pad_rank, save_tensors, stack_ranks
 from ethosteer.models.base import SharedBase
 from ethosteer.models.engine.client import Client, ServedModel
 from ethosteer.models.engine.connection import Connection
 from ethosteer.models.engine.protocol import Completion, Request
+from ethosteer.models.lora_bank import Adapter
 
 PROBE_TOKENS = 24
 PROBE_TEMPERATURE = 2.0
@@ -107,18 +106,18 @@ class VLLM:
     def _served(self, arms: int) -> list[str]:
         """Return the names under which the server has the adapters in use, loaded where new."""
         assert self.model is not None
-        in_use = [layer.adapter.a for layer in self.base.layers.values() if layer.adapter]
+        in_use = adapters_in_use(self.base)
         if not in_use:
             assert arms == 1, "without adapters there is one model: the base itself"
             return [self.model.name]
         # a bank stacks its tensors anew whenever it is applied, so the same tensors have the same
         # content; weak references keep none of them alive
-        known = [tensor() for tensor in self._of]
-        if len(known) != len(in_use) or any(map(is_not, known, in_use)):
+        before, now = [tensor() for tensor in self._of], [adapter.a for adapter in in_use]
+        if len(before) != len(now) or any(map(is_not, before, now)):
             self._unload()
             for arm in range(arms):
                 self._names.append(self._load(arm))
-            self._of = [ref(tensor) for tensor in in_use]
+            self._of = [ref(adapter.a) for adapter in in_use]
         assert len(self._names) == arms
         return self._names
 
@@ -145,8 +144,7 @@ class VLLM:
         size = int(self.base.config.vocab_size)
         prompt = [(11 * index + 5) % size for index in range(PROBE_TOKENS)]
         request = Request(prompt, 1, 0, PROBE_TEMPERATURE, frozenset())
-        arms = max((layer.adapter.a.shape[0] for layer in self.base.layers.values()
-                    if layer.adapter), default=1)  # fmt: skip
+        arms = max((len(adapter.a) for adapter in adapters_in_use(self.base)), default=1)
         rows = torch.tensor([prompt] * arms, device=self.base.device)
         hidden = self.base.hidden(rows)
         for name, states in zip(self._served(arms), hidden, strict=True):
@@ -169,19 +167,31 @@ class VLLM:
             self.is_raw = abs(value - raw) < abs(value - at_temperature)
 
 
-def update_in_use(base: SharedBase, arm: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return (A ``[r, in]``, scaled B ``[out, r]``) by layer of an arm of the bank in use."""
-    return {
+def adapters_in_use(base: SharedBase) -> list[Adapter]:
+    """Return what the layers apply: fine-tuning's adapters, then those of the bank in use."""
+    frozen = base.fine_tuning.adapters.values() if base.fine_tuning else ()
+    return [*frozen, *(layer.adapter for layer in base.layers.values() if layer.adapter)]
+
+
+def update_in_use(base: SharedBase, arm: int) -> dict[str, Matrices]:
+    """Return what an arm of the bank in use changes of the raw base, exactly, as one adapter.
+
+    By layer, A ``[r, in]`` and B ``[out, r]`` with its scale, fine-tuning's below the arm's.
+    """
+    frozen = base.fine_tuning.adapters if base.fine_tuning else {}
+    below = {name: (adapter.a[0], adapter.b[0] * adapter.scale) for name, adapter in frozen.items()}
+    above = {
         name: (layer.adapter.a[arm], layer.adapter.b[arm] * layer.adapter.scale)
         for name, layer in base.layers.items()
         if layer.adapter
     }
+    return stack_ranks(below, above, Path())
 
 
-def save_update(folder: Path, layers: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-    """Write an update of layers by ``B A`` as a PEFT adapter, whose scale is 1."""
+def save_update(folder: Path, layers: Mapping[str, Matrices]) -> None:
+    """Write an update of layers by ``B A`` as a PEFT adapter of one rank, whose scale is 1."""
     folder.mkdir(parents=True)
-    rank = max(a.shape[0] for a, _ in layers.values())
+    rank = max(len(a) for a, _ in layers.values())
     LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,
@@ -189,9 +199,4 @@ def save_update(folder: Path, layers: Mapping[str, tuple[Tensor, Tensor]]) -> No
         target_modules=sorted({name.rsplit(".", 1)[-1] for name in layers}),
         inference_mode=True,
     ).save_pretrained(str(folder))
-    tensors = {
-        f"{PREFIX}{name}{suffix}": tensor.detach().cpu().contiguous()
-        for name, matrices in layers.items()
-        for suffix, tensor in zip(SUFFIXES, matrices, strict=True)
-    }
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    save_tensors(folder, {name: pad_rank(m, rank) for name, m in layers.items()}, None)
