@@ -48,7 +48,7 @@ def steering_cost(settings: StudySettings, texts: Texts) -> Cost:
             prompt_tokens=mean_prompt(settings),
             answer_tokens=mean_row(settings) - mean_prompt(settings),
             pair_tokens=texts.pairs[settings.data_of(arm)].tokens,
-            exact=settings.base.dtype == "float32" and not settings.base.autocast,
+            exact=settings.base.is_exact,
         )
         # the arm's own reward model has scored these answers already
         scored = measured_steps(steer) * steer.batch * (reward_models - 1)
