@@ -134,11 +134,16 @@ def test_the_warning_requeues_the_job(
 
     command = ("work", "demo", "--runs-dir", str(tmp_path), "--requeue")
     monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
     monkeypatch.setattr("ethosteer.study.worker.work", stopped(signal.SIGTERM))
     assert call(*command)[0] == 143 and not log.exists()
     monkeypatch.setattr("ethosteer.study.worker.work", stopped(signal.SIGUSR1))
     assert call(*command)[0] == 138
     assert log.read_text() == "requeue 12\n"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")  # as the last task of an array has it
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    assert call(*command)[0] == 138
+    assert log.read_text() == "requeue 12\nrequeue 12_3\n"
     monkeypatch.delenv("SLURM_JOB_ID")
     with pytest.raises(InputError, match="this is no job of Slurm's"):
         requeue()
@@ -152,7 +157,7 @@ def test_slurm_takes_the_script(call: Call, tmp_path: Path) -> None:
         ["sbatch", "--test-only", str(tmp_path / "demo" / "slurm.sh")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    if "Unable to contact slurm controller" in tried.stderr:
+    if subprocess.run(["sinfo"], capture_output=True, check=False).returncode != 0:
         pytest.skip("Slurm does not run here")
     assert tried.returncode == 0 and "to start at" in tried.stderr
 

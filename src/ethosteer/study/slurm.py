@@ -90,6 +90,9 @@ def requeue() -> None:
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         raise InputError("--requeue: this is no job of Slurm's, as SLURM_JOB_ID is not set")
+    array, task = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
+    if array and task:  # the last task has the array's id, by which all tasks would be requeued
+        job = f"{array}_{task}"
     _run(["scontrol", "requeue", job], "requeue the job by hand")
 
 

@@ -129,8 +129,9 @@ def _start(
     worker = Process(number, popen)
 
     def read(stream: IO[str]) -> None:
-        for line in stream:
-            spoken.put((worker, line.rstrip("\n")))
+        with stream:
+            for line in stream:
+                spoken.put((worker, line.rstrip("\n")))
 
     assert popen.stderr is not None
     worker.lines = threading.Thread(target=read, args=(popen.stderr,), daemon=True)
