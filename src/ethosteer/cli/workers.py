@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -130,10 +129,9 @@ def run_by_workers(
         from ethosteer.study.ray_workers import run_on_ray
 
         named, *_ = work_arguments(study, runs_dir, data_dir, overrides)
-        task = partial(
-            work_as_task, named, runs_dir.absolute(), data_dir and data_dir.absolute(), overrides
-        )
-        run_on_ray(task, workers, prepared.settings.base, prepared.workspace.terminal)
+        task = named, runs_dir.absolute(), data_dir and data_dir.absolute(), overrides
+        terminal = prepared.workspace.terminal
+        run_on_ray(work_as_task, task, workers, prepared.settings.base, terminal)
     else:
         from ethosteer.study.workers import run_workers
 

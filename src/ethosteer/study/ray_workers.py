@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ethosteer import interruption
@@ -18,9 +18,13 @@ LOOK_SECONDS = 0.5
 
 
 def run_on_ray(
-    task: Callable[[], int], count: int | None, base: BaseSettings, terminal: Terminal
+    task: Callable[..., int],
+    arguments: Sequence[object],
+    count: int | None,
+    base: BaseSettings,
+    terminal: Terminal,
 ) -> None:
-    """Run ``count`` workers, each a call of ``task`` that returns its exit status.
+    """Run ``count`` workers, each a call of the function ``task`` that returns its exit status.
 
     Each has one GPU where the base may use it and the cluster has any, else an equal number of
     cores; by default there is one a GPU. A signal to this process cancels the tasks, which end
@@ -43,7 +47,7 @@ def run_on_ray(
         resources, count = _resources(ray, count, base)
         terminal.say(f"{count} workers on Ray, each with {resources}")
         remote = ray.remote(**resources)(task)
-        failed = _await(ray, [remote.remote() for _ in range(count)])
+        failed = _await(ray, [remote.remote(*arguments) for _ in range(count)])
     finally:
         ray.shutdown()
     interruption.stop_if_requested()
