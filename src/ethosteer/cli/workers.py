@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
@@ -66,7 +65,6 @@ def work(
             help="Where SIGUSR1 ends the work, put this job of Slurm's back into the queue.",
         ),
     ] = False,
-    parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
 ) -> None:
     """Make a study's missing steps beside other workers, on this host or on others.
 
@@ -82,7 +80,7 @@ def work(
     prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
     try:
         with deferred():
-            work_on(prepared, parent)
+            work_on(prepared)
     except Interrupted as stop:
         print_error(
             f"stopped by {stop.received.name} after a whole step, and what is done is stored; "
@@ -135,8 +133,8 @@ def run_by_workers(
     else:
         from ethosteer.study.workers import run_workers
 
-        command = [sys.executable, "-P", "-m", "ethosteer", "work", "--parent", str(os.getpid())]
-        command += work_arguments(study, runs_dir, data_dir, overrides)
+        arguments = work_arguments(study, runs_dir, data_dir, overrides)
+        command = [sys.executable, "-P", "-m", "ethosteer", "work", *arguments]
         run_workers(prepared, command, workers or 1)
     return True
 

@@ -46,6 +46,8 @@ FILES = "files"
 PROBE_SECONDS = 2.0
 """A lock that is held for longer is not another process's look at it."""
 WAITING = "waits for other workers"
+PARENT = "ETHOSTEER_PARENT"
+"""The environment's name for the process without which a worker is not to go on."""
 
 
 class Worker:
@@ -146,7 +148,7 @@ class Worker:
             )
 
 
-def work(study: Study, parent: int | None = None) -> None:
+def work(study: Study) -> None:
     """Make what is missing of a study, beside other workers; return when it is finished.
 
     Raises InputError for invalid input, where a single process is running the study, and where the
@@ -155,7 +157,8 @@ def work(study: Study, parent: int | None = None) -> None:
     study.prepare_base()
     root, terminal = study.store.root, study.workspace.terminal
     identity = study.plan.comparison.fingerprint
-    worker = Worker(root, identity, lambda: terminal.position, parent)
+    parent = os.environ.get(PARENT)
+    worker = Worker(root, identity, lambda: terminal.position, int(parent) if parent else None)
     with worker.alive():
         _refuse_others(study, identity)
         study.share(worker.id, worker.confirm)

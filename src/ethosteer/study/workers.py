@@ -24,6 +24,7 @@ from ethosteer.progress import Terminal, escape
 from ethosteer.settings import BaseSettings
 from ethosteer.study.claims import read_states
 from ethosteer.study.run import Study
+from ethosteer.study.worker import PARENT
 
 LOOK_SECONDS = 0.2
 LINES_SECONDS = 2.0
@@ -83,7 +84,7 @@ def environments(count: int, base: BaseSettings) -> Iterator[dict[str, str]]:
     devices = visible_gpus() if base.device in ("auto", "cuda") else []
     threads = max(1, cores() // count)
     for index in range(count):
-        environment = dict(os.environ)
+        environment = {**os.environ, PARENT: str(os.getpid())}
         if devices:
             environment[VISIBLE] = devices[index % len(devices)]
         else:
