@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -11,11 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from ethosteer.errors import WorkerFailedError
+from ethosteer.files import write_json
 from ethosteer.interruption import Interrupted, deferred
 from ethosteer.settings import BaseSettings
 from ethosteer.study import workers
+from ethosteer.study.claims import WORKERS, WorkerState
 from ethosteer.study.run import Study
 from ethosteer.study.workers import environments, run_workers
 from tests.study.test_nothing_lost import open_study
@@ -131,3 +136,25 @@ def test_a_signal_is_forwarded_once_and_all_end(study: Study, tmp_path: Path) ->
         run_workers(study, command, 2)
     sender.join()
     assert stop.value.received == signal.SIGUSR1
+
+
+def test_the_table_shows_what_each_worker_is_making(
+    study: Study,
+) -> None:
+    process = subprocess.Popen(python("import time; time.sleep(100)"), text=True)
+    running, ended = (workers.Process(number, process) for number in (1, 2))
+    making = WorkerState("a", "host", "machine", process.pid, "s", "steer ppo: 3 of 9", 61.0, 7)
+    (study.store.root / WORKERS).mkdir(parents=True)
+    write_json(study.store.root / WORKERS / "a.json", making)
+    console = Console(width=80, file=io.StringIO())
+    console.print(workers._table(study, [running]))
+    process.kill()
+    process.wait()
+    console.print(workers._table(study, [ended]))
+    assert isinstance(console.file, io.StringIO)
+    lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+    stages = len(study.plan.stages)
+    assert lines == [
+        "worker 1 steer ppo: 3 of 9 0:01:01", f"study 0 of {stages} steps are stored",
+        "worker 2 has ended", f"study 0 of {stages} steps are stored",
+    ]  # fmt: skip

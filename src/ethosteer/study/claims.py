@@ -186,10 +186,11 @@ class Claims:
                 file.write(self.worker)
                 file.flush()
                 os.fsync(file.fileno())
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):  # made by another; or all claims were removed
             return False
         numbers = self._numbers(name)
-        if max(numbers) > number:  # earlier ones are removed, so that one could be made again
+        # earlier numbers are removed below, so that a view that is out of date can make one again
+        if max(numbers, default=number) > number:
             path.unlink(missing_ok=True)
             return False
         for earlier in set(numbers) - {number}:
