@@ -1,8 +1,8 @@
 """Signals that ask a run to stop, and a limit to the time of one call.
 
 A run's work ends between two steps, not within one: loops of training and evaluation ask at the
-end of a step whether a signal has come. Handlers of these signals are installed by the command line
-alone: called from Python, Ctrl-C raises KeyboardInterrupt at once.
+end of a step whether a signal has come, or a thread has requested it. Handlers of these signals are
+installed by the command line alone: called from Python, Ctrl-C raises KeyboardInterrupt at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
 ]
 """Ctrl-C; the end of a job; the warning that queues send before it. Windows lacks the last."""
-_received: list[signal.Signals] = []
+_requests: list[BaseException] = []
+"""What ``stop_if_requested`` is to raise, the first request first."""
 
 
 class Interrupted(BaseException):
@@ -37,14 +38,27 @@ class Interrupted(BaseException):
 
 
 def is_requested() -> bool:
-    """Return whether a signal has asked for the end of the work."""
-    return bool(_received)
+    """Return whether a signal, or a thread, has asked for the end of the work."""
+    return bool(_requests)
 
 
 def stop_if_requested() -> None:
-    """Raise Interrupted where a signal has come; called where a step is done and stored."""
-    if _received:
-        raise Interrupted(_received[0])
+    """Raise Interrupted where a signal has come; called where a step is done and stored.
+
+    What a thread has requested is raised likewise.
+    """
+    if _requests:
+        raise _requests[0]
+
+
+def request(stop: BaseException) -> None:
+    """Have the work end at its next ``stop_if_requested``, which raises ``stop``."""
+    _requests.append(stop)
+
+
+def withdraw(kind: type[BaseException]) -> None:
+    """Forget the requests to raise exceptions of one class."""
+    _requests[:] = [stop for stop in _requests if not isinstance(stop, kind)]
 
 
 @contextmanager
@@ -56,7 +70,7 @@ def deferred() -> Iterator[None]:
 
     def note(number: int, _: FrameType | None) -> None:
         received = signal.Signals(number)
-        _received.append(received)
+        _requests.append(Interrupted(received))
         for other in _SIGNALS:
             signal.signal(other, signal.SIG_DFL)
         # print may have been interrupted while it wrote, and cannot be entered twice
@@ -68,7 +82,7 @@ def deferred() -> Iterator[None]:
         try:
             yield
         finally:
-            _received.clear()
+            _requests.clear()
 
 
 @contextmanager

@@ -32,6 +32,7 @@ class Reward(Stage[HeldOutPairs]):
     kind: ClassVar[str] = "reward"
     version: ClassVar[int] = 5
     left_out: ClassVar = {"reward.tokens_per_batch": CUTS_PASSES}
+    is_separable: ClassVar[bool] = True  # no pass has rows of two arms
 
     arm: Arm
     reward: RewardSettings

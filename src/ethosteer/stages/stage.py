@@ -164,6 +164,8 @@ class Stage(ABC, Generic[Result]):
     """Raised when a change of its code makes stored artifacts stale."""
     left_out: ClassVar[Mapping[str, str]] = {}
     """Fields and settings (``field.setting``) left out of the identity, with the reason."""
+    is_separable: ClassVar[bool] = False
+    """Whether each stage of a batch has the same numbers where it is made without the others."""
 
     @property
     @abstractmethod
