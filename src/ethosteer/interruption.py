@@ -15,12 +15,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from ethosteer import processes
+
 SHOW_CURSOR = b"\x1b[?25h"
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
 ]
 """Ctrl-C; the end of a job; the warning that queues send before it. Windows lacks the last."""
 _received: list[signal.Signals] = []
+_agreements: list[Callable[[float], float]] = []
 
 
 class Interrupted(BaseException):
@@ -38,13 +41,34 @@ class Interrupted(BaseException):
 
 def is_requested() -> bool:
     """Return whether a signal has asked for the end of the work."""
-    return bool(_received)
+    return _requested() is not None
 
 
 def stop_if_requested() -> None:
     """Raise Interrupted where a signal has come; called where a step is done and stored."""
-    if _received:
-        raise Interrupted(_received[0])
+    if (received := _requested()) is not None:
+        raise Interrupted(received)
+
+
+def _requested() -> signal.Signals | None:
+    """Return the signal that has come, to this process or to one that works with it."""
+    number = int(_received[0]) if _received else 0
+    for largest in _agreements:
+        number = int(largest(number))
+    return signal.Signals(number) if number else None
+
+
+@contextmanager
+def shared(largest: Callable[[float], float]) -> Iterator[None]:
+    """Let a signal to one process stop all that work together in a block, after the same step.
+
+    ``largest(number)`` is the largest of the processes' numbers. All ask after each step.
+    """
+    _agreements.append(largest)
+    try:
+        yield
+    finally:
+        _agreements.remove(largest)
 
 
 @contextmanager
@@ -59,6 +83,8 @@ def deferred() -> Iterator[None]:
         _received.append(received)
         for other in _SIGNALS:
             signal.signal(other, signal.SIG_DFL)
+        if not processes.is_main():
+            return
         # print may have been interrupted while it wrote, and cannot be entered twice
         text = f"{received.name}: stopping after this step; a second signal stops at once\n"
         with suppress(OSError):  # a log on a full disk
