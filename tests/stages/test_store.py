@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ethosteer import processes
 from ethosteer.errors import InputError
 from ethosteer.files import file_hash, fingerprint
 from ethosteer.models.identity import folder_fingerprint
@@ -48,7 +49,7 @@ class Note(Stage[str]):
         return (folder / "text").read_text()
 
 
-A, B = Note("a"), Note("b")
+A, B, C = Note("a"), Note("b"), Note("c")
 ALL = "5ef5ef0364b6939c4ca61f34b393f7b368d1be8619647aaf83d5b395919ab629"
 
 
@@ -518,3 +519,38 @@ def test_a_fault_under_the_lock_frees_it(store: Store):
         raise RuntimeError
     with store.lock():
         assert store.root.is_dir()
+
+
+# --- several processes
+
+
+def test_a_process_beside_the_main_one_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = written(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    monkeypatch.setattr(processes, "is_main", lambda: False)
+    with store.checkpoints([A, C]) as checkpoints:
+        assert checkpoints == store.checkpoint_folder([A, C])
+        with store.write(C) as folder:
+            (folder / "text").write_text("discarded")
+    assert not folder.exists() and not store.has(C)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_it_takes_over_what_is_to_be_made_again_and_what_has_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    main, other = written(tmp_path), Store(tmp_path)
+    flip(main.folder(A) / "text", 0)
+    with pytest.raises(DamagedArtifactError):
+        other.load(A)
+    with main.write(A) as folder:
+        (folder / "text").write_text("made again")
+    other.follow([B])
+    assert other.load(A) == "made again"
+    assert other.missing([A, B]) == [B], "the main process has seen damage there"
+    monkeypatch.setattr(processes, "is_main", lambda: False)
+    with other.write(B):
+        pass
+    assert other.load(B) == "all"

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from ethosteer import processes
 from ethosteer.api import prepare_study, study_origin
 from ethosteer.cli.errors import print_error
 from ethosteer.cli.options import DataDir, Overrides, RunsDir, StudyArgument
@@ -29,6 +30,9 @@ def run(
     After a setting is changed, only the work that depends on it runs again. The run's folder
     remembers its settings and data, so that `ethosteer run runs/demo` resumes it from there.
 
+    A base above one GPU is shared by several processes, started by torchrun or accelerate launch:
+    `torchrun --nproc-per-node 2 -m ethosteer run study.toml`.
+
     Example: `ethosteer run demo --set steer.steps=20`
     """
     prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
@@ -36,11 +40,14 @@ def run(
         with deferred():
             has_run = prepared.run()
     except Interrupted as stop:
-        print_error(
-            f"stopped by {stop.received.name} after a whole step, and what is done is stored; "
-            f"resume with `ethosteer run {shlex.quote(str(prepared.folder))}`"
-        )
+        if processes.is_main():
+            print_error(
+                f"stopped by {stop.received.name} after a whole step, and what is done is stored; "
+                f"resume with `ethosteer run {shlex.quote(str(prepared.folder))}`"
+            )
         raise typer.Exit(stop.status) from None
+    if not processes.is_main():
+        return
     if has_run:
         from ethosteer.cli.show import verdicts_table
 

@@ -42,6 +42,7 @@ class Finetune(Stage[list[float]]):
 
     kind: ClassVar[str] = "finetune"
     version: ClassVar[int] = 3
+    runs_base: ClassVar[bool] = True
     left_out: ClassVar = {
         "data.origin": BY_EDITION,
         "data.conversations": BY_EDITION,

@@ -8,6 +8,7 @@ interrupted run leaves nothing that looks finished.
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
+from ethosteer import processes
 from ethosteer.errors import InputError
 from ethosteer.files import (
     DISK_FULL,
@@ -75,7 +77,7 @@ class Store:
     """The artifacts of one study, below ``root``.
 
     An artifact is verified when it is first read: one that is not what was written counts as
-    missing, of which ``say`` tells in one line.
+    missing, of which ``say`` tells in one line. Of several processes the main one alone writes.
     """
 
     root: Path
@@ -152,6 +154,16 @@ class Store:
         mend = "`ethosteer run` of this study makes it again"
         return DamagedArtifactError(f"{fault}; {mend}")
 
+    def follow(self, missing: Iterable[AnyWork]) -> None:
+        """Take over what the process that writes knows: ``missing`` stages are to be made.
+
+        Whatever else was seen to be damaged has been made again meanwhile.
+        """
+        for folder in self._damaged:
+            self._manifests.pop(folder, None)
+        self._damaged.clear()
+        self._damaged.update({self.folder(stage): "it is to be made again" for stage in missing})
+
     def seconds(self, stage: AnyWork) -> float:
         """Return how long a finished stage took."""
         if not self.has(stage):
@@ -192,6 +204,9 @@ class Store:
         It is removed once all of them are stored.
         """
         folder = self.checkpoint_folder(stages)
+        if not processes.is_main():
+            yield folder
+            return
         with writing(folder):
             if folder.is_symlink() or folder.is_file():
                 remove(folder)
@@ -239,6 +254,12 @@ class Store:
         where the disk is full or cannot be written.
         """
         final = self.folder(stage)
+        if not processes.is_main():
+            with tempfile.TemporaryDirectory() as discarded:
+                yield Path(discarded)
+            self._damaged.pop(final, None)
+            self._manifests.pop(final, None)
+            return
         unfinished = final.with_name(f".{final.name}.part")
         with writing(final):
             remove(unfinished)

@@ -11,7 +11,7 @@ from typing import Any
 
 import tomli_w
 
-from ethosteer import interruption, provenance
+from ethosteer import interruption, processes, provenance
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.items import ITEMS, write_items
@@ -44,6 +44,7 @@ from ethosteer.study.plan import Plan
 from ethosteer.study.preregistered import changed_since, preregister
 from ethosteer.study.remaining import expected_seconds
 from ethosteer.study.sampled_together import sampled_together
+from ethosteer.study.together import follow, leading, run_batch
 
 RESULTS = "results.json"
 OUTCOMES = "outcomes.parquet"
@@ -117,9 +118,13 @@ class Study:
     def run(self) -> bool:
         """Run the stages without artifacts; return False where nothing was missing.
 
-        Raises InputError for invalid input, before any model is trained.
+        Of several processes the main one does so, and the others follow it. Raises InputError for
+        invalid input, before any model is trained.
         """
-        with self.store.lock():
+        if not processes.is_main():
+            follow(self.plan, self.workspace)
+            return True
+        with self.store.lock(), leading():
             self._prepare_base()
             self.store.tidy()
             if self.is_finished():
@@ -167,7 +172,7 @@ class Study:
                     overall.work(sum(expected.get(stage, 0.0) for stage in batch)),
                     held_in_memory("the base, the adapters and their optimisers"),
                 ):
-                    type(batch[0]).run(batch, self.workspace)
+                    run_batch(batch, self.workspace)
                 interruption.stop_if_requested()
 
     def _prepare_base(self) -> None:
