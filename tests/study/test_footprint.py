@@ -4,8 +4,9 @@ import pytest
 
 from ethosteer.models.fast import budget
 from ethosteer.settings import ModelShape
-from ethosteer.study.footprint import adapter_parameters, base_parameters, memory
+from ethosteer.study.footprint import adapter_parameters, base_parameters, memory, stage_disk
 from ethosteer.study.load import load_study
+from ethosteer.study.text_sizes import Texts
 
 SHAPE = ModelShape(hidden=4, layers=3, intermediate=10, vocabulary=50)
 
@@ -35,3 +36,11 @@ def test_a_processor_keeps_two_further_layouts_of_the_base(monkeypatch: pytest.M
     assert parts[name] - on_gpu[name] == 3 * 4 / 64 * 1024 * (longest + min(longest, 192)) / 2 * 4
     monkeypatch.setattr(budget, "machine_memory", lambda: 1)
     assert "further layouts of it" not in memory(settings, SHAPE, on_gpu=False)
+
+
+def test_what_fine_tuning_stores_is_an_adapter() -> None:
+    settings, texts = load_study("demo"), Texts({}, 1.0, 1.0)
+    expected = 4 * adapter_parameters(SHAPE, settings.finetune.lora)
+    assert stage_disk(settings, SHAPE, texts)["finetune"] == expected
+    disabled = load_study("demo", ["finetune.enabled=false", "compare.control='base'"])
+    assert stage_disk(disabled, SHAPE, texts)["finetune"] == 0

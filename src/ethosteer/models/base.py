@@ -7,24 +7,41 @@ alone mark what is real. Only generation pads on the left (see generation.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import prod
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ethosteer.models.fast.packing import Packed, packed_attention, repack, unpack
-from ethosteer.models.lora_bank import ArmLinear, dropout_on, features
+from ethosteer.models.lora_bank import Adapter, ArmLinear, dropout_on, features, frozen_on
 
 ATTENTION_RATE = 0.2
 """FLOP/s of masked attention as a fraction of those of a large matrix product."""
 
 
 @dataclass(frozen=True, slots=True)
+class FineTuning:
+    """The frozen adapter that fine-tuning trained.
+
+    ``folder`` is where it is stored; ``adapters``, by layer, have A ``[1, r, in]`` and B
+    ``[1, out, r]`` in float32.
+    """
+
+    folder: Path
+    adapters: Mapping[str, Adapter]
+
+
+@dataclass(frozen=True, slots=True)
 class SharedBase:
     """A frozen causal language model whose linear layers can carry arms' adapters.
+
+    The fine-tuned base is another view of the raw one: the same model, whose passes apply the
+    adapter of ``fine_tuning`` too. Whatever a view runs has its numbers, in any order of views.
 
     ``runs_packed`` is whether the model takes rows packed without padding, prefix trees among
     them (fast/packing.py, fast/trees.py); if not, rows are padded, with the same results.
@@ -42,6 +59,7 @@ class SharedBase:
     captures: bool = False
     autocast: bool = False
     limits: dict[str, int] = field(default_factory=dict)
+    fine_tuning: FineTuning | None = None
 
     @property
     def config(self) -> PreTrainedConfig:
@@ -103,9 +121,16 @@ class SharedBase:
         """Return the context that the model runs in: bfloat16 with ``autocast``."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
 
+    def fine_tuned(self) -> AbstractContextManager[None]:
+        """Return the context of every pass through the decoder: its layers apply ``fine_tuning``.
+
+        For the raw base it is one in which they apply none.
+        """
+        return frozen_on(self.layers, self.fine_tuning.adapters if self.fine_tuning else {})
+
     def hidden(self, tokens: Tensor) -> Tensor:
         """Run right-padded ``tokens [R, T]``; return the last hidden states ``[R, T, hidden]``."""
-        with self.precision():
+        with self.precision(), self.fine_tuned():
             decoder = self.model.get_decoder()
             out: Tensor = decoder(input_ids=tokens, use_cache=False).last_hidden_state
         return out
@@ -119,7 +144,7 @@ class SharedBase:
         prefixes = packed.prefixes
         if self.runs_packed:
             dropout = dropout_on(self.layers.values(), prefixes)
-            with packed_attention(self.model), self.precision(), dropout:
+            with packed_attention(self.model), self.precision(), self.fine_tuned(), dropout:
                 hidden: Tensor = self.model.get_decoder()(
                     input_ids=packed.tokens,
                     position_ids=packed.positions,

@@ -24,7 +24,9 @@ def stage_disk(settings: StudySettings, shape: ModelShape, texts: Texts) -> dict
     arms = len(settings.arm_seeds())
     checkpoints = 1 if settings.steer.kl_target is None else 2
     return {
-        "finetune": 4 * base_parameters(shape) * settings.finetune.enabled,
+        "finetune": 4
+        * adapter_parameters(shape, settings.finetune.lora)
+        * settings.finetune.enabled,
         "reward": 4
         * adapter_parameters(shape, settings.reward.lora)
         * len(settings.data_arms())
