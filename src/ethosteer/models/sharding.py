@@ -72,10 +72,11 @@ def sharded_device(setting: str) -> torch.device:
 def shard(model: PreTrainedModel, device: torch.device) -> None:
     """Shard the layers of a model's decoder over the processes, and move the rest to ``device``.
 
-    A layer's share is moved alone, so that a GPU never holds more than the shares and one layer.
-    The decoder is a root by itself, since hidden states are asked of it and not of the model.
-    The output embedding stays whole: each pass, and each sampled token, needs all of it at the
-    moment when most memory is used.
+    A layer is moved and cut before the next one, so that a GPU never holds more than its shares and
+    one layer. The decoder is a root by itself, since hidden states are asked of it and not of the
+    model. The output embedding stays whole: all of it is needed when most memory is used, and how
+    often a pass asks for logits may then differ between processes.
+
     Raises InputError for a model whose layers are unknown.
     """
     from torch.distributed.device_mesh import init_device_mesh
@@ -99,9 +100,9 @@ def shard(model: PreTrainedModel, device: torch.device) -> None:
 
 
 def divided(passes: Sequence[T]) -> list[tuple[T, float]]:
-    """Return the passes of this process, each with its weight: 1, or 0 for one that counts not.
+    """Return the passes of this process with their weights: 1, or 0 for one that must not count.
 
-    Where passes do not go round, a process repeats the first one for nothing.
+    Where passes do not go round, a process repeats the first one, to keep step with the others.
     """
     count, rank = processes.count(), processes.rank()
     return [
