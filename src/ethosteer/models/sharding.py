@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ethosteer import interruption, processes
+from ethosteer import processes
 from ethosteer.errors import InputError
 
 T = TypeVar("T")
@@ -198,16 +198,26 @@ def announce(text: str) -> None:
 
 
 def listen() -> str:
-    """Wait for the main process, and return what it announces.
-
-    Raises InputError where it has ended, Interrupted where a signal has come to this one too.
-    """
+    """Wait for the main process, and return what it announces."""
     from torch import distributed
 
     received: list[str] = [""]
-    try:
-        distributed.broadcast_object_list(received, src=0)
-    except RuntimeError as fault:
-        interruption.stop_if_requested()
-        raise InputError("the main process has ended, for the reason that it printed") from fault
+    distributed.broadcast_object_list(received, src=0)
     return received[0]
+
+
+@contextmanager
+def while_all_live() -> Iterator[None]:
+    """Raise InputError where another process ends while this one waits for it in a block."""
+    from torch import distributed
+
+    try:
+        yield
+    except RuntimeError as fault:
+        # gloo, which connects processors, raises no class of its own
+        if not (isinstance(fault, distributed.DistError) or "/gloo/" in str(fault)):
+            raise
+        raise InputError(
+            "another process has ended, for the reason that it printed; started again, the run goes "
+            "on from its last checkpoint"
+        ) from fault

@@ -40,11 +40,12 @@ def run_batch(batch: Sequence[Stage[Any]], workspace: Workspace) -> None:
     if processes.count() == 1 or not kind.runs_base:
         kind.run(batch, workspace)
         return
-    from ethosteer.models.sharding import announce, largest
+    from ethosteer.models.sharding import announce, largest, while_all_live
 
-    announce(json.dumps({store.key(stage): store.has(stage) for stage in batch}))
-    with interruption.shared(largest):
-        kind.run(batch, workspace)
+    with while_all_live():
+        announce(json.dumps({store.key(stage): store.has(stage) for stage in batch}))
+        with interruption.shared(largest):
+            kind.run(batch, workspace)
 
 
 def follow(plan: Plan, workspace: Workspace) -> None:
@@ -52,9 +53,16 @@ def follow(plan: Plan, workspace: Workspace) -> None:
 
     Raises InputError where it has ended, or reads another study.
     """
-    from ethosteer.models.sharding import largest, listen, start
+    from ethosteer.models.sharding import start, while_all_live
 
     start()
+    with while_all_live():
+        _follow(plan, workspace)
+
+
+def _follow(plan: Plan, workspace: Workspace) -> None:
+    from ethosteer.models.sharding import largest, listen
+
     store, stages = workspace.store, dict[str, Stage[Any]]()
     while (message := listen()) != END:
         # planned only now: the main process has fetched what identities are made of
