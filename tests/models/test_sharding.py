@@ -19,7 +19,7 @@ from ethosteer import processes
 from ethosteer.errors import InputError
 from ethosteer.models.checkpoints import stored_checkpoints
 from ethosteer.models.fast.budget import passes
-from ethosteer.models.sharding import divided, sharded_device
+from ethosteer.models.sharding import divided, sharded_device, while_all_live
 from tests.models import sharded
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +62,16 @@ def test_a_device_that_is_not_each_processes_is_refused(torchrun, monkeypatch):
     with pytest.raises(InputError, match="process 1: this machine has 1 GPUs"):
         sharded_device("auto")
     assert sharded_device("cpu") == torch.device("cpu")
+
+
+def test_the_end_of_another_process_is_one_line_and_other_faults_stay_what_they_are():
+    lost = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error: reset by peer"
+    with pytest.raises(InputError, match="another process has ended"), while_all_live():
+        raise RuntimeError(lost)
+    with pytest.raises(InputError, match="another process has ended"), while_all_live():
+        raise torch.distributed.DistBackendError("NCCL communicator was aborted")
+    with pytest.raises(RuntimeError, match="shapes"), while_all_live():
+        raise RuntimeError("shapes cannot be multiplied")
 
 
 @pytest.fixture(scope="module")
