@@ -218,6 +218,6 @@ def while_all_live() -> Iterator[None]:
         if not (isinstance(fault, distributed.DistError) or "/gloo/" in str(fault)):
             raise
         raise InputError(
-            "another process has ended, for the reason that it printed; run it again, and it goes on "
-            "from its last checkpoint"
+            "another process has ended, for the reason that it printed; a new run goes on from its "
+            "last checkpoint"
         ) from fault
