@@ -62,6 +62,7 @@ LIBRARIES = {
     "alembic": {"collect"},
     "starlette": {"collect"},
     "uvicorn": {"collect"},
+    "ray": {"study"},
 }
 """Which parts may import a library when they run."""
 
@@ -204,7 +205,7 @@ def test_the_command_line_starts_without_torch():
         "import sys, ethosteer.cli.app; "
         "print(sorted({'torch', 'transformers', 'peft', 'scipy', 'sklearn', 'accelerate', "
         "'tensorboard', 'statsmodels', 'lm_eval', 'datasets', 'sqlalchemy', 'alembic', "
-        "'starlette', 'uvicorn'} & set(sys.modules)))"
+        "'starlette', 'uvicorn', 'ray'} & set(sys.modules)))"
     )
     started = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -1,8 +1,8 @@
 """Signals that ask a run to stop, and a limit to the time of one call.
 
 A run's work ends between two steps, not within one: loops of training and evaluation ask at the
-end of a step whether a signal has come. Handlers of these signals are installed by the command line
-alone: called from Python, Ctrl-C raises KeyboardInterrupt at once.
+end of a step whether a signal has come, or a thread has requested it. Handlers of these signals are
+installed by the command line alone: called from Python, Ctrl-C raises KeyboardInterrupt at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
 ]
 """Ctrl-C; the end of a job; the warning that queues send before it. Windows lacks the last."""
-_received: list[signal.Signals] = []
+_requests: list[BaseException] = []
+"""What ``stop_if_requested`` is to raise, the first request first."""
 _agreements: list[Callable[[float], float]] = []
 
 
@@ -40,22 +41,26 @@ class Interrupted(BaseException):
 
 
 def is_requested() -> bool:
-    """Return whether a signal has asked for the end of the work."""
-    return _requested() is not None
+    """Return whether a signal, or a thread, has asked for the end of the work."""
+    return _next_stop() is not None
 
 
 def stop_if_requested() -> None:
-    """Raise Interrupted where a signal has come; called where a step is done and stored."""
-    if (received := _requested()) is not None:
-        raise Interrupted(received)
+    """Raise Interrupted where a signal has come; called where a step is done and stored.
+
+    What a thread has requested is raised likewise.
+    """
+    if (stop := _next_stop()) is not None:
+        raise stop
 
 
-def _requested() -> signal.Signals | None:
-    """Return the signal that has come, to this process or to one that works with it."""
-    number = int(_received[0]) if _received else 0
+def _next_stop() -> BaseException | None:
+    """Return what is to be raised, for a request here or a signal to a process that shares."""
+    stop = _requests[0] if _requests else None
     for largest in _agreements:
-        number = int(largest(number))
-    return signal.Signals(number) if number else None
+        number = int(largest(stop.received if isinstance(stop, Interrupted) else 0))
+        stop = stop or (Interrupted(signal.Signals(number)) if number else None)
+    return stop
 
 
 @contextmanager
@@ -71,6 +76,16 @@ def shared(largest: Callable[[float], float]) -> Iterator[None]:
         _agreements.remove(largest)
 
 
+def request(stop: BaseException) -> None:
+    """Have the work end at its next ``stop_if_requested``, which raises ``stop``."""
+    _requests.append(stop)
+
+
+def withdraw(kind: type[BaseException]) -> None:
+    """Forget the requests to raise exceptions of one class."""
+    _requests[:] = [stop for stop in _requests if not isinstance(stop, kind)]
+
+
 @contextmanager
 def deferred() -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGUSR1 end the work of a block at its next ``stop_if_requested``.
@@ -80,7 +95,7 @@ def deferred() -> Iterator[None]:
 
     def note(number: int, _: FrameType | None) -> None:
         received = signal.Signals(number)
-        _received.append(received)
+        _requests.append(Interrupted(received))
         for other in _SIGNALS:
             signal.signal(other, signal.SIG_DFL)
         if not processes.is_main():
@@ -94,7 +109,7 @@ def deferred() -> Iterator[None]:
         try:
             yield
         finally:
-            _received.clear()
+            _requests.clear()
 
 
 @contextmanager

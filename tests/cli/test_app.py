@@ -310,3 +310,9 @@ def test_a_command_for_one_process_is_refused_in_several(command, call, torchrun
         f"error: ethosteer {command}: is for one process; torchrun and accelerate launch start "
         "`ethosteer run` alone\n"
     )
+
+
+def test_workers_are_refused_in_several_processes(call, torchrun):
+    torchrun(2, 0)
+    status, _, error = call("run", "demo", "--workers", "2")
+    assert status == 2 and error.startswith("error: --workers and --executor: are for a base that")

@@ -29,6 +29,7 @@ from ethosteer.cli.init import init
 from ethosteer.cli.listing import show_list
 from ethosteer.cli.runs import chat, export, report
 from ethosteer.cli.studies import plan, run, status
+from ethosteer.cli.workers import slurm, work
 from ethosteer.errors import InputError
 from ethosteer.interruption import Interrupted, immediate
 from ethosteer.progress import visible
@@ -54,6 +55,8 @@ app.command("init")(init)
 app.command("doctor")(doctor)
 app.command("list")(show_list)
 app.command("run")(run)
+app.command("work")(work)
+app.command("slurm")(slurm)
 app.command("status")(status)
 app.command("plan")(plan)
 app.command("fetch")(fetch)

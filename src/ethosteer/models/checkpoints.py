@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -85,9 +86,9 @@ def save_checkpoint(
     }
     # clones, since safetensors refuses tensors that share memory
     tensors |= {name: tensor.clone() for name, tensor in (extra or {}).items()}
-    temporary = folder / ".checkpoint.part"
+    # a name of its own: a worker that was taken for dead may still be writing here
+    temporary = folder / f".{secrets.token_hex(4)}.part"
     with writing(folder):
-        remove(temporary)
         try:
             save_file(tensors, temporary, metadata={"facts": json.dumps(facts)})
             name = f"{facts['done']:08}-{file_hash(temporary)}.safetensors"

@@ -149,6 +149,8 @@ class Stage(ABC, Generic[Result]):
     """Whether its work runs texts through the base, which takes all processes that share one."""
     left_out: ClassVar[Mapping[str, str]] = {}
     """Fields and settings (``field.setting``) left out of the identity, with the reason."""
+    is_separable: ClassVar[bool] = False
+    """Whether each stage of a batch has the same numbers where it is made without the others."""
 
     @property
     @abstractmethod

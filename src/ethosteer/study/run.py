@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from ethosteer.stages.store import Store
 from ethosteer.stages.workspace import Workspace
 from ethosteer.study.batches import batches
 from ethosteer.study.check import check_inputs
+from ethosteer.study.claims import refuse_workers
 from ethosteer.study.folder import (
     ORIGIN,
     STUDY_FILE,
@@ -44,7 +45,7 @@ from ethosteer.study.plan import Plan
 from ethosteer.study.preregistered import changed_since, preregister
 from ethosteer.study.remaining import expected_seconds
 from ethosteer.study.sampled_together import sampled_together
-from ethosteer.study.together import follow, leading, run_batch
+from ethosteer.study.together import follow, leading, run_with_others
 
 RESULTS = "results.json"
 OUTCOMES = "outcomes.parquet"
@@ -105,7 +106,7 @@ class Study:
     def check_finished(self) -> None:
         """Raise InputError, naming what is missing, unless every stage is done."""
         if not self.is_recorded:
-            self._prepare_base()
+            self.prepare_base()
         missing = self.store.missing(self.plan.stages)
         if missing:
             raise InputError(
@@ -118,27 +119,38 @@ class Study:
     def run(self) -> bool:
         """Run the stages without artifacts; return False where nothing was missing.
 
-        Of several processes the main one does so, and the others follow it. Raises InputError for
-        invalid input, before any model is trained.
+        Of processes that share a base the main one does so, and the others follow it. Raises
+        InputError for invalid input, before any model is trained, and where other processes are at
+        work on the study.
         """
         if not processes.is_main():
             follow(self.plan, self.workspace)
             return True
         with self.store.lock(), leading():
-            self._prepare_base()
+            refuse_workers(self.store.root, self.workspace.terminal.say)
+            self.prepare_base()
             self.store.tidy()
             if self.is_finished():
                 return False
             missing = self.store.missing(self.plan.stages)
             if missing:
                 check_inputs(self.plan)
-            self._remember()
-            known = any(self.store.has(stage) for stage in self.plan.evaluation.values())
-            preregister(self.settings.compare, self.store.root, outcomes_known=known)
+            self.begin()
             self._make(missing)
             for line in self.other_work():
                 self.workspace.terminal.say(line)
         return True
+
+    def begin(self) -> None:
+        """Write what is known before the work: settings, the data's origin, the preregistration."""
+        self._remember()
+        known = any(self.store.has(stage) for stage in self.plan.evaluation.values())
+        preregister(self.settings.compare, self.store.root, outcomes_known=known)
+
+    def share(self, writer: str, confirm: Callable[[], None]) -> None:
+        """Store as one of several workers does, by its name and under its claims (claims.py)."""
+        self.store = replace(self.store, writer=writer, confirm=confirm)
+        self.workspace = replace(self.workspace, store=self.store)
 
     def other_work(self) -> list[str]:
         """Say of each checkpoint of other settings that it is kept, and when it may be deleted."""
@@ -168,14 +180,16 @@ class Study:
             expected = dict.fromkeys(missing, 1.0)
         with self.workspace.terminal.overall(sum(expected.values())) as overall:
             for batch in batches(self.plan, self.store, missing):
-                with (
-                    overall.work(sum(expected.get(stage, 0.0) for stage in batch)),
-                    held_in_memory("the base, the adapters and their optimisers"),
-                ):
-                    run_batch(batch, self.workspace)
+                with overall.work(sum(expected.get(stage, 0.0) for stage in batch)):
+                    self.run_batch(batch)
                 interruption.stop_if_requested()
 
-    def _prepare_base(self) -> None:
+    def run_batch(self, batch: Sequence[Stage[Any]]) -> None:
+        """Make the stages of one batch, and store them."""
+        with held_in_memory("the base, the adapters and their optimisers"):
+            run_with_others(batch, self.workspace)
+
+    def prepare_base(self) -> None:
         """Fetch or convert the base where it is missing: stored work is recognised by it."""
         prepare_base(self.settings.base.model, self.workspace.terminal)
 

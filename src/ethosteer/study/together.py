@@ -34,7 +34,7 @@ def leading() -> Iterator[None]:
     announce(END)
 
 
-def run_batch(batch: Sequence[Stage[Any]], workspace: Workspace) -> None:
+def run_with_others(batch: Sequence[Stage[Any]], workspace: Workspace) -> None:
     """Run stages that belong together, with the other processes where they run the base."""
     kind, store = type(batch[0]), workspace.store
     if processes.count() == 1 or not kind.runs_base:
@@ -74,7 +74,7 @@ def _follow(plan: Plan, workspace: Workspace) -> None:
                 "data or weights than the main process; have all see the same folders"
             )
         batch = [stages[key] for key in is_stored]
-        store.follow(stage for stage in batch if not is_stored[store.key(stage)])
+        store.distrust(stage for stage in batch if not is_stored[store.key(stage)])
         # the main process reads the same files, and announces what is to be made again
         with suppress(DamagedArtifactError), interruption.shared(largest):
             type(batch[0]).run(batch, workspace)
