@@ -17,7 +17,7 @@ import ethosteer
 SOURCE = Path(ethosteer.__file__).parent
 
 LAYERS = (
-    {"errors", "records"},
+    {"errors", "processes", "records"},
     {"files", "interruption", "progress", "provenance"},
     {"results"},
     {"settings"},
@@ -62,6 +62,7 @@ LIBRARIES = {
     "alembic": {"collect"},
     "starlette": {"collect"},
     "uvicorn": {"collect"},
+    "httpx2": {"models"},
     "ray": {"study"},
 }
 """Which parts may import a library when they run."""

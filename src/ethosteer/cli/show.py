@@ -185,14 +185,15 @@ def answers_table(study: Study, question: str, seed: int) -> Table:
     from ethosteer.models.text import decode
 
     plan, store, workspace = study.plan, study.store, study.workspace
-    base = workspace.base(plan.shared_base)
+    # one question is not worth starting an engine for
+    base = workspace.base(plan.shared_base, with_engine=False)
     template = plan.prompts.template(workspace)
     steered = {
         stage.arm.name: stage.checkpoint(store.path(stage), study.settings.steer.select)
         for stage in plan.steering_of(study.settings.seeds[0])
     }
     prompts = [template.prompt_ids(parse_dialogue(question))]
-    sampling = SamplingSettings.of(study.settings.steer).sampling()
+    sampling = SamplingSettings.of(study.settings.steer, study.settings.rollout).sampling()
     noise = generator(seed, "chat", question)
     models = {name_of(plan.shared_base): None, **steered}
     with workspace.adapters(base, models):

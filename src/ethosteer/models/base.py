@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ethosteer.models.engine.protocol import Engine
 from ethosteer.models.fast.packing import Packed, packed_attention, repack, unpack
 from ethosteer.models.lora_bank import Adapter, ArmLinear, dropout_on, features, frozen_on
 
@@ -48,7 +49,7 @@ class SharedBase:
     ``captures`` is whether a token of sampling can be one CUDA graph (fast/decoding.py).
     ``stop_ids`` are the tokens that end an answer. ``autocast`` runs float32 weights in bfloat16.
     ``limits`` are the token budgets, by kind of work, that too little memory has led to
-    (fast/budget.py).
+    (fast/budget.py). ``engine`` samples in its place (engine/); None: the base itself does.
     """
 
     model: PreTrainedModel
@@ -59,6 +60,7 @@ class SharedBase:
     captures: bool = False
     autocast: bool = False
     limits: dict[str, int] = field(default_factory=dict)
+    engine: Engine | None = None
     fine_tuning: FineTuning | None = None
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import tomli_w
 
-from ethosteer import interruption, provenance
+from ethosteer import interruption, processes, provenance
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.items import ITEMS, write_items
@@ -19,6 +20,7 @@ from ethosteer.evaluation.on_demand import OnDemand
 from ethosteer.evaluation.outcomes import write_outcomes
 from ethosteer.files import DISK_FULL, file_hash, to_json, write_atomic, write_json, writing
 from ethosteer.models.cached import prepare_base
+from ethosteer.models.engine.connection import Connection, Needs
 from ethosteer.models.fast.budget import held_in_memory
 from ethosteer.progress import Terminal
 from ethosteer.results.study import DATA_FOLDER, StageTime
@@ -45,6 +47,7 @@ from ethosteer.study.plan import Plan
 from ethosteer.study.preregistered import changed_since, preregister
 from ethosteer.study.remaining import expected_seconds
 from ethosteer.study.sampled_together import sampled_together
+from ethosteer.study.together import follow, leading, run_with_others
 
 RESULTS = "results.json"
 OUTCOMES = "outcomes.parquet"
@@ -84,7 +87,11 @@ class Study:
         terminal = terminal or Terminal()
         self.store = Store(self.folder / "artifacts", terminal.say)
         self.workspace = Workspace(
-            self.store, self.folder / "tracking", settings.track.trackers, terminal
+            self.store,
+            self.folder / "tracking",
+            settings.track.trackers,
+            terminal,
+            _engine(settings, self.folder, terminal),
         )
 
     def is_finished(self) -> bool:
@@ -118,10 +125,14 @@ class Study:
     def run(self) -> bool:
         """Run the stages without artifacts; return False where nothing was missing.
 
-        Raises InputError for invalid input, before any model is trained, and where other processes
-        are at work on the study.
+        Of processes that share a base the main one does so, and the others follow it. Raises
+        InputError for invalid input, before any model is trained, and where other processes are at
+        work on the study.
         """
-        with self.store.lock():
+        if not processes.is_main():
+            follow(self.plan, self.workspace)
+            return True
+        with self.store.lock(), leading():
             refuse_workers(self.store.root, self.workspace.terminal.say)
             self.prepare_base()
             self.store.tidy()
@@ -129,12 +140,18 @@ class Study:
                 return False
             missing = self.store.missing(self.plan.stages)
             if missing:
-                check_inputs(self.plan)
+                self.check()
             self.begin()
             self._make(missing)
             for line in self.other_work():
                 self.workspace.terminal.say(line)
         return True
+
+    def check(self) -> None:
+        """Read all input once; raises InputError for what is invalid, or for an unfit engine."""
+        check_inputs(self.plan)
+        if self.workspace.engine is not None:
+            self.workspace.engine.check()
 
     def begin(self) -> None:
         """Write what is known before the work: settings, the data's origin, the preregistration."""
@@ -145,7 +162,10 @@ class Study:
     def share(self, writer: str, confirm: Callable[[], None]) -> None:
         """Store as one of several workers does, by its name and under its claims (claims.py)."""
         self.store = replace(self.store, writer=writer, confirm=confirm)
-        self.workspace = replace(self.workspace, store=self.store)
+        engine = self.workspace.engine
+        if engine is not None:
+            engine = replace(engine, folder=engine.folder / writer)
+        self.workspace = replace(self.workspace, store=self.store, engine=engine)
 
     def other_work(self) -> list[str]:
         """Say of each checkpoint of other settings that it is kept, and when it may be deleted."""
@@ -173,7 +193,10 @@ class Study:
             expected = expected_seconds(self.plan, self.store)
         except InputError:  # a base whose shape is unknown until it is loaded
             expected = dict.fromkeys(missing, 1.0)
-        with self.workspace.terminal.overall(sum(expected.values())) as overall:
+        with (
+            self.workspace.terminal.overall(sum(expected.values())) as overall,
+            closing(self.workspace),
+        ):
             for batch in batches(self.plan, self.store, missing):
                 with overall.work(sum(expected.get(stage, 0.0) for stage in batch)):
                     self.run_batch(batch)
@@ -182,7 +205,7 @@ class Study:
     def run_batch(self, batch: Sequence[Stage[Any]]) -> None:
         """Make the stages of one batch, and store them."""
         with held_in_memory("the base, the adapters and their optimisers"):
-            type(batch[0]).run(batch, self.workspace)
+            run_with_others(batch, self.workspace)
 
     def prepare_base(self) -> None:
         """Fetch or convert the base where it is missing: stored work is recognised by it."""
@@ -203,6 +226,8 @@ class Study:
         base = self.settings.base
         number_format = f"{base.dtype}{', autocast to bfloat16' if base.autocast else ''}"
         made_with = provenance.describe() | {"number format of the base": number_format}
+        if sampler := self.settings.rollout.sampler:
+            made_with["sampling engine"] = sampler
         if not base.is_exact:
             made_with["arms sampled in one batch (seeds)"] = sampled_together(plan, store)
         if data_folder := absolute(plan.origin).folder:
@@ -255,3 +280,19 @@ class Study:
     def as_toml(self) -> str:
         """Return the study file with every setting written out."""
         return tomli_w.dumps(self.settings.model_dump(mode="json", exclude_none=True))
+
+
+def _engine(settings: StudySettings, folder: Path, terminal: Terminal) -> Connection | None:
+    """Return what leads to the server that samples for a study; None where ethosteer does."""
+    if settings.rollout.sampler is None:
+        return None
+    arms, fine_tuning = len(settings.arms), settings.finetune
+    needs = Needs(
+        # the server has the raw base, so an arm's adapter has fine-tuning's stacked below it
+        rank=settings.steer.lora.r + (fine_tuning.lora.r if fine_tuning.enabled else 0),
+        # the control beside the arms of a seed, and beside those of all seeds
+        together=arms + 1,
+        kept=arms * len(settings.seeds) + 1 + fine_tuning.enabled,
+        tokens=settings.data.max_prompt_tokens + settings.steer.max_new_tokens,
+    )
+    return Connection(settings.rollout, settings.base, folder / "rollout", needs, terminal)

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from ethosteer.stages.manifest import DamagedArtifactError
 from ethosteer.stages.stage import Stage
 from ethosteer.study import claims
 from ethosteer.study.batches import ready
-from ethosteer.study.check import check_inputs
 from ethosteer.study.claims import (
     CLAIMS,
     WORKERS,
@@ -163,12 +162,13 @@ def work(study: Study) -> None:
         _refuse_others(study, identity)
         study.share(worker.id, worker.confirm)
         if study.store.missing(study.plan.stages):
-            check_inputs(study.plan)
+            study.check()
         with worker.holding(worker.wait(FILES), "prepares the run"):
             if not study.is_finished():
                 study.begin()
-        while not _finish(study, worker):
-            _make_missing(study, worker)
+        with closing(study.workspace):
+            while not _finish(study, worker):
+                _make_missing(study, worker)
     for state in read_states(root):
         if not is_recent(root, state):
             forget(root, state.worker)
