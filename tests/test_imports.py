@@ -17,7 +17,7 @@ import ethosteer
 SOURCE = Path(ethosteer.__file__).parent
 
 LAYERS = (
-    {"errors", "records"},
+    {"errors", "processes", "records"},
     {"files", "interruption", "progress", "provenance"},
     {"results"},
     {"settings"},

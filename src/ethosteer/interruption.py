@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from ethosteer import processes
+
 SHOW_CURSOR = b"\x1b[?25h"
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
@@ -22,6 +24,7 @@ _SIGNALS = [
 """Ctrl-C; the end of a job; the warning that queues send before it. Windows lacks the last."""
 _requests: list[BaseException] = []
 """What ``stop_if_requested`` is to raise, the first request first."""
+_agreements: list[Callable[[float], float]] = []
 
 
 class Interrupted(BaseException):
@@ -39,7 +42,7 @@ class Interrupted(BaseException):
 
 def is_requested() -> bool:
     """Return whether a signal, or a thread, has asked for the end of the work."""
-    return bool(_requests)
+    return _next_stop() is not None
 
 
 def stop_if_requested() -> None:
@@ -47,8 +50,30 @@ def stop_if_requested() -> None:
 
     What a thread has requested is raised likewise.
     """
-    if _requests:
-        raise _requests[0]
+    if (stop := _next_stop()) is not None:
+        raise stop
+
+
+def _next_stop() -> BaseException | None:
+    """Return what is to be raised, for a request here or a signal to a process that shares."""
+    stop = _requests[0] if _requests else None
+    for largest in _agreements:
+        number = int(largest(stop.received if isinstance(stop, Interrupted) else 0))
+        stop = stop or (Interrupted(signal.Signals(number)) if number else None)
+    return stop
+
+
+@contextmanager
+def shared(largest: Callable[[float], float]) -> Iterator[None]:
+    """Let a signal to one process stop all that work together in a block, after the same step.
+
+    ``largest(number)`` is the largest of the processes' numbers. All ask after each step.
+    """
+    _agreements.append(largest)
+    try:
+        yield
+    finally:
+        _agreements.remove(largest)
 
 
 def request(stop: BaseException) -> None:
@@ -73,6 +98,8 @@ def deferred() -> Iterator[None]:
         _requests.append(Interrupted(received))
         for other in _SIGNALS:
             signal.signal(other, signal.SIG_DFL)
+        if not processes.is_main():
+            return
         # print may have been interrupted while it wrote, and cannot be entered twice
         text = f"{received.name}: stopping after this step; a second signal stops at once\n"
         with suppress(OSError):  # a log on a full disk

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from ethosteer import processes
 from ethosteer.errors import DIRECTIONS, spelt
 
 _CONTROLS = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{DIRECTIONS}]")
@@ -105,10 +106,10 @@ class Overall:
 
 
 class Terminal:
-    """Progress on stderr; stdout carries results alone."""
+    """Progress on stderr, of the main process; stdout carries results alone."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet)
+        self.console = Console(stderr=True, quiet=quiet or not processes.is_main())
         self._overall: Overall | None = None
         self._stage: tuple[RenderableType, ...] = ()
         self._is_live = False

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ethosteer import processes
 from ethosteer.errors import InputError
 from ethosteer.files import file_hash, fingerprint, publish_folder
 from ethosteer.models.identity import folder_fingerprint
@@ -49,7 +50,7 @@ class Note(Stage[str]):
         return (folder / "text").read_text()
 
 
-A, B = Note("a"), Note("b")
+A, B, C = Note("a"), Note("b"), Note("c")
 ALL = "5ef5ef0364b6939c4ca61f34b393f7b368d1be8619647aaf83d5b395919ab629"
 
 
@@ -576,3 +577,30 @@ def test_a_folder_that_was_fenced_off_replaces_nothing(tmp_path: Path):
     unfinished.mkdir()
     publish_folder(unfinished, final)
     assert everything_in(final) == [] and everything_in(tmp_path) == ["final"]
+
+
+# --- several processes
+
+
+def test_a_process_beside_the_main_one_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = written(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    monkeypatch.setattr(processes, "is_main", lambda: False)
+    with store.checkpoints([A, C]) as checkpoints:
+        assert checkpoints == store.checkpoint_folder([A, C])
+        with store.write(C) as folder:
+            (folder / "text").write_text("discarded")
+    assert not folder.exists() and not store.has(C)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_what_the_main_process_saw_damaged_is_missing_until_it_is_replaced(tmp_path: Path):
+    main, other = written(tmp_path), Store(tmp_path)
+    assert other.load(A) == "all"
+    other.distrust([A])
+    assert other.missing([A, B]) == [A]
+    with main.write(A) as folder:
+        (folder / "text").write_text("made again")
+    assert other.load(A) == "made again"

@@ -18,6 +18,7 @@ from ethosteer.models.engine.protocol import Completion, Engine, Request
 from ethosteer.models.fast.budget import in_passes, passes, sampling_tokens
 from ethosteer.models.fast.decoding import Captured, Rows
 from ethosteer.models.noise import gumbel
+from ethosteer.models.sharding import agreed
 from ethosteer.models.text import Template
 
 NO_STOP_TOKEN = (
@@ -223,7 +224,7 @@ class _Batch:
         run, rows, column = self.run, self.rows, self.column
         hidden = self.text.read()
         logits = run.base.logits(hidden)
-        chosen = self._choose(logits)
+        chosen = agreed(self._choose(logits))
         if run.observe is not None:
             run.observe(rows, column, hidden, logits, chosen)
         # A finished row that is still in the batch goes on, but its length stays.

@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
+from ethosteer import processes
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.cached import prepare_base
@@ -38,6 +39,7 @@ from ethosteer.models.fast.products import FrozenLinear, lays_out
 from ethosteer.models.foreign import check_configs, foreign
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.lora_bank import ArmLinear
+from ethosteer.models.sharding import shard, sharded_device, start
 from ethosteer.models.text import find_stop_ids
 from ethosteer.models.weights import check_finite_tensors, load_weights
 from ethosteer.progress import Terminal
@@ -50,8 +52,10 @@ LARGE_FOR_PROCESSOR = 3e9
 def load_base(settings: BaseSettings) -> SharedBase:
     """Load a base from safetensors and share it; InputError where it cannot be loaded or run.
 
-    A base that is to be fetched or converted first is so, with its progress on stderr.
+    A base that is to be fetched or converted first is so, with its progress on stderr. With several
+    processes its weights are read on the processor and sharded over them.
     """
+    start()
     device = choose_device(settings.device)
     tokenizer = load_tokenizer(settings)
     subject = f"model {settings.model}"
@@ -65,11 +69,12 @@ def load_base(settings: BaseSettings) -> SharedBase:
     if note := processor_note(settings.device, device, model.num_parameters()):
         Terminal().say(note)
     keep_freed_memory()
-    with foreign(subject, f"cannot be moved to {device}"):
-        model.to(device)  # type: ignore[arg-type]  # misread by the stubs
+    if processes.count() == 1:
+        with foreign(subject, f"cannot be moved to {device}"):
+            model.to(device)  # type: ignore[arg-type]  # misread by the stubs
     check_finite_tensors(subject, dict(model.named_parameters()))
     with foreign(subject, f"its {model.config.model_type} architecture cannot be run"):
-        base = share(model, tokenizer)
+        base = share(model, tokenizer, device)
         check_vocabulary(subject, tokenizer, model.get_input_embeddings(), base.stop_ids)
     return replace(base, autocast=settings.autocast)
 
@@ -134,6 +139,8 @@ def choose_device(device: str) -> torch.device:
 
     Raises InputError for a name that is no device, and a device that this machine lacks.
     """
+    if processes.count() > 1:
+        return sharded_device(device)
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with foreign(f"device {device!r} (base.device, --device)", "not usable here; try 'cpu'"):
@@ -153,16 +160,22 @@ def processor_note(setting: str, device: torch.device, parameters: int) -> str |
     )
 
 
-def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedBase:
+def share(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device | None = None,
+) -> SharedBase:
     """Freeze ``model`` and wrap the linear layers of its decoder (not its output embedding).
 
+    Several processes shard it, from wherever it is to ``device``.
     Raises InputError for an architecture that is not causal, or whose logits
     ``SharedBase.logits`` does not reproduce.
     """
     # cuDNN's attention makes a plan for each shape, and shapes change with every sampled token
     torch.backends.cuda.enable_cudnn_sdp(False)
     model.eval().requires_grad_(False)
-    fits = layouts_fit(sum(parameter.nbytes for parameter in model.parameters()))
+    is_sharded = processes.count() > 1
+    fits = not is_sharded and layouts_fit(sum(weight.nbytes for weight in model.parameters()))
     layers = {}
     for name, module in linear_layers(model):
         parent, _, last = name.rpartition(".")
@@ -171,6 +184,8 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
     head = model.get_output_embeddings()
     if fits and lays_out(head):
         model.set_output_embeddings(FrozenLinear.of(head))
+    if is_sharded:
+        shard(model, device or model.device)
     configured = model.generation_config.eos_token_id if model.generation_config else None
     base = SharedBase(model, tokenizer, layers, find_stop_ids(tokenizer, configured))
     if arms_not_finite(base):
@@ -188,7 +203,9 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
             f"model {model.name_or_path}: ethosteer does not know how {model.config.model_type} "
             "models make their logits; use a base of another architecture"
         )
-    return replace(base, runs_packed=runs_packed(base), captures=captures_tokens(base))
+    # gathering a layer is no part of a graph
+    captures = not is_sharded and captures_tokens(base)
+    return replace(base, runs_packed=runs_packed(base), captures=captures)
 
 
 def linear_layers(model: PreTrainedModel) -> list[tuple[str, nn.Module]]:

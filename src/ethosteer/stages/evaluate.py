@@ -229,6 +229,7 @@ class Evaluate(Stage[list[Outcome]]):
 
     kind: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 5
+    runs_base: ClassVar[bool] = True
     left_out: ClassVar = {"tokens_per_batch": CUTS_PASSES}
 
     model: Model

@@ -41,6 +41,7 @@ class Finetune(Stage[list[float]]):
 
     kind: ClassVar[str] = "finetune"
     version: ClassVar[int] = 4
+    runs_base: ClassVar[bool] = True
     left_out: ClassVar = {
         "data.origin": BY_EDITION,
         "data.conversations": BY_EDITION,

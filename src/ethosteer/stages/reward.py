@@ -31,6 +31,7 @@ class Reward(Stage[HeldOutPairs]):
 
     kind: ClassVar[str] = "reward"
     version: ClassVar[int] = 5
+    runs_base: ClassVar[bool] = True
     left_out: ClassVar = {"reward.tokens_per_batch": CUTS_PASSES}
     is_separable: ClassVar[bool] = True  # no pass has rows of two arms
 

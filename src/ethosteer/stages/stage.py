@@ -162,6 +162,8 @@ class Stage(ABC, Generic[Result]):
     """The folder its artifacts are kept in."""
     version: ClassVar[int]
     """Raised when a change of its code makes stored artifacts stale."""
+    runs_base: ClassVar[bool] = False
+    """Whether its work runs texts through the base, which takes all processes that share one."""
     left_out: ClassVar[Mapping[str, str]] = {}
     """Fields and settings (``field.setting``) left out of the identity, with the reason."""
     is_separable: ClassVar[bool] = False

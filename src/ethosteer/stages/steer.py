@@ -37,6 +37,7 @@ class Steer(Stage[SteeringResult]):
 
     kind: ClassVar[str] = "steer"
     version: ClassVar[int] = 6
+    runs_base: ClassVar[bool] = True
     left_out: ClassVar = {
         "steer.select": "both checkpoints are kept",
         "steer.tokens_per_batch": CUTS_PASSES,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from ethosteer import processes
 from ethosteer.errors import InputError
 from ethosteer.files import (
     DISK_FULL,
@@ -85,7 +87,8 @@ class Store:
     An artifact is verified when it is first read: one that is not what was written counts as
     missing, of which ``say`` tells in one line. A worker has a name, ``writer``, by which its
     unfinished folders differ from others', and ``confirm`` raises where its claim is lost: it is
-    called right before an artifact gets its name.
+    called right before an artifact gets its name. Of processes that share a base the main one alone
+    writes.
     """
 
     root: Path
@@ -177,6 +180,11 @@ class Store:
         mend = "`ethosteer run` of this study makes it again"
         return DamagedArtifactError(f"{fault}; {mend}")
 
+    def distrust(self, stages: Iterable[AnyWork]) -> None:
+        """Count artifacts as missing until another process, which saw damage, replaces them."""
+        for folder in map(self.folder, stages):
+            self._damaged[folder] = f"{folder}: is damaged", _inode(folder)
+
     def seconds(self, stage: AnyWork) -> float:
         """Return how long a finished stage took."""
         if not self.has(stage):
@@ -217,6 +225,9 @@ class Store:
         It is removed once all of them are stored.
         """
         folder = self.checkpoint_folder(stages)
+        if not processes.is_main():
+            yield folder
+            return
         with writing(folder):
             if folder.is_symlink() or folder.is_file():
                 remove(folder)
@@ -278,6 +289,10 @@ class Store:
         where the disk is full or cannot be written.
         """
         final = self.folder(stage)
+        if not processes.is_main():
+            with tempfile.TemporaryDirectory() as discarded:
+                yield Path(discarded)
+            return
         writer = f".{self.writer}" if self.writer else ""
         unfinished = final.with_name(f".{final.name}{writer}.part")
         with writing(final):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ethosteer import processes
 from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings
 from ethosteer.stages.store import Store
@@ -83,10 +84,11 @@ class Workspace:
         return Template(name, load_tokenizer(base), date)  # type: ignore[arg-type]
 
     def trackers(self, run: str) -> AbstractContextManager[Tracking]:
-        """Return the trackers of one run of steering, to be entered."""
+        """Return the trackers of one run of steering, to be entered; the main process has them."""
         from ethosteer.algorithms.tracking import Tracking
 
-        return Tracking.open(self.tracker_names, run, self.tracking)
+        names = self.tracker_names if processes.is_main() else ()
+        return Tracking.open(names, run, self.tracking)
 
     def adapters(
         self, base: SharedBase, folders: Mapping[str, Path | None]

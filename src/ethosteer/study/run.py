@@ -12,7 +12,7 @@ from typing import Any
 
 import tomli_w
 
-from ethosteer import interruption, provenance
+from ethosteer import interruption, processes, provenance
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.items import ITEMS, write_items
@@ -47,6 +47,7 @@ from ethosteer.study.plan import Plan
 from ethosteer.study.preregistered import changed_since, preregister
 from ethosteer.study.remaining import expected_seconds
 from ethosteer.study.sampled_together import sampled_together
+from ethosteer.study.together import follow, leading, run_with_others
 
 RESULTS = "results.json"
 OUTCOMES = "outcomes.parquet"
@@ -124,10 +125,14 @@ class Study:
     def run(self) -> bool:
         """Run the stages without artifacts; return False where nothing was missing.
 
-        Raises InputError for invalid input, before any model is trained, and where other processes
-        are at work on the study.
+        Of processes that share a base the main one does so, and the others follow it. Raises
+        InputError for invalid input, before any model is trained, and where other processes are at
+        work on the study.
         """
-        with self.store.lock():
+        if not processes.is_main():
+            follow(self.plan, self.workspace)
+            return True
+        with self.store.lock(), leading():
             refuse_workers(self.store.root, self.workspace.terminal.say)
             self.prepare_base()
             self.store.tidy()
@@ -200,7 +205,7 @@ class Study:
     def run_batch(self, batch: Sequence[Stage[Any]]) -> None:
         """Make the stages of one batch, and store them."""
         with held_in_memory("the base, the adapters and their optimisers"):
-            type(batch[0]).run(batch, self.workspace)
+            run_with_others(batch, self.workspace)
 
     def prepare_base(self) -> None:
         """Fetch or convert the base where it is missing: stored work is recognised by it."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ethosteer import processes
 from ethosteer.algorithms.loop.task import Task
 from ethosteer.maths.ppo import entropy, kl_k1, token_log_probabilities
 from ethosteer.models.base import pad_right
@@ -21,6 +22,7 @@ from ethosteer.models.fast.budget import passes, training_tokens, within_memory
 from ethosteer.models.fast.packing import pack_rows
 from ethosteer.models.generation import complete, generate
 from ethosteer.models.heads import ScalarHeads
+from ethosteer.models.sharding import add_up, agreed, divided
 from ethosteer.models.timing import Stopwatch
 from ethosteer.records import Rollout
 
@@ -121,9 +123,20 @@ class Collector:
     def read(
         self, rollout: Rollout, arm: int, rows: Tensor, tokens: int, *, reference_only: bool = False
     ) -> None:
-        """Fill in what the learner's passes over a minibatch give, at most ``tokens`` in each."""
-        for chunk in self.passes(rollout, rows, tokens):
-            self._read(rollout, arm, chunk, reference_only=reference_only)
+        """Fill in what the learner's passes over a minibatch give, at most ``tokens`` in each.
+
+        A process reads the rows that it learns from, so that a first ratio is 1 exactly.
+        """
+        filled = [rollout.reference_log_probabilities]
+        if not reference_only:
+            filled += [rollout.log_probabilities, rollout.entropy, rollout.values]
+        for chunk, weight in divided(self.passes(rollout, rows, tokens)):
+            self._read(rollout, arm, chunk, weight, reference_only=reference_only)
+        if processes.count() > 1:  # what another process reads is 0 so far
+            blocks = [target[rows] for target in filled]
+            add_up(blocks)
+            for target, block in zip(filled, blocks, strict=True):
+                target[rows] = block
 
     def _scored(
         self,
@@ -156,19 +169,26 @@ class Collector:
             rollout.scores.sub_(task.settings.missing_eos_penalty * ~self.ended(rollout))
         return rollout
 
-    def _read(self, rollout: Rollout, arm: int, rows: Tensor, *, reference_only: bool) -> None:
-        """Fill in the reference's log-probabilities of some rows, and the policy's and critic's."""
+    def _read(
+        self, rollout: Rollout, arm: int, rows: Tensor, weight: float, *, reference_only: bool
+    ) -> None:
+        """Fill in the reference's log-probabilities of some rows, and the policy's and critic's.
+
+        All are multiplied by ``weight``, 0 for rows that another process reads.
+        """
         reference = self.base.logits(self.states(rollout, None, rows))
         log_q = self.log_p(rollout, rows, reference)
-        _put(rollout, rollout.reference_log_probabilities, rows, log_q)
+        _put(rollout, rollout.reference_log_probabilities, rows, weight * log_q)
         if reference_only:
             return
         states = self.states(rollout, arm, rows)
         logits = self.base.logits(states)
-        _put(rollout, rollout.log_probabilities, rows, self.log_p(rollout, rows, logits))
-        _put(rollout, rollout.entropy, rows, entropy(logits, self.task.sampling.temperature))
+        log_p = self.log_p(rollout, rows, logits)
+        spread = entropy(logits, self.task.sampling.temperature)
+        _put(rollout, rollout.log_probabilities, rows, weight * log_p)
+        _put(rollout, rollout.entropy, rows, weight * spread)
         if self.values is not None:
-            _put(rollout, rollout.values, rows, self.values(states, [arm]))
+            _put(rollout, rollout.values, rows, weight * self.values(states, [arm]))
 
     def held_out(
         self, prompts: Sequence[Sequence[int]], noise: torch.Generator, arms: Sequence[int]
@@ -223,7 +243,7 @@ class Collector:
     def passes(self, rollout: Rollout, rows: Tensor, tokens: int) -> list[Tensor]:
         """Cut the rows of a minibatch into passes of at most ``tokens``."""
         lengths = dict(zip(rows.tolist(), self.sizes(rollout, rows), strict=True))
-        chunks = passes(list(lengths), lengths.__getitem__, tokens)
+        chunks = passes(list(lengths), lengths.__getitem__, tokens, processes.count())
         return [torch.tensor(chunk, device=rows.device) for chunk in chunks]
 
     def states(
@@ -302,7 +322,8 @@ class _Sampled:
         """Fill in a rollout of the same rows."""
         width = rollout.response_mask.shape[1]
         for name in ("log_probabilities", "entropy", "values"):
-            getattr(rollout, name).copy_(getattr(self, name)[:, :width] * rollout.response_mask)
+            values = agreed(getattr(self, name)[:, :width] * rollout.response_mask)
+            getattr(rollout, name).copy_(values)
 
 
 def draw_prompts(
