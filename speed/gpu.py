@@ -16,8 +16,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from ethosteer.bench.ppo import PPOEpisodes, measure_ppo
 from ethosteer.models.base import SharedBase
-from ethosteer.models.identity import POCKET
 from ethosteer.models.gradient_checkpointing import checkpoint_gradients
+from ethosteer.models.identity import POCKET
 from ethosteer.models.loading import linear_layers, share
 
 GEOMETRY = LlamaConfig(
