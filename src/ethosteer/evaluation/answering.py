@@ -29,6 +29,8 @@ CPU_TOKENS = 1024
 GPU_TOKENS = 32_768
 TREE_TOKENS = 384
 """Tokens of an arm's block that most prefix trees of benchmarks fit in."""
+ENGINE_PROMPTS = 256
+"""Prompts that an engine, which batches by itself, is asked to answer at once."""
 SMALLEST_PROBABILITY = 1e-12
 
 
@@ -240,7 +242,8 @@ def _generate_texts(
     done = 0
     while done < len(order):
         row_tokens = len(prompts[order[done]]) + new_tokens
-        batch = order[done : done + max(1, tokens_per_batch // (row_tokens * arms))]
+        size = ENGINE_PROMPTS if base.engine else max(1, tokens_per_batch // (row_tokens * arms))
+        batch = order[done : done + size]
         # of each answer, the largest state in absolute value: nan where any is
         largest = torch.zeros(arms * len(batch), device=base.device)
 
