@@ -80,6 +80,15 @@ def test_a_study_in_bfloat16(tiny_base: Path, tmp_path: Path) -> None:
     assert (study.folder / "report.html").is_file()
 
 
+@pytest.mark.parametrize("quantise", ["nf4", "int8"])
+def test_a_study_on_a_quantised_base(tiny_base: Path, tmp_path: Path, quantise: str) -> None:
+    pytest.importorskip("bitsandbytes")
+    study = finished(
+        tiny_base, tmp_path, "base.device=cuda", "base.dtype=bfloat16", f"base.quantise={quantise}"
+    )
+    assert (study.folder / "report.html").is_file()
+
+
 @pytest.fixture
 def little_memory() -> Iterator[None]:
     """Allow this process 2 GB of the GPU."""

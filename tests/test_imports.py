@@ -45,6 +45,7 @@ LIBRARIES = {
     "transformers": {"models"},
     "sklearn": {"models"},
     "peft": {"models"},
+    "bitsandbytes": {"models"},
     "torch": {
         "maths",
         "models",
@@ -204,9 +205,9 @@ def test_only_the_parts_that_may_import_a_library_do(library: str):
 def test_the_command_line_starts_without_torch():
     code = (
         "import sys, ethosteer.cli.app; "
-        "print(sorted({'torch', 'transformers', 'peft', 'scipy', 'sklearn', 'accelerate', "
-        "'tensorboard', 'statsmodels', 'lm_eval', 'datasets', 'sqlalchemy', 'alembic', "
-        "'starlette', 'uvicorn', 'ray'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'peft', 'bitsandbytes', 'scipy', 'sklearn', "
+        "'accelerate', 'tensorboard', 'statsmodels', 'lm_eval', 'datasets', 'sqlalchemy', "
+        "'alembic', 'starlette', 'uvicorn', 'ray'} & set(sys.modules)))"
     )
     started = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -242,7 +242,7 @@ def test_two_workers_of_which_one_is_killed_make_what_one_process_makes(
         assert victim is not None
         # the step that it has, or the next one: its state is up to a sign of life old
         os.kill(victim.pid, signal.SIGKILL)
-        out, error = process.communicate(timeout=300)
+        out, error = process.communicate(timeout=900)
     assert process.returncode == 0, error
     assert f"(process {victim.pid}) was killed by SIGKILL; its step is taken over" in error
     assert {line.split(":")[0] for line in error.splitlines() if ": " in line} >= {

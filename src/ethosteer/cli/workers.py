@@ -24,7 +24,7 @@ from ethosteer.study.slurm import LOG, SCRIPT, SlurmJob, requeue, submit
 if TYPE_CHECKING:
     from ethosteer.study.run import Study
 
-MOST_WORKERS = 1000
+WORKERS_LIMIT = 1000
 
 
 class Executor(StrEnum):
@@ -39,7 +39,7 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         min=1,
-        max=MOST_WORKERS,
+        max=WORKERS_LIMIT,
         help="Run the study by so many processes, one a GPU; on a processor the cores are divided.",
     ),
 ]
@@ -158,7 +158,7 @@ def slurm(
     data_dir: DataDir = None,
     overrides: Overrides = None,
     workers: Annotated[
-        int, typer.Option(min=1, max=MOST_WORKERS, help="Tasks of the array job.")
+        int, typer.Option(min=1, max=WORKERS_LIMIT, help="Tasks of the array job.")
     ] = 4,
     simultaneous: Annotated[
         int | None,

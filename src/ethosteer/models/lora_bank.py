@@ -33,6 +33,10 @@ class Adapter:
     layer: int
 
 
+Applied = tuple[Adapter | None, Adapter | None, Tensor | None]
+"""What an ArmLinear applies: ``frozen``, ``adapter`` and ``prefixes``."""
+
+
 class ArmLinear(nn.Module):
     """A frozen linear-like layer, with fine-tuning's update and that of whichever bank is in use.
 
@@ -48,6 +52,15 @@ class ArmLinear(nn.Module):
         self.frozen: Adapter | None = None
         self.adapter: Adapter | None = None
         self.prefixes: Tensor | None = None
+
+    @property
+    def applied(self) -> Applied:
+        """All that contexts have set for the pass that runs."""
+        return self.frozen, self.adapter, self.prefixes
+
+    @applied.setter
+    def applied(self, values: Applied) -> None:
+        self.frozen, self.adapter, self.prefixes = values
 
     def forward(self, x: Tensor) -> Tensor:
         """x: ``[arms * rows, tokens, in]`` -> ``[arms * rows, tokens, out]``."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from ethosteer.models import no_kernels  # noqa: F401 (before PEFT)
+
+# isort: split
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,11 +29,10 @@ from ethosteer.models.adapters import (
     save_tensors,
     stack_ranks,
 )
-from ethosteer.models.cached import prepare_base
 from ethosteer.models.identity import resolve_model
-from ethosteer.models.loading import load_tokenizer, quiet_libraries
+from ethosteer.models.loading import load_config, load_tokenizer, quiet_libraries
+from ethosteer.models.quantised import check_quantised, stored_quantisation
 from ethosteer.models.weights import load_weights
-from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings
 
 
@@ -78,11 +80,15 @@ def load_peft(settings: BaseSettings, adapter: Path) -> PeftModel:
 
 
 def _stock_base(settings: BaseSettings) -> PreTrainedModel:
-    prepare_base(settings.model, Terminal())
+    config = load_config(settings)
+    check_quantised(settings, config)
+    stored = stored_quantisation(config)
     return load_weights(
         AutoModelForCausalLM,
         f"model {settings.model}",
         resolve_model(settings.model),
         settings.revision,
         getattr(torch, settings.dtype),
+        None if stored else settings.quantise,
+        torch.device("cpu") if stored or settings.quantise else None,
     )

@@ -41,7 +41,7 @@ def stage_disk(settings: StudySettings, shape: ModelShape, texts: Texts) -> dict
 
 def memory(settings: StudySettings, shape: ModelShape, *, on_gpu: bool) -> dict[str, float]:
     """Return the bytes in use while arms are steered, which is when a study needs most."""
-    width = {"float32": 4, "bfloat16": 2}[settings.base.dtype]
+    width = {"float32": 4, "bfloat16": 2, "float16": 2}[settings.base.dtype]
     steer = settings.steer
     # arms of one algorithm and seed are steered together
     together = max(Counter(map(settings.algorithm_of, settings.arms)).values())

@@ -224,7 +224,11 @@ class Study:
         for stage, spent in seconds.items():
             by_kind[stage.kind] = by_kind.get(stage.kind, 0.0) + spent
         base = self.settings.base
-        number_format = f"{base.dtype}{', autocast to bfloat16' if base.autocast else ''}"
+        number_format: str = base.dtype
+        if base.autocast:
+            number_format += ", autocast to bfloat16"
+        if base.quantise:
+            number_format += f", weights in {base.quantise}"
         made_with = provenance.describe() | {"number format of the base": number_format}
         if sampler := self.settings.rollout.sampler:
             made_with["sampling engine"] = sampler
