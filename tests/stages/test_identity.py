@@ -273,9 +273,9 @@ def test_an_engine_is_in_the_identity_of_what_it_samples_and_of_nothing_else() -
 
     def changed(*rollout: str) -> set[str]:
         after = fingerprints(*rollout)
-        return {name for name in own if own[name] != after[name]}
+        return {name for name in without if without[name] != after[name]}
 
-    own = fingerprints()
+    without = fingerprints()
     vllm = "rollout={engine='vllm', version='0.32.0', url='http://a'}"
     sampled = changed(vllm)
     assert {"evaluate/toxigen_generation-base", "evaluate/toxigen_generation-fine-tuned"} < sampled
@@ -285,7 +285,7 @@ def test_an_engine_is_in_the_identity_of_what_it_samples_and_of_nothing_else() -
         "evaluate",
         "compare",
     }
-    kept = own.keys() - sampled
+    kept = without.keys() - sampled
     assert {"finetune/base", "evaluate/crows_pairs-base", "evaluate/crows_pairs-items"} <= kept
     assert changed(vllm, "rollout.url=http://b") == sampled
     assert fingerprints(vllm) == fingerprints(vllm, "rollout.url=http://b", "rollout.memory=0.5")

@@ -80,8 +80,8 @@ def test_another_address_changes_nothing_and_another_sampler_all_that_is_sampled
     runs = finished.folder.parent
     moved = open_study(tiny_base, runs, *served("http://127.0.0.1:9"))
     assert moved.store.missing(moved.plan.stages) == []
-    own = open_study(tiny_base, runs)
-    missing = {f"{stage.kind}/{stage.name}" for stage in own.store.missing(own.plan.stages)}
+    ours = open_study(tiny_base, runs)
+    missing = {f"{stage.kind}/{stage.name}" for stage in ours.store.missing(ours.plan.stages)}
     assert {"reward/virtue-s0", "steer/virtue-s0", "evaluate/toxigen_generation-base"} <= missing
     assert "evaluate/toxigen-base" not in missing
 

@@ -21,6 +21,7 @@ from ethosteer.models.engine.protocol import Completion, Request
 CONCURRENT = 64
 """Requests under way at once; the server batches them."""
 CONNECT_SECONDS = 10.0
+"""To connect, and for what takes a server no time."""
 ANSWER_SECONDS = 1800.0
 """Until an answer must be there, queueing included."""
 LONGEST_REPLY = 300
@@ -60,7 +61,6 @@ class Client:
         self.http = httpx2.Client(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             limits=httpx2.Limits(max_connections=CONCURRENT),
             trust_env=False,  # a proxy for the internet does not know the server
         )
@@ -72,7 +72,7 @@ class Client:
     def is_up(self) -> bool:
         """Return whether the server answers."""
         try:
-            return self.http.get("/health").is_success
+            return self.http.get("/health", timeout=CONNECT_SECONDS).is_success
         except httpx2.HTTPError:
             return False
 
@@ -101,7 +101,7 @@ class Client:
 
     def unload(self, name: str) -> None:
         """Unload an adapter; one that the server has dropped already is no error."""
-        self._send("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+        self._send("POST", "/v1/unload_lora_adapter", {"lora_name": name}, CONNECT_SECONDS)
 
     def complete_all(self, asked: Sequence[tuple[str, Request]]) -> list[Completion]:
         """Complete every (model, request), many at once, in the order given."""
@@ -173,9 +173,12 @@ class Client:
             return {}
         return content if isinstance(content, dict) else {}
 
-    def _send(self, method: str, path: str, body: object = None) -> httpx2.Response:
+    def _send(
+        self, method: str, path: str, body: object = None, seconds: float = ANSWER_SECONDS
+    ) -> httpx2.Response:
+        timeout = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
         try:
-            return self.http.request(method, path, json=body)
+            return self.http.request(method, path, json=body, timeout=timeout)
         except httpx2.HTTPError as fault:
             why = self.cause() or str(fault) or type(fault).__name__
             raise EngineError(f"{self.url}: the vLLM server does not answer: {why}") from fault
