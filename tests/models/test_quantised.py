@@ -17,7 +17,13 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from ethosteer.data.sources import SAMPLE_DIR
 from ethosteer.errors import InputError
@@ -328,6 +334,14 @@ def test_a_study_asks_for_the_extra_before_it_begins(
         "pip install 'ethosteer[quantise]'\n"
     )
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_quantised_weights_are_refused_where_processes_share_a_base(torchrun):
+    torchrun(2, 0)
+    settings = BaseSettings(model="some/model", quantise="nf4")
+    with pytest.raises(InputError, match=r"base\.quantise = 'nf4': quantised weights cannot be sh"):
+        check_quantised(settings, PreTrainedConfig())
+    check_quantised(BaseSettings(model="some/model"), PreTrainedConfig())
 
 
 def test_autocast_of_quantised_weights_is_refused():

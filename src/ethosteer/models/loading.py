@@ -200,6 +200,8 @@ def share(
     for name, module in linear_layers(model):
         layers[name] = ArmLinear(module)
         model.set_submodule(name, layers[name])
+    if is_sharded:  # before any check: its weights may be too many for a processor to run
+        shard(model, device or model.device)
     configured = model.generation_config.eos_token_id if model.generation_config else None
     base = SharedBase(model, tokenizer, layers, find_stop_ids(tokenizer, configured))
     if arms_not_finite(base):
@@ -208,10 +210,8 @@ def share(
             "its config.json are damaged"
             + (", or too large for float16: use base.dtype = 'bfloat16'" if base.is_half else "")
         )
-    check_gradients(base)  # of single layers, as long as each has its whole weight
-    if is_sharded:
-        shard(model, device or model.device)
-    else:
+    check_gradients(base)
+    if not is_sharded:
         lay_out(base)
     if not is_causal(base):
         raise InputError(

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
+from ethosteer import processes
 from ethosteer.errors import InputError
 from ethosteer.models import no_kernels  # noqa: F401 (before transformers imports bitsandbytes)
 from ethosteer.settings import BaseSettings
@@ -36,6 +37,11 @@ def check_quantised(settings: BaseSettings, config: PreTrainedConfig) -> None:
     if stored is None and settings.quantise is None:
         return
     subject = f"model {settings.model}"
+    if processes.count() > 1:
+        raise InputError(
+            (asked if settings.quantise else f"{subject}, stored in {stored}")
+            + ": quantised weights cannot be sharded over processes; start one, or use full weights"
+        )
     if stored is not None:
         if settings.quantise not in (None, stored):
             raise InputError(
