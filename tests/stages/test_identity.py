@@ -57,6 +57,7 @@ VARIATIONS = {
     "evaluate.include_path": f"evaluate.include_path=['{FOLDER}']",
     "evaluate.sample_prompts": "evaluate.sample_prompts=3",
     "evaluate.tokens_per_batch": "evaluate.tokens_per_batch=200",
+    "finetune.tokens_per_batch": "finetune.tokens_per_batch=90",
     "reward.tokens_per_batch": "reward.tokens_per_batch=90",
     "steer.best_of_n": "steer.best_of_n.n=3",
     "steer.dpo": "steer.dpo.beta=0.7",
@@ -249,8 +250,8 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
             unseen.add(path)
     assert unseen == {
         "base.device", "base.revision", "base.shape", "compare.published", "data.origin",
-        "evaluate.include_path", "evaluate.tokens_per_batch", "reward.tokens_per_batch",
-        "steer.tokens_per_batch", "track.trackers",
+        "evaluate.include_path", "evaluate.tokens_per_batch", "finetune.tokens_per_batch",
+        "reward.tokens_per_batch", "steer.tokens_per_batch", "track.trackers",
     }  # fmt: skip
 
 

@@ -16,7 +16,9 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ethosteer.models.fast.packing import Packed, packed_attention, repack, unpack
+from ethosteer.models.identity import shape_of
 from ethosteer.models.lora_bank import ArmLinear, dropout_on, features
+from ethosteer.settings import ModelShape
 
 ATTENTION_RATE = 0.2
 """FLOP/s of masked attention as a fraction of those of a large matrix product."""
@@ -45,6 +47,11 @@ class SharedBase:
     def config(self) -> PreTrainedConfig:
         """The config of the text model."""
         return self.model.config.get_text_config()
+
+    @property
+    def shape(self) -> ModelShape:
+        """The geometry that its memory is estimated from."""
+        return shape_of(self.config.to_dict())
 
     @property
     def is_exact(self) -> bool:

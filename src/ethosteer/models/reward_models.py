@@ -78,7 +78,8 @@ def score_rows(
         return dict(zip(packed_rows, scores, strict=True))
 
     scores: dict[tuple[int, ...], Tensor] = {}
-    for part in run_rows(base, "scoring", keys, training_tokens(base, None), score):
+    budget = training_tokens(base, bank.settings, None)
+    for part in run_rows(base, "scoring", keys, budget, score):
         scores |= part
     return torch.stack([scores[key] for key in keys])
 

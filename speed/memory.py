@@ -1,0 +1,106 @@
+"""Peak memory against what ``ethosteer plan`` says, for PPO and reward models on this machine.
+
+Each measurement is an ``ethosteer bench`` in a process of its own, whose peak is that of resident
+memory. Prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ethosteer.data.sources import Origin
+from ethosteer.models.identity import read_shape
+from ethosteer.study.footprint import Footprint, Machine, StageMemory
+from ethosteer.study.load import load_study
+from ethosteer.study.text_sizes import read_texts
+
+DATASETS = ("harmless", "virtue", "deontology", "utilitarianism")
+TARGETS = "targets=['q_proj', 'v_proj']"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement: ``bench`` of a kind, and the base, number format and arms."""
+
+    kind: str
+    model: str
+    dtype: str
+    arms: int
+
+    def measured(self, data_dir: Path) -> float:
+        """Return the peak of resident memory, in bytes."""
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "measured.json"
+            counts = ["--steps", "2"] if self.kind == "ppo" else ["--pairs", "96"]
+            subprocess.run(
+                [
+                    sys.executable, "-m", "ethosteer", "bench", self.kind, "--model", self.model,
+                    "--dtype", self.dtype, "--arms", str(self.arms), "--data-dir", str(data_dir),
+                    "--device", "cpu", "--json", str(out), *counts,
+                ],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+            return float(json.loads(out.read_text("utf-8"))["peak_memory_bytes"])
+
+    def planned(self, data_dir: Path) -> StageMemory:
+        """Return the memory that ``plan`` counts for a study with the settings of ``bench``."""
+        arms = ", ".join(f"{name}={{}}" for name in DATASETS[: self.arms])
+        settings = load_study(
+            "demo",
+            [
+                f"base.model={self.model}",
+                f"base.dtype={self.dtype}",
+                f"arms={{{arms}}}",
+                "data.max_prompt_tokens=64",
+                "data.max_tokens=2048",
+                f"reward.lora={{r={16 if self.kind == 'ppo' else 8}, {TARGETS}}}",
+                "reward.batch=16",
+                "reward.normalisation_samples=16",
+                "steer.algorithm=ppo",
+                "steer.batch=32",
+                "steer.minibatches=4",
+                "steer.epochs=4",
+                "steer.min_new_tokens=48",
+                "steer.max_new_tokens=48",
+                "steer.held_out_prompts=8",
+                f"steer.lora={{r=16, dropout=0.0, {TARGETS}}}",
+            ],
+        )
+        texts = read_texts(settings, Origin("folder", data_dir), [])
+        footprint = Footprint(settings, read_shape(settings.base), texts, Machine(on_gpu=False))
+        return footprint.steer("ppo") if self.kind == "ppo" else footprint.reward()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--models", nargs="+", default=["pocket", "smollm2"])
+    parser.add_argument("--arms", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--parts", action="store_true", help="show the parts of each plan")
+    arguments = parser.parse_args()
+    print("| | planned, GB | measured, GB | planned / measured |\n|---|---|---|---|")
+    for model in arguments.models:
+        for kind in ("ppo", "reward"):
+            for dtype in ("float32", "bfloat16"):
+                for arms in arguments.arms:
+                    case = Case(kind, model, dtype, arms)
+                    plan, peak = case.planned(arguments.data_dir), case.measured(arguments.data_dir)
+                    print(
+                        f"| {kind}, {model}, {dtype}, {arms} arms | {plan.peak / 1e9:.2f} "
+                        f"| {peak / 1e9:.2f} | {plan.peak / peak:.2f} |",
+                        flush=True,
+                    )
+                    if arguments.parts:
+                        print(f"  {dict(plan.held)} {dict(plan.work)}")
+
+
+if __name__ == "__main__":
+    main()
