@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,14 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ethosteer.data.sources import Origin
-from ethosteer.models.base import SharedBase
+from ethosteer.models.base import SharedBase, pad_right
+from ethosteer.models.fast import varlen
 from ethosteer.models.fast.budget import fitting
+from ethosteer.models.fast.packing import pack_rows
+from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.loading import share
+from ethosteer.models.lora_bank import LoraBank
+from ethosteer.models.noise import gumbel, uniforms
 from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_training import RewardTraining
 from ethosteer.progress import Terminal
@@ -130,3 +136,62 @@ def test_memory_that_runs_out_halves_the_pass(
     )
     assert line in caplog.text
     assert losses == pytest.approx(expected, rel=1e-4)
+
+
+def test_noise_is_that_of_the_processor() -> None:
+    seeds = torch.randint(2**62, (40,), generator=torch.Generator().manual_seed(0))
+    for index in (0, 9):
+        column = torch.tensor([index])
+        there = uniforms(seeds.cuda(), column.cuda(), 3001).cpu()
+        assert torch.equal(there, uniforms(seeds, column, 3001))
+        noise = gumbel(seeds.cuda(), column.cuda(), 3001).cpu()
+        torch.testing.assert_close(noise, gumbel(seeds, column, 3001), rtol=1e-5, atol=1e-6)
+
+
+def observed(
+    base: SharedBase, sampling: Sampling, arms: int
+) -> tuple[list[list[int]], torch.Tensor]:
+    """Sample with random adapters; return the answers, and the largest logit of each token."""
+    prompts = tiny.ragged(24, 3, 30)
+    bank = tiny.fill(LoraBank(base.layers, arms, tiny.lora(), seed=0)).to(base.device)
+    largest = torch.zeros(24 * arms, sampling.max_new_tokens, device=base.device)
+
+    def observe(rows, column, hidden, logits, chosen) -> None:  # type: ignore[no-untyped-def]
+        largest[rows, column] = logits.float().amax(dim=1)
+
+    with bank.applied():
+        noise = torch.Generator().manual_seed(3)
+        return generate(base, prompts, arms, sampling, noise, observe), largest
+
+
+@pytest.mark.parametrize("arms", [1, 3])
+@pytest.mark.parametrize("ignore_eos", [True, False])
+def test_a_token_as_one_graph_samples_the_same(arms: int, ignore_eos: bool) -> None:
+    base = tiny.with_eos(wide_base(), 100)
+    assert base.captures and base.runs_packed
+    sampling = Sampling(1, 40, ignore_eos=ignore_eos)
+    found, largest = observed(base, sampling, arms)
+    expected, seen = observed(replace(base, captures=False), sampling, arms)
+    assert found == expected
+    written = torch.tensor([[c < len(row) for c in range(40)] for row in found], device="cuda")
+    torch.testing.assert_close(largest[written], seen[written], rtol=1e-4, atol=1e-4)
+
+
+def test_rows_in_one_call_attend_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = wide_base(torch.bfloat16)
+    assert base.runs_packed and varlen.AVAILABLE
+    tokens, lengths = pad_right(tiny.ragged(12, 3, 90), base.device)
+    bank = tiny.fill(LoraBank(base.layers, 1, tiny.lora(), seed=0)).to(base.device)
+
+    def states_and_gradient() -> tuple[torch.Tensor, torch.Tensor]:
+        bank.zero_grad()
+        with bank.applied():
+            hidden = base.hidden_packed(pack_rows(tokens, lengths)[0])
+        hidden.float().square().mean().backward()
+        gradient = torch.cat([p.grad.flatten() for p in bank.arm_parameters(0)])  # type: ignore[union-attr]
+        return hidden.detach().float(), gradient
+
+    found = states_and_gradient()
+    monkeypatch.setattr(varlen, "AVAILABLE", False)
+    for value, expected in zip(found, states_and_gradient(), strict=True):
+        assert (value - expected).norm() <= 2e-2 * expected.norm()

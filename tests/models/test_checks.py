@@ -7,6 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from ethosteer.errors import InputError
+from ethosteer.models import cache
 from ethosteer.models.base import SharedBase
 from ethosteer.models.checks import check_sampling, check_vocabulary
 from ethosteer.models.loading import share
@@ -100,14 +101,12 @@ def test_answers_are_sampled_as_rows_are_scored(kind):
 
 
 def test_a_base_whose_cache_loses_the_prompt_is_refused(llama, monkeypatch):
-    from ethosteer.models import generation
-
-    class Forgetful(generation.PreallocatedLayer):
+    class Forgetful(cache.PreallocatedLayer):
         def update(self, key_states, value_states, *rest, **more):
             keys, values = super().update(key_states, value_states, *rest, **more)
             return keys * 0, values
 
-    monkeypatch.setattr(generation, "PreallocatedLayer", Forgetful)
+    monkeypatch.setattr(cache, "PreallocatedLayer", Forgetful)
     with pytest.raises(InputError, match="cannot sample from llama models"):
         check_sampling(llama)
 

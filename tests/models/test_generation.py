@@ -12,7 +12,8 @@ from transformers.cache_utils import DynamicLayer
 from ethosteer.errors import InputError
 from ethosteer.models import generation
 from ethosteer.models.base import SharedBase
-from ethosteer.models.generation import PreallocatedLayer, Sampling, generate, make_cache
+from ethosteer.models.cache import PreallocatedLayer, make_cache
+from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.text import Template
 from tests import tiny
@@ -205,7 +206,7 @@ def test_what_watches_sees_the_log_probabilities_of_a_full_forward(name, tiny_ba
     seen = torch.zeros(16, 10)
     tokens = torch.zeros(16, 10, dtype=torch.long)
 
-    def watch(rows: Tensor, column: int, hidden: Tensor, logits: Tensor, chosen: Tensor) -> None:
+    def watch(rows: Tensor, column: Tensor, hidden: Tensor, logits: Tensor, chosen: Tensor) -> None:
         tiny.close(base.logits(hidden), logits)
         seen[rows, column] = logits.log_softmax(dim=-1).gather(1, chosen.unsqueeze(1)).squeeze(1)
         tokens[rows, column] = chosen

@@ -30,6 +30,7 @@ class SharedBase:
 
     ``runs_packed`` is whether the model takes rows packed without padding, prefix trees among
     them (fast/packing.py, fast/trees.py); if not, rows are padded, with the same results.
+    ``captures`` is whether a token of sampling can be one CUDA graph (fast/decoding.py).
     ``stop_ids`` are the tokens that end an answer. ``autocast`` runs float32 weights in bfloat16.
     ``limits`` are the token budgets, by kind of work, that too little memory has led to
     (fast/budget.py).
@@ -40,6 +41,7 @@ class SharedBase:
     layers: dict[str, ArmLinear]
     stop_ids: frozenset[int] = frozenset()
     runs_packed: bool = False
+    captures: bool = False
     autocast: bool = False
     limits: dict[str, int] = field(default_factory=dict)
 

@@ -11,6 +11,8 @@ from transformers import PreTrainedTokenizerBase
 
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
+from ethosteer.models.cache import PreallocatedLayer, make_cache
+from ethosteer.models.fast.decoding import Captured, Rows
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, stack
 from ethosteer.models.generation import Sampling, generate
 
@@ -88,7 +90,7 @@ def samples_as_it_scores(base: SharedBase) -> bool:
     sampling = Sampling(3, 3, ignore_eos=True, greedy=True)
     try:
         answers = generate(
-            base,
+            replace(base, captures=False),  # what is recorded calls no function
             prompts,
             1,
             sampling,
@@ -106,6 +108,50 @@ def samples_as_it_scores(base: SharedBase) -> bool:
         )
         for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
     )
+
+
+@torch.no_grad()
+def captures_tokens(base: SharedBase) -> bool:
+    """Return whether a token can be one CUDA graph, with the hidden states of sampling without.
+
+    It cannot where a layer's cache is not one of all keys and values, where a model looks at
+    numbers between its operations, or where it ignores a mask of four dimensions.
+    """
+    cache = make_cache(base, 1)
+    if base.device.type != "cuda" or any(
+        type(layer) is not PreallocatedLayer for layer in cache.layers
+    ):
+        return False
+    try:
+        return nearly_equal(_states_of_forced_tokens(base, True), _states_of_forced_tokens(base))
+    except torch.OutOfMemoryError:
+        raise  # a RuntimeError that says nothing of the model
+    except (AssertionError, IndexError, TypeError, ValueError, RuntimeError):
+        return False
+
+
+def _states_of_forced_tokens(base: SharedBase, captures: bool = False) -> Tensor:
+    """Return the hidden states that would choose each of a few tokens: ``[tokens, R, hidden]``."""
+    prompts = probe_tokens(base, [range(6), range(1, 7)]).tolist()
+    tokens = probe_tokens(base, [range(6, 12), range(7, 13)])
+    text = Rows(base, [prompts[0], prompts[1][:3]], 1, tokens.shape[1])
+    column = torch.zeros(1, dtype=torch.long, device=base.device)
+    states = torch.zeros(
+        tokens.shape[1], 2, base.hidden_size, dtype=base.model.dtype, device=base.device
+    )
+
+    def step() -> None:
+        states[column] = text.read()
+        text.append(tokens[:, column].squeeze(1))
+        column.add_(1)
+
+    step()
+    if captures:
+        text.fix()
+    take = Captured(step) if captures else step
+    for _ in range(1, tokens.shape[1]):
+        take()
+    return states
 
 
 def check_sampling(base: SharedBase) -> None:

@@ -1,23 +1,22 @@
 """Sampling responses from every arm at once, with one cache and shared noise.
 
-Prompts are left-padded, so that all rows grow at the same column; positions count real tokens only.
 Sampling is Gumbel-max with noise per (prompt, token, vocabulary entry) that is the same in every
 arm: arms that agree on the next token's distribution sample the same token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import in_passes, passes, sampling_tokens
+from ethosteer.models.fast.decoding import Captured, Rows
+from ethosteer.models.noise import gumbel
 from ethosteer.models.text import Template
 
 NO_STOP_TOKEN = (
@@ -27,6 +26,10 @@ NO_STOP_TOKEN = (
 )
 COMPACT_BELOW = 0.75
 """Finished prompts leave the batch once the others are at most this fraction of it."""
+COMPACT_CAPTURED = 0.5
+"""The same where a token is one CUDA graph, which is recorded anew for a smaller batch."""
+CHECK_EVERY = 8
+"""Tokens of a CUDA graph between looks whether rows have finished, for which the device waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,49 +72,11 @@ class Sampling:
         ]
 
 
-class PreallocatedLayer(DynamicLayer):
-    """A cache layer that is allocated once at full length, instead of copied at every token."""
+Observer = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
+"""Called for each new token: (rows, column ``[1]``, last hidden states, logits, chosen tokens).
 
-    def __init__(self, capacity: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.capacity = capacity
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *_: object, **__: object
-    ) -> tuple[Tensor, Tensor]:
-        """Append states ``[rows, heads, tokens, size]``; return all so far."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self._stored = [
-                states.new_empty(*states.shape[:2], self.capacity, states.shape[3])
-                for states in (key_states, value_states)
-            ]
-        before = self.get_seq_length()
-        after = before + key_states.shape[2]
-        for stored, states in zip(self._stored, (key_states, value_states), strict=True):
-            stored[:, :, before:after] = states
-        self.keys, self.values = (stored[:, :, :after] for stored in self._stored)
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep the rows at ``indices``."""
-        length = self.get_seq_length()
-        self._stored = [stored[indices] for stored in self._stored]
-        self.keys, self.values = (stored[:, :, :length] for stored in self._stored)
-
-
-def make_cache(base: SharedBase, capacity: int) -> DynamicCache:
-    """Make a cache for ``capacity`` tokens; layers of another kind stay transformers' own."""
-    cache = DynamicCache(config=base.model.config)
-    cache.layers = [
-        PreallocatedLayer(capacity) if type(layer) is DynamicLayer else layer
-        for layer in cache.layers
-    ]
-    return cache
-
-
-Observer = Callable[[Tensor, int, Tensor, Tensor, Tensor], None]
-"""Called for each new token: (rows, column, last hidden states, logits, chosen tokens)."""
+It may only write into tensors that it keeps: on a GPU its operations are recorded and replayed.
+"""
 
 
 @torch.no_grad()
@@ -125,8 +90,8 @@ def generate(
 ) -> list[list[int]]:
     """Answer the same prompts with every arm of the bank in use (``arms`` = 1 for the bare base).
 
-    Returns ``arms * len(prompts)`` responses, arm by arm. ``noise`` is a CPU generator, so that a
-    seed means the same on every device; a prompt's noise does not depend on the rest of its batch.
+    Returns ``arms * len(prompts)`` responses, arm by arm. ``noise`` is a CPU generator, from which
+    each prompt gets a seed; its noise depends neither on the device nor on the rest of its batch.
     As many prompts run at once as the memory for their cache allows. ``observe`` sees a prompt's
     tokens anew where memory ran out before.
     """
@@ -134,14 +99,14 @@ def generate(
     stop_ids = torch.tensor(sorted(sampling.stop_ids(base)), device=base.device)
     longest = sampling.max_new_tokens
     limits = torch.randint(sampling.min_new_tokens, longest + 1, (count,), generator=noise)
-    seeds = torch.randint(2**62, (count,), generator=noise).tolist()
+    seeds = torch.randint(2**62, (count,), generator=noise)
     run = _Run(
         base,
         prompts,
         arms,
         sampling,
         stop_ids,
-        limits.to(base.device).repeat(arms),
+        limits,
         seeds,
         torch.zeros(arms * count, longest, dtype=torch.long, device=base.device),
         torch.zeros(arms * count, dtype=torch.long, device=base.device),
@@ -165,10 +130,10 @@ def generate(
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Prompts being answered; ``limits``, ``tokens`` and ``lengths`` have a row for each answer.
+    """Prompts being answered; ``tokens`` and ``lengths`` have a row for each answer.
 
-    The answer of an arm to a prompt is row ``arm * len(prompts) + prompt``; ``seeds`` are those of
-    each prompt's noise.
+    The answer of an arm to a prompt is row ``arm * len(prompts) + prompt``; ``limits`` and
+    ``seeds`` ``[prompts]`` are those of each prompt's answers and noise.
     """
 
     base: SharedBase
@@ -177,67 +142,89 @@ class _Run:
     sampling: Sampling
     stop_ids: Tensor
     limits: Tensor
-    seeds: Sequence[int]
+    seeds: Tensor
     tokens: Tensor
     lengths: Tensor
     observe: Observer | None
 
     def answer(self, indices: Sequence[int]) -> None:
         """Answer the prompts at ``indices`` with every arm, as one batch, from the beginning."""
-        device = self.base.device
-        prompts = [self.prompts[index] for index in indices]
-        width = max(map(len, prompts))
-        padded = [[0] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-        is_real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-        inputs = torch.tensor(padded, device=device).repeat(self.arms, 1)
-        mask = torch.tensor(is_real, device=device).repeat(self.arms, 1)
-        starts = len(self.prompts) * torch.arange(self.arms).unsqueeze(1)
-        rows = (starts + torch.tensor(indices)).flatten().to(device)  # answers in the batch
-        noise = {index: torch.Generator().manual_seed(self.seeds[index]) for index in indices}
-        self.lengths[rows] = 0  # where too little memory ended an earlier try
-        is_open = torch.ones(len(rows), dtype=torch.bool, device=device)
-        decoder = self.base.model.get_decoder()
-        cache = make_cache(self.base, width + self.sampling.max_new_tokens)
-        for column in range(self.sampling.max_new_tokens):
-            positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
-            with self.base.precision():
-                hidden = decoder(
-                    input_ids=inputs,
-                    attention_mask=mask,
-                    position_ids=positions,
-                    past_key_values=cache,
-                    use_cache=True,
-                ).last_hidden_state[:, -1]
-            logits = self.base.logits(hidden)
-            chosen = self._choose(logits, rows, noise)
-            if self.observe is not None:
-                self.observe(rows, column, hidden, logits, chosen)
-            # A finished row that is still in the batch goes on, but its length stays.
-            self.tokens[rows, column] = chosen
-            self.lengths[rows] += is_open
-            is_open &= self.lengths[rows] < self.limits[rows]
-            is_open &= ~torch.isin(chosen, self.stop_ids)
-            if not is_open.any():
+        captures = self.base.captures
+        batch = _Batch(self, indices)
+        self.lengths[batch.rows] = 0  # where too little memory ended an earlier try
+        take_token: Callable[[], None] = batch.take_token
+        for column in range(int(self.limits[list(indices)].max())):
+            take_token()
+            if captures and column % CHECK_EVERY:
+                continue
+            if not batch.is_open.any():
                 return
-            inputs = chosen.unsqueeze(1)
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            # Selecting rows copies the cache, so it must pay: not for every row that finishes. A
-            # prompt stays until all arms have answered it, since arms have blocks of equal size.
-            goes_on = is_open.view(self.arms, -1).any(dim=0).repeat(self.arms)
-            if int(goes_on.sum()) <= COMPACT_BELOW * len(rows):
-                kept = goes_on.nonzero().squeeze(1)
-                cache.batch_select_indices(kept)
-                rows, is_open, mask, inputs = rows[kept], is_open[kept], mask[kept], inputs[kept]
+            shrunk = batch.drop_answered(COMPACT_CAPTURED if captures else COMPACT_BELOW)
+            if captures and column == 0:
+                batch.text.fix()
+            if captures and (shrunk or column == 0):
+                take_token = Captured(batch.take_token)
 
-    def _choose(self, logits: Tensor, rows: Tensor, noise: Mapping[int, torch.Generator]) -> Tensor:
-        """Choose the next token of the answers ``rows``: ``[R, vocabulary]`` -> ``[R]``."""
-        scores = logits.float() / self.sampling.temperature
-        if not self.sampling.greedy:
-            prompts = (rows[: len(rows) // self.arms] % len(self.prompts)).tolist()
-            uniform = torch.empty(len(prompts), logits.shape[-1])
-            for row, prompt in zip(uniform, prompts, strict=True):
-                row.uniform_(generator=noise[prompt])
-            # the argmax of logits plus Gumbel noise is a draw from their softmax
-            gumbel = -(-uniform.clamp(min=1e-20).log()).log()
-            scores = scores + gumbel.to(scores.device).repeat(self.arms, 1)
-        return scores.argmax(dim=-1)
+
+class _Batch:
+    """Answers of a run that grow together.
+
+    rows ``[R]``: their rows in the run; limits, is_open ``[R]``; seeds ``[R / arms]``; column
+    ``[1]``: that of the next token, on the device, so that no number is sent there or waited for.
+    """
+
+    def __init__(self, run: _Run, indices: Sequence[int]) -> None:
+        device, chosen = run.base.device, torch.tensor(indices)
+        starts = len(run.prompts) * torch.arange(run.arms).unsqueeze(1)
+        self.run = run
+        self.rows = (starts + chosen).flatten().to(device)
+        self.limits = run.limits[chosen].repeat(run.arms).to(device)
+        self.seeds = run.seeds[chosen].to(device)
+        self.is_open = torch.ones(len(self.rows), dtype=torch.bool, device=device)
+        self.column = torch.zeros(1, dtype=torch.long, device=device)
+        prompts = [run.prompts[index] for index in indices]
+        self.text = Rows(run.base, prompts, run.arms, run.sampling.max_new_tokens)
+
+    def take_token(self) -> None:
+        """Choose the next token of every answer, without waiting for the device."""
+        run, rows, column = self.run, self.rows, self.column
+        hidden = self.text.read()
+        logits = run.base.logits(hidden)
+        chosen = self._choose(logits)
+        if run.observe is not None:
+            run.observe(rows, column, hidden, logits, chosen)
+        # A finished row that is still in the batch goes on, but its length stays.
+        run.tokens[rows, column] = chosen
+        run.lengths[rows] += self.is_open
+        column += 1
+        self.is_open &= column < self.limits
+        self.is_open &= ~(chosen.unsqueeze(1) == run.stop_ids).any(dim=1)
+        self.text.append(chosen)
+
+    def _choose(self, logits: Tensor) -> Tensor:
+        """Choose tokens by their logits ``[R, vocabulary]`` -> ``[R]``."""
+        sampling = self.run.sampling
+        scores = logits.float() / sampling.temperature
+        if not sampling.greedy:
+            noise = gumbel(self.seeds, self.column, scores.shape[-1])
+            scores = scores.view(self.run.arms, *noise.shape) + noise
+        return scores.flatten(0, -2).argmax(dim=-1)
+
+    def drop_answered(self, share: float) -> bool:
+        """Let answered prompts leave where the others are at most ``share``; return whether so.
+
+        Selecting rows copies the cache, so it must pay: not for every row that finishes. A prompt
+        stays until all arms have answered it, since arms have blocks of equal size.
+        """
+        goes_on = self.is_open.view(self.run.arms, -1).any(dim=0)
+        if int(goes_on.sum()) > share * len(goes_on):
+            return False
+        kept = goes_on.repeat(self.run.arms).nonzero().squeeze(1)
+        self.rows, self.limits, self.is_open = (
+            self.rows[kept],
+            self.limits[kept],
+            self.is_open[kept],
+        )
+        self.seeds = self.seeds[goes_on]
+        self.text.select(kept)
+        return True

@@ -27,6 +27,7 @@ from ethosteer.models.base import SharedBase
 from ethosteer.models.cached import prepare_base
 from ethosteer.models.checks import (
     arms_not_finite,
+    captures_tokens,
     check_vocabulary,
     is_causal,
     makes_its_logits,
@@ -187,7 +188,7 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
             f"model {model.name_or_path}: ethosteer does not know how {model.config.model_type} "
             "models make their logits; use a base of another architecture"
         )
-    return replace(base, runs_packed=runs_packed(base))
+    return replace(base, runs_packed=runs_packed(base), captures=captures_tokens(base))
 
 
 def linear_layers(model: PreTrainedModel) -> list[tuple[str, nn.Module]]:

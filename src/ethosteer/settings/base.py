@@ -108,6 +108,11 @@ class BaseSettings(Settings):
     device: str = Field("auto", description="'auto', 'cpu', 'cuda', 'cuda:1', ...")
     shape: ModelShape | None = Field(None, description="only for `ethosteer plan`")
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether all arithmetic is float32: the same text gives the same numbers in any batch."""
+        return self.dtype == "float32" and not self.autocast
+
     @field_validator("model")
     @classmethod
     def _usable(cls, model: str) -> str:

@@ -33,7 +33,7 @@ class Cross(Stage[CrossResult]):
     """One seed's scores under all of its reward models."""
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     left_out: ClassVar = {
         "evaluate.chat": READ_ELSEWHERE,
         "evaluate.include_path": READ_ELSEWHERE,

@@ -30,7 +30,7 @@ class Reward(Stage[HeldOutPairs]):
     """
 
     kind: ClassVar[str] = "reward"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     left_out: ClassVar = {"reward.tokens_per_batch": CUTS_PASSES}
 
     arm: Arm

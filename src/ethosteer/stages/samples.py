@@ -24,7 +24,7 @@ class Samples(Stage[tuple[Sample, ...]]):
     """Sample answers of the controls and one seed's arms, with their rewards."""
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     left_out: ClassVar = {
         "evaluate.chat": READ_ELSEWHERE,
         "evaluate.include_path": READ_ELSEWHERE,

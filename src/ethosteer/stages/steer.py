@@ -35,7 +35,7 @@ class Steer(Stage[SteeringResult]):
     """
 
     kind: ClassVar[str] = "steer"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     left_out: ClassVar = {
         "steer.select": "both checkpoints are kept",
         "steer.tokens_per_batch": CUTS_PASSES,

@@ -50,7 +50,7 @@ def arm_cost(settings: StudySettings, texts: Texts, arm: str) -> Cost:
         prompt_tokens=mean_prompt(settings),
         answer_tokens=mean_row(settings) - mean_prompt(settings),
         pair_tokens=texts.pairs[settings.data_of(arm)].tokens,
-        exact=settings.base.dtype == "float32" and not settings.base.autocast,
+        exact=settings.base.is_exact,
     )
     # the arm's own reward model has scored these answers already
     scored = measured_steps(steer) * steer.batch * (len(texts.pairs) - 1)

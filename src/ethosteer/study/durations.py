@@ -1,10 +1,11 @@
 """How long a study takes on a GPU that is not at hand, by a roofline (Williams et al. 2009).
 
-Sampling a token reads the base's weights once for all rows, and each row's cache; training and
-scoring are matrix products of many rows. The constants were measured on one H100 SXM with a base of
-Llama-2-13B geometry in bfloat16 (``python speed/gpu.py --arms 1 4``: PPO, batch 64, prompts of 32
-to 128 tokens, 128 new ones, 4 epochs, adapters of rank 16 on q and v). Other cards are taken to
-reach the same fractions.
+Sampling a token reads the base's weights once for all rows, and each row's cache at full length;
+training and scoring are matrix products of many rows. The constants were measured on one H100 SXM
+with a base of Llama-2-13B geometry in bfloat16 (``python speed/gpu.py --arms 1 4``: PPO, batch 64,
+prompts of 32 to 128 tokens, 128 new ones, 4 epochs, adapters of rank 16 on q and v). A step of one
+arm took 14.5 s, of which 3.6 s sampling, 2.5 s scoring and 8.4 s training, and one of four arms
+60.6 s. Other cards are taken to reach the same fractions of their peaks.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ from ethosteer.study.devices import Device
 from ethosteer.study.footprint import Footprint
 
 TRAINING_EFFICIENCY = 0.34
-"""Of the peak FLOP/s: 4 * 4 * 13.0e9 * 13,312 FLOP in the 8.3 s of one arm's training a step."""
+"""Of the peak FLOP/s: 4 epochs * 4 * 13.0e9 weights * 13,312 tokens in 8.4 s."""
 SCORING_EFFICIENCY = 0.42
-"""Of the peak FLOP/s: 3 * 2 * 13.0e9 * 13,312 FLOP in the 2.5 s of one arm's scoring a step."""
-BANDWIDTH_EFFICIENCY = 0.7
-"""Of the peak bandwidth, which sampling reaches."""
+"""Of the peak FLOP/s: 3 readings * 2 * 13.0e9 weights * 13,312 tokens in 2.5 s."""
+WEIGHTS_EFFICIENCY, CACHE_EFFICIENCY = 0.85, 0.23
+"""Of the peak bandwidth: the first is assumed, the second fits sampling by one arm and by four.
+
+Attention to a cache under a mask is far from the bandwidth. With these a step takes 14.8 and 57 s.
+"""
 KERNELS = 57
 """Launched for each layer and sampled token."""
 
@@ -87,13 +91,12 @@ class Roofline:
     def token_seconds(self, rows: float) -> float:
         """Return the seconds in which each of ``rows`` answers gets one more token."""
         shape, width = self.footprint.shape, self.footprint.width
-        head = shape.vocabulary * shape.hidden
-        context = mean_row(self.footprint.settings)
-        read = width * (decoder_parameters(shape) + head)
-        read += rows * context * cache_bytes(shape, width)
+        weights = width * (decoder_parameters(shape) + shape.vocabulary * shape.hidden)
+        cache = rows * self.footprint.row * cache_bytes(shape, width)
+        read = weights / WEIGHTS_EFFICIENCY + cache / CACHE_EFFICIENCY
         products = 2 * base_parameters(shape) * rows
         return max(
-            read / (BANDWIDTH_EFFICIENCY * self.device.bandwidth),
+            read / self.device.bandwidth,
             products / (SCORING_EFFICIENCY * self.device.flops),
             shape.layers * KERNELS * self.device.launch,
         )

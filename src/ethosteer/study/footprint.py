@@ -127,6 +127,11 @@ class Footprint:
         """The bytes of a number of the base's activations."""
         return FLOAT32 if self.settings.base.dtype == "float32" else 2
 
+    @property
+    def row(self) -> int:
+        """The tokens of the longest prompt with its longest answer."""
+        return self.settings.data.max_prompt_tokens + self.settings.steer.max_new_tokens
+
     @cached_property
     def base(self) -> dict[str, float]:
         """What every stage holds: the frozen base with its layouts, and libraries."""
@@ -184,8 +189,8 @@ class Footprint:
             * adapter_parameters(self.shape, settings.reward.lora)
             * len(settings.data_arms()),
         }
-        row = settings.data.max_prompt_tokens + steer.max_new_tokens
-        lengths = Lengths(row, mean_row(settings), batch.rows, steer.max_new_tokens / row)
+        learned = steer.max_new_tokens / self.row
+        lengths = Lengths(self.row, mean_row(settings), batch.rows, learned)
         if batch.pairs:
             of_arms = [
                 self.texts.pairs[settings.data_of(name)]
@@ -250,24 +255,22 @@ class Footprint:
 
         ``adapter`` are those of an arm's adapter, which is applied to all arms at once.
         """
-        row = self.settings.data.max_prompt_tokens + self.settings.steer.max_new_tokens
 
         def needed(prompts: float) -> float:
             rows = arms * prompts
             prefill = self.working(rows * self.settings.data.max_prompt_tokens)
             logits = rows * self.shape.vocabulary * (self.width + SAMPLED_LOGITS * FLOAT32)
-            cache = rows * row * cache_bytes(self.shape, self.width)
+            cache = rows * self.row * cache_bytes(self.shape, self.width)
             return cache + max(prefill, logits) + STACKED * arms * adapter
 
         return Work(needed(self.prompts_at_once(held, arms, answers)), needed(1))
 
     def prompts_at_once(self, held: Mapping[str, float], arms: int, answers: int) -> float:
         """Return how many of the prompts of ``answers`` answers ``arms`` arms answer at once."""
-        row = self.settings.data.max_prompt_tokens + self.settings.steer.max_new_tokens
         memory = max(CPU_CACHE, held["frozen base, once"])
         if self.machine.on_gpu:
             memory = GPU_FRACTION * self.free(held)
-        fitting = memory / (arms * row * cache_bytes(self.shape, self.width))
+        fitting = memory / (arms * self.row * cache_bytes(self.shape, self.width))
         passes = math.ceil(answers / max(1, math.floor(min(answers, fitting))))
         return math.ceil(answers / passes)
 

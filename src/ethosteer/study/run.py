@@ -43,6 +43,7 @@ from ethosteer.study.folder import (
 from ethosteer.study.plan import Plan
 from ethosteer.study.preregistered import changed_since, preregister
 from ethosteer.study.remaining import expected_seconds
+from ethosteer.study.sampled_together import sampled_together
 
 RESULTS = "results.json"
 OUTCOMES = "outcomes.parquet"
@@ -188,6 +189,8 @@ class Study:
         base = self.settings.base
         number_format = f"{base.dtype}{', autocast to bfloat16' if base.autocast else ''}"
         made_with = provenance.describe() | {"number format of the base": number_format}
+        if not base.is_exact:
+            made_with["arms sampled in one batch (seeds)"] = sampled_together(plan, store)
         if data_folder := absolute(plan.origin).folder:
             made_with[DATA_FOLDER] = str(data_folder)
         results = replace(

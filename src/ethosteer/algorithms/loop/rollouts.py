@@ -269,7 +269,7 @@ class _Sampled:
         return cls(collector.task.sampling.temperature, arms, collector.values, *zeros)
 
     def __call__(
-        self, rows: Tensor, column: int, hidden: Tensor, logits: Tensor, tokens: Tensor
+        self, rows: Tensor, column: Tensor, hidden: Tensor, logits: Tensor, tokens: Tensor
     ) -> None:
         """Record one new token of each of ``rows``."""
         log_p = (logits.float() / self.temperature).log_softmax(dim=-1)
