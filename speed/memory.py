@@ -21,6 +21,13 @@ from ethosteer.study.load import load_study
 from ethosteer.study.text_sizes import read_texts
 
 DATASETS = ("harmless", "virtue", "deontology", "utilitarianism")
+CASES = (
+    "ppo:pocket:float32:4",
+    "reward:smollm2:float32:1",
+    "ppo:smollm2:bfloat16:4",
+    "ppo:smollm2:float32:1",
+    "reward:smollm2:bfloat16:4",
+)
 TARGETS = "targets=['q_proj', 'v_proj']"
 
 
@@ -37,7 +44,7 @@ class Case:
         """Return the peak of resident memory, in bytes."""
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "measured.json"
-            counts = ["--steps", "2"] if self.kind == "ppo" else ["--pairs", "96"]
+            counts = ["--steps", "1"] if self.kind == "ppo" else ["--pairs", "48"]
             subprocess.run(
                 [
                     sys.executable, "-m", "ethosteer", "bench", self.kind, "--model", self.model,
@@ -82,24 +89,20 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--models", nargs="+", default=["pocket", "smollm2"])
-    parser.add_argument("--arms", type=int, nargs="+", default=[1, 4])
-    parser.add_argument("--parts", action="store_true", help="show the parts of each plan")
+    parser.add_argument(
+        "cases", nargs="*", default=CASES, help="kind:model:dtype:arms, as in ppo:smollm2:float32:4"
+    )
     arguments = parser.parse_args()
     print("| | planned, GB | measured, GB | planned / measured |\n|---|---|---|---|")
-    for model in arguments.models:
-        for kind in ("ppo", "reward"):
-            for dtype in ("float32", "bfloat16"):
-                for arms in arguments.arms:
-                    case = Case(kind, model, dtype, arms)
-                    plan, peak = case.planned(arguments.data_dir), case.measured(arguments.data_dir)
-                    print(
-                        f"| {kind}, {model}, {dtype}, {arms} arms | {plan.peak / 1e9:.2f} "
-                        f"| {peak / 1e9:.2f} | {plan.peak / peak:.2f} |",
-                        flush=True,
-                    )
-                    if arguments.parts:
-                        print(f"  {dict(plan.held)} {dict(plan.work)}")
+    for name in arguments.cases:
+        kind, model, dtype, arms = name.split(":")
+        case = Case(kind, model, dtype, int(arms))
+        planned = case.planned(arguments.data_dir).peak
+        measured = case.measured(arguments.data_dir)
+        print(
+            f"| {name} | {planned / 1e9:.2f} | {measured / 1e9:.2f} | {planned / measured:.2f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def test_the_shape_is_what_transformers_reads(kind: str, tmp_path: Path) -> None
         tied=config.tie_word_embeddings,
         heads=config.num_attention_heads,
         key_value_heads=getattr(config, "num_key_value_heads", None),
-        head_size=getattr(config, "head_dim", None),
+        head_size=config.to_dict().get("head_dim"),
         head_norms=kind == "gemma3",
     )
 

@@ -77,28 +77,28 @@ def test_a_processor_keeps_two_further_layouts_of_the_base(monkeypatch: pytest.M
 
 
 def test_a_training_pass_has_the_tokens_that_the_run_gives_it() -> None:
-    own = lora(targets=("q_proj",))
+    adapter = lora(targets=("q_proj",))
     kept = activations.activation_bytes(
-        SHAPE, own, 4, activations.score_bytes(SHAPE, 4, 30, on_gpu=False)
+        SHAPE, adapter, 4, activations.score_bytes(SHAPE, 4, 30, on_gpu=False)
     )
     token = kept + 0.5 * 12 * 50
     lengths = Lengths(longest=60, mean=30, count=100, learned=0.5)
     on_cpu = footprint(CPU)
     for setting, tokens in ((None, 1024), (200, 200), (10, 60), (10**6, 60 + 99 * 30)):
-        work = on_cpu.training({}, own, setting, lengths)
+        work = on_cpu.training({}, adapter, setting, lengths)
         assert work.bytes == pytest.approx(tokens * token)
         assert work.least == pytest.approx(60 * token), "a text is never cut"
 
 
 def test_a_gpus_training_pass_fills_three_fifths_of_what_is_free() -> None:
-    own = lora()
-    token = activations.activation_bytes(SHAPE, own, 4, 4 * 2) + 12 * 50
+    adapter = lora()
+    token = activations.activation_bytes(SHAPE, adapter, 4, 4 * 2) + 12 * 50
     lengths = Lengths(longest=60, mean=30, count=10**6, learned=1.0)
     held = {"a": 75e9, "b": 4.99e9}
-    work = footprint(GPU).training(held, own, None, lengths)
+    work = footprint(GPU).training(held, adapter, None, lengths)
     assert work.bytes == pytest.approx(0.6 * 10e6, rel=token / 6e6)
     few = replace(lengths, count=100)
-    assert footprint(GPU).training({}, own, None, few).bytes == pytest.approx(few.total * token)
+    assert footprint(GPU).training({}, adapter, None, few).bytes == pytest.approx(few.total * token)
 
 
 def test_steering_holds_what_its_arms_learn_with() -> None:
@@ -118,7 +118,7 @@ def test_steering_holds_what_its_arms_learn_with() -> None:
     assert [stage.stage for stage in counted.stages] == [
         "finetune", "reward", "steer, dpo", "steer, ppo", "evaluate",
     ]  # fmt: skip
-    plain = load_study("demo", ["finetune={enabled=false}"])
+    plain = load_study("demo", ["finetune.enabled=false", "compare.control=base"])
     assert "finetune" not in [
         stage.stage
         for stage in Footprint(plain, SHAPE, replace(TEXTS, pairs=dict.fromkeys(
@@ -127,18 +127,19 @@ def test_steering_holds_what_its_arms_learn_with() -> None:
 
 
 def test_dpo_learns_from_pairs_and_ppo_from_answers() -> None:
-    counted = footprint(CPU, "steer.dpo.pairs=3", "steer.minibatches=2", "steer.batch=8")
-    own = counted.settings.steer.lora
-    row = counted.settings.data.max_prompt_tokens + counted.settings.steer.max_new_tokens
+    settings = ("steer.dpo.pairs=3", "steer.minibatches=2", "steer.batch=8")
 
-    def bytes_of(lengths: Lengths) -> float:
-        return counted.training({}, own, None, lengths).bytes
+    def training(algorithm: str) -> float:
+        counted = footprint(CPU, f"steer.algorithm={algorithm}", *settings)
+        return counted.steer(algorithm).work["a training pass"].bytes
 
-    training = {name: counted.steer(name).work["a training pass"] for name in ("dpo", "ppo")}
-    assert training["dpo"].bytes == bytes_of(Lengths(90, 50, 3, learned=0.4))
-    answers = counted.settings.steer.max_new_tokens / row
-    mean = counted.settings.data.max_prompt_tokens / 2 + 24
-    assert training["ppo"].bytes == bytes_of(Lengths(row, mean, 4, learned=answers))
+    counted = footprint(CPU, *settings)
+    steer, longest_prompt = counted.settings.steer, counted.settings.data.max_prompt_tokens
+    row = longest_prompt + steer.max_new_tokens
+    pairs = Lengths(longest=90, mean=50, count=3, learned=0.4)
+    answers = Lengths(row, longest_prompt / 2 + 24, count=4, learned=steer.max_new_tokens / row)
+    assert training("dpo") == counted.training({}, steer.lora, None, pairs).bytes
+    assert training("ppo") == counted.training({}, steer.lora, None, answers).bytes
 
 
 def test_the_cache_of_sampling_is_cut_as_the_run_cuts_it() -> None:
@@ -156,7 +157,7 @@ def test_the_cache_of_sampling_is_cut_as_the_run_cuts_it() -> None:
 
 
 def test_a_stages_peak_counts_one_kind_of_work() -> None:
-    stage = footprint(GPU).steer("ppo")
+    stage = footprint(GPU, "steer.algorithm=ppo").steer("ppo")
     held, works = sum(stage.held.values()), stage.work.values()
     assert stage.peak == held + max(work.bytes for work in works)
     assert held < stage.least <= stage.peak

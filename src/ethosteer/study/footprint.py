@@ -117,11 +117,6 @@ class Footprint:
             self.evaluate(),
         )
 
-    @property
-    def peak(self) -> StageMemory:
-        """The stage that needs most."""
-        return max(self.stages, key=lambda stage: stage.peak)
-
     @cached_property
     def width(self) -> int:
         """The bytes of a number of the base's activations."""
@@ -132,14 +127,19 @@ class Footprint:
         """The tokens of the longest prompt with its longest answer."""
         return self.settings.data.max_prompt_tokens + self.settings.steer.max_new_tokens
 
+    @property
+    def weights(self) -> float:
+        """The bytes of the base's weights."""
+        parameters = decoder_parameters(self.shape) + embedding_parameters(self.shape)
+        return float(self.width * parameters)
+
     @cached_property
     def base(self) -> dict[str, float]:
         """What every stage holds: the frozen base with its layouts, and libraries."""
-        weights = self.width * (decoder_parameters(self.shape) + embedding_parameters(self.shape))
-        held: dict[str, float] = {"frozen base, once": weights}
+        held = {"frozen base, once": self.weights}
         if self.machine.on_gpu:
             return held | {"CUDA's context": CONTEXT}
-        if layouts_fit(int(weights)):
+        if layouts_fit(int(self.weights)):
             # laid out once for products and once for gradients (models/fast/products.py)
             head = self.shape.vocabulary * self.shape.hidden
             held["further layouts of it"] = 2 * self.width * (decoder_parameters(self.shape) + head)
@@ -162,7 +162,10 @@ class Footprint:
         }
         pairs = self.texts.pairs.values()
         lengths = Lengths(
-            max(own.longest for own in pairs), max(own.tokens for own in pairs), reward.batch, 0.0
+            max(sizes.longest for sizes in pairs),
+            max(sizes.tokens for sizes in pairs),
+            reward.batch,
+            learned=0.0,
         )
         return StageMemory(
             "reward",
@@ -267,7 +270,7 @@ class Footprint:
 
     def prompts_at_once(self, held: Mapping[str, float], arms: int, answers: int) -> float:
         """Return how many of the prompts of ``answers`` answers ``arms`` arms answer at once."""
-        memory = max(CPU_CACHE, held["frozen base, once"])
+        memory = max(CPU_CACHE, self.weights)
         if self.machine.on_gpu:
             memory = GPU_FRACTION * self.free(held)
         fitting = memory / (arms * self.row * cache_bytes(self.shape, self.width))

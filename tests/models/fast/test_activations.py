@@ -75,7 +75,7 @@ def bytes_of_a_token(base: SharedBase, lora: LoraSettings, length: int = 40) -> 
         ("all-linear", 8),
         ("all-linear", 64),
         (("o_proj", "down_proj"), 4),
-        (("gate_proj",), 4),
+        (("gate_proj", "up_proj"), 4),
         (("model.layers.1.self_attn.k_proj", "layers.2.mlp.up_proj"), 4),
     ],
 )
