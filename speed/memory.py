@@ -21,6 +21,10 @@ from ethosteer.study.load import load_study
 from ethosteer.study.text_sizes import read_texts
 
 DATASETS = ("harmless", "virtue", "deontology", "utilitarianism")
+OPTIONS = {
+    "ppo": ["--batch", "8", "--minibatches", "1", "--epochs", "1", "--steps", "1"],
+    "reward": ["--batch", "8", "--pairs", "16"],
+}
 CASES = (
     "ppo:pocket:float32:4",
     "reward:smollm2:float32:1",
@@ -44,7 +48,7 @@ class Case:
         """Return the peak of resident memory, in bytes."""
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "measured.json"
-            counts = ["--steps", "1"] if self.kind == "ppo" else ["--pairs", "48"]
+            counts = OPTIONS[self.kind]
             subprocess.run(
                 [
                     sys.executable, "-m", "ethosteer", "bench", self.kind, "--model", self.model,
@@ -68,12 +72,11 @@ class Case:
                 "data.max_prompt_tokens=64",
                 "data.max_tokens=2048",
                 f"reward.lora={{r={16 if self.kind == 'ppo' else 8}, {TARGETS}}}",
-                "reward.batch=16",
+                "reward.batch=8",
                 "reward.normalisation_samples=16",
                 "steer.algorithm=ppo",
-                "steer.batch=32",
-                "steer.minibatches=4",
-                "steer.epochs=4",
+                "steer.batch=8",
+                "steer.minibatches=1",
                 "steer.min_new_tokens=48",
                 "steer.max_new_tokens=48",
                 "steer.held_out_prompts=8",

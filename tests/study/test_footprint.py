@@ -161,3 +161,26 @@ def test_a_stages_peak_counts_one_kind_of_work() -> None:
     held, works = sum(stage.held.values()), stage.work.values()
     assert stage.peak == held + max(work.bytes for work in works)
     assert held < stage.least <= stage.peak
+
+
+@pytest.mark.parametrize(("arms", "measured"), [(1, 54.7e9), (4, 56.4e9)])
+def test_ppo_on_a_base_of_13_billion_takes_what_was_measured_on_an_h100(
+    arms: int, measured: float
+) -> None:
+    """By ``python speed/gpu.py --arms 1 4``: torch's peak, without CUDA's context."""
+    names = ("deontology", "harmless", "utilitarianism", "virtue")[:arms]
+    settings = load_study(
+        "llama2-13b",
+        [
+            f"arms={{{', '.join(f'{name}={{}}' for name in names)}}}",
+            "data.max_prompt_tokens=128",
+            "steer.minibatches=4",
+            "steer.min_new_tokens=128",
+            "steer.held_out_prompts=64",
+            "steer.lora.dropout=0.0",
+        ],
+    )
+    assert settings.base.shape is not None
+    texts = replace(TEXTS, pairs=dict.fromkeys(names, TEXTS.pairs["virtue"]))
+    stage = Footprint(settings, settings.base.shape, texts, GPU).steer("ppo")
+    assert stage.peak - CONTEXT == pytest.approx(measured, rel=0.05)

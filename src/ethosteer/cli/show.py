@@ -248,14 +248,11 @@ def plan_table(plan: StudyEstimate) -> Table:
         )
     largest = plan.largest
     table.add_section()
-    for name, size in largest.held.items():
-        table.add_row(f"memory of {largest.stage}: {name}", "", "", "", f"{size / 1e9:,.2f}")
-    for index, (name, work) in enumerate(largest.work.items()):
-        turn = " (in turn)" if index else ""
-        table.add_row(
-            f"memory of {largest.stage}: {name}{turn}", "", "", "", f"{work.bytes / 1e9:,.2f}"
-        )
-    table.add_row("memory at its peak", "", "", "", f"{largest.peak / 1e9:,.2f}")
+    table.add_row(f"memory of {largest.stage}", "", "", "", f"{largest.peak / 1e9:,.2f}")
+    parts = {**largest.held, **{name: work.bytes for name, work in largest.work.items()}}
+    for name, size in parts.items():
+        turn = ", in turn" if name in largest.work and len(largest.work) > 1 else ""
+        table.add_row(f"  {name}{turn}", "", "", "", f"{size / 1e9:,.2f}")
     table.caption = escape("\n".join((*_verdict(plan), "; ".join(plan.notes)))) or None
     table.caption_justify = "left"
     return table

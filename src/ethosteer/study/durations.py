@@ -38,6 +38,13 @@ WEIGHTS_EFFICIENCY, CACHE_EFFICIENCY = 0.85, 0.23
 
 Attention to a cache under a mask is far from the bandwidth. With these a step takes 14.8 and 57 s.
 """
+RUN_AGAIN = 1.5
+"""With gradient checkpointing a forward pass is run twice, and a backward pass takes as long."""
+UNPACKED = 2.25
+"""Of a quantised base each token reads the weights, writes them in 16 bits and reads these.
+
+Counted for NF4 (0.5 + 2 + 2 bytes instead of 2), not measured.
+"""
 KERNELS = 57
 """Launched for each layer and sampled token."""
 
@@ -86,12 +93,16 @@ class Roofline:
         sampling = answers / rows * settings.steer.max_new_tokens * self.token_seconds(rows)
         scoring = read.flop(parameters) / (SCORING_EFFICIENCY * self.device.flops)
         training = trained.flop(parameters) / (TRAINING_EFFICIENCY * self.device.flops)
+        if settings.base.gradient_checkpointing:
+            training *= RUN_AGAIN
         return sampling + scoring + training
 
     def token_seconds(self, rows: float) -> float:
         """Return the seconds in which each of ``rows`` answers gets one more token."""
         shape, width = self.footprint.shape, self.footprint.width
         weights = width * (decoder_parameters(shape) + shape.vocabulary * shape.hidden)
+        if self.footprint.settings.base.quantise:
+            weights = UNPACKED * weights
         cache = rows * self.footprint.row * cache_bytes(shape, width)
         read = weights / WEIGHTS_EFFICIENCY + cache / CACHE_EFFICIENCY
         products = 2 * base_parameters(shape) * rows

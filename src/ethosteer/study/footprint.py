@@ -34,6 +34,8 @@ LIBRARIES = 0.55e9
 """Resident bytes of a process that has imported torch, transformers and peft, on a processor."""
 CONTEXT = 0.6e9
 """Bytes of a GPU that CUDA's context and the libraries' workspaces take."""
+WEIGHT_BYTES = {"nf4": 0.516, "int8": 1.0}
+"""Bytes of a quantised weight: four bits and their scales (Dettmers et al. 2023), or eight."""
 MOMENTS = 2
 """Of AdamW, for each parameter."""
 STACKED = 3
@@ -129,9 +131,10 @@ class Footprint:
 
     @property
     def weights(self) -> float:
-        """The bytes of the base's weights."""
-        parameters = decoder_parameters(self.shape) + embedding_parameters(self.shape)
-        return float(self.width * parameters)
+        """The bytes of the base's weights; embeddings are never quantised."""
+        weight = WEIGHT_BYTES.get(self.settings.base.quantise or "", self.width)
+        embeddings = self.width * embedding_parameters(self.shape)
+        return weight * decoder_parameters(self.shape) + embeddings
 
     @cached_property
     def base(self) -> dict[str, float]:
@@ -139,7 +142,7 @@ class Footprint:
         held = {"frozen base, once": self.weights}
         if self.machine.on_gpu:
             return held | {"CUDA's context": CONTEXT}
-        if layouts_fit(int(self.weights)):
+        if not self.settings.base.quantise and layouts_fit(int(self.weights)):
             # laid out once for products and once for gradients (models/fast/products.py)
             head = self.shape.vocabulary * self.shape.hidden
             held["further layouts of it"] = 2 * self.width * (decoder_parameters(self.shape) + head)
@@ -242,13 +245,16 @@ class Footprint:
         self, held: Mapping[str, float], lora: LoraSettings, setting: int | None, lengths: Lengths
     ) -> Work:
         """Return the bytes of the passes of an update, cut by the token budget as a run cuts it."""
+        checkpointing = self.settings.base.gradient_checkpointing
         budget = float(setting or CPU_TOKENS)
         if setting is None and self.machine.on_gpu:
-            budget = fitting_tokens(self.shape, lora, self.width, self.free(held))
+            budget = fitting_tokens(
+                self.shape, lora, self.width, self.free(held), checkpointing=checkpointing
+            )
         scores = score_bytes(
             self.shape, self.width, max(1, round(lengths.mean)), on_gpu=self.machine.on_gpu
         )
-        token = activation_bytes(self.shape, lora, self.width, scores)
+        token = activation_bytes(self.shape, lora, self.width, scores, checkpointing=checkpointing)
         token += lengths.learned * logit_bytes(self.shape)
         tokens = max(lengths.longest, min(budget, lengths.total))
         return Work(tokens * token, lengths.longest * token)
