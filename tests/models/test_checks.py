@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from ethosteer.errors import InputError
 from ethosteer.models import cache
 from ethosteer.models.base import SharedBase
-from ethosteer.models.checks import check_sampling, check_vocabulary
+from ethosteer.models.checks import (
+    check_gradients,
+    check_sampling,
+    check_vocabulary,
+    layers_without_gradient,
+)
 from ethosteer.models.loading import share
 from tests import tiny
 
@@ -159,3 +168,63 @@ def test_a_special_token_that_no_text_needs_may_lie_beyond_the_embeddings():
     tokenizer.add_tokens(["ordinary"])
     with pytest.raises(InputError, match="token 'ordinary' has id"):
         check_vocabulary("model x", tokenizer, embedded(rows), set())
+
+
+# --- gradients
+
+
+def llama_model() -> Any:
+    model = AutoModelForCausalLM.from_config(tiny.config("llama", tiny.make_tokenizer("llama")))
+    tiny.randomise(model, seed=4)
+    return model
+
+
+class Detached(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.detach())
+
+
+class WrongWay(nn.Linear):
+    """Passes on the gradient of half of its weights."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        product = functional.linear(input, torch.cat([self.weight[:8], 0 * self.weight[8:]]))
+        return product + (super().forward(input) - product).detach()
+
+
+@pytest.mark.parametrize("kind", [Detached, WrongWay])
+@pytest.mark.parametrize("name", ["layers.0.self_attn.q_proj", "layers.1.mlp.down_proj"])
+def test_a_layer_that_does_not_pass_its_gradient_on_is_refused(kind, name):
+    model = llama_model()
+    layer = model.model.get_submodule(name)
+    broken = kind(layer.in_features, layer.out_features, bias=False)
+    broken.weight = layer.weight
+    model.model.set_submodule(name, broken)
+    with pytest.raises(InputError, match=rf"layer model\.{name} \({kind.__name__}\) passes on no"):
+        share(model, tiny.make_tokenizer("llama"))
+
+
+@pytest.mark.parametrize(("part", "first"), [("self_attn", "q_proj"), ("mlp", "gate_proj")])
+def test_a_model_that_cuts_the_gradient_between_layers_is_refused(part, first, monkeypatch):
+    model = llama_model()
+    module = getattr(model.model.layers[1], part)
+    monkeypatch.setattr(module, "forward", torch.no_grad()(module.forward))
+    with pytest.raises(InputError, match=rf"layer model\.layers\.1\.{part}\.{first} changes"):
+        share(model, tiny.make_tokenizer("llama"))
+
+
+def test_layers_that_never_run_need_no_gradient():
+    model = llama_model()
+    model.model.layers[1].expert = nn.Linear(32, 32)
+    base = share(model, tiny.make_tokenizer("llama"))
+    assert "model.layers.1.expert" in base.layers
+    assert layers_without_gradient(base) == []
+
+
+def test_the_probe_leaves_a_base_as_it_was(llama):
+    tokens = torch.tensor(tiny.ragged(2, 7, 7))
+    before = llama.hidden(tokens)
+    check_gradients(llama)
+    assert torch.equal(llama.hidden(tokens), before)
+    assert all(layer.adapter is None for layer in llama.layers.values())
+    assert all(p.grad is None for p in llama.model.parameters())

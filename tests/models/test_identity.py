@@ -46,6 +46,22 @@ def test_a_base_in_autocast_is_another_base(tmp_path):
     )
 
 
+def test_what_is_not_set_leaves_an_identity_as_it_was(tmp_path):
+    """Studies that were stored before a setting was there keep their results."""
+    (tmp_path / "config.json").write_text("{}")
+    plain = BaseSettings(model=str(tmp_path))
+    content = folder_fingerprint(tmp_path)
+    assert model_fingerprint(plain) == f"{content}:float32"
+    for changes, expected in (
+        ({"autocast": True}, "float32:autocast"),
+        ({"quantise": "nf4"}, "float32:nf4"),
+        ({"quantise": "int8", "dtype": "float16"}, "float16:int8"),
+        ({"gradient_checkpointing": True, "device": "cpu"}, "float32"),
+    ):
+        changed = plain.model_copy(update=changes)
+        assert model_fingerprint(changed) == f"{content}:{expected}"
+
+
 @pytest.fixture
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a model folder whose weights count as large, with an empty cache beside it."""

@@ -86,6 +86,7 @@ OTHER_VALUES: dict[str, Any] = {
     "compare.primary": ("crows_pairs",),
     "seeds": (0, 2),
     "base.dtype": "bfloat16",
+    "base.quantise": "nf4",
     "data.origin": "hub",
     "data.template": "hh",
     "data.date": "2031-01-02",
@@ -249,7 +250,8 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
         if fingerprints(type(study).model_validate(table)) == known:
             unseen.add(path)
     assert unseen == {
-        "base.device", "base.revision", "base.shape", "compare.published", "data.origin",
+        "base.device", "base.gradient_checkpointing", "base.revision", "base.shape",
+        "compare.published", "data.origin",
         "evaluate.include_path", "evaluate.tokens_per_batch", "finetune.tokens_per_batch",
         "reward.tokens_per_batch", "steer.tokens_per_batch", "track.trackers",
     }  # fmt: skip

@@ -23,6 +23,7 @@ from ethosteer.cli.options import (
     Sample,
     TokenBudget,
     WeightsDtype,
+    WeightsQuantise,
     base_settings,
     read_benchmarks,
 )
@@ -58,6 +59,7 @@ def bench_evaluate(
     sample: Sample = False,
     limit: Limit = None,
     dtype: WeightsDtype = Dtype.float32,
+    quantise: WeightsQuantise = None,
     device: Device = "auto",
     tokens_per_batch: TokenBudget = None,
     profile: Profile = False,
@@ -68,7 +70,7 @@ def bench_evaluate(
     """
     origin = data_origin(data_dir, sample=sample)
     settings = read_benchmarks(benchmarks, limit)
-    base = base_settings(model, dtype, device)
+    base = base_settings(model, dtype, quantise, device)
     from ethosteer.bench.evaluate import measure_evaluation
 
     _show(
@@ -93,6 +95,7 @@ def bench_ppo(
     steps: Annotated[int, typer.Option(min=1, help="PPO steps.")] = 4,
     json_file: JsonFile = None,
     dtype: WeightsDtype = Dtype.float32,
+    quantise: WeightsQuantise = None,
     device: Device = "auto",
     profile: Profile = False,
 ) -> None:
@@ -103,7 +106,7 @@ def bench_ppo(
     if batch % minibatches:
         raise InputError("--batch must be a multiple of --minibatches")
     origin = data_origin(data_dir)
-    settings = base_settings(model, dtype, device)
+    settings = base_settings(model, dtype, quantise, device)
     from ethosteer.bench.hh import hh_prompts
     from ethosteer.bench.ppo import PPOEpisodes, measure_ppo
     from ethosteer.models.loading import load_base
@@ -123,6 +126,7 @@ def bench_reward(
     pairs: Annotated[int, typer.Option(min=2, help="Preference pairs to read.")] = 256,
     json_file: JsonFile = None,
     dtype: WeightsDtype = Dtype.float32,
+    quantise: WeightsQuantise = None,
     device: Device = "auto",
     profile: Profile = False,
 ) -> None:
@@ -131,7 +135,7 @@ def bench_reward(
     Example: `ethosteer bench reward --data-dir DATA --arms 4`
     """
     origin = data_origin(data_dir)
-    settings = base_settings(model, dtype, device)
+    settings = base_settings(model, dtype, quantise, device)
     from ethosteer.bench.hh import hh_pairs
     from ethosteer.bench.reward import measure_reward
     from ethosteer.models.loading import load_base

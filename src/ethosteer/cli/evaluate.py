@@ -20,6 +20,7 @@ from ethosteer.cli.options import (
     Sample,
     TokenBudget,
     WeightsDtype,
+    WeightsQuantise,
     base_settings,
     read_benchmarks,
 )
@@ -88,6 +89,7 @@ def evaluate(
     classifier: Classifier = None,
     revision: Revision = None,
     dtype: WeightsDtype = Dtype.float32,
+    quantise: WeightsQuantise = None,
     device: Device = "auto",
     template: DialogueTemplate = TemplateChoice.guanaco,
     chat: Chat = False,
@@ -103,7 +105,7 @@ def evaluate(
     """
     _check_out(out)
     evaluations = api.evaluate(
-        base_settings(model, dtype, device, revision),
+        base_settings(model, dtype, quantise, device, revision),
         read_benchmarks(benchmarks, limit, classifier),
         adapters=adapter or (),
         data_dir=data_dir,

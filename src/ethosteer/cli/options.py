@@ -19,6 +19,14 @@ class Dtype(StrEnum):
 
     float32 = "float32"
     bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Quantise(StrEnum):
+    """How the weights of a base's linear layers are quantised."""
+
+    nf4 = "nf4"
+    int8 = "int8"
 
 
 StudyArgument = Annotated[
@@ -73,6 +81,14 @@ Limit = Annotated[
     int | None, typer.Option(min=1, help="At most this many items of each benchmark.")
 ]
 WeightsDtype = Annotated[Dtype, typer.Option(help="The number format of the model's weights.")]
+WeightsQuantise = Annotated[
+    Quantise | None,
+    typer.Option(
+        "--quantise",
+        help="Hold the weights of linear layers in 4 or 8 bits. Needs `pip install "
+        "'ethosteer[quantise]'`.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`, `cuda:1`, …")]
 TokenBudget = Annotated[
     int | None,
@@ -97,7 +113,17 @@ def read_benchmarks(
 
 
 def base_settings(
-    model: str, dtype: Dtype, device: str, revision: str | None = None
+    model: str,
+    dtype: Dtype,
+    quantise: Quantise | None,
+    device: str,
+    revision: str | None = None,
 ) -> BaseSettings:
     """Return the settings of the base model that options describe."""
-    return BaseSettings.checked(model=model, revision=revision, dtype=dtype.value, device=device)
+    return BaseSettings.checked(
+        model=model,
+        revision=revision,
+        dtype=dtype.value,
+        quantise=quantise and quantise.value,
+        device=device,
+    )

@@ -307,6 +307,7 @@ def _stock_base(settings: BaseSettings) -> PreTrainedModel:
         resolve_model(settings.model),
         settings.revision,
         getattr(torch, settings.dtype),
+        settings.quantise,
     )
 
 

@@ -8,14 +8,17 @@ alone mark what is real. Only generation pads on the left (see generation.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ethosteer.models.fast.packing import Packed, packed_attention, repack, unpack
+from ethosteer.models.gradient_scale import GradientScale
 from ethosteer.models.identity import shape_of
 from ethosteer.models.lora_bank import ArmLinear, dropout_on, features
 from ethosteer.settings import ModelShape
@@ -32,6 +35,7 @@ class SharedBase:
     them (fast/packing.py, fast/trees.py); if not, rows are padded, with the same results.
     ``captures`` is whether a token of sampling can be one CUDA graph (fast/decoding.py).
     ``stop_ids`` are the tokens that end an answer. ``autocast`` runs float32 weights in bfloat16.
+    ``gradient_checkpointing`` is whether decoder layers run again in the backward pass.
     ``limits`` are the token budgets, by kind of work, that too little memory has led to
     (fast/budget.py).
     """
@@ -43,6 +47,7 @@ class SharedBase:
     runs_packed: bool = False
     captures: bool = False
     autocast: bool = False
+    gradient_checkpointing: bool = False
     limits: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -59,6 +64,11 @@ class SharedBase:
     def is_exact(self) -> bool:
         """Whether its arithmetic is float32 throughout: the same text gives the same numbers."""
         return self.model.dtype == torch.float32 and not self.autocast
+
+    @property
+    def is_half(self) -> bool:
+        """Whether its numbers are float16, whose gradients need scaling (gradient_scale.py)."""
+        return self.model.dtype == torch.float16
 
     @property
     def device(self) -> torch.device:
@@ -112,10 +122,16 @@ class SharedBase:
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """Run right-padded ``tokens [R, T]``; return the last hidden states ``[R, T, hidden]``."""
-        with self.precision():
-            decoder = self.model.get_decoder()
-            out: Tensor = decoder(input_ids=tokens, use_cache=False).last_hidden_state
-        return out
+        return self._decode(input_ids=tokens)
+
+    def _decode(self, **inputs: Any) -> Tensor:  # noqa: ANN401 (of any decoder)
+        """Run the decoder; a float16 base's states that have a gradient are float32."""
+        decoder = self.model.get_decoder()
+        scale = GradientScale()
+        scaled = self.is_half and torch.is_grad_enabled()
+        with self.precision(), scale.on(self.layers.values()) if scaled else nullcontext():
+            hidden: Tensor = decoder(**inputs, use_cache=False).last_hidden_state
+        return scale.enlarged(hidden.float()) if scaled else hidden
 
     def hidden_packed(self, packed: Packed, positions: Tensor | None = None) -> Tensor:
         """Run packed rows, block by block under the arms in use: ``[blocks, n, hidden]``.
@@ -126,13 +142,12 @@ class SharedBase:
         prefixes = packed.prefixes
         if self.runs_packed:
             dropout = dropout_on(self.layers.values(), prefixes)
-            with packed_attention(self.model), self.precision(), dropout:
-                hidden: Tensor = self.model.get_decoder()(
+            with packed_attention(self.model), dropout:
+                hidden = self._decode(
                     input_ids=packed.tokens,
                     position_ids=packed.positions,
-                    use_cache=False,
                     packing=packed.runs(),
-                ).last_hidden_state
+                )
         else:
             tokens, is_real = unpack(packed, packed.tokens)
             if prefixes is not None:
@@ -146,8 +161,13 @@ class SharedBase:
 
         Some architectures scale or cap them after the output embedding: Cohere, Granite, Gemma.
         """
+        scale = GradientScale()
+        if self.is_half:  # the same numbers with gradients and without
+            hidden = scale.restored(hidden.float()).to(self.model.dtype)
         with self.precision():
             out: Tensor = self.model.get_output_embeddings()(hidden)
+        if self.is_half:
+            out = scale.enlarged(out.float())
         if factor := getattr(self.config, "logit_scale", None):
             out = out * factor
         if divisor := getattr(self.config, "logits_scaling", None):

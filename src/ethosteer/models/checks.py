@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
@@ -15,6 +16,8 @@ from ethosteer.models.cache import PreallocatedLayer, make_cache
 from ethosteer.models.fast.decoding import Captured, Rows
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, stack
 from ethosteer.models.generation import Sampling, generate
+from ethosteer.models.lora_bank import LoraBank, features
+from ethosteer.settings import LoraSettings
 
 
 @torch.no_grad()
@@ -23,6 +26,85 @@ def arms_not_finite(base: SharedBase, arms: int = 1) -> list[int]:
     tokens = probe_tokens(base, [range(8)] * arms)
     finite = base.hidden(tokens).isfinite().flatten(1).all(dim=1)
     return [arm for arm, is_finite in enumerate(finite.tolist()) if not is_finite]
+
+
+def check_gradients(base: SharedBase) -> None:
+    """Raise InputError where adapters of a base would get no gradient, or a wrong one.
+
+    Quantised layers may drop it without a word, and other layers are foreign code too.
+    """
+    subject = f"model {base.model.name_or_path}"
+    for name, layer in base.layers.items():
+        # torch's own backward passes are right
+        if type(layer.layer) not in {nn.Linear, Conv1D} and not passes_gradients(base, layer.layer):
+            raise InputError(
+                f"{subject}: layer {name} ({type(layer.layer).__name__}) passes on no gradient, or "
+                "a wrong one, so that no adapter below it could be trained; use weights in full "
+                "precision, with base.quantise = 'nf4' or 'int8'"
+            )
+    if names := layers_without_gradient(base):
+        raise InputError(
+            f"{subject}: an adapter of layer {names[0]} changes the hidden states but gets no "
+            "gradient, so that it could not be trained; use a base of another architecture"
+        )
+
+
+def passes_gradients(base: SharedBase, layer: nn.Module) -> bool:
+    """Return whether a linear layer's backward pass multiplies by the transpose of its weight.
+
+    ``<W x, W x> = <W^T W x, x>``: on the left is its forward pass alone, so that no wrong gradient
+    can agree with it by being 0.
+    """
+    noise = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 2, features(layer)[0], generator=noise)
+    x = x.to(base.device, base.model.dtype)
+    with torch.no_grad():  # first, as a layer may be changed by it
+        product = layer(x) - layer(torch.zeros_like(x))  # without a bias
+    x.requires_grad_()
+    with torch.enable_grad():
+        out = layer(x)
+    if not out.requires_grad:
+        return False
+    (gradient,) = torch.autograd.grad(out, x, product, allow_unused=True)
+    if gradient is None:
+        return False
+    forward = product.double().square().sum()
+    return nearly_equal((gradient.double() * x.detach().double()).sum(), forward, x.dtype)
+
+
+def layers_without_gradient(base: SharedBase) -> list[str]:
+    """Return the layers whose adapters change the hidden states, and have a gradient of 0."""
+    rank_one = LoraSettings(r=1, alpha=1.0, targets="all-linear")
+    bank = LoraBank(base.layers, 1, rank_one, seed=0).to(base.device)
+    tokens = probe_tokens(base, [range(8)])
+    with bank.applied(), torch.enable_grad():  # B is 0, so that the base runs as it is
+        hidden = base.hidden(tokens).float()
+        # the sum of a layer norm's outputs is constant, so they are weighted
+        weights = torch.arange(hidden.numel(), device=base.device).cos().view_as(hidden)
+        if hidden.requires_grad:
+            (hidden * weights).sum().backward()
+    untouched = [
+        (name, b)
+        for name, (_, b) in bank.arm_tensors(0).items()
+        if b.grad is None or not b.grad.any()
+    ]
+
+    @torch.no_grad()
+    def changed(layers: Sequence[tuple[str, Tensor]]) -> bool:
+        """Return whether adapters of these layers change the hidden states."""
+        before = base.hidden(tokens)
+        for _, b in layers:
+            b.fill_(1.0)
+        with bank.applied():
+            after = base.hidden(tokens)
+        for _, b in layers:
+            b.zero_()
+        return not torch.equal(before, after)
+
+    # experts that no token is sent to, and layers that never run, need no gradient
+    if not untouched or not changed(untouched):
+        return []
+    return [name for name, b in untouched if changed([(name, b)])]
 
 
 @torch.no_grad()
@@ -203,7 +285,7 @@ def probe_tokens(base: SharedBase, rows: Sequence[Iterable[int]]) -> Tensor:
     return torch.tensor([[(11 * i + 5) % size for i in row] for row in rows], device=base.device)
 
 
-def nearly_equal(a: Tensor, b: Tensor) -> bool:
-    """Return whether two tensors differ by rounding only."""
-    tolerance = 1e-3 if a.dtype == torch.float32 else 5e-2
+def nearly_equal(a: Tensor, b: Tensor, dtype: torch.dtype | None = None) -> bool:
+    """Return whether two tensors, computed in ``dtype`` or their own, differ by rounding only."""
+    tolerance = 1e-3 if (dtype or a.dtype) == torch.float32 else 5e-2
     return bool((a - b).float().norm() <= tolerance * b.float().norm())

@@ -67,6 +67,8 @@ def model_fingerprint(settings: BaseSettings) -> str:
 
     A base that is fetched or converted is identified by what it is made from, a hub commit or the
     content of a GGUF file; ``smollm2`` before it is fetched, by a name that no stored work has.
+    The number format and the quantisation count. Where a base runs does not, nor gradient
+    checkpointing, which makes the same numbers again.
     """
     if cached_folder(settings.model):
         content = cached_source(settings.model) or f"{settings.model}: not fetched"
@@ -75,7 +77,10 @@ def model_fingerprint(settings: BaseSettings) -> str:
         content = (
             folder_fingerprint(Path(name)) if Path(name).is_dir() else f"{name}@{settings.revision}"
         )
-    return ":".join([content, settings.dtype, *(["autocast"] if settings.autocast else [])])
+    options = ["autocast"] * settings.autocast
+    if settings.quantise:
+        options.append(settings.quantise)
+    return ":".join([content, settings.dtype, *options])
 
 
 def read_shape(settings: BaseSettings) -> ModelShape:

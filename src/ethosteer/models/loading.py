@@ -28,6 +28,7 @@ from ethosteer.models.cached import prepare_base
 from ethosteer.models.checks import (
     arms_not_finite,
     captures_tokens,
+    check_gradients,
     check_vocabulary,
     is_causal,
     makes_its_logits,
@@ -36,8 +37,15 @@ from ethosteer.models.checks import (
 from ethosteer.models.fast.budget import keep_freed_memory, layouts_fit
 from ethosteer.models.fast.products import FrozenLinear, lays_out
 from ethosteer.models.foreign import check_configs, foreign
+from ethosteer.models.gradient_checkpointing import checkpoint_gradients
 from ethosteer.models.identity import resolve_model
 from ethosteer.models.lora_bank import ArmLinear
+from ethosteer.models.quantised import (
+    check_quantised,
+    prepare_for_training,
+    scales,
+    stored_quantisation,
+)
 from ethosteer.models.text import find_stop_ids
 from ethosteer.models.weights import check_finite_tensors, load_weights
 from ethosteer.progress import Terminal
@@ -55,23 +63,35 @@ def load_base(settings: BaseSettings) -> SharedBase:
     device = choose_device(settings.device)
     tokenizer = load_tokenizer(settings)
     subject = f"model {settings.model}"
+    config = load_config(settings)
+    check_quantised(settings, config)
+    stored = stored_quantisation(config)
     model = load_weights(
         AutoModelForCausalLM,
         subject,
         resolve_model(settings.model),
         settings.revision,
         getattr(torch, settings.dtype),
+        None if stored else settings.quantise,
+        # full weights would not fit where quantised ones do
+        device if stored or settings.quantise else None,
     )
     if note := processor_note(settings.device, device, model.num_parameters()):
         Terminal().say(note)
     keep_freed_memory()
     with foreign(subject, f"cannot be moved to {device}"):
         model.to(device)  # type: ignore[arg-type]  # misread by the stubs
-    check_finite_tensors(subject, dict(model.named_parameters()))
+    check_finite_tensors(subject, {**dict(model.named_parameters()), **scales(model)})
     with foreign(subject, f"its {model.config.model_type} architecture cannot be run"):
         base = share(model, tokenizer)
         check_vocabulary(subject, tokenizer, model.get_input_embeddings(), base.stop_ids)
-    return replace(base, autocast=settings.autocast)
+    if settings.gradient_checkpointing:
+        checkpoint_gradients(model)
+    return replace(
+        base,
+        autocast=settings.autocast,
+        gradient_checkpointing=settings.gradient_checkpointing,
+    )
 
 
 def load_tokenizer(settings: BaseSettings) -> PreTrainedTokenizerBase:
@@ -156,28 +176,27 @@ def processor_note(setting: str, device: torch.device, parameters: int) -> str |
 def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedBase:
     """Freeze ``model`` and wrap the linear layers of its decoder (not its output embedding).
 
-    Raises InputError for an architecture that is not causal, or whose logits
-    ``SharedBase.logits`` does not reproduce.
+    Raises InputError for an architecture that is not causal, whose logits ``SharedBase.logits``
+    does not reproduce, or through which adapters get no gradient or a wrong one.
     """
     # cuDNN's attention makes a plan for each shape, and shapes change with every sampled token
     torch.backends.cuda.enable_cudnn_sdp(False)
     model.eval().requires_grad_(False)
-    fits = layouts_fit(sum(parameter.nbytes for parameter in model.parameters()))
+    prepare_for_training(model)
     layers = {}
     for name, module in linear_layers(model):
-        parent, _, last = name.rpartition(".")
-        layers[name] = ArmLinear(FrozenLinear.of(module) if fits and lays_out(module) else module)
-        setattr(model.get_submodule(parent), last, layers[name])
-    head = model.get_output_embeddings()
-    if fits and lays_out(head):
-        model.set_output_embeddings(FrozenLinear.of(head))
+        layers[name] = ArmLinear(module)
+        model.set_submodule(name, layers[name])
     configured = model.generation_config.eos_token_id if model.generation_config else None
     base = SharedBase(model, tokenizer, layers, find_stop_ids(tokenizer, configured))
     if arms_not_finite(base):
         raise InputError(
             f"model {model.name_or_path}: its hidden states are not finite numbers; its weights or "
             "its config.json are damaged"
+            + (", or too large for float16: use base.dtype = 'bfloat16'" if base.is_half else "")
         )
+    check_gradients(base)
+    lay_out(base)
     if not is_causal(base):
         raise InputError(
             f"model {model.name_or_path}: its tokens read what follows them, so it is no causal "
@@ -189,6 +208,18 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
             "models make their logits; use a base of another architecture"
         )
     return replace(base, runs_packed=runs_packed(base), captures=captures_tokens(base))
+
+
+def lay_out(base: SharedBase) -> None:
+    """Lay a base's weights out for their products, where there is memory for it."""
+    model = base.model
+    if not layouts_fit(sum(parameter.nbytes for parameter in model.parameters())):
+        return
+    for layer in base.layers.values():
+        if lays_out(layer.layer):
+            layer.layer = FrozenLinear.of(layer.layer)
+    if lays_out(head := model.get_output_embeddings()):
+        model.set_output_embeddings(FrozenLinear.of(head))
 
 
 def linear_layers(model: PreTrainedModel) -> list[tuple[str, nn.Module]]:
@@ -210,4 +241,5 @@ def quiet_libraries() -> None:
     )
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs each failed attempt
+    for library in ("huggingface_hub", "bitsandbytes"):  # they log each failed attempt
+        logging.getLogger(library).setLevel(logging.ERROR)

@@ -32,6 +32,10 @@ class Adapter:
     layer: int
 
 
+Applied = tuple[Adapter | None, Tensor | None]
+"""What an ArmLinear applies: its adapter, and the hashes of the tokens whose inputs it drops."""
+
+
 class ArmLinear(nn.Module):
     """A frozen linear-like layer, with the update of whichever bank is in use.
 
@@ -45,6 +49,15 @@ class ArmLinear(nn.Module):
         self.layer = layer
         self.adapter: Adapter | None = None
         self.prefixes: Tensor | None = None
+
+    @property
+    def applied(self) -> Applied:
+        """All that contexts have set for the pass that runs."""
+        return self.adapter, self.prefixes
+
+    @applied.setter
+    def applied(self, values: Applied) -> None:
+        self.adapter, self.prefixes = values
 
     def forward(self, x: Tensor) -> Tensor:
         """x: ``[arms * rows, tokens, in]`` -> ``[arms * rows, tokens, out]``."""

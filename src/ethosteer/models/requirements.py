@@ -20,6 +20,7 @@ from ethosteer.models.loading import (
     load_tokenizer,
 )
 from ethosteer.models.lora_bank import target_layers
+from ethosteer.models.quantised import check_quantised
 from ethosteer.models.text import Template
 from ethosteer.settings import BaseSettings, StudySettings
 
@@ -35,6 +36,7 @@ def check_base(settings: StudySettings, answer_tokens: Mapping[str, int]) -> Non
     subject = f"model {base.model}"
     choose_device(base.device)
     config, tokenizer = load_config(base), load_tokenizer(base)
+    check_quantised(base, config)
     stop_ids = load_stop_ids(base)
     if not settings.steer.ignore_eos and not stop_ids:
         raise InputError(NO_STOP_TOKEN)

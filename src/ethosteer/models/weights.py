@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from ethosteer.errors import InputError
 from ethosteer.models.foreign import WEIGHTS, foreign
+from ethosteer.models.quantised import mismatched_shapes, quantisation_config
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -22,10 +23,13 @@ def load_weights(
     name: str,
     revision: str | None = None,
     dtype: torch.dtype | None = None,
+    quantise: str | None = None,
+    device: torch.device | None = None,
 ) -> PreTrainedModel:
     """Load a folder's or hub model's weights by ``kind.from_pretrained``; safetensors only.
 
-    ``subject`` begins the error. Raises InputError for files that cannot be read, and where the
+    ``subject`` begins the error. With ``quantise`` ("nf4", "int8") they are quantised one by one as
+    they arrive on ``device``. Raises InputError for files that cannot be read, and where the
     weights are not those that config.json describes: transformers draws missing ones at random.
     """
     if (Path(name) / ADAPTER_CONFIG).is_file():
@@ -33,6 +37,11 @@ def load_weights(
             f"{subject}: {Path(name) / ADAPTER_CONFIG}: an adapter is not a model; name its base "
             "as the model, and the folder as --adapter (a merged model must not keep this file)"
         )
+    options: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
+    if quantise is not None:
+        options["quantization_config"] = quantisation_config(quantise, dtype or torch.float32)
+    if device is not None:
+        options["device_map"] = {"": device}
     with foreign(subject, "cannot be loaded"):
         model, report = kind.from_pretrained(
             name,
@@ -41,7 +50,7 @@ def load_weights(
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported instead, by name
-            **({} if dtype is None else {"dtype": dtype}),
+            **options,
         )
     if getattr(model, "_hf_peft_config_loaded", False):
         raise InputError(f"{subject}: is an adapter, not a model; name its base as the model")
@@ -64,7 +73,7 @@ def _check_report(subject: str, model: PreTrainedModel, report: Mapping[str, Any
     """
     mismatched = sorted(
         f"{key} has shape {list(stored)} instead of {list(expected)}"
-        for key, stored, expected in report["mismatched_keys"]
+        for key, stored, expected in [*report["mismatched_keys"], *mismatched_shapes(model)]
     )
     modules = dict(model.named_modules())
     missing = sorted(report["missing_keys"])

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ethosteer.errors import InputError
 from ethosteer.files import path_problem
@@ -103,8 +110,20 @@ class BaseSettings(Settings):
     revision: str | None = Field(
         None, description="the hub revision; a commit for a repeatable run"
     )
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the frozen base")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="number format of the frozen base and of its activations"
+    )
     autocast: bool = Field(False, description="run a float32 base under torch.autocast to bfloat16")
+    quantise: Literal["nf4", "int8"] | None = Field(
+        None,
+        description="hold the weights of linear layers in 4 bits (NF4, double quantisation) or 8; "
+        "needs `pip install 'ethosteer[quantise]'`",
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="run each decoder layer again in the backward pass, instead of keeping its "
+        "activations: less memory for more time, with the same results",
+    )
     device: str = Field("auto", description="'auto', 'cpu', 'cuda', 'cuda:1', ...")
     shape: ModelShape | None = Field(None, description="only for `ethosteer plan`")
 
@@ -119,3 +138,14 @@ class BaseSettings(Settings):
         if (problem := path_problem(model)) is not None:
             raise ValueError(problem)
         return model
+
+    @model_validator(mode="after")
+    def _one_number_format(self) -> Self:
+        if self.autocast and self.quantise:
+            raise ValueError(
+                "autocast is for weights in float32, and those of a quantised base are not; leave "
+                "it out, and set base.dtype = 'bfloat16'"
+            )
+        if self.autocast and self.dtype == "float16":
+            raise ValueError("autocast is for weights in float32; leave it out of a float16 base")
+        return self

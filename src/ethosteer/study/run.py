@@ -187,7 +187,11 @@ class Study:
         for stage, spent in seconds.items():
             by_kind[stage.kind] = by_kind.get(stage.kind, 0.0) + spent
         base = self.settings.base
-        number_format = f"{base.dtype}{', autocast to bfloat16' if base.autocast else ''}"
+        number_format = base.dtype
+        if base.autocast:
+            number_format += ", autocast to bfloat16"
+        if base.quantise:
+            number_format += f", weights in {base.quantise}"
         made_with = provenance.describe() | {"number format of the base": number_format}
         if not base.is_exact:
             made_with["arms sampled in one batch (seeds)"] = sampled_together(plan, store)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from ethosteer.models.base import SharedBase, pad_right
@@ -13,6 +17,7 @@ from ethosteer.models.fast import LONGEST
 from ethosteer.models.fast.activations import activation_bytes, score_bytes
 from ethosteer.models.fast.packing import pack_rows
 from ethosteer.models.geometry import MODULES
+from ethosteer.models.gradient_checkpointing import checkpoint_gradients
 from ethosteer.models.loading import share
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.settings import LoraSettings, ModelShape
@@ -132,6 +137,52 @@ def test_a_row_of_several_blocks_of_queries_keeps_no_scores_of_later_keys() -> N
     assert score_bytes(base.shape, 2, 400, on_gpu=False) == pytest.approx(scores)
     expected = activation_bytes(base.shape, lora, 2, scores)
     assert bytes_of_a_token(base, lora, 400) == pytest.approx(expected, rel=0.02)
+
+
+class Allocated(TorchDispatchMode):
+    """Counts the bytes of storages that operations make and that are still there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: dict[int, int] = {}
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        made = operation(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                key = storage._cdata
+                if key not in self.live:
+                    self.live[key] = storage.nbytes()
+                    weakref.finalize(storage, self.live.pop, key)
+        return made
+
+
+def test_with_checkpointing_a_layer_keeps_its_input() -> None:
+    base = random_base(torch.float32, hidden_size=96)
+    checkpoint_gradients(base.model)
+    lora = LoraSettings(r=4, dropout=0.1)
+    bank = LoraBank(base.layers, 1, lora, seed=0)
+
+    def live(rows: int) -> int:
+        tokens, lengths = pad_right([list(range(3, 43))] * rows, base.device)
+        packed, _ = pack_rows(tokens, lengths, dropout=1)
+        with bank.applied([0]), Allocated() as allocated:
+            hidden = base.hidden_packed(packed)
+        assert hidden.requires_grad
+        return sum(allocated.live.values())
+
+    layer = 4 * 96
+    shared = 4 * 96 + 2 * 4 * base.shape.head_width
+    output = 4 * 96
+    expected = 3 * layer + shared + output
+    assert (live(5) - live(2)) / 120 == pytest.approx(expected, rel=0.1)
+    whole, scores = activation_bytes(base.shape, lora, 4), 100.0
+    kept = activation_bytes(base.shape, lora, 4, checkpointing=True)
+    assert 3 * layer + shared < kept < whole
+    deeper = base.shape.model_copy(update={"layers": 4})
+    assert activation_bytes(deeper, lora, 4, checkpointing=True) == kept + layer
+    assert activation_bytes(base.shape, lora, 4, scores, checkpointing=True) == kept + scores
 
 
 def test_activations_by_hand() -> None:

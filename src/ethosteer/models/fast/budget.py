@@ -93,7 +93,13 @@ def training_tokens(base: SharedBase, lora: LoraSettings, setting: int | None) -
         return setting
     if base.device.type != "cuda":
         return CPU_TOKENS
-    return fitting_tokens(base.shape, lora, base.model.dtype.itemsize, free_memory(base.device))
+    return fitting_tokens(
+        base.shape,
+        lora,
+        base.model.dtype.itemsize,
+        free_memory(base.device),
+        checkpointing=base.gradient_checkpointing,
+    )
 
 
 def fitting_tokens(

@@ -11,14 +11,14 @@ Off with ``SharedBase.runs_packed = False``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ethosteer.models.dropout import token_hashes
@@ -128,12 +128,16 @@ def repack(hidden: Tensor, is_real: Tensor, packed: Packed) -> Tensor:
     return streams
 
 
+def packed_attention(model: PreTrainedModel) -> AbstractContextManager[None]:
+    """Return a context in which ``model`` runs packed streams."""
+    return attention_as(model.config.get_text_config(), ATTENTION)
+
+
 @contextmanager
-def packed_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Let ``model`` run packed streams inside the block."""
-    config = model.config.get_text_config()
+def attention_as(config: PreTrainedConfig, implementation: str | None) -> Iterator[None]:
+    """Let the model of ``config`` attend by another implementation inside the block."""
     before = config._attn_implementation
-    config._attn_implementation = ATTENTION
+    config._attn_implementation = implementation
     try:
         yield
     finally:
