@@ -30,8 +30,12 @@ from ethosteer.study.costs import mean_row
 from ethosteer.study.text_sizes import ASSUMED_ITEM_TOKENS, Texts
 
 OUTCOME_BYTES = 120
-LIBRARIES = 0.55e9
-"""Resident bytes of a process that has imported torch, transformers and peft, on a processor."""
+LIBRARIES = 0.58e9
+"""Resident bytes of a process on a processor, without its tensors.
+
+Measured by ``ethosteer bench ppo --model pocket --data-dir DATA``: 0.77 to 0.80 GB, of which what is
+counted here of its tensors was taken off.
+"""
 CONTEXT = 0.6e9
 """Bytes of a GPU that CUDA's context and the libraries' workspaces take."""
 WEIGHT_BYTES = {"nf4": 0.516, "int8": 1.0}
