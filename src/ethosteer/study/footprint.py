@@ -33,8 +33,8 @@ OUTCOME_BYTES = 120
 LIBRARIES = 0.58e9
 """Resident bytes of a process on a processor, without its tensors.
 
-Measured by ``ethosteer bench ppo --model pocket --data-dir DATA``: 0.77 to 0.80 GB, of which what is
-counted here of its tensors was taken off.
+Measured by ``ethosteer bench ppo --model pocket --data-dir DATA``: 0.77 to 0.80 GB, less what is
+counted here of its tensors.
 """
 CONTEXT = 0.6e9
 """Bytes of a GPU that CUDA's context and the libraries' workspaces take."""
