@@ -156,7 +156,9 @@ def observed(
     bank = tiny.fill(LoraBank(base.layers, arms, tiny.lora(), seed=0)).to(base.device)
     largest = torch.zeros(24 * arms, sampling.max_new_tokens, device=base.device)
 
-    def observe(rows, column, hidden, logits, chosen) -> None:  # type: ignore[no-untyped-def]
+    def observe(
+        rows: torch.Tensor, column: torch.Tensor, _: torch.Tensor, logits: torch.Tensor, *__: object
+    ) -> None:
         largest[rows, column] = logits.float().amax(dim=1)
 
     with bank.applied():

@@ -45,6 +45,7 @@ LIBRARIES = {
     "transformers": {"models"},
     "sklearn": {"models"},
     "peft": {"models"},
+    "bitsandbytes": {"models"},
     "torch": {
         "maths",
         "models",
@@ -202,7 +203,8 @@ def test_only_the_parts_that_may_import_a_library_do(library: str):
 def test_the_command_line_starts_without_torch():
     code = (
         "import sys, ethosteer.cli.app; "
-        "print(sorted({'torch', 'transformers', 'peft', 'scipy', 'sklearn', 'accelerate', "
+        "print(sorted({'torch', 'transformers', 'peft', 'bitsandbytes', 'scipy', 'sklearn', "
+        "'accelerate', "
         "'tensorboard', 'statsmodels', 'lm_eval', 'datasets', 'sqlalchemy', 'alembic', "
         "'starlette', 'uvicorn'} & set(sys.modules)))"
     )

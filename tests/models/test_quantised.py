@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, P
 
 from ethosteer.data.sources import SAMPLE_DIR
 from ethosteer.errors import InputError
-from ethosteer.models import loading, quantised
+from ethosteer.models import loading, no_kernels, quantised
 from ethosteer.models.adapters import load_peft, save_adapter
 from ethosteer.models.base import SharedBase
 from ethosteer.models.loading import load_base, share
@@ -386,13 +386,13 @@ def test_a_method_whose_package_is_missing_is_one_line(wide_models, tmp_path):
 
 def test_no_kernel_comes_from_the_hub(monkeypatch):
     monkeypatch.setitem(sys.modules, "kernels", ModuleType("kernels"))
-    with quantised._hidden("kernels"), pytest.raises(ImportError):
+    with no_kernels.hidden("kernels"), pytest.raises(ImportError):
         import kernels
     import kernels
 
     assert isinstance(kernels, ModuleType)
     monkeypatch.delitem(sys.modules, "kernels")
-    with quantised._hidden("kernels"), pytest.raises(ImportError):
+    with no_kernels.hidden("kernels"), pytest.raises(ImportError):
         import kernels
     assert "kernels" not in sys.modules
 

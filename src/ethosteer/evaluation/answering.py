@@ -236,7 +236,7 @@ def _generate_texts(
         largest = torch.zeros(arms * len(batch), device=base.device)
 
         def observe(
-            rows: Tensor, column: int, hidden: Tensor, *_: Tensor, largest: Tensor = largest
+            rows: Tensor, column: Tensor, hidden: Tensor, *_: Tensor, largest: Tensor = largest
         ) -> None:
             largest[rows] = torch.maximum(largest[rows], hidden.abs().amax(dim=-1).float())
 

@@ -8,6 +8,9 @@ by name, and so is a field of a later version of PEFT.
 
 from __future__ import annotations
 
+from ethosteer.models import no_kernels  # noqa: F401 (before PEFT)
+
+# isort: split
 import math
 import re
 import reprlib

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from ethosteer.models import no_kernels  # noqa: F401 (before PEFT)
+
+# isort: split
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

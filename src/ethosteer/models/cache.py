@@ -32,6 +32,7 @@ class PreallocatedLayer(DynamicLayer):
                 for states in (key_states, value_states)
             ]
         if self.slot is not None:
+            self.keys, self.values = self._stored
             for stored, states in zip(self._stored, (key_states, value_states), strict=True):
                 stored.index_copy_(2, self.slot, states)
             return self.keys, self.values

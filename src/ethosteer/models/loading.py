@@ -241,5 +241,4 @@ def quiet_libraries() -> None:
     )
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for library in ("huggingface_hub", "bitsandbytes"):  # they log each failed attempt
-        logging.getLogger(library).setLevel(logging.ERROR)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs each failed attempt

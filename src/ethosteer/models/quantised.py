@@ -7,9 +7,7 @@ format of the base, forward and backward, and no row's numbers depend on the row
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from copy import copy
 from importlib.util import find_spec
 from typing import Any, Self
@@ -21,6 +19,7 @@ from torch.nn import functional
 from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
 from ethosteer.errors import InputError
+from ethosteer.models import no_kernels  # noqa: F401 (before transformers imports bitsandbytes)
 from ethosteer.settings import BaseSettings
 
 LARGEST_INT8 = 127
@@ -48,8 +47,11 @@ def check_quantised(settings: BaseSettings, config: PreTrainedConfig) -> None:
                 f"base.autocast: {subject} is stored in {stored}, and autocast is for weights in "
                 "float32; leave it out, and set base.dtype = 'bfloat16'"
             )
-    if stored in (None, "nf4", "fp4", "int8"):
-        import_bitsandbytes(asked if settings.quantise else f"{subject}, stored in {stored},")
+    if stored in (None, "nf4", "fp4", "int8") and find_spec("bitsandbytes") is None:
+        raise InputError(
+            (asked if settings.quantise else f"{subject}, stored in {stored},")
+            + " needs the package bitsandbytes: pip install 'ethosteer[quantise]'"
+        )
 
 
 def stored_quantisation(config: PreTrainedConfig) -> str | None:
@@ -77,35 +79,6 @@ def quantisation_config(quantise: str, dtype: torch.dtype) -> BitsAndBytesConfig
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-
-
-def import_bitsandbytes(subject: str) -> Any:  # noqa: ANN401 (a module)
-    """Import bitsandbytes; InputError, beginning with ``subject``, where it is not installed.
-
-    On processors with AVX512-BF16 its import fetches a compiled kernel from the hub where the
-    package ``kernels`` is installed. No code comes from the hub here, so that package is hidden.
-    """
-    if find_spec("bitsandbytes") is None:
-        raise InputError(
-            f"{subject} needs the package bitsandbytes: pip install 'ethosteer[quantise]'"
-        )
-    with _hidden("kernels"):
-        import bitsandbytes
-    return bitsandbytes
-
-
-@contextmanager
-def _hidden(package: str) -> Iterator[None]:
-    """Let a package count as not installed inside the block."""
-    before = sys.modules.get(package)
-    sys.modules[package] = None  # type: ignore[assignment]  # importing it raises ImportError
-    try:
-        yield
-    finally:
-        if before is None:
-            del sys.modules[package]
-        else:
-            sys.modules[package] = before
 
 
 def quantised_layers(model: PreTrainedModel) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -51,10 +53,10 @@ def test_fixed_shapes_change_no_hidden_state(name, select_at, fix_at, tiny_bases
 @torch.no_grad()
 def test_what_a_cache_holds_beyond_its_rows_does_not_count(tiny_bases, monkeypatch):
     """Memory that was never written may hold nan, which no mask takes the weight from."""
-    original = torch.Tensor.new_empty
+    original: Any = torch.Tensor.new_empty
 
     def unwritten(self: Tensor, *size: int, **settings: object) -> Tensor:
-        made = original(self, *size, **settings)
+        made: Tensor = original(self, *size, **settings)
         return made.fill_(float("nan")) if made.is_floating_point() else made
 
     monkeypatch.setattr(torch.Tensor, "new_empty", unwritten)
@@ -67,8 +69,8 @@ def test_shapes_and_addresses_stay_once_fixed(tiny_bases):
     text = Rows(tiny_bases["llama"], PROMPTS, 1, TOKENS)
 
     def facts() -> list[tuple[int, torch.Size]]:
-        layers = text.cache.layers
-        tensors = [text.inputs, text.positions, text.mask, text.slot]
+        layers: list[Any] = text.cache.layers
+        tensors: list[Any] = [text.inputs, text.positions, text.mask, text.slot]
         tensors += [states for layer in layers for states in (layer.keys, layer.values)]
         return [(tensor.data_ptr(), tensor.shape) for tensor in tensors]
 

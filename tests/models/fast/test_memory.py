@@ -224,7 +224,9 @@ def test_answers_sampled_in_smaller_batches_are_the_same(llama, caplog):
         stopping = tiny.with_eos(base, 100)
         sums = torch.zeros(24, 12)
 
-        def observe(rows: torch.Tensor, column: int, hidden: torch.Tensor, *_: object) -> None:
+        def observe(
+            rows: torch.Tensor, column: torch.Tensor, hidden: torch.Tensor, *_: object
+        ) -> None:
             sums[rows, column] = hidden.sum(dim=-1)
 
         with bank.applied():

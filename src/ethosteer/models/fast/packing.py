@@ -170,13 +170,14 @@ def _attend(
         states.transpose(1, 2).reshape(-1, states.shape[1], states.shape[3]).split(sizes)
         for states in (query, key, value)
     ]
+    scale = _scale(query, settings)
     outputs = []
-    for group, *chunk in zip(groups, *chunks, strict=True):
+    for group, *(queries, keys, values) in zip(groups, *chunks, strict=True):
         if in_one_call and group[0].mask is None:
             lengths = tuple(run.length for run in group for _ in range(run.count))
-            outputs.append(varlen.attend(*chunk, lengths, _scale(query, settings)))
+            outputs.append(varlen.attend(queries, keys, values, lengths, scale))
         else:
-            outputs.append(_attend_run(module, chunk, group[0], settings))
+            outputs.append(_attend_run(module, (queries, keys, values), group[0], settings))
     return torch.cat(outputs).view(blocks, width, *outputs[0].shape[1:]), None
 
 
