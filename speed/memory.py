@@ -22,7 +22,7 @@ from ethosteer.study.text_sizes import read_texts
 
 DATASETS = ("harmless", "virtue", "deontology", "utilitarianism")
 OPTIONS = {
-    "ppo": ["--batch", "8", "--minibatches", "1", "--epochs", "1", "--steps", "1"],
+    "ppo": ["--batch", "8", "--minibatches", "1", "--epochs", "1", "--steps", "2"],
     "reward": ["--batch", "8", "--pairs", "16"],
 }
 CASES = (

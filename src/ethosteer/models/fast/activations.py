@@ -58,11 +58,11 @@ def score_bytes(shape: ModelShape, width: int, row: int, *, on_gpu: bool) -> flo
     """
     if on_gpu or row > LONGEST:
         return FLOAT32 * shape.query_heads
-    stops = [*range(QUERY_BLOCK, row, QUERY_BLOCK), row]
-    pairs = sum(
-        (stop - start) * stop for start, stop in zip([0, *stops], stops, strict=False)
-    )  # of a query and a key
-    return width * shape.query_heads * pairs / row
+    scores = 0  # of a head, in the whole row
+    for start in range(0, row, QUERY_BLOCK):
+        stop = min(start + QUERY_BLOCK, row)
+        scores += (stop - start) * stop
+    return width * shape.query_heads * scores / row
 
 
 def _layer_bytes(
