@@ -64,7 +64,7 @@ def test_a_study_gives_the_numbers_of_the_processor(
 ) -> None:
     """No arm is compared that samples: one token chosen otherwise by rounding changes an answer."""
     on_gpu = finished(tiny_base, tmp_path, "base.device=cuda")
-    for model in ("base", "finetuned", "v-dpo"):
+    for model in ("base", "fine-tuned", "v-dpo"):
         np.testing.assert_allclose(
             log_likelihoods(on_gpu, model), log_likelihoods(on_cpu, model), rtol=1e-3, atol=1e-3
         )

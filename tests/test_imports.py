@@ -204,9 +204,8 @@ def test_the_command_line_starts_without_torch():
     code = (
         "import sys, ethosteer.cli.app; "
         "print(sorted({'torch', 'transformers', 'peft', 'bitsandbytes', 'scipy', 'sklearn', "
-        "'accelerate', "
-        "'tensorboard', 'statsmodels', 'lm_eval', 'datasets', 'sqlalchemy', 'alembic', "
-        "'starlette', 'uvicorn'} & set(sys.modules)))"
+        "'accelerate', 'tensorboard', 'statsmodels', 'lm_eval', 'datasets', 'sqlalchemy', "
+        "'alembic', 'starlette', 'uvicorn'} & set(sys.modules)))"
     )
     started = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from ethosteer.errors import InputError
+from ethosteer.models.adapters import save_adapter, with_fine_tuning
 from ethosteer.models.base import SharedBase
 from ethosteer.models.gradient_checkpointing import checkpoint_gradients
 from ethosteer.models.loading import load_base, share
@@ -107,6 +108,18 @@ def test_loss_and_gradients_are_those_of_kept_activations(
     for found, expected in zip(again[1], kept[1], strict=True):
         assert (found - expected).norm() <= 1e-6 * expected.norm()
         assert expected.any()
+
+
+def test_fine_tuning_below_an_adapter_is_applied_again(checkpointed, llama, tmp_path):
+    bank = tiny.fill(LoraBank(llama.layers, 1, tiny.lora(targets=("o_proj",)), seed=0), seed=7)
+    save_adapter(tmp_path, llama, bank, 0)
+    raw = of_a_reward_model(llama)
+    views = [with_fine_tuning(base, tmp_path) for base in (checkpointed["llama"], llama)]
+    again, kept = map(of_a_reward_model, views)
+    assert again[0] == pytest.approx(kept[0], rel=1e-6)
+    assert abs(kept[0] - raw[0]) > 1e-3 * raw[0]
+    for found, expected in zip(again[1], kept[1], strict=True):
+        assert (found - expected).norm() <= 1e-6 * expected.norm()
 
 
 def saved_bytes(base: SharedBase) -> int:

@@ -20,6 +20,7 @@ from ethosteer.models.identity import POCKET, folder_fingerprint, model_fingerpr
 from ethosteer.settings import BaseSettings, ModelShape
 from ethosteer.stages.stage import RawBase
 from ethosteer.stages.store import Store
+from ethosteer.stages.workspace import Workspace
 
 
 def test_a_fingerprint_follows_content_not_place(tmp_path, tiny_models):
@@ -136,12 +137,12 @@ def test_the_identity_of_a_small_folder_stays_that_of_earlier_releases(tmp_path:
 def test_a_base_that_changes_while_a_study_runs_is_not_loaded(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     base = RawBase(BaseSettings(model=str(tmp_path)))
-    store = Store(tmp_path / "artifacts")
+    workspace = Workspace(Store(tmp_path / "artifacts"), tmp_path / "tracking")
     base.identity()
-    assert base.to_load(store) == base.settings
+    base.check_unchanged()
     (tmp_path / "config.json").write_text("{} ")
     with pytest.raises(InputError, match="its files changed while the study ran"):
-        base.to_load(store)
+        workspace.base(base)
 
 
 # --- the shape

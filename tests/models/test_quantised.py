@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,11 +22,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, P
 from ethosteer.data.sources import SAMPLE_DIR
 from ethosteer.errors import InputError
 from ethosteer.models import loading, no_kernels, quantised
-from ethosteer.models.adapters import load_peft, save_adapter
+from ethosteer.models.adapters import save_adapter
 from ethosteer.models.base import SharedBase
 from ethosteer.models.loading import load_base, share
-from ethosteer.models.lora_bank import LoraBank
+from ethosteer.models.lora_bank import LoraBank, features
 from ethosteer.models.quantised import FourBitLinear, Int8Linear, check_quantised
+from ethosteer.models.stock import load_peft
 from ethosteer.settings import BaseSettings
 from tests import tiny
 
@@ -87,10 +90,11 @@ def stock(folder: Path, kind: str) -> PreTrainedModel:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    return model.train()
+    model.train()
+    return model
 
 
-def learned(loss: Tensor, parameters: list[Tensor]) -> list[Tensor]:
+def learned(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
     return list(torch.autograd.grad(loss, parameters))
 
 
@@ -191,20 +195,16 @@ def test_the_base_is_that_of_explicit_weights_with_its_gradients(
         assert (own - other).norm() <= tolerance * other.norm()
 
 
-@pytest.mark.parametrize(("kind", "bytes_of_a_weight"), [("nf4", 0.53), ("int8", 1.1)])
-def test_weights_take_the_bytes_of_their_kind(kind, bytes_of_a_weight, tiny_base):
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_take_the_bytes_of_their_kind(kind, tiny_base):
     base = load_base(settings(tiny_base, kind, dtype="bfloat16"))
     assert base.model.dtype == torch.bfloat16
-    for layer in base.layers.values():
-        fan_in, fan_out = layer.layer.in_features, layer.layer.out_features
-        size = sum(tensor.nbytes for tensor in layer.layer.state_dict().values())
-        if kind == "int8":
-            assert size == fan_in * fan_out + 4 * fan_out
-        else:
-            assert layer.layer.weight.nbytes == fan_in * fan_out / 2
-    assert base.weights == sum(
-        layer.layer.in_features * layer.layer.out_features for layer in base.layers.values()
-    )
+    sizes = [math.prod(features(layer.layer)) for layer in base.layers.values()]
+    weights = [layer.layer.get_parameter("weight") for layer in base.layers.values()]
+    assert [weight.nbytes for weight in weights] == [
+        size / 2 if kind == "nf4" else size for size in sizes
+    ]
+    assert base.weights == sum(sizes)
     assert base.hidden(torch.tensor([[5, 6, 7]])).dtype == torch.bfloat16
 
 
@@ -274,6 +274,7 @@ def test_activations_have_the_number_format_of_the_base_not_of_the_file(wide_mod
         shutil.copy(wide_models["llama"] / name, tmp_path)
     base = load_base(settings(tmp_path))
     layer = next(iter(base.layers.values())).layer
+    assert isinstance(layer, FourBitLinear)
     x = torch.randn(2, 3, layer.in_features, generator=torch.Generator().manual_seed(0))
     weight = layer.full_weight(torch.float32)
     assert (weight.bfloat16().float() != weight).any(), "not rounded to what it was stored from"
@@ -385,15 +386,14 @@ def test_a_method_whose_package_is_missing_is_one_line(wide_models, tmp_path):
 
 
 def test_no_kernel_comes_from_the_hub(monkeypatch):
-    monkeypatch.setitem(sys.modules, "kernels", ModuleType("kernels"))
+    installed = ModuleType("kernels")
+    monkeypatch.setitem(sys.modules, "kernels", installed)
     with no_kernels.hidden("kernels"), pytest.raises(ImportError):
-        import kernels
-    import kernels
-
-    assert isinstance(kernels, ModuleType)
+        import_module("kernels")
+    assert import_module("kernels") is installed
     monkeypatch.delitem(sys.modules, "kernels")
     with no_kernels.hidden("kernels"), pytest.raises(ImportError):
-        import kernels
+        import_module("kernels")
     assert "kernels" not in sys.modules
 
 

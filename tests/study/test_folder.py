@@ -23,6 +23,7 @@ from ethosteer.data.sources import SAMPLE_DIR
 from ethosteer.errors import InputError
 from ethosteer.files import read_json, to_json
 from ethosteer.results.study import StudyResults
+from ethosteer.settings import BenchmarkSettings
 from ethosteer.study.folder import recorded_fingerprints
 from ethosteer.study.run import Study
 from tests.tiny_study import OVERRIDES
@@ -137,6 +138,22 @@ def test_a_model_likes_what_the_study_says_it_likes(moved: Moved, abroad: Path) 
                 log_probabilities = model(torch.tensor([whole])).logits[0].log_softmax(-1)
             chosen = [log_probabilities[i - 1, whole[i]] for i in range(start, len(whole))]
             assert float(sum(chosen)) == pytest.approx(value, abs=1e-4)
+
+
+def test_an_arms_artifact_is_evaluated_with_fine_tuning_below_it(moved: Moved) -> None:
+    run = ethosteer.open_run(moved.folder)
+    base = ethosteer.load_study(str(moved.folder)).base.model
+    (artifact,) = (moved.folder / "artifacts" / "steer").glob("virtue-s0-*")
+    table = {"toxigen": BenchmarkSettings(limit=12)}
+    (evaluation,) = ethosteer.evaluate(
+        base, table, adapters={"virtue": artifact}, sample=True, quiet=True
+    )
+    toxigen = run.outcomes.query("benchmark == 'toxigen' and seed == 0")
+    toxigen = toxigen.set_index(["model", "item"])
+    for model, outcomes in evaluation.outcomes.items():
+        for outcome in outcomes:
+            expected = toxigen.loc[(model, outcome.item), "log_likelihoods"]
+            assert outcome.log_likelihoods == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_report_is_written_again(moved: Moved, abroad: Path, call: Call) -> None:

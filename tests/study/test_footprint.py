@@ -9,7 +9,7 @@ import pytest
 from ethosteer.models.fast import activations, budget
 from ethosteer.models.geometry import adapter_parameters, base_parameters
 from ethosteer.settings import LoraSettings, ModelShape, StudySettings
-from ethosteer.study.footprint import CONTEXT, Footprint, Lengths, Machine
+from ethosteer.study.footprint import CONTEXT, Footprint, Lengths, Machine, stage_disk
 from ethosteer.study.load import load_study
 from ethosteer.study.text_sizes import Pairs, Texts
 
@@ -184,3 +184,12 @@ def test_ppo_on_a_base_of_13_billion_takes_what_was_measured_on_an_h100(
     texts = replace(TEXTS, pairs=dict.fromkeys(names, TEXTS.pairs["virtue"]))
     stage = Footprint(settings, settings.base.shape, texts, GPU).steer("ppo")
     assert stage.peak - CONTEXT == pytest.approx(measured, rel=0.05)
+
+
+def test_fine_tuning_keeps_an_adapter_not_a_base() -> None:
+    settings = study("finetune.lora.r=2")
+    disk = stage_disk(settings, SHAPE, TEXTS)
+    assert disk["finetune"] == 4 * adapter_parameters(SHAPE, settings.finetune.lora)
+    assert stage_disk(study("finetune.enabled=false", "compare.control=base"), SHAPE, TEXTS)[
+        "finetune"
+    ] == 0  # fmt: skip

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,7 @@ from transformers import (
     AutoTokenizer,
     OPTConfig,
     OPTForCausalLM,
+    PreTrainedModel,
 )
 
 from ethosteer.algorithms.loop import checkpoints
@@ -26,16 +28,19 @@ from ethosteer.data.splits import unit_hash
 from ethosteer.errors import InputError
 from ethosteer.evaluation.items import read_items
 from ethosteer.files import read_json
-from ethosteer.models.adapters import load_bank
+from ethosteer.models.adapters import load_bank, read_adapter
 from ethosteer.models.generation import generate
 from ethosteer.models.identity import POCKET
 from ethosteer.models.optimiser import generator
 from ethosteer.models.reward_models import load_rewards
+from ethosteer.models.stock import load_peft
+from ethosteer.models.weights import load_weights
 from ethosteer.progress import Terminal
 from ethosteer.records import CONTROLS, Arm
 from ethosteer.results.steering import SteeringResult
 from ethosteer.results.study import StudyResults
 from ethosteer.settings import StudySettings
+from ethosteer.stages.finetune import Finetune
 from ethosteer.stages.steer import AT_KL
 from ethosteer.statistics.slopes import slope
 from ethosteer.study.export import export_arm
@@ -49,11 +54,33 @@ def open_study(base: Path, runs: Path, *changes: str) -> Study:
     return Study(config, runs, Origin("sample"), Terminal(quiet=True))
 
 
+LOADED: list[str] = []
+"""The models whose weights the finished study loaded."""
+
+
 @pytest.fixture(scope="module")
 def finished(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     study = open_study(tiny_base, tmp_path_factory.mktemp("runs"))
-    assert study.run()
+
+    def load(kind: Any, subject: str, name: str, *rest: Any) -> PreTrainedModel:
+        LOADED.append(name)
+        return load_weights(kind, subject, name, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("loading", "stock"):
+            patch.setattr(f"ethosteer.models.{module}.load_weights", load)
+        assert study.run()
     return study
+
+
+def test_a_whole_study_loads_its_base_once(finished: Study, tiny_base: Path) -> None:
+    assert [str(tiny_base)] == LOADED
+    work, plan = finished.workspace, finished.plan
+    assert work.base(plan.shared_base).model is work.base(plan.base).model
+    assert isinstance(plan.shared_base, Finetune)
+    artifact = finished.store.path(plan.shared_base)
+    kept = {path.name for path in artifact.rglob("*.safetensors")}
+    assert kept == {"adapter_model.safetensors"}
 
 
 def test_a_base_whose_last_state_is_projected_runs_through_all_stages(tmp_path: Path) -> None:
@@ -528,8 +555,7 @@ def test_both_checkpoints_of_every_arm_give_the_same_logits_in_stock_peft(
         whole = study.store.path(study.plan.steering[Arm(name, 0)])
         found = []
         for folder in (whole, whole / AT_KL):
-            stock = AutoModelForCausalLM.from_pretrained(str(base.model.name_or_path))
-            expected = PeftModel.from_pretrained(stock, folder)(input_ids=ids).logits
+            expected = load_peft(study.settings.base, folder)(input_ids=ids).logits
             with load_bank(base, {name: folder}).applied():
                 found.append(base.logits(base.hidden(ids)))
             torch.testing.assert_close(found[-1], expected, atol=1e-5, rtol=0)
@@ -546,9 +572,13 @@ def test_an_export_is_of_the_checkpoint_that_was_evaluated(
     study, own = algorithms, steered_by(algorithms, "v-rloo")
     export_arm(study, "v-rloo", None, tmp_path / "out")
     folder = study.store.path(study.plan.steering[Arm("v-rloo", 0)])
-    name = "adapter_model.safetensors"
-    exported = (tmp_path / "out" / name).read_bytes()
-    assert exported == (folder / AT_KL / name).read_bytes() != (folder / name).read_bytes()
+    exported, at_kl, last = (
+        read_adapter(path)[0] for path in (tmp_path / "out", folder / AT_KL, folder)
+    )
+    rank = study.settings.finetune.lora.r  # of the adapter below
+    for layer, (a, _) in at_kl.items():
+        assert torch.equal(exported[layer][0][rank:], a)
+        assert not torch.equal(last[layer][0], a)
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert "tags: [ethosteer, rloo, lora]" in card
     assert f"after {own.checkpoints['kl'].step} steps of rloo" in card

@@ -156,7 +156,8 @@ def export(
 ) -> None:
     """Export an arm as a PEFT adapter with its base model and a model card.
 
-    The folder loads with transformers and peft alone; the model card shows how.
+    The folder loads with transformers and peft alone; the model card shows how. Where the base was
+    fine-tuned, the adapter holds that too.
 
     Example: `ethosteer export runs/demo virtue ./virtue-adapter`
     """

@@ -25,6 +25,7 @@ from pydantic import AfterValidator, Field
 
 from ethosteer.errors import InputError
 from ethosteer.files import from_json
+from ethosteer.models.foreign import foreign
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -149,6 +150,30 @@ def read_config(folder: Path, task_type: TaskType = "CAUSAL_LM") -> AdapterConfi
         if (stored[key] or None) != (DEFAULTS.get(key) or None):
             raise _refusal(path, key, stored[key])
     return config
+
+
+def adapter_below(folder: Path, config: AdapterConfig) -> Path | None:
+    """Return the folder of the adapter that another was trained on top of; None without one.
+
+    Arms on a fine-tuned base state the adapter of fine-tuning as their base, by its path from their
+    folder. Raises InputError where it is missing, or was trained on top of a third.
+    """
+    stated = config.base_model_name_or_path
+    if not stated:
+        return None
+    path, below = folder / CONFIG, folder / stated
+    with foreign(str(path), "base_model_name_or_path cannot be read"):
+        if stated.startswith("..") and not below.is_dir():
+            raise InputError(
+                f"{path}: the adapter was trained on top of that in {stated}, which is not there; "
+                "keep both where the run wrote them, or use `ethosteer export`"
+            )
+        if not (below / CONFIG).is_file():
+            return None
+        third = read_config(below).base_model_name_or_path
+        if third and (below / third / CONFIG).is_file():
+            raise InputError(f"{path}: the adapter in {stated} is on top of another one itself")
+    return below
 
 
 def refuse_pointer(path: Path) -> None:

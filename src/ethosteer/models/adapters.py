@@ -5,19 +5,20 @@ from __future__ import annotations
 from ethosteer.models import no_kernels  # noqa: F401 (before PEFT)
 
 # isort: split
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ethosteer.errors import InputError
@@ -28,24 +29,25 @@ from ethosteer.models.adapter_config import (
     WEIGHTS,
     AdapterConfig,
     TaskType,
+    adapter_below,
     read_config,
     refuse_pointer,
 )
-from ethosteer.models.base import SharedBase
-from ethosteer.models.cached import prepare_base, remembered_hash
+from ethosteer.models.base import FineTuning, SharedBase
+from ethosteer.models.cached import remembered_hash
 from ethosteer.models.checks import arms_not_finite
 from ethosteer.models.foreign import foreign
 from ethosteer.models.identity import WHOLE_BYTES, resolve_model
-from ethosteer.models.loading import load_tokenizer, quiet_libraries
 from ethosteer.models.lora_bank import LoraBank
-from ethosteer.models.weights import check_finite_tensors, load_weights
-from ethosteer.progress import Terminal
+from ethosteer.models.weights import check_finite_tensors
 from ethosteer.settings import BaseSettings, LoraSettings
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 PREFIX = "base_model.model."
 SUFFIXES = (".lora_A.weight", ".lora_B.weight")
 SCORE = f"{PREFIX}score.weight"
+Matrices = tuple[Tensor, Tensor]
+"""A layer's A ``[r, in]`` and B ``[out, r]``."""
 EXPRESSION_SECONDS = 5.0
 """Seconds of processor time to match a config's regular expressions with the names of layers."""
 
@@ -53,12 +55,16 @@ EXPRESSION_SECONDS = 5.0
 def save_adapter(
     folder: Path, base: SharedBase, bank: LoraBank, arm: int, score: Tensor | None = None
 ) -> None:
-    """Write one arm as a PEFT adapter; with ``score`` (``[hidden]``) as a SEQ_CLS reward model."""
+    """Write one arm as a PEFT adapter; with ``score`` (``[hidden]``) as a SEQ_CLS reward model.
+
+    It is the arm's alone. Where the base is fine-tuned, the adapter of fine-tuning belongs below
+    it, and stands as its base in the config.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     settings = bank.settings
     LoraConfig(
         task_type="CAUSAL_LM" if score is None else "SEQ_CLS",
-        base_model_name_or_path=base.model.name_or_path,
+        base_model_name_or_path=_base_name(base, folder),
         r=settings.r,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]
         lora_dropout=settings.dropout,
@@ -67,10 +73,23 @@ def save_adapter(
         modules_to_save=None if score is None else ["score"],
         inference_mode=True,
     ).save_pretrained(str(folder))
-    tensors = {}
-    for name, (a, b) in bank.arm_tensors(arm).items():
-        for suffix, tensor in zip(SUFFIXES, (a, b), strict=True):
-            tensors[f"{PREFIX}{name}{suffix}"] = tensor.detach().cpu().contiguous()
+    save_tensors(folder, bank.arm_tensors(arm), score)
+
+
+def _base_name(base: SharedBase, folder: Path) -> str:
+    """Return what an adapter in ``folder`` states as its base; a run's folder may be moved."""
+    if base.fine_tuning is None:
+        return str(base.model.name_or_path)
+    return Path(os.path.relpath(base.fine_tuning.folder, folder)).as_posix()
+
+
+def save_tensors(folder: Path, layers: Mapping[str, Matrices], score: Tensor | None) -> None:
+    """Write an adapter's matrices by layer, and its ``score`` head ``[hidden]``, as PEFT does."""
+    tensors = {
+        f"{PREFIX}{name}{suffix}": tensor.detach().cpu().contiguous()
+        for name, matrices in layers.items()
+        for suffix, tensor in zip(SUFFIXES, matrices, strict=True)
+    }
     if score is not None:
         tensors[SCORE] = score.detach().cpu().unsqueeze(0).contiguous()
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
@@ -112,7 +131,10 @@ def check_base_of_adapter(adapter: Path, settings: BaseSettings) -> str | None:
     at hand. Raises InputError where it is another one: a folder with other weights, or another id
     of the hub (a mirror of the same name counts as the same).
     """
-    stated = read_config(adapter).base_model_name_or_path
+    config = read_config(adapter)
+    if below := adapter_below(adapter, config):
+        return check_base_of_adapter(below, settings)
+    stated = config.base_model_name_or_path
     if not stated:
         return None
     path, model = adapter / CONFIG, resolve_model(settings.model)
@@ -187,7 +209,7 @@ def _ranks_and_scales(
     return read
 
 
-def read_adapter(folder: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor | None]:
+def read_adapter(folder: Path) -> tuple[dict[str, Matrices], Tensor | None]:
     """Return a stored adapter's (A, B) by layer, and its score head ``[hidden]`` if it has one."""
     with _open_weights(folder) as weights:
         keys = weights.keys()
@@ -219,11 +241,12 @@ def load_bank(
     """Load adapters into one bank, an arm each; None stands for the base itself.
 
     Adapters may differ in layers, ranks and scales: a smaller rank is padded with zeros, a missing
-    layer is zero, and each scale is folded into B. Raises InputError for an adapter that cannot be
+    layer is zero, and each scale is folded into B. On the raw base, one that was trained on top of
+    another has that one stacked below it. Raises InputError for an adapter that cannot be
     applied, is for another task, does not fit the base, or makes its hidden states overflow.
     """
     stored = {
-        name: _read_scaled(base, folder, task_type) for name, folder in folders.items() if folder
+        name: _read_fitting(base, folder, task_type) for name, folder in folders.items() if folder
     }
     if not stored:
         raise ValueError("a bank needs at least one adapter")
@@ -237,9 +260,8 @@ def load_bank(
     }
     for arm, (label, folder) in enumerate(folders.items()):
         tensors = dict(zeros)
-        for name, (a, b) in stored.get(label, {}).items():
-            missing = rank - a.shape[0]
-            tensors[name] = functional.pad(a, (0, 0, 0, missing)), functional.pad(b, (0, missing))
+        for name, matrices in stored.get(label, {}).items():
+            tensors[name] = pad_rank(matrices, rank)
         try:
             bank.set_arm(arm, tensors)
         except InputError as fault:
@@ -255,10 +277,57 @@ def load_bank(
     return bank
 
 
-def _read_scaled(
-    base: SharedBase, folder: Path, task_type: TaskType
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return an adapter's (A, scale * B) by layer, checked against its config and the base."""
+def pad_rank(matrices: Matrices, rank: int) -> Matrices:
+    """Pad A and B with zeros to a rank, which changes nothing of B A."""
+    a, b = matrices
+    missing = rank - a.shape[0]
+    return functional.pad(a, (0, 0, 0, missing)), functional.pad(b, (0, missing))
+
+
+def with_fine_tuning(base: SharedBase, folder: Path) -> SharedBase:
+    """Return the fine-tuned view of a raw base: the same weights, with a stored adapter on.
+
+    Raises InputError as ``load_bank`` does.
+    """
+    bank = load_bank(base, {"fine-tuned": folder})
+    return replace(base, fine_tuning=FineTuning(folder, bank.stacked()))
+
+
+def _read_fitting(base: SharedBase, folder: Path, task_type: TaskType) -> dict[str, Matrices]:
+    """Return an adapter's (A, scale * B) by layer, with what is below it on a raw base."""
+    layers = read_scaled(folder, task_type)
+    config = read_config(folder, task_type)
+    for name in layers:
+        if name not in base.layers:
+            known = sorted({_last(layer) for layer in base.layers})
+            raise InputError(
+                f"{folder}: the base has no linear layer {name} in its decoder, whose layers are "
+                f"named {', '.join(known)}"
+            )
+    if base.fine_tuning is None and (below := adapter_below(folder, config)):
+        return stack_ranks(_read_fitting(base, below, "CAUSAL_LM"), layers, folder)
+    return layers
+
+
+def stack_ranks(
+    below: Mapping[str, Matrices], above: Mapping[str, Matrices], folder: Path
+) -> dict[str, Matrices]:
+    """Return one adapter that is two, exactly: their As one below the other, their Bs side by side.
+
+    Scales must be in the Bs. A layer of one alone keeps its rank. Raises InputError, with the
+    ``folder`` of the upper adapter, where a layer's widths differ.
+    """
+    stacked = {**below, **above}
+    for name in below.keys() & above.keys():
+        (first_a, first_b), (second_a, second_b) = below[name], above[name]
+        if first_a.shape[1] != second_a.shape[1] or first_b.shape[0] != second_b.shape[0]:
+            raise InputError(f"{folder}: layer {name} has other widths in the adapter below it")
+        stacked[name] = torch.cat([first_a, second_a]), torch.cat([first_b, second_b], dim=1)
+    return stacked
+
+
+def read_scaled(folder: Path, task_type: TaskType = "CAUSAL_LM") -> dict[str, Matrices]:
+    """Return a stored adapter's (A, scale * B) by layer, checked against its config."""
     config = read_config(folder, task_type)
     layers, score = read_adapter(folder)
     if (score is None) == (task_type == "SEQ_CLS"):
@@ -267,57 +336,16 @@ def _read_scaled(
             + ("missing" if score is None else "there, but a language model is needed")
         )
     settings = _ranks_and_scales(folder, config, list(layers))
-    for name, (a, _) in layers.items():
-        if name not in base.layers:
-            known = sorted({_last(layer) for layer in base.layers})
-            raise InputError(
-                f"{folder}: the base has no linear layer {name} in its decoder, whose layers are "
-                f"named {', '.join(known)}"
-            )
-        rank, _ = settings[name]
+    scaled = {}
+    for name, (a, b) in layers.items():
+        rank, scale = settings[name]
         if a.shape[0] != rank:
             raise InputError(
                 f"{folder / CONFIG}: r and rank_pattern give layer {name} the rank "
                 f"{rank}, but {WEIGHTS} has {a.shape[0]}"
             )
-    scaled = {name: (a, b * settings[name][1]) for name, (a, b) in layers.items()}
-    for name, (_, b) in scaled.items():
-        check_finite_tensors(f"{folder / CONFIG}: layer {name}, scaled by its alpha", {"B": b})
+        scaled[name] = (a, b * scale)
+        check_finite_tensors(
+            f"{folder / CONFIG}: layer {name}, scaled by its alpha", {"B": scaled[name][1]}
+        )
     return scaled
-
-
-def save_base(settings: BaseSettings, out: Path) -> None:
-    """Save a base as it is, with its tokenizer, to ``out``."""
-    tokenizer = load_tokenizer(settings)
-    _stock_base(settings).save_pretrained(out)
-    tokenizer.save_pretrained(out)
-
-
-def load_peft(settings: BaseSettings, adapter: Path) -> PeftModel:
-    """Load a language model's adapter on its base with stock transformers and PEFT.
-
-    The model is on the processor, in the base's number format, ready for inference.
-    """
-    quiet_libraries()
-    return PeftModel.from_pretrained(_stock_base(settings), str(adapter))
-
-
-def _stock_base(settings: BaseSettings) -> PreTrainedModel:
-    prepare_base(settings.model, Terminal())
-    return load_weights(
-        AutoModelForCausalLM,
-        f"model {settings.model}",
-        resolve_model(settings.model),
-        settings.revision,
-        getattr(torch, settings.dtype),
-        settings.quantise,
-    )
-
-
-def merge_into_base(base_name: str, revision: str | None, adapter: Path, out: Path) -> None:
-    """Merge a stored adapter into its base with stock PEFT and save the result to ``out``."""
-    model = load_weights(
-        AutoModelForCausalLM, f"model {base_name}", base_name, revision, torch.float32
-    )
-    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    merged.save_pretrained(out)

@@ -7,10 +7,11 @@ alone mark what is real. Only generation pads on the left (see generation.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from ethosteer.models.fast.packing import Packed, packed_attention, repack, unpack
 from ethosteer.models.gradient_scale import GradientScale
 from ethosteer.models.identity import shape_of
-from ethosteer.models.lora_bank import ArmLinear, dropout_on, features
+from ethosteer.models.lora_bank import Adapter, ArmLinear, dropout_on, features, frozen_on
 from ethosteer.settings import ModelShape
 
 ATTENTION_RATE = 0.2
@@ -28,8 +29,23 @@ ATTENTION_RATE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
+class FineTuning:
+    """The frozen adapter that fine-tuning trained.
+
+    ``folder`` is where it is stored; ``adapters``, by layer, have A ``[1, r, in]`` and B
+    ``[1, out, r]`` in float32.
+    """
+
+    folder: Path
+    adapters: Mapping[str, Adapter]
+
+
+@dataclass(frozen=True, slots=True)
 class SharedBase:
     """A frozen causal language model whose linear layers can carry arms' adapters.
+
+    The fine-tuned base is another view of the raw one: the same model, whose passes apply the
+    adapter of ``fine_tuning`` too. Whatever a view runs has its numbers, in any order of views.
 
     ``runs_packed`` is whether the model takes rows packed without padding, prefix trees among
     them (fast/packing.py, fast/trees.py); if not, rows are padded, with the same results.
@@ -49,6 +65,7 @@ class SharedBase:
     autocast: bool = False
     gradient_checkpointing: bool = False
     limits: dict[str, int] = field(default_factory=dict)
+    fine_tuning: FineTuning | None = None
 
     @property
     def config(self) -> PreTrainedConfig:
@@ -120,6 +137,13 @@ class SharedBase:
         """Return the context that the model runs in: bfloat16 with ``autocast``."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
 
+    def fine_tuned(self) -> AbstractContextManager[None]:
+        """Return the context of every pass through the decoder: its layers apply ``fine_tuning``.
+
+        For the raw base it is one in which they apply none.
+        """
+        return frozen_on(self.layers, self.fine_tuning.adapters if self.fine_tuning else {})
+
     def hidden(self, tokens: Tensor) -> Tensor:
         """Run right-padded ``tokens [R, T]``; return the last hidden states ``[R, T, hidden]``."""
         return self._decode(input_ids=tokens)
@@ -129,7 +153,8 @@ class SharedBase:
         decoder = self.model.get_decoder()
         scale = GradientScale()
         scaled = self.is_half and torch.is_grad_enabled()
-        with self.precision(), scale.on(self.layers.values()) if scaled else nullcontext():
+        scaling = scale.on(self.layers.values()) if scaled else nullcontext()
+        with self.precision(), self.fine_tuned(), scaling:
             hidden: Tensor = decoder(**inputs, use_cache=False).last_hidden_state
         return scale.enlarged(hidden.float()) if scaled else hidden
 

@@ -77,7 +77,7 @@ def layers_without_gradient(base: SharedBase) -> list[str]:
     rank_one = LoraSettings(r=1, alpha=1.0, targets="all-linear")
     bank = LoraBank(base.layers, 1, rank_one, seed=0).to(base.device)
     tokens = probe_tokens(base, [range(8)])
-    with bank.applied(), torch.enable_grad():  # B is 0, so that the base runs as it is
+    with torch.enable_grad(), bank.applied():  # B is 0, so that the base runs as it is
         hidden = base.hidden(tokens).float()
         # the sum of a layer norm's outputs is constant, so they are weighted
         weights = torch.arange(hidden.numel(), device=base.device).cos().view_as(hidden)

@@ -113,17 +113,18 @@ def generate(
         observe,
     )
     size = arms * (max(map(len, prompts)) + longest)  # in the cache, of all answers to a prompt
-    for _ in in_passes(
-        base,
-        "sampling",
-        sampling_tokens(base),
-        # prompts of about equal length run together, for little padding
-        sorted(range(count), key=lambda index: -len(prompts[index])),
-        lambda indices, tokens: passes(indices, lambda _: size, tokens),
-        lambda indices: [size] * len(indices),
-        run.answer,
-    ):
-        pass
+    with base.fine_tuned():  # once, not for every token
+        for _ in in_passes(
+            base,
+            "sampling",
+            sampling_tokens(base),
+            # prompts of about equal length run together, for little padding
+            sorted(range(count), key=lambda index: -len(prompts[index])),
+            lambda indices, tokens: passes(indices, lambda _: size, tokens),
+            lambda indices: [size] * len(indices),
+            run.answer,
+        ):
+            pass
     tokens, lengths = run.tokens.tolist(), run.lengths.tolist()
     return [row[:length] for row, length in zip(tokens, lengths, strict=True)]
 

@@ -2,7 +2,8 @@
 
 The arms in use have equal blocks of a batch: rows, ``[arms * rows, tokens, features]``, or a packed
 stream each, ``[arms, n, features]``. A layer adds ``alpha / r * (x A^T) B^T`` with
-``A [arms, r, in]`` and ``B [arms, out, r]`` (LoRA, Hu et al. 2021).
+``A [arms, r, in]`` and ``B [arms, out, r]`` (LoRA, Hu et al. 2021). Where the base was fine-tuned,
+a layer adds that frozen adapter first, the same for every arm.
 """
 
 from __future__ import annotations
@@ -32,50 +33,81 @@ class Adapter:
     layer: int
 
 
-Applied = tuple[Adapter | None, Tensor | None]
-"""What an ArmLinear applies: its adapter, and the hashes of the tokens whose inputs it drops."""
+Applied = tuple[Adapter | None, Adapter | None, Tensor | None]
+"""What an ArmLinear applies: ``frozen``, ``adapter`` and ``prefixes``."""
 
 
 class ArmLinear(nn.Module):
-    """A frozen linear-like layer, with the update of whichever bank is in use.
+    """A frozen linear-like layer, with fine-tuning's update and that of whichever bank is in use.
 
     Wraps anything that maps ``[..., in]`` to ``[..., out]``: nn.Linear, GPT-2's Conv1D, or a
-    quantised layer. ``prefixes``, where a pass is in training, has the hash of each of its tokens
-    (see dropout.py); without it there is no dropout.
+    quantised layer. ``frozen`` is the adapter of fine-tuning, one for all arms, while a pass of the
+    fine-tuned base runs (see ``frozen_on``). ``prefixes``, where a pass is in training, has the
+    hash of each of its tokens (see dropout.py); without it there is no dropout.
     """
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
+        self.frozen: Adapter | None = None
         self.adapter: Adapter | None = None
         self.prefixes: Tensor | None = None
 
     @property
     def applied(self) -> Applied:
         """All that contexts have set for the pass that runs."""
-        return self.adapter, self.prefixes
+        return self.frozen, self.adapter, self.prefixes
 
     @applied.setter
     def applied(self, values: Applied) -> None:
-        self.adapter, self.prefixes = values
+        self.frozen, self.adapter, self.prefixes = values
 
     def forward(self, x: Tensor) -> Tensor:
         """x: ``[arms * rows, tokens, in]`` -> ``[arms * rows, tokens, out]``."""
         out: Tensor = self.layer(x)
-        adapter = self.adapter
-        if adapter is None:
-            return out
-        arms, scale = adapter.a.shape[0], adapter.scale
-        rows = x.to(adapter.a.dtype).reshape(arms, -1, x.shape[-1])
-        if adapter.dropout and self.prefixes is not None:
-            prefixes = self.prefixes.view(rows.shape[:2])
-            rows = rows * keep_mask(prefixes, adapter.layer, rows.shape[2], adapter.dropout)
-            scale /= 1 - adapter.dropout  # inverted dropout: the expected update stays
-        low = torch.bmm(rows, adapter.a.transpose(1, 2))
-        b = adapter.b.transpose(1, 2) * scale
-        if out.dtype != low.dtype:
-            return out + torch.bmm(low, b).view(out.shape).to(out.dtype)
-        return torch.baddbmm(out.view(arms, -1, out.shape[-1]), low, b).view(out.shape)
+        frozen, adapter = self.frozen, self.adapter
+        if frozen is not None:
+            x = x.to(frozen.a.dtype)  # once for both adapters
+            out = _updated(out, x, frozen, None)
+        return out if adapter is None else _updated(out, x, adapter, self.prefixes)
+
+
+def _updated(out: Tensor, x: Tensor, adapter: Adapter, prefixes: Tensor | None) -> Tensor:
+    """Add to ``out [arms * rows, tokens, out]`` what an adapter makes of a layer's input ``x``."""
+    arms, scale = adapter.a.shape[0], adapter.scale
+    rows = x.to(adapter.a.dtype).reshape(arms, -1, x.shape[-1])
+    if adapter.dropout and prefixes is not None:
+        prefixes = prefixes.view(rows.shape[:2])
+        rows = rows * keep_mask(prefixes, adapter.layer, rows.shape[2], adapter.dropout)
+        scale /= 1 - adapter.dropout  # inverted dropout: the expected update stays
+    low = torch.bmm(rows, adapter.a.transpose(1, 2))
+    b = adapter.b.transpose(1, 2)
+    if scale != 1:  # a stored adapter's scale is in its B
+        b = b * scale
+    if out.dtype != low.dtype:
+        return out + torch.bmm(low, b).view(out.shape).to(out.dtype)
+    return torch.baddbmm(out.view(arms, -1, out.shape[-1]), low, b).view(out.shape)
+
+
+@contextmanager
+def frozen_on(layers: Mapping[str, ArmLinear], adapters: Mapping[str, Adapter]) -> Iterator[None]:
+    """Have ``layers`` apply exactly these frozen adapters, by layer, inside the block.
+
+    A layer that has none applies none, so passes of the raw and of the fine-tuned base may
+    alternate, or run inside each other.
+    """
+    before = {
+        name: layer.frozen
+        for name, layer in layers.items()
+        if layer.frozen is not adapters.get(name)
+    }
+    try:
+        for name in before:
+            layers[name].frozen = adapters.get(name)
+        yield
+    finally:
+        for name, adapter in before.items():
+            layers[name].frozen = adapter
 
 
 @contextmanager
@@ -140,17 +172,28 @@ class LoraBank(nn.Module):
     @contextmanager
     def applied(self, arms: Sequence[int] | None = None) -> Iterator[None]:
         """Apply this bank inside the block: rows belong to ``arms`` (all of them by default)."""
-        chosen = range(self.arms) if arms is None else arms
         before = {layer: layer.adapter for layer in self._layers.values()}
         try:
-            for index, (name, layer) in enumerate(self._layers.items()):
-                a = torch.stack([self._tensors(arm, name)[0] for arm in chosen])
-                b = torch.stack([self._tensors(arm, name)[1] for arm in chosen])
-                layer.adapter = Adapter(a, b, self.scale, self.settings.dropout, index)
+            for name, adapter in self.stacked(arms).items():
+                self._layers[name].adapter = adapter
             yield
         finally:
-            for layer, adapter in before.items():
-                layer.adapter = adapter
+            for layer, previous in before.items():
+                layer.adapter = previous
+
+    def stacked(self, arms: Sequence[int] | None = None) -> dict[str, Adapter]:
+        """Return what layers apply, by name, where rows belong to ``arms`` (by default all)."""
+        chosen = range(self.arms) if arms is None else arms
+        return {
+            name: Adapter(
+                torch.stack([self._tensors(arm, name)[0] for arm in chosen]),
+                torch.stack([self._tensors(arm, name)[1] for arm in chosen]),
+                self.scale,
+                self.settings.dropout,
+                index,
+            )
+            for index, name in enumerate(self.names)
+        }
 
     def arm_parameters(self, arm: int) -> list[nn.Parameter]:
         """Return one arm's parameters."""

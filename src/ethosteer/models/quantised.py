@@ -85,7 +85,7 @@ def quantised_layers(model: PreTrainedModel) -> dict[str, Any]:
     """Return a model's layers of bitsandbytes by name: Linear4bit and Linear8bitLt."""
     if getattr(model, "quantization_method", None) != "bitsandbytes":
         return {}
-    from bitsandbytes.nn import Linear4bit, Linear8bitLt
+    from bitsandbytes.nn.modules import Linear4bit, Linear8bitLt
 
     return {
         name: module
@@ -116,11 +116,11 @@ def mismatched_shapes(
 
     transformers does not compare them, since 4-bit weights are packed.
     """
-    wrong = []
+    wrong: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
     for name, layer in quantised_layers(model).items():
         state = getattr(layer.weight, "quant_state", None)
         stored = tuple(layer.weight.shape if state is None else state.shape)
-        needed = layer.out_features, layer.in_features
+        needed = int(layer.out_features), int(layer.in_features)
         if stored != needed:
             wrong.append((f"{name}.weight", stored, needed))
     return wrong

@@ -51,7 +51,7 @@ class OptimiserSettings(Settings):
 
 
 class FinetuneSettings(Settings):
-    """[finetune]: supervised fine-tuning of the base, merged into it before arms are steered."""
+    """[finetune]: supervised fine-tuning of the base by a frozen adapter, below those of arms."""
 
     enabled: bool = Field(
         True, description="false: arms start from the base as it is, which is then the control"

@@ -13,7 +13,7 @@ from ethosteer.errors import InputError, RefusedDialogueError
 from ethosteer.files import read_json, write_json
 from ethosteer.progress import Report
 from ethosteer.records import BASE, FINETUNED
-from ethosteer.settings import BaseSettings, DataSettings, FinetuneSettings
+from ethosteer.settings import DataSettings, FinetuneSettings
 from ethosteer.stages.stage import (
     BY_EDITION,
     CUTS_PASSES,
@@ -22,15 +22,14 @@ from ethosteer.stages.stage import (
     RawBase,
     Stage,
 )
-from ethosteer.stages.store import Store
 from ethosteer.stages.workspace import Workspace
 
 if TYPE_CHECKING:
+    from ethosteer.models.base import SharedBase
     from ethosteer.models.text import Row
 
 FEWEST_STEPS = 20
 ADAPTER = "adapter"
-MERGED = "model"
 LOSSES = "losses.json"
 CONVERSATIONS = "conversations.json"
 
@@ -45,10 +44,10 @@ class Conversations:
 
 @dataclass(frozen=True, eq=False)
 class Finetune(Stage[list[float]]):
-    """The fine-tuned base that all arms share: an adapter, merged by stock PEFT."""
+    """The fine-tuned base that all arms share: the raw base with a frozen adapter."""
 
     kind: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     left_out: ClassVar = {
         "data.origin": BY_EDITION,
         "data.conversations": BY_EDITION,
@@ -69,15 +68,14 @@ class Finetune(Stage[list[float]]):
 
     @classmethod
     def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
-        """Train and store, keeping checkpoints until the merged model is stored."""
+        """Train and store, keeping checkpoints until the adapter is stored."""
         with workspace.store.checkpoints(stages):
             super().run(stages, workspace)
 
     def make(self, folder: Path, workspace: Workspace, progress: Report) -> None:
-        """Train the adapter and merge it."""
-        from ethosteer.models.adapters import merge_into_base, save_adapter
+        """Train the adapter."""
+        from ethosteer.models.adapters import save_adapter
         from ethosteer.models.finetuning import finetune
-        from ethosteer.models.identity import resolve_model
 
         base = workspace.base(self.base)
         rows, dropped = self._rows(workspace)
@@ -88,9 +86,6 @@ class Finetune(Stage[list[float]]):
         if note := rising(losses):
             workspace.terminal.say(note)
         save_adapter(folder / ADAPTER, base, bank, arm=0)
-        model, revision = resolve_model(self.base.settings.model), self.base.settings.revision
-        merge_into_base(model, revision, folder / ADAPTER, self.merged(folder))
-        base.tokenizer.save_pretrained(self.merged(folder))
 
     def _rows(self, workspace: Workspace) -> tuple[list[Row], dict[str, int]]:
         """Return the conversations that are short enough, and how many were dropped and why."""
@@ -121,14 +116,11 @@ class Finetune(Stage[list[float]]):
         """Return how many conversations were not learned from, by reason."""
         return read_json(folder / CONVERSATIONS, Conversations).dropped
 
-    def to_load(self, store: Store) -> BaseSettings:
-        """Return the settings that load the merged model."""
-        folder = self.merged(store.path(self))
-        return self.base.settings.model_copy(update={"model": str(folder), "revision": None})
+    def load_base(self, workspace: Workspace) -> SharedBase:
+        """Return the fine-tuned view of the raw base."""
+        from ethosteer.models.adapters import with_fine_tuning
 
-    def merged(self, folder: Path) -> Path:
-        """Return the folder of the merged model within the artifact's."""
-        return folder / MERGED
+        return with_fine_tuning(workspace.base(self.base), workspace.store.path(self) / ADAPTER)
 
 
 def rising(losses: Sequence[float]) -> str:

@@ -27,10 +27,10 @@ from ethosteer.files import fingerprint
 from ethosteer.models.identity import folder_fingerprint, model_fingerprint
 from ethosteer.progress import Report
 from ethosteer.settings import BaseSettings, SteerSettings
-from ethosteer.stages.store import Store
 from ethosteer.stages.workspace import Workspace
 
 if TYPE_CHECKING:
+    from ethosteer.models.base import SharedBase
     from ethosteer.models.generation import Sampling
 
 Result = TypeVar("Result")
@@ -78,10 +78,15 @@ class RawBase:
         """Return the base's fingerprint."""
         return self._fingerprint
 
-    def to_load(self, store: Store) -> BaseSettings:
-        """Return its own settings; InputError where its files changed since it was identified."""
+    def load_base(self, workspace: Workspace) -> SharedBase:
+        """Load it; InputError where its files changed since it was identified."""
+        from ethosteer.models.checks import check_sampling
+        from ethosteer.models.loading import load_base
+
         self.check_unchanged()
-        return self.settings
+        base = load_base(self.settings)
+        check_sampling(base)  # before anything is trained that is to be sampled from
+        return base
 
     def check_unchanged(self) -> None:
         """Raise InputError where the model's files were replaced since the study was planned."""

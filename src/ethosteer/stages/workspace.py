@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class LoadableBase(Protocol):
-    """The raw base, or a fine-tuned one among the artifacts."""
+    """The raw base, or the fine-tuned one: the raw base with an adapter among the artifacts."""
 
     def identity(self) -> str:
         """Return its fingerprint."""
 
-    def to_load(self, store: Store) -> BaseSettings:
-        """Return the settings that load it from the hub, a folder or ``store``."""
+    def load_base(self, workspace: Workspace) -> SharedBase:
+        """Load it, or return a view of the raw base, which ``workspace`` has loaded."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,12 @@ class Workspace:
     _bases: dict[str, SharedBase] = field(default_factory=dict, repr=False)
 
     def base(self, model: LoadableBase) -> SharedBase:
-        """Return the raw base, or the fine-tuned one that all arms share."""
-        from ethosteer.models.checks import check_sampling
-        from ethosteer.models.loading import load_base
+        """Return the raw base, or the fine-tuned one that all arms share.
 
+        Both are views of one model, which is loaded once.
+        """
         if model.identity() not in self._bases:
-            base = load_base(model.to_load(self.store))
-            check_sampling(base)  # before anything is trained that is to be sampled from
-            self._bases[model.identity()] = base
+            self._bases[model.identity()] = model.load_base(self)
         return self._bases[model.identity()]
 
     def template(self, base: BaseSettings, name: str, date: str) -> Template:

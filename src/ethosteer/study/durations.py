@@ -100,7 +100,7 @@ class Roofline:
     def token_seconds(self, rows: float) -> float:
         """Return the seconds in which each of ``rows`` answers gets one more token."""
         shape, width = self.footprint.shape, self.footprint.width
-        weights = width * (decoder_parameters(shape) + shape.vocabulary * shape.hidden)
+        weights = float(width) * (decoder_parameters(shape) + shape.vocabulary * shape.hidden)
         if self.footprint.settings.base.quantise:
             weights = UNPACKED * weights
         cache = rows * self.footprint.row * cache_bytes(shape, width)

@@ -6,7 +6,6 @@ import json
 import shutil
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
@@ -14,21 +13,17 @@ from ethosteer.errors import InputError
 from ethosteer.files import (
     DISK_FULL,
     publish,
-    read_json,
     remove,
     temporary_name,
     write_atomic,
-    write_json,
     writing,
 )
-from ethosteer.models.adapter_config import CONFIG, WEIGHTS
-from ethosteer.models.adapters import save_base
 from ethosteer.models.reward_models import NORMALISATION, read_scale, set_padding
+from ethosteer.models.stock import save_base, write_adapter
 from ethosteer.records import Arm
 from ethosteer.report import printable
 from ethosteer.report.markdown import escape
 from ethosteer.settings import StudySettings
-from ethosteer.stages.finetune import Finetune
 from ethosteer.study.run import Study
 
 BASE_FOLDER = "base"
@@ -54,6 +49,7 @@ def export_arm(
 ) -> None:
     """Write one arm's policy, or its reward model, to ``folder`` with base and model card.
 
+    It is one adapter for the raw base, which holds the fine-tuning of the base where there was one.
     ``seed`` is the study's first where it is None. Raises InputError for an unknown arm, an
     unfinished study, or a folder that exists.
     """
@@ -82,18 +78,12 @@ def export_arm(
 
 def _fill(folder: Path, study: Study, arm: Arm, source: Path, *, reward: bool) -> None:
     """Fill a folder with an arm's adapter, from ``source``, its base and its model card."""
-    plan, store, base = study.plan, study.store, folder / BASE_FOLDER
-    if isinstance(plan.shared_base, Finetune):
-        merged = plan.shared_base.merged(store.path(plan.shared_base))
-        shutil.copytree(merged, base)
-    else:
-        save_base(study.settings.base, base)
-    shutil.copy(source / WEIGHTS, folder)
+    base = folder / BASE_FOLDER
+    write_adapter(source, folder, BASE_FOLDER, "SEQ_CLS" if reward else "CAUSAL_LM")
+    save_base(study.settings.base, base)
     if reward:
         shutil.copy(source / NORMALISATION, folder)
-        set_padding(base, plan.prompts.template(study.workspace).end_of_turn)
-    config = read_json(source / CONFIG, dict[str, Any])
-    write_json(folder / CONFIG, {**config, "base_model_name_or_path": BASE_FOLDER})
+        set_padding(base, study.plan.prompts.template(study.workspace).end_of_turn)
     write_atomic(folder / "README.md", model_card(study, arm, reward=reward))
 
 

@@ -102,20 +102,22 @@ class Run:
         )
 
     def model(self, arm: str, *, seed: int | None = None) -> PeftModel:
-        """Load an arm's policy as a PEFT model on the base that the study steered.
+        """Load an arm's policy as a PEFT model on the study's base.
 
             model = ethosteer.open_run("runs/demo").model("virtue", seed=0)
 
         It is the checkpoint that the study evaluated, loaded by stock transformers and PEFT on the
-        processor. ``seed`` is the study's first where it is None. Raises InputError for an unknown
-        arm, and where the base cannot be loaded.
+        processor. Where the base was fine-tuned, the adapter holds that too. ``seed`` is the
+        study's first where it is None. Raises InputError for an unknown arm, and where the base
+        cannot be loaded.
         """
         study = self._study
         steering = study.plan.steering[find_arm(study.settings, arm, seed)]
-        from ethosteer.models.adapters import load_peft
+        from ethosteer.models.stock import load_peft
 
         adapter = steering.checkpoint(study.store.path(steering), study.settings.steer.select)
-        return load_peft(study.plan.shared_base.to_load(study.store), adapter)
+        study.plan.base.check_unchanged()
+        return load_peft(study.settings.base, adapter)
 
     def report(self, folder: Path | str | None = None, *, texts: bool = True) -> Path:
         """Write the report into ``folder``, by default the run's own; return the HTML file's path.

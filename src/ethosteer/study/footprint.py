@@ -300,9 +300,10 @@ def stage_disk(settings: StudySettings, shape: ModelShape, texts: Texts) -> dict
     """Return the bytes that the stages' artifacts take."""
     arms = len(settings.arm_seeds())
     checkpoints = 1 if settings.steer.kl_target is None else 2
-    base = decoder_parameters(shape) + embedding_parameters(shape)
     return {
-        "finetune": 4 * base * settings.finetune.enabled,
+        "finetune": 4
+        * adapter_parameters(shape, settings.finetune.lora)
+        * settings.finetune.enabled,
         "reward": 4
         * adapter_parameters(shape, settings.reward.lora)
         * len(settings.data_arms())

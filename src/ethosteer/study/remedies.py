@@ -37,11 +37,12 @@ def candidates(settings: StudySettings) -> Iterator[Changes]:
     Checkpointing changes no result, the number format little, quantisation more; shorter texts are
     another study.
     """
-    precision = {"base.dtype": "bfloat16"} if settings.base.dtype == "float32" else {}
-    checkpointing = {"base.gradient_checkpointing": True}
-    quantised = {"base.quantise": "nf4"}
+    is_single = settings.base.dtype == "float32"
+    precision: dict[str, object] = {"base.dtype": "bfloat16"} if is_single else {}
+    checkpointing: dict[str, object] = {"base.gradient_checkpointing": True}
+    quantised: dict[str, object] = {"base.quantise": "nf4"}
     steer = settings.steer
-    shorter = {
+    shorter: dict[str, object] = {
         "data.max_tokens": settings.data.max_tokens // 2,
         "data.max_prompt_tokens": settings.data.max_prompt_tokens // 2,
         "steer.max_new_tokens": max(steer.min_new_tokens, steer.max_new_tokens // 2),

@@ -187,7 +187,7 @@ class Study:
         for stage, spent in seconds.items():
             by_kind[stage.kind] = by_kind.get(stage.kind, 0.0) + spent
         base = self.settings.base
-        number_format = base.dtype
+        number_format: str = base.dtype
         if base.autocast:
             number_format += ", autocast to bfloat16"
         if base.quantise:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -26,23 +27,20 @@ from tests import tiny
 QUERY_AND_VALUE = ("q_proj", "v_proj")
 
 
-def random_base(dtype: torch.dtype, **settings: int) -> SharedBase:
+def random_base(dtype: torch.dtype, layers: int = 3, hidden: int = 48) -> SharedBase:
     """Return a Llama of three layers with grouped queries and an MLP that is not 4 hidden wide."""
     torch.manual_seed(0)
     tokenizer = tiny.make_tokenizer("llama")
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        **{
-            "hidden_size": 48,
-            "intermediate_size": 80,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 6,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 1024,
-            **settings,
-        },
+        hidden_size=hidden,
+        intermediate_size=80,
+        num_hidden_layers=layers,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
     )
-    return share(LlamaForCausalLM(config).to(dtype), tokenizer)
+    return share(LlamaForCausalLM(config).to(dtype=dtype), tokenizer)
 
 
 def saved_bytes(base: SharedBase, bank: LoraBank, rows: int, length: int) -> int:
@@ -85,7 +83,7 @@ def bytes_of_a_token(base: SharedBase, lora: LoraSettings, length: int = 40) -> 
     ],
 )
 def test_a_token_keeps_what_the_formula_says(
-    dtype: torch.dtype, dropout: float, targets: str | tuple[str, ...], r: int
+    dtype: torch.dtype, dropout: float, targets: Literal["all-linear"] | tuple[str, ...], r: int
 ) -> None:
     base = random_base(dtype)
     lora = LoraSettings(r=r, dropout=dropout, targets=targets)
@@ -110,7 +108,7 @@ def test_norms_of_queries_and_keys_keep_their_inputs(dtype: torch.dtype) -> None
         tie_word_embeddings=False,
     )
     torch.manual_seed(0)
-    base = share(Qwen3ForCausalLM(config).to(dtype), tokenizer)
+    base = share(Qwen3ForCausalLM(config).to(dtype=dtype), tokenizer)
     assert base.shape.head_norms and base.shape.query_width == 96
     lora, width = LoraSettings(r=4), dtype.itemsize
     expected = activation_bytes(
@@ -121,7 +119,7 @@ def test_norms_of_queries_and_keys_keep_their_inputs(dtype: torch.dtype) -> None
 
 def test_a_long_row_keeps_no_scores() -> None:
     length = LONGEST + 88
-    base = random_base(torch.float32, num_hidden_layers=1)
+    base = random_base(torch.float32, layers=1)
     lora = LoraSettings(r=4, targets=QUERY_AND_VALUE)
     scores = score_bytes(base.shape, 4, length, on_gpu=False)
     assert scores == score_bytes(base.shape, 4, length, on_gpu=True) == 4 * 6
@@ -130,7 +128,7 @@ def test_a_long_row_keeps_no_scores() -> None:
 
 
 def test_a_row_of_several_blocks_of_queries_keeps_no_scores_of_later_keys() -> None:
-    base = random_base(torch.bfloat16, num_hidden_layers=1)
+    base = random_base(torch.bfloat16, layers=1)
     lora = LoraSettings(r=4, targets=QUERY_AND_VALUE)
     # 400 tokens are blocks of 192, 192 and 16 queries, with 192, 384 and 400 keys
     scores = 2 * 6 * (192 * 192 + 192 * 384 + 16 * 400) / 400
@@ -143,10 +141,12 @@ class Allocated(TorchDispatchMode):
     """Counts the bytes of storages that operations make and that are still there."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live: dict[int, int] = {}
 
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         made = operation(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor):
@@ -159,7 +159,7 @@ class Allocated(TorchDispatchMode):
 
 
 def test_with_checkpointing_a_layer_keeps_its_input() -> None:
-    base = random_base(torch.float32, hidden_size=96)
+    base = random_base(torch.float32, hidden=96)
     checkpoint_gradients(base.model)
     lora = LoraSettings(r=4, dropout=0.1)
     bank = LoraBank(base.layers, 1, lora, seed=0)

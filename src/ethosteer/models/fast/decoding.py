@@ -44,7 +44,7 @@ class Rows:
 
     def read(self) -> Tensor:
         """Read the inputs; return the last hidden state of every row, ``[R, hidden]``."""
-        with self.base.precision():
+        with self.base.precision(), self.base.fine_tuned():
             states: Tensor = self.base.model.get_decoder()(
                 input_ids=self.inputs,
                 attention_mask=self.mask,
