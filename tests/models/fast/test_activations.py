@@ -40,7 +40,8 @@ def random_base(dtype: torch.dtype, layers: int = 3, hidden: int = 48) -> Shared
         num_key_value_heads=2,
         max_position_embeddings=1024,
     )
-    return share(LlamaForCausalLM(config).to(dtype=dtype), tokenizer)
+    model = LlamaForCausalLM(config).to(dtype)  # type: ignore[arg-type]  # misread by the stubs
+    return share(model, tokenizer)
 
 
 def saved_bytes(base: SharedBase, bank: LoraBank, rows: int, length: int) -> int:
@@ -108,7 +109,8 @@ def test_norms_of_queries_and_keys_keep_their_inputs(dtype: torch.dtype) -> None
         tie_word_embeddings=False,
     )
     torch.manual_seed(0)
-    base = share(Qwen3ForCausalLM(config).to(dtype=dtype), tokenizer)
+    model = Qwen3ForCausalLM(config).to(dtype)  # type: ignore[arg-type]  # misread by the stubs
+    base = share(model, tokenizer)
     assert base.shape.head_norms and base.shape.query_width == 96
     lora, width = LoraSettings(r=4), dtype.itemsize
     expected = activation_bytes(
