@@ -1,6 +1,7 @@
 """Attack ethosteer, and count what came of it; the exit status is 1 where anything was a fault.
 
     python scripts/attack.py kills --count 80      # signals at any time; one in four is SIGTERM
+    python scripts/attack.py claims --count 60     # one of two workers is killed or paused
     python scripts/attack.py damage                # every kind of stored file, in three ways
     python scripts/attack.py disk --count 60       # full at every stage, and read-only
     python scripts/attack.py inputs --count 4000   # study files, settings, readers, arguments
@@ -28,7 +29,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tests import tiny
 
-from attacks import curation, damage, disk, inputs, kills, models, size
+from attacks import claims, curation, damage, disk, inputs, kills, models, size
 
 Outcomes = list[tuple[str, str]]
 
@@ -59,6 +60,7 @@ def attack_models(seed: int, count: int, scratch: Path) -> Outcomes:
 
 ATTACKS: dict[str, tuple[Callable[[int, int, Path], Outcomes], int]] = {
     "kills": (kills.attack, 80),
+    "claims": (claims.attack, 60),
     "damage": (damage.attack, 10**9),
     "disk": (disk.attack, 60),
     "inputs": (inputs.attack, 4000),

@@ -11,9 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch import distributed
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ethosteer.data.sources import Origin
+from ethosteer.models import loading
 from ethosteer.models.base import SharedBase, pad_right
 from ethosteer.models.fast import varlen
 from ethosteer.models.fast.budget import fitting
@@ -24,6 +26,7 @@ from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.noise import gumbel, uniforms
 from ethosteer.models.pairs import EncodedPair
 from ethosteer.models.reward_training import RewardTraining
+from ethosteer.models.sharding import shard
 from ethosteer.progress import Terminal
 from ethosteer.settings import OptimiserSettings, RewardSettings
 from ethosteer.study.load import load_study
@@ -77,6 +80,15 @@ def test_a_study_in_bfloat16(tiny_base: Path, tmp_path: Path) -> None:
     assert (study.folder / "report.html").is_file()
 
 
+@pytest.mark.parametrize("quantise", ["nf4", "int8"])
+def test_a_study_on_a_quantised_base(tiny_base: Path, tmp_path: Path, quantise: str) -> None:
+    pytest.importorskip("bitsandbytes")
+    study = finished(
+        tiny_base, tmp_path, "base.device=cuda", "base.dtype=bfloat16", f"base.quantise={quantise}"
+    )
+    assert (study.folder / "report.html").is_file()
+
+
 @pytest.fixture
 def little_memory() -> Iterator[None]:
     """Allow this process 2 GB of the GPU."""
@@ -87,7 +99,7 @@ def little_memory() -> Iterator[None]:
     torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def wide_base(dtype: torch.dtype = torch.float32) -> SharedBase:
+def wide_base(dtype: torch.dtype = torch.float32, *, sharded: bool = False) -> SharedBase:
     """Return a base whose activations take about 180 kB a token."""
     torch.manual_seed(0)
     tokenizer = tiny.make_tokenizer("llama")
@@ -99,13 +111,17 @@ def wide_base(dtype: torch.dtype = torch.float32) -> SharedBase:
         num_attention_heads=8,
     )
     model = LlamaForCausalLM(config)
+    if sharded:
+        shard(model, torch.device("cuda"))
     model.to("cuda", dtype)  # type: ignore[arg-type]  # misread by the stubs
     return share(model, tokenizer)
 
 
-def reward_losses(tokens: int, batch: int = 32) -> tuple[list[float], int]:
+def reward_losses(
+    tokens: int, batch: int = 32, base: SharedBase | None = None
+) -> tuple[list[float], int]:
     """Train a reward model two steps with a token budget; return its losses and the budget left."""
-    base = wide_base()
+    base = base or wide_base()
     rows = tiny.ragged(4 * batch, 200, 500)
     pairs = [
         EncodedPair(row, row[:20] + other[20:], 20, str(index))
@@ -197,3 +213,27 @@ def test_rows_in_one_call_attend_as_one_by_one(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(varlen, "AVAILABLE", False)
     for value, expected in zip(found, states_and_gradient(), strict=True):
         assert (value - expected).norm() <= 2e-2 * expected.norm()
+
+
+def test_a_base_in_the_units_of_fsdp_has_the_numbers_of_a_plain_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one process, since NCCL takes no two on one GPU: its hooks, streams and packed passes."""
+    monkeypatch.setattr(loading, "captures_tokens", lambda _: False)  # as in several processes
+    plain = wide_base()
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl", f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
+    try:
+        sharded = wide_base(sharded=True)
+        assert sharded.runs_packed
+        answers = [
+            generate(base, tiny.PROMPTS, 1, Sampling(8, 8, True, greedy=True), torch.Generator())
+            for base in (plain, sharded)
+        ]
+        assert answers[0] == answers[1]
+        expected, _ = reward_losses(2_000, base=plain)
+        losses, _ = reward_losses(2_000, base=sharded)
+        assert losses == pytest.approx(expected, rel=1e-4)
+    finally:
+        distributed.destroy_process_group()

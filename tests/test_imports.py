@@ -17,7 +17,7 @@ import ethosteer
 SOURCE = Path(ethosteer.__file__).parent
 
 LAYERS = (
-    {"errors", "records"},
+    {"errors", "processes", "records"},
     {"files", "interruption", "progress", "provenance"},
     {"results"},
     {"settings"},
@@ -63,6 +63,8 @@ LIBRARIES = {
     "alembic": {"collect"},
     "starlette": {"collect"},
     "uvicorn": {"collect"},
+    "httpx2": {"models"},
+    "ray": {"study"},
 }
 """Which parts may import a library when they run."""
 
@@ -205,7 +207,7 @@ def test_the_command_line_starts_without_torch():
         "import sys, ethosteer.cli.app; "
         "print(sorted({'torch', 'transformers', 'peft', 'bitsandbytes', 'scipy', 'sklearn', "
         "'accelerate', 'tensorboard', 'statsmodels', 'lm_eval', 'datasets', 'sqlalchemy', "
-        "'alembic', 'starlette', 'uvicorn'} & set(sys.modules)))"
+        "'alembic', 'starlette', 'uvicorn', 'ray'} & set(sys.modules)))"
     )
     started = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

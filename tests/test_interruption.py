@@ -58,6 +58,19 @@ def test_a_signal_ends_the_work_where_it_asks(number, status, capfd):
     assert error.startswith(f"{number.name}: stopping after this step") and error.count("\n") == 1
 
 
+def test_a_signal_to_one_process_stops_all_that_work_together():
+    def largest(number: float) -> float:
+        return max(number, signal.SIGUSR1)  # as another process has received it
+
+    with interruption.shared(largest):
+        assert interruption.is_requested()
+        with pytest.raises(Interrupted) as stop:
+            stop_if_requested()
+        assert stop.value.received == signal.SIGUSR1
+    assert not interruption.is_requested()
+    stop_if_requested()
+
+
 def spin() -> None:
     while True:
         pass

@@ -602,6 +602,47 @@ def test_a_key_of_a_hundred_parts_is_no_setting(study: Path):
     assert message.startswith("--set a.a.a") and "no setting has a name of 100 parts" in message
 
 
+# --- [rollout]
+
+SERVED = ("rollout.engine=vllm", "rollout.version=0.32.0")
+
+
+def test_ethosteer_samples_unless_an_engine_is_named(study: Path):
+    assert load_study(str(study)).rollout.sampler is None
+    assert load_study(str(study), ["rollout.url=http://a"]).rollout.sampler is None
+    served = load_study(str(study), [*SERVED, "rollout.url=http://127.0.0.1:8000/v1/"])
+    assert served.rollout.sampler == "vllm 0.32.0"
+    assert served.rollout.url == "http://127.0.0.1:8000"
+
+
+def test_an_interpreter_is_beside_the_study_file_and_no_link_of_it_is_followed(study: Path):
+    table = 'engine = "vllm"\nversion = "0.32.0"\npython = "env/bin/python"\n'
+    study.write_text(f"{STUDY}\n[rollout]\n{table}", "utf-8")
+    python = study.parent / "env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    assert load_study(str(study)).rollout.python == str(python)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (("rollout.engine=sglang",), "rollout.engine: Input should be 'ethosteer' or 'vllm'"),
+        (("rollout.engine=vllm",), "rollout: engine = 'vllm' needs vLLM's version"),
+        (SERVED, "rollout: engine = 'vllm' needs either url"),
+        ((*SERVED, "rollout.url=http://a", "rollout.python=p"), "needs either url"),
+        (("rollout.version=newest",), "rollout.version: String should match pattern"),
+        (("rollout.url=127.0.0.1:8000",), "rollout.url: must be an address such as"),
+        (("rollout.url=ftp://host",), "rollout.url: must be an address such as"),
+        (("rollout.url=http://me:word@host",), "VLLM_API_KEY"),
+        (("rollout.memory=1.5",), "rollout.memory: Input should be less than 1"),
+    ],
+)
+def test_what_samples_is_checked(study: Path, overrides: tuple[str, ...], problem: str):
+    assert problem in fault_of(study, *overrides)
+    assert "word" not in fault_of(study, "rollout.url=http://me:word@host")
+
+
 @pytest.mark.parametrize("name", ["", "x" * 300 + ".toml", "x" * 5000, "a\0.toml", "/" * 5000])
 def test_a_study_that_no_system_could_have_is_refused(name: str):
     with pytest.raises(InputError, match=r"is an empty path|is too long|has a NUL"):

@@ -55,7 +55,7 @@ def test_its_metadata_say_what_it_runs_on(wheel: Path):
         (entry,) = (name for name in archive.namelist() if name.endswith("/entry_points.txt"))
         assert "ethosteer = ethosteer.cli.app:main" in archive.read(entry).decode()
     assert metadata["Requires-Python"] == ">=3.11"
-    extras = {"collect", "dev", "docs", "gguf", "lm-eval", "postgres"}
+    extras = {"collect", "dev", "docs", "gguf", "lm-eval", "postgres", "ray"}
     assert set(metadata.get_all("Provides-Extra") or ()) == extras
     classifiers = metadata.get_all("Classifier") or ()
     for minor in (11, 12, 13):

@@ -86,7 +86,8 @@ def _checkpoints(runs: TinyRuns, kind: str, operations: tuple[str, ...]) -> list
     last = max(
         number
         for number, path in enumerate(operations, start=1)
-        if path.startswith(f"demo/artifacts/{kind}/") and ".checkpoint/.checkpoint.part" in path
+        if path.startswith(f"demo/artifacts/{kind}/")
+        and re.search(r"\.checkpoint/\.[0-9a-f]{8}\.part", path)
     )
     name = f"killed-{kind}"
     if not runs.folder(name).is_dir():

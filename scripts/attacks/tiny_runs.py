@@ -15,14 +15,19 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:  # run as a script
     sys.path.insert(0, str(ROOT))
 
 SECONDS_ALLOWED = 600.0
+SILENT, PAUSE = 2.0, 4.0
+"""Seconds after which a worker is taken for dead, and for which one is paused."""
 SETTINGS = "SETTINGS"
 """Stands for the settings of the tiny study in a command."""
 RUN = ("run", "demo", "--runs-dir", "RUNS", SETTINGS)
@@ -79,12 +84,19 @@ class TinyRuns:
         """Return the folder of the run called ``name``."""
         return self.scratch / name / "demo"
 
-    def run(self, name: str, attack: Attack | None = None, command: Sequence[str] = RUN) -> Ended:
+    def run(
+        self,
+        name: str,
+        attack: Attack | None = None,
+        command: Sequence[str] = RUN,
+        worker: str = "",
+    ) -> Ended:
         """Run the study, or resume it, in a process of its own; or another command on its runs.
 
-        ``RUNS`` in an argument of ``command`` stands for the folder of its runs.
+        ``RUNS`` in an argument of ``command`` stands for the folder of its runs, ``worker`` tells
+        apart processes that run at once. One that SIGSTOP pauses goes on after ``PAUSE``.
         """
-        runs, log = self.scratch / name, self.scratch / f"{name}.log"
+        runs, log = self.scratch / name, self.scratch / f"{name}{worker}.log"
         runs.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
         process = self._context.Process(target=_child, args=(self.base, runs, log, attack, command))
@@ -93,6 +105,8 @@ class TinyRuns:
             process.join(attack.seconds)
             if process.is_alive() and process.pid is not None and attack.signal is not None:
                 os.kill(process.pid, attack.signal)
+        if attack is not None and attack.signal == signal.SIGSTOP:
+            _continue(process)
         process.join(SECONDS_ALLOWED)
         if process.is_alive():
             process.kill()
@@ -143,6 +157,18 @@ def _save_base(folder: Path) -> None:
     tiny.save_llama(folder, tokenizer, max_position_embeddings=256)
 
 
+def _continue(process: BaseProcess) -> None:
+    """Let a process go on that is paused, or will be, after ``PAUSE``."""
+    assert process.pid is not None
+    with suppress(psutil.NoSuchProcess):
+        while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+            process.join(0.05)
+            if not process.is_alive():
+                return
+        time.sleep(PAUSE)
+        os.kill(process.pid, signal.SIGCONT)
+
+
 def _child(
     base: Path, runs: Path, log: Path, attack: Attack | None, command: Sequence[str]
 ) -> None:
@@ -152,7 +178,9 @@ def _child(
 
     from ethosteer.cli.app import main
     from ethosteer.models import finetuning, reward_training
+    from ethosteer.study import claims
 
+    claims.POLL_SECONDS, claims.BEAT_SECONDS, claims.SILENT_SECONDS = 0.05, 0.1, SILENT
     torch.set_num_threads(1)
     finetuning.CHECKPOINT_EVERY, reward_training.CHECKPOINT_EVERY = 1, 2
     output = os.open(log, os.O_WRONLY | os.O_CREAT, 0o644)

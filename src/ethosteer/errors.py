@@ -1,4 +1,4 @@
-"""InputError: the error that means the input is invalid, not the program."""
+"""InputError: the error that means the input is invalid, not the program; a worker's failure."""
 
 from __future__ import annotations
 
@@ -53,3 +53,11 @@ def _one_line(message: str) -> str:
 
 class RefusedDialogueError(InputError):
     """A dialogue that the tokenizer's chat template does not take."""
+
+
+class WorkerFailedError(Exception):
+    """A worker of several ended by an error: its exit status, and one line on it."""
+
+    def __init__(self, status: int, line: str) -> None:
+        super().__init__(_one_line(line))
+        self.status = status

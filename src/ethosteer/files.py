@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,6 +112,30 @@ def publish(temporary: Path, final: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def publish_folder(temporary: Path, final: Path) -> None:
+    """Give a finished folder its name; whatever has that name is replaced.
+
+    Raises FileNotFoundError, and changes nothing, where ``temporary`` is gone by the time that it
+    is renamed.
+    """
+    try:
+        publish(temporary, final)
+    except OSError:
+        if not os.path.lexists(final) or not temporary.is_dir():
+            raise
+    else:
+        return
+    # no system renames a folder over another that has files
+    older = final.with_name(f".{secrets.token_hex(4)}.part")
+    final.rename(older)
+    try:
+        publish(temporary, final)
+    except BaseException:
+        older.rename(final)
+        raise
+    remove(older)
 
 
 @contextmanager

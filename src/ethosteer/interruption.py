@@ -1,8 +1,8 @@
 """Signals that ask a run to stop, and a limit to the time of one call.
 
 A run's work ends between two steps, not within one: loops of training and evaluation ask at the
-end of a step whether a signal has come. Handlers of these signals are installed by the command line
-alone: called from Python, Ctrl-C raises KeyboardInterrupt at once.
+end of a step whether a signal has come, or a thread has requested it. Handlers of these signals are
+installed by the command line alone: called from Python, Ctrl-C raises KeyboardInterrupt at once.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from ethosteer import processes
+
 SHOW_CURSOR = b"\x1b[?25h"
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
 ]
 """Ctrl-C; the end of a job; the warning that queues send before it. Windows lacks the last."""
-_received: list[signal.Signals] = []
+_requests: list[BaseException] = []
+"""What ``stop_if_requested`` is to raise, the first request first."""
+_agreements: list[Callable[[float], float]] = []
 
 
 class Interrupted(BaseException):
@@ -37,14 +41,49 @@ class Interrupted(BaseException):
 
 
 def is_requested() -> bool:
-    """Return whether a signal has asked for the end of the work."""
-    return bool(_received)
+    """Return whether a signal, or a thread, has asked for the end of the work."""
+    return _next_stop() is not None
 
 
 def stop_if_requested() -> None:
-    """Raise Interrupted where a signal has come; called where a step is done and stored."""
-    if _received:
-        raise Interrupted(_received[0])
+    """Raise Interrupted where a signal has come; called where a step is done and stored.
+
+    What a thread has requested is raised likewise.
+    """
+    if (stop := _next_stop()) is not None:
+        raise stop
+
+
+def _next_stop() -> BaseException | None:
+    """Return what is to be raised, for a request here or a signal to a process that shares."""
+    stop = _requests[0] if _requests else None
+    for largest in _agreements:
+        number = int(largest(stop.received if isinstance(stop, Interrupted) else 0))
+        stop = stop or (Interrupted(signal.Signals(number)) if number else None)
+    return stop
+
+
+@contextmanager
+def shared(largest: Callable[[float], float]) -> Iterator[None]:
+    """Let a signal to one process stop all that work together in a block, after the same step.
+
+    ``largest(number)`` is the largest of the processes' numbers. All ask after each step.
+    """
+    _agreements.append(largest)
+    try:
+        yield
+    finally:
+        _agreements.remove(largest)
+
+
+def request(stop: BaseException) -> None:
+    """Have the work end at its next ``stop_if_requested``, which raises ``stop``."""
+    _requests.append(stop)
+
+
+def withdraw(kind: type[BaseException]) -> None:
+    """Forget the requests to raise exceptions of one class."""
+    _requests[:] = [stop for stop in _requests if not isinstance(stop, kind)]
 
 
 @contextmanager
@@ -56,9 +95,11 @@ def deferred() -> Iterator[None]:
 
     def note(number: int, _: FrameType | None) -> None:
         received = signal.Signals(number)
-        _received.append(received)
+        _requests.append(Interrupted(received))
         for other in _SIGNALS:
             signal.signal(other, signal.SIG_DFL)
+        if not processes.is_main():
+            return
         # print may have been interrupted while it wrote, and cannot be entered twice
         text = f"{received.name}: stopping after this step; a second signal stops at once\n"
         with suppress(OSError):  # a log on a full disk
@@ -68,7 +109,7 @@ def deferred() -> Iterator[None]:
         try:
             yield
         finally:
-            _received.clear()
+            _requests.clear()
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from ethosteer import processes
 from ethosteer.errors import DIRECTIONS, spelt
 
 _CONTROLS = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{DIRECTIONS}]")
@@ -105,14 +106,16 @@ class Overall:
 
 
 class Terminal:
-    """Progress on stderr; stdout carries results alone."""
+    """Progress on stderr, of the main process; stdout carries results alone."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet)
+        self.console = Console(stderr=True, quiet=quiet or not processes.is_main())
         self._overall: Overall | None = None
         self._stage: tuple[RenderableType, ...] = ()
         self._is_live = False
         self._logged = time.monotonic()
+        self.position = ""
+        """The stage that is shown now, and how far it is; "" between stages."""
 
     @contextmanager
     def overall(self, expected: float) -> Iterator[Overall]:
@@ -134,7 +137,7 @@ class Terminal:
             task = bar.add_task(escape(name), total=None, note="")
 
             def report(done: int, total: int, note: str) -> None:
-                self._advance(done, total)
+                self._advance(name, done, total)
                 bar.update(task, completed=done, total=total, note=escape(note))
 
             yield report
@@ -150,7 +153,7 @@ class Terminal:
             task = bar.add_task(escape(name), total=None, note="")
 
             def report(done: int, total: int, rows: Sequence[Sequence[str]]) -> None:
-                self._advance(done, total)
+                self._advance(name, done, total)
                 bar.update(task, completed=done, total=total)
                 table = Table(*headings, box=None)
                 for row in rows:
@@ -170,7 +173,7 @@ class Terminal:
 
         def report(done: int, total: int, note: str) -> None:
             nonlocal first
-            self._advance(done, total)
+            self._advance(name, done, total)
             now = time.monotonic()
             first = first or (now, done)
             if now - self._logged < LOG_SECONDS:
@@ -187,14 +190,15 @@ class Terminal:
 
         return report
 
-    def _advance(self, done: int, total: int) -> None:
+    def _advance(self, name: str, done: int, total: int) -> None:
+        self.position = f"{name}: {done} of {total}"
         if self._overall and total:
             self._overall.advance(done / total)
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[Progress | None]:
         """Print how long a block took; yield a bar for it, None where stderr is not a terminal."""
-        started = time.monotonic()
+        started, self.position = time.monotonic(), name
         if self.console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
@@ -213,6 +217,7 @@ class Terminal:
                 self._stage = ()
         else:
             yield None
+        self.position = ""
         self.say(f"{name}: done in {time.monotonic() - started:.1f} s")
 
     @contextmanager

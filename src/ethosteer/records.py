@@ -178,7 +178,8 @@ class Rollout:
     and response_mask: ``[R, N]``, the mask covering the response up to and with its EOS;
     log-probabilities, entropy and values have that shape too and belong to the response token of
     their column. scores: ``[R]``, normalised. pass_tokens: the token budget of the passes that gave
-    log-probabilities and values; None where the sampling pass did.
+    log-probabilities and values; None where the sampling pass did. engine_log_probabilities: those
+    of the engine that sampled, where one did.
     """
 
     arms: tuple[int, ...]
@@ -192,6 +193,7 @@ class Rollout:
     values: Tensor
     scores: Tensor
     pass_tokens: int | None = None
+    engine_log_probabilities: Tensor | None = None
 
     @property
     def read_lengths(self) -> Tensor:

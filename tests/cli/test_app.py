@@ -299,3 +299,20 @@ def test_the_life_of_a_study(
     assert "virtue" in out
     assert call("export", *common[:1], "virtue", str(tmp_path / "out"), *common[1:])[0] == 0
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("command", ["status", "evaluate", "collect"])
+def test_a_command_for_one_process_is_refused_in_several(command, call, torchrun):
+    torchrun(2, 0)
+    status, out, error = call(command, "demo")
+    assert (status, out) == (2, "")
+    assert error == (
+        f"error: ethosteer {command}: is for one process; torchrun and accelerate launch start "
+        "`ethosteer run` alone\n"
+    )
+
+
+def test_workers_are_refused_in_several_processes(call, torchrun):
+    torchrun(2, 0)
+    status, _, error = call("run", "demo", "--workers", "2")
+    assert status == 2 and error.startswith("error: --workers and --executor: are for a base that")

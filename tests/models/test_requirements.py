@@ -39,6 +39,17 @@ def test_a_base_that_does_what_the_study_asks(tiny_base):
     check_base(study(tiny_base), {"toxigen": 0, "scruples_three": 16})
 
 
+def test_an_engine_is_refused_where_several_processes_share_a_base(tiny_base, torchrun):
+    settings = study(
+        tiny_base, "rollout={engine='vllm', version='0.32.0', url='http://127.0.0.1:1'}"
+    )
+    check_base(settings, {})
+    torchrun(2, 0)
+    check_base(study(tiny_base), {})
+    with pytest.raises(InputError, match=r"rollout\.engine = 'vllm': samples for one process"):
+        check_base(settings, {})
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

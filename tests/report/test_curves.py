@@ -7,8 +7,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from ethosteer.report.axes import all_axes
 from ethosteer.report.curves import (
-    all_axes,
     arm_figures,
     binned,
     curve_figures,
@@ -158,3 +158,25 @@ def test_arms_are_drawn_under_every_reward_model() -> None:
 def test_steps_are_named_after_the_only_algorithm() -> None:
     assert all_axes(VIEW)[0].x.label == "step"
     assert all_axes(_study({0: 0.0}))[0].x.label == "PPO step"
+
+
+def test_the_disagreement_with_an_engine_is_drawn_where_one_sampled():
+    names = [figure.title for figure in curve_figures(VIEW)]
+    arms = tuple(
+        replace(
+            result,
+            curve=tuple(
+                replace(point, engine_difference=0.0012, engine_largest=0.5)
+                for point in result.curve
+            ),
+        )
+        if result.arm == RESULTS.arms[0].arm
+        else result
+        for result in RESULTS.arms
+    )
+    *others, figure = curve_figures(View(replace(RESULTS, arms=arms)))
+    assert [other.title for other in others] == names
+    assert figure.title == "Engine against trainer"
+    assert "Diamond" not in figure.note and "Diamond" in others[0].note
+    assert {row[0].text for row in figure.table.rows} == {RESULTS.arms[0].arm}
+    assert {row[2].text for row in figure.table.rows} == {"0.0012"}

@@ -7,9 +7,9 @@ import pytest
 
 from ethosteer.report import first_screen
 from ethosteer.report.answer import answer
+from ethosteer.report.axes import all_axes
 from ethosteer.report.blocks import Bullets, Table, Text
 from ethosteer.report.certainty import limits
-from ethosteer.report.curves import all_axes
 from ethosteer.report.glossary import explained
 from ethosteer.report.reward_models import doubt_of, doubts, is_sound, reward_unit, warnings
 from ethosteer.report.rewards import accuracy_matrix, falls, reward_blocks, reward_matrix, rises

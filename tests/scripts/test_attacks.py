@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attacks import curation, damage, disk, kills
+from attacks import claims, curation, damage, disk, kills
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +19,12 @@ def test_a_killed_study_ends_with_equal_numbers(scratch: Path) -> None:
     assert len(outcomes) == 2
     assert [(name, outcome) for name, outcome in outcomes if outcome != "equal"] == []
     assert {name.split()[0] for name, _ in outcomes} == {"SIGKILL", "SIGTERM"}
+
+
+def test_workers_of_which_one_is_killed_or_paused_end_with_equal_numbers(scratch: Path) -> None:
+    outcomes = claims.attack(seed=3, count=2, scratch=scratch)
+    assert [(name, outcome) for name, outcome in outcomes if outcome != "equal"] == []
+    assert {name.split()[0] for name, _ in outcomes} == {"SIGKILL", "SIGSTOP"}
 
 
 def test_damage_changes_no_number(scratch: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,9 @@ OTHER_VALUES: dict[str, Any] = {
     "data.date": "2031-01-02",
     "data.conversations": "hub",
     "data.prompts": "conversations",
+    "rollout.engine": "ethosteer",
+    "rollout.version": "0.33.0",
+    "rollout.url": "http://127.0.0.1:8001",
     "steer.algorithm": "dpo",
     "steer.batch": 8,
     "steer.minibatches": 1,
@@ -217,6 +221,7 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
         [
             "steer.algorithm='ppo'",
             "steer.minibatches=2",
+            "rollout={engine='vllm', version='0.32.0', url='http://127.0.0.1:8000'}",
             "compare.control='base'",  # which a study without fine-tuning needs
             "benchmarks={crows_pairs={}}",
             "arms={virtue={}, v-rloo={dataset='virtue', algorithm='rloo'}, "
@@ -241,6 +246,8 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
             continue  # of files as benchmarks; tests/study/test_file_benchmarks.py varies them
         if path == "base.model" or (path.startswith("arms.v-") and not path.endswith("max_pairs")):
             continue  # a base is identified by its files; one arm stands for all
+        if path == "rollout.python":
+            continue  # a server has either an address or an interpreter
         table = study.model_dump()
         *parents, key = path.split(".")
         parent = table
@@ -253,8 +260,58 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
         "base.device", "base.gradient_checkpointing", "base.revision", "base.shape",
         "compare.published", "data.origin",
         "evaluate.include_path", "evaluate.tokens_per_batch", "finetune.tokens_per_batch",
-        "reward.tokens_per_batch", "steer.tokens_per_batch", "track.trackers",
+        "reward.tokens_per_batch", "rollout.max_length", "rollout.memory", "rollout.url",
+        "steer.tokens_per_batch", "track.trackers",
     }  # fmt: skip
+
+
+def test_an_engine_is_in_the_identity_of_what_it_samples_and_of_nothing_else() -> None:
+    benchmarks = "benchmarks={crows_pairs={}, toxigen_generation={limit=4}}"
+
+    def fingerprints(*rollout: str) -> dict[str, str]:
+        plan = Plan(load_study("demo", [benchmarks, *rollout]), Origin("sample"))
+        return {f"{stage.kind}/{stage.name}": stage.fingerprint for stage in plan.stages}
+
+    def changed(*rollout: str) -> set[str]:
+        after = fingerprints(*rollout)
+        return {name for name in own if own[name] != after[name]}
+
+    own = fingerprints()
+    vllm = "rollout={engine='vllm', version='0.32.0', url='http://a'}"
+    sampled = changed(vllm)
+    assert {"evaluate/toxigen_generation-base", "evaluate/toxigen_generation-fine-tuned"} < sampled
+    assert {name.partition("/")[0] for name in sampled} == {
+        "reward",
+        "steer",
+        "evaluate",
+        "compare",
+    }
+    kept = own.keys() - sampled
+    assert {"finetune/base", "evaluate/crows_pairs-base", "evaluate/crows_pairs-items"} <= kept
+    assert changed(vllm, "rollout.url=http://b") == sampled
+    assert fingerprints(vllm) == fingerprints(vllm, "rollout.url=http://b", "rollout.memory=0.5")
+    assert fingerprints(vllm) != fingerprints(vllm, "rollout.version=0.33.0")
+
+
+def test_an_optional_field_enters_where_it_is_set() -> None:
+    @dataclass(frozen=True, eq=False)
+    class Before(Stage[None]):
+        kind = "made"
+        version = 1
+        size: int
+        limit: int | None
+        name = "it"
+
+        def load(self, folder: Path) -> None:
+            pass
+
+    @dataclass(frozen=True, eq=False)
+    class After(Before):
+        engine: str | None = None
+
+    assert After(1, None).fingerprint == Before(1, None).fingerprint
+    assert After(1, None, "vllm").fingerprint != Before(1, None).fingerprint
+    assert Before(1, None).fingerprint != Before(1, 0).fingerprint
 
 
 def test_a_classifier_in_a_folder_counts_by_its_content(tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ethosteer import processes
 from ethosteer.errors import InputError
-from ethosteer.files import file_hash, fingerprint
+from ethosteer.files import file_hash, fingerprint, publish_folder
 from ethosteer.models.identity import folder_fingerprint
+from ethosteer.stages.lock import LOCK
 from ethosteer.stages.manifest import MANIFEST, DamagedArtifactError
 from ethosteer.stages.stage import Stage
-from ethosteer.stages.store import LOCK, Store
+from ethosteer.stages.store import Store
 
 if TYPE_CHECKING:
     from ethosteer.stages.workspace import Workspace
@@ -48,7 +50,7 @@ class Note(Stage[str]):
         return (folder / "text").read_text()
 
 
-A, B = Note("a"), Note("b")
+A, B, C = Note("a"), Note("b"), Note("c")
 ALL = "5ef5ef0364b6939c4ca61f34b393f7b368d1be8619647aaf83d5b395919ab629"
 
 
@@ -518,3 +520,87 @@ def test_a_fault_under_the_lock_frees_it(store: Store):
         raise RuntimeError
     with store.lock():
         assert store.root.is_dir()
+
+
+# --- several workers
+
+
+def test_workers_write_in_folders_of_their_own(store: Store):
+    slow, quick = (Store(store.root, writer=name) for name in ("slow", "quick"))
+
+    def write_slowly() -> None:
+        with slow.write(A) as theirs:
+            (theirs / "text").write_text("old")
+            quick.fence([A])
+            with quick.write(A) as mine:
+                assert mine != theirs
+                (mine / "text").write_text("new")
+
+    with pytest.raises(InputError, match="No such file"):
+        write_slowly()
+    assert store.load(A) == "new"
+    assert everything_in(store.root / "steer") == [store.folder(A).name]
+
+
+def test_what_is_no_longer_claimed_is_not_stored(store: Store):
+    class Lost(BaseException):
+        pass
+
+    def confirm() -> None:
+        raise Lost
+
+    with pytest.raises(Lost), Store(store.root, writer="slow", confirm=confirm).write(A):
+        pass
+    assert everything_in(store.root / "steer") == []
+
+
+def test_an_artifact_that_another_worker_mends_is_there_again(store: Store):
+    with store.write(A) as folder:
+        (folder / "text").write_text("all")
+    other = Store(store.root)
+    flip(store.folder(A) / "text", 0)
+    with pytest.raises(DamagedArtifactError):
+        other.load(A)
+    assert not other.has(A)
+    with store.write(A) as folder:
+        (folder / "text").write_text("all")
+    assert other.has(A) and other.load(A) == "all"
+
+
+def test_a_folder_that_was_fenced_off_replaces_nothing(tmp_path: Path):
+    final, unfinished = tmp_path / "final", tmp_path / ".final.part"
+    final.mkdir()
+    (final / "text").write_text("new")
+    with pytest.raises(FileNotFoundError):
+        publish_folder(unfinished, final)
+    assert (final / "text").read_text() == "new"
+    unfinished.mkdir()
+    publish_folder(unfinished, final)
+    assert everything_in(final) == [] and everything_in(tmp_path) == ["final"]
+
+
+# --- several processes
+
+
+def test_a_process_beside_the_main_one_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = written(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    monkeypatch.setattr(processes, "is_main", lambda: False)
+    with store.checkpoints([A, C]) as checkpoints:
+        assert checkpoints == store.checkpoint_folder([A, C])
+        with store.write(C) as folder:
+            (folder / "text").write_text("discarded")
+    assert not folder.exists() and not store.has(C)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_what_the_main_process_saw_damaged_is_missing_until_it_is_replaced(tmp_path: Path):
+    main, other = written(tmp_path), Store(tmp_path)
+    assert other.load(A) == "all"
+    other.distrust([A])
+    assert other.missing([A, B]) == [A]
+    with main.write(A) as folder:
+        (folder / "text").write_text("made again")
+    assert other.load(A) == "made again"

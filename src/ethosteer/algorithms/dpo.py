@@ -62,6 +62,7 @@ class DPO:
         from ethosteer.maths.preference import dpo_loss
         from ethosteer.models.fast.budget import within_memory
         from ethosteer.models.pairs import pair_passes, response_log_likelihoods
+        from ethosteer.models.sharding import divided, summed
 
         steering, task = self.steering, self.steering.task
         batch = [task.pairs[arm][i] for i in self.batches[arm][step]]
@@ -69,15 +70,15 @@ class DPO:
 
         def accumulate(tokens: int) -> float:
             total = 0.0
-            for pairs in pair_passes(batch, tokens):
+            for pairs, weight in divided(pair_passes(batch, tokens)):
                 with torch.no_grad():
                     reference = response_log_likelihoods(task.base, pairs)
                 with task.policies.applied([arm]):
                     policy = response_log_likelihoods(task.base, pairs, dropout)
-                loss = dpo_loss(policy, reference, self.settings.beta).sum() / len(batch)
+                loss = weight * dpo_loss(policy, reference, self.settings.beta).sum() / len(batch)
                 loss.backward()
                 total += float(loss.detach())
-            return total
+            return summed([total])[0]
 
         total = within_memory(
             task.base,

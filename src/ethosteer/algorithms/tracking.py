@@ -70,6 +70,9 @@ class Tracking:
             values |= {
                 f"{label}/reward of {name}": reward for name, reward in point.rewards.items()
             }
+            for name in ("engine_difference", "engine_largest"):
+                if (difference := getattr(point, name)) is not None:
+                    values[f"{label}/{name}"] = difference
             values[f"{label}/alarms"] = float(len(point.alarms))
         for tracker in self.trackers:
             tracker.log(values, step=step)

@@ -9,12 +9,14 @@ import atexit
 import gc
 import io
 import sys
+import time
 import traceback
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from ethosteer import processes
 from ethosteer.cli.bench import bench
 from ethosteer.cli.collect import collect
 from ethosteer.cli.collection import collection
@@ -27,9 +29,16 @@ from ethosteer.cli.init import init
 from ethosteer.cli.listing import show_list
 from ethosteer.cli.runs import chat, export, report
 from ethosteer.cli.studies import plan, run, status
+from ethosteer.cli.workers import slurm, work
 from ethosteer.errors import InputError
 from ethosteer.interruption import Interrupted, immediate
 from ethosteer.progress import visible
+
+PAUSE = 5.0
+"""Seconds after which a process beside the main one tells of an error.
+
+Most errors are the main one's too, which tells of it, and torchrun then ends the others.
+"""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,6 +55,8 @@ app.command("init")(init)
 app.command("doctor")(doctor)
 app.command("list")(show_list)
 app.command("run")(run)
+app.command("work")(work)
+app.command("slurm")(slurm)
 app.command("status")(status)
 app.command("plan")(plan)
 app.command("fetch")(fetch)
@@ -64,6 +75,7 @@ def _print_version(requested: bool) -> None:
 
 @app.callback()
 def ethosteer(
+    context: typer.Context,
     version_requested: Annotated[
         bool,
         typer.Option(
@@ -76,6 +88,12 @@ def ethosteer(
     A study trains a reward model on each dataset, steers the same base model with each, evaluates
     all models on the same items and tests the differences. Start with `ethosteer run demo`.
     """
+    command = context.invoked_subcommand
+    if processes.count() > 1 and command != "run":
+        raise InputError(
+            f"ethosteer {command}: is for one process; torchrun and accelerate launch start "
+            "`ethosteer run` alone"
+        )
 
 
 def main() -> None:
@@ -91,12 +109,19 @@ def main() -> None:
         with immediate(), full_disk_named():
             app()
     except InputError as error:
+        _wait_for_main()
         print_error(f"error: {visible(str(error))}")
         sys.exit(2)
     except Interrupted as stop:
         print_error("interrupted")
         sys.exit(stop.status)
     except Exception:
+        _wait_for_main()
         print_error(traceback.format_exc().rstrip())
         print_error("internal error; please report it with the lines above")
         sys.exit(1)
+
+
+def _wait_for_main() -> None:
+    if not processes.is_main():
+        time.sleep(PAUSE)

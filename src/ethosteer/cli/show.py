@@ -19,6 +19,7 @@ from ethosteer.results.study import StudyResults
 from ethosteer.settings import ArmSettings, BaseSettings, DataSettings, StudySettings
 from ethosteer.stages.finetune import name_of
 from ethosteer.stages.stage import SamplingSettings
+from ethosteer.study.claims import is_recent, read_states
 from ethosteer.study.estimate import matrix_product_rate
 from ethosteer.study.remaining import expected_seconds
 from ethosteer.study.run import Study
@@ -64,6 +65,7 @@ def _remaining(study: Study) -> Iterator[str]:
     yield from study.other_work()
     if study.store.is_locked():
         yield "another process is running this study now"
+    yield from _workers(study)
     if not study.store.missing(study.plan.stages):
         yield "nothing is missing"
         return
@@ -77,6 +79,18 @@ def _remaining(study: Study) -> Iterator[str]:
         yield f"no estimate of the time left: {fault}"
     else:
         yield f"about {duration(seconds)} left"
+
+
+def _workers(study: Study) -> Iterator[str]:
+    """Yield what each worker of a study is making, and for how long."""
+    for state in read_states(study.store.root):
+        worker = f"worker on {state.host} (process {state.pid})"
+        if state.is_killed:
+            yield f"{worker} was killed at {state.position}"
+        elif is_recent(study.store.root, state):
+            yield f"{worker}: {state.position}, for {duration(state.seconds)}"
+        else:
+            yield f"{worker} gives no sign of life, last at {state.position}"
 
 
 def verdicts_table(results: StudyResults) -> Table:
@@ -171,14 +185,15 @@ def answers_table(study: Study, question: str, seed: int) -> Table:
     from ethosteer.models.text import decode
 
     plan, store, workspace = study.plan, study.store, study.workspace
-    base = workspace.base(plan.shared_base)
+    # one question is not worth starting an engine for
+    base = workspace.base(plan.shared_base, with_engine=False)
     template = plan.prompts.template(workspace)
     steered = {
         stage.arm.name: stage.checkpoint(store.path(stage), study.settings.steer.select)
         for stage in plan.steering_of(study.settings.seeds[0])
     }
     prompts = [template.prompt_ids(parse_dialogue(question))]
-    sampling = SamplingSettings.of(study.settings.steer).sampling()
+    sampling = SamplingSettings.of(study.settings.steer, study.settings.rollout).sampling()
     noise = generator(seed, "chat", question)
     models = {name_of(plan.shared_base): None, **steered}
     with workspace.adapters(base, models):

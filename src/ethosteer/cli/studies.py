@@ -9,11 +9,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ethosteer import processes
 from ethosteer.api import prepare_study, study_origin
 from ethosteer.cli.completion import complete_devices
 from ethosteer.cli.errors import print_error
 from ethosteer.cli.options import DataDir, Overrides, RunsDir, StudyArgument
+from ethosteer.cli.workers import Executor, ExecutorOption, Workers, run_by_workers
+from ethosteer.errors import InputError, WorkerFailedError
 from ethosteer.interruption import Interrupted, deferred
+from ethosteer.progress import visible
 from ethosteer.study.devices import DEVICES
 from ethosteer.study.folder import is_run_folder
 from ethosteer.study.load import load_study
@@ -24,6 +28,8 @@ def run(
     runs_dir: RunsDir = Path("runs"),
     data_dir: DataDir = None,
     overrides: Overrides = None,
+    workers: Workers = None,
+    executor: ExecutorOption = Executor.local,
 ) -> None:
     """Run a study from data to report; an interrupted run resumes.
 
@@ -31,19 +37,40 @@ def run(
     job) end a run after the current step, with a checkpoint; a second signal ends it at once.
     After a setting is changed, only the work that depends on it runs again. The run's folder
     remembers its settings and data, so that `ethosteer run runs/demo` resumes it from there.
+    With `--workers` several processes share the work; `ethosteer work` adds further ones.
+
+    A base above one GPU is shared by several processes, started by torchrun or accelerate launch:
+    `torchrun --nproc-per-node 2 -m ethosteer run study.toml`.
 
     Example: `ethosteer run demo --set steer.steps=20`
     """
+    by_workers = workers is not None or executor != Executor.local
+    if by_workers and processes.count() > 1:
+        raise InputError(
+            "--workers and --executor: are for a base that fits one GPU; torchrun has started the "
+            "processes that share this one"
+        )
     prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
     try:
         with deferred():
-            has_run = prepared.run()
+            if by_workers:
+                has_run = run_by_workers(
+                    prepared, study, runs_dir, data_dir, overrides or (), workers, executor
+                )
+            else:
+                has_run = prepared.run()
+    except WorkerFailedError as fault:
+        print_error(f"error: {visible(str(fault))}")
+        raise typer.Exit(fault.status) from None
     except Interrupted as stop:
-        print_error(
-            f"stopped by {stop.received.name} after a whole step, and what is done is stored; "
-            f"resume with `ethosteer run {shlex.quote(str(prepared.folder))}`"
-        )
+        if processes.is_main():
+            print_error(
+                f"stopped by {stop.received.name} after a whole step, and what is done is stored; "
+                f"resume with `ethosteer run {shlex.quote(str(prepared.folder))}`"
+            )
         raise typer.Exit(stop.status) from None
+    if not processes.is_main():
+        return
     if has_run:
         from ethosteer.cli.show import verdicts_table
 

@@ -26,6 +26,8 @@ from ethosteer.progress import Report
 from ethosteer.records import Item, Model, Outcome
 from ethosteer.settings import BenchmarkSettings
 
+ENGINE_PROMPTS = 256
+"""Prompts that an engine, which batches by itself, is asked to answer at once."""
 SMALLEST_PROBABILITY = 1e-12
 
 
@@ -231,7 +233,8 @@ def _generate_texts(
     done = 0
     while done < len(order):
         row_tokens = len(prompts[order[done]]) + new_tokens
-        batch = order[done : done + max(1, tokens_per_batch // (row_tokens * arms))]
+        size = ENGINE_PROMPTS if base.engine else max(1, tokens_per_batch // (row_tokens * arms))
+        batch = order[done : done + size]
         # of each answer, the largest state in absolute value: nan where any is
         largest = torch.zeros(arms * len(batch), device=base.device)
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ethosteer.models.engine.protocol import Engine
 from ethosteer.models.fast.packing import Packed, packed_attention, repack, unpack
 from ethosteer.models.gradient_scale import GradientScale
 from ethosteer.models.identity import shape_of
@@ -53,7 +54,7 @@ class SharedBase:
     ``stop_ids`` are the tokens that end an answer. ``autocast`` runs float32 weights in bfloat16.
     ``gradient_checkpointing`` is whether decoder layers run again in the backward pass.
     ``limits`` are the token budgets, by kind of work, that too little memory has led to
-    (fast/budget.py).
+    (fast/budget.py). ``engine`` samples in its place (engine/); None: the base itself does.
     """
 
     model: PreTrainedModel
@@ -65,6 +66,7 @@ class SharedBase:
     autocast: bool = False
     gradient_checkpointing: bool = False
     limits: dict[str, int] = field(default_factory=dict)
+    engine: Engine | None = None
     fine_tuning: FineTuning | None = None
 
     @property

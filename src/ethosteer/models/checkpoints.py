@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ethosteer import interruption
+from ethosteer import interruption, processes
 from ethosteer.files import file_hash, publish, remove, writing
 from ethosteer.models.optimiser import ArmOptimiser
+from ethosteer.models.sharding import main_first
 from ethosteer.progress import Terminal
 
 CHECKPOINT_SECONDS = 120.0
@@ -73,7 +75,10 @@ def save_checkpoint(
 
     ``facts["done"]`` counts the steps that are done. The file is named by it and by its hash. The
     name of an ``extra`` tensor must start with a letter: an optimiser's start with its index.
+    Optimisers are whole in every process, so the main one writes them, for any number to read.
     """
+    if not processes.is_main():
+        return
     tensors = {
         f"{arm}.{name}": tensor.contiguous()
         for arm, optimiser in enumerate(optimisers)
@@ -81,9 +86,9 @@ def save_checkpoint(
     }
     # clones, since safetensors refuses tensors that share memory
     tensors |= {name: tensor.clone() for name, tensor in (extra or {}).items()}
-    temporary = folder / ".checkpoint.part"
+    # a name of its own: a worker that was taken for dead may still be writing here
+    temporary = folder / f".{secrets.token_hex(4)}.part"
     with writing(folder):
-        remove(temporary)
         try:
             save_file(tensors, temporary, metadata={"facts": json.dumps(facts)})
             name = f"{facts['done']:08}-{file_hash(temporary)}.safetensors"
@@ -102,6 +107,13 @@ def load_checkpoint(
     A damaged checkpoint is removed with a line on the terminal, and the one before is read.
     ``steps_done`` names the fact that counts each optimiser's steps.
     """
+    with main_first():  # which removes what is damaged
+        return _load_checkpoint(folder, optimisers, steps_done)
+
+
+def _load_checkpoint(
+    folder: Path, optimisers: Sequence[ArmOptimiser], steps_done: str
+) -> StoredState | None:
     for path in stored_checkpoints(folder):
         read = _read(path)
         if read is None:

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
+from ethosteer.models.engine.protocol import Completion, Engine, Request
 from ethosteer.models.fast.budget import in_passes, passes, sampling_tokens
 from ethosteer.models.fast.decoding import Captured, Rows
 from ethosteer.models.noise import gumbel
+from ethosteer.models.sharding import agreed
 from ethosteer.models.text import Template
 
 NO_STOP_TOKEN = (
@@ -93,13 +95,15 @@ def generate(
     Returns ``arms * len(prompts)`` responses, arm by arm. ``noise`` is a CPU generator, from which
     each prompt gets a seed; its noise depends neither on the device nor on the rest of its batch.
     As many prompts run at once as the memory for their cache allows. ``observe`` sees a prompt's
-    tokens anew where memory ran out before.
+    tokens anew where memory ran out before, and nothing where the base has an engine.
     """
+    if base.engine is not None:
+        completions = complete(base.engine, base, prompts, arms, sampling, noise)
+        return [completion.tokens for completion in completions]
     count = len(prompts)
     stop_ids = torch.tensor(sorted(sampling.stop_ids(base)), device=base.device)
     longest = sampling.max_new_tokens
-    limits = torch.randint(sampling.min_new_tokens, longest + 1, (count,), generator=noise)
-    seeds = torch.randint(2**62, (count,), generator=noise)
+    limits, seeds = _draw(sampling, count, noise)
     run = _Run(
         base,
         prompts,
@@ -127,6 +131,35 @@ def generate(
             pass
     tokens, lengths = run.tokens.tolist(), run.lengths.tolist()
     return [row[:length] for row, length in zip(tokens, lengths, strict=True)]
+
+
+def complete(
+    engine: Engine,
+    base: SharedBase,
+    prompts: Sequence[Sequence[int]],
+    arms: int,
+    sampling: Sampling,
+    noise: torch.Generator,
+) -> list[Completion]:
+    """Answer prompts as ``generate`` does, by an engine; its log-probabilities come with it.
+
+    Limits and seeds are drawn as without an engine, so a prompt's do not depend on its batch.
+    """
+    stop_ids = sampling.stop_ids(base)
+    temperature = 0.0 if sampling.greedy else sampling.temperature
+    limits, seeds = _draw(sampling, len(prompts), noise)
+    requests = [
+        Request(prompt, limit, seed, temperature, stop_ids)
+        for prompt, limit, seed in zip(prompts, limits.tolist(), seeds.tolist(), strict=True)
+    ]
+    return engine.complete(requests, arms)
+
+
+def _draw(sampling: Sampling, count: int, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw the limit of every prompt's answers, and the seed of their noise: ``[count]`` each."""
+    shortest, longest = sampling.min_new_tokens, sampling.max_new_tokens
+    limits = torch.randint(shortest, longest + 1, (count,), generator=noise)
+    return limits, torch.randint(2**62, (count,), generator=noise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +224,7 @@ class _Batch:
         run, rows, column = self.run, self.rows, self.column
         hidden = self.text.read()
         logits = run.base.logits(hidden)
-        chosen = self._choose(logits)
+        chosen = agreed(self._choose(logits))
         if run.observe is not None:
             run.observe(rows, column, hidden, logits, chosen)
         # A finished row that is still in the batch goes on, but its length stays.

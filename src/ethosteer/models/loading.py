@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
+from ethosteer import processes
 from ethosteer.errors import InputError
 from ethosteer.models.base import SharedBase
 from ethosteer.models.cached import prepare_base
@@ -46,6 +47,7 @@ from ethosteer.models.quantised import (
     scales,
     stored_quantisation,
 )
+from ethosteer.models.sharding import shard, sharded_device, start
 from ethosteer.models.text import find_stop_ids
 from ethosteer.models.weights import check_finite_tensors, load_weights
 from ethosteer.progress import Terminal
@@ -58,8 +60,10 @@ LARGE_FOR_PROCESSOR = 3e9
 def load_base(settings: BaseSettings) -> SharedBase:
     """Load a base from safetensors and share it; InputError where it cannot be loaded or run.
 
-    A base that is to be fetched or converted first is so, with its progress on stderr.
+    A base that is to be fetched or converted first is so, with its progress on stderr. With several
+    processes its weights are read on the processor and sharded over them.
     """
+    start()
     device = choose_device(settings.device)
     tokenizer = load_tokenizer(settings)
     subject = f"model {settings.model}"
@@ -79,11 +83,12 @@ def load_base(settings: BaseSettings) -> SharedBase:
     if note := processor_note(settings.device, device, model.num_parameters()):
         Terminal().say(note)
     keep_freed_memory()
-    with foreign(subject, f"cannot be moved to {device}"):
-        model.to(device)  # type: ignore[arg-type]  # misread by the stubs
+    if processes.count() == 1:
+        with foreign(subject, f"cannot be moved to {device}"):
+            model.to(device)  # type: ignore[arg-type]  # misread by the stubs
     check_finite_tensors(subject, {**dict(model.named_parameters()), **scales(model)})
     with foreign(subject, f"its {model.config.model_type} architecture cannot be run"):
-        base = share(model, tokenizer)
+        base = share(model, tokenizer, device)
         check_vocabulary(subject, tokenizer, model.get_input_embeddings(), base.stop_ids)
     if settings.gradient_checkpointing:
         checkpoint_gradients(model)
@@ -154,6 +159,8 @@ def choose_device(device: str) -> torch.device:
 
     Raises InputError for a name that is no device, and a device that this machine lacks.
     """
+    if processes.count() > 1:
+        return sharded_device(device)
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with foreign(f"device {device!r} (base.device, --device)", "not usable here; try 'cpu'"):
@@ -173,15 +180,21 @@ def processor_note(setting: str, device: torch.device, parameters: int) -> str |
     )
 
 
-def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedBase:
+def share(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device | None = None,
+) -> SharedBase:
     """Freeze ``model`` and wrap the linear layers of its decoder (not its output embedding).
 
-    Raises InputError for an architecture that is not causal, whose logits ``SharedBase.logits``
-    does not reproduce, or through which adapters get no gradient or a wrong one.
+    Several processes shard it, from wherever it is to ``device``. Raises InputError for an
+    architecture that is not causal, whose logits ``SharedBase.logits`` does not reproduce, or
+    through which adapters get no gradient or a wrong one.
     """
     # cuDNN's attention makes a plan for each shape, and shapes change with every sampled token
     torch.backends.cuda.enable_cudnn_sdp(False)
     model.eval().requires_grad_(False)
+    is_sharded = processes.count() > 1
     prepare_for_training(model)
     layers = {}
     for name, module in linear_layers(model):
@@ -195,8 +208,11 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
             "its config.json are damaged"
             + (", or too large for float16: use base.dtype = 'bfloat16'" if base.is_half else "")
         )
-    check_gradients(base)
-    lay_out(base)
+    check_gradients(base)  # of single layers, as long as each has its whole weight
+    if is_sharded:
+        shard(model, device or model.device)
+    else:
+        lay_out(base)
     if not is_causal(base):
         raise InputError(
             f"model {model.name_or_path}: its tokens read what follows them, so it is no causal "
@@ -207,7 +223,9 @@ def share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedB
             f"model {model.name_or_path}: ethosteer does not know how {model.config.model_type} "
             "models make their logits; use a base of another architecture"
         )
-    return replace(base, runs_packed=runs_packed(base), captures=captures_tokens(base))
+    # gathering a layer is no part of a graph
+    captures = not is_sharded and captures_tokens(base)
+    return replace(base, runs_packed=runs_packed(base), captures=captures)
 
 
 def lay_out(base: SharedBase) -> None:

@@ -13,6 +13,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from ethosteer.models.fast.budget import held_in_memory
+from ethosteer.models.sharding import add_up_gradients
 from ethosteer.settings import OptimiserSettings
 
 
@@ -57,11 +58,12 @@ class ArmOptimiser:
         return cls(list(parameters), adamw, LambdaLR(adamw, factor), settings.max_grad_norm)
 
     def step(self) -> bool:
-        """Take one step with the accumulated gradients and clear them.
+        """Take one step with the accumulated gradients, of all processes, and clear them.
 
         Returns False, and leaves the parameters alone, where a gradient is not finite.
         """
         with held_in_memory("the optimiser's moments"):  # allocated by the first step
+            add_up_gradients(self.parameters)
             norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
             finite = bool(torch.isfinite(norm))
             if not finite:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ethosteer import processes
 from ethosteer.maths.ppo import token_log_probabilities
 from ethosteer.models.base import SharedBase
 from ethosteer.models.fast.budget import passes, within_memory
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, row_positions, stack
+from ethosteer.models.sharding import divided, summed
 from ethosteer.models.text import Row, Template
 from ethosteer.records import PreferencePair
 
@@ -72,8 +74,8 @@ def response_rows(pairs: Sequence[EncodedPair]) -> list[list[int]]:
 
 
 def pair_passes(pairs: Sequence[EncodedPair], token_budget: int) -> list[list[EncodedPair]]:
-    """Cut a batch into passes within a token budget."""
-    return passes(pairs, lambda pair: pair.tokens, token_budget)
+    """Cut a batch into passes within a token budget, for all processes."""
+    return passes(pairs, lambda pair: pair.tokens, token_budget, processes.count())
 
 
 def response_log_likelihoods(
@@ -110,13 +112,14 @@ def accumulate_nll(
 
     def accumulate(tokens: int) -> float:
         mean = 0.0
-        for chunk in passes(rows, lambda row: len(row.loss_mask), tokens):
+        chunks = passes(rows, lambda row: len(row.loss_mask), tokens, processes.count())
+        for chunk, weight in divided(chunks):
             ids, masks = [tuple(row.ids) for row in chunk], [row.loss_mask for row in chunk]
             log_p, _ = _masked_log_p(base, ids, masks, dropout)
-            loss = -log_p.sum() / total
+            loss = -weight * log_p.sum() / total
             loss.backward()
             mean += float(loss.detach())
-        return mean
+        return summed([mean])[0]
 
     sizes = [len(row.loss_mask) for row in rows]
     return within_memory(base, "training", token_budget, sizes, accumulate, undo)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from ethosteer import processes
 from ethosteer.errors import InputError
 from ethosteer.models.chat_template import QUESTION
 from ethosteer.models.checks import check_vocabulary
@@ -35,6 +36,11 @@ def check_base(settings: StudySettings, answer_tokens: Mapping[str, int]) -> Non
     base = settings.base
     subject = f"model {base.model}"
     choose_device(base.device)
+    if processes.count() > 1 and settings.rollout.engine != "ethosteer":
+        raise InputError(
+            f"rollout.engine = {settings.rollout.engine!r}: samples for one process; those that "
+            "share a base sample by themselves"
+        )
     config, tokenizer = load_config(base), load_tokenizer(base)
     check_quantised(base, config)
     stop_ids = load_stop_ids(base)

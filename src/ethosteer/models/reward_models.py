@@ -72,16 +72,16 @@ def score_rows(
     """Raw scores of any number of token rows by one arm, ``[rows]``, pass by pass."""
     keys = [tuple(row) for row in rows]
 
-    def score(trees: Sequence[Tree]) -> dict[tuple[int, ...], Tensor]:
+    def score(trees: Sequence[Tree]) -> dict[tuple[int, ...], float]:
         packed_rows = [row for tree in trees for row in tree.paths]
         scores = _scores_of_trees(base, bank, heads, arm, trees, packed_rows)
-        return dict(zip(packed_rows, scores, strict=True))
+        return dict(zip(packed_rows, scores.tolist(), strict=True))
 
-    scores: dict[tuple[int, ...], Tensor] = {}
+    scores: dict[tuple[int, ...], float] = {}
     budget = training_tokens(base, bank.settings, None)
     for part in run_rows(base, "scoring", keys, budget, score):
         scores |= part
-    return torch.stack([scores[key] for key in keys])
+    return torch.tensor([scores[key] for key in keys], device=base.device)
 
 
 def _scores_of_trees(

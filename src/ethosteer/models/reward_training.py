@@ -21,6 +21,7 @@ from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.optimiser import ArmOptimiser, derived_seed, generator
 from ethosteer.models.pairs import EncodedPair, pair_passes, response_rows, schedule
 from ethosteer.models.reward_models import raw_scores, score_rows
+from ethosteer.models.sharding import divided, summed
 from ethosteer.progress import Report
 from ethosteer.results.reward_models import HeldOutPairs, ValidationPoint
 from ethosteer.settings import RewardSettings
@@ -123,15 +124,18 @@ class RewardTraining:
     def _accumulate(
         self, arm: int, batch: Sequence[EncodedPair], dropout: int, tokens: int
     ) -> float:
-        """Add the gradients of a batch, in passes of so many tokens, and return its mean loss."""
+        """Add the gradients of a batch, in passes of so many tokens, and return its mean loss.
+
+        Several processes add those of their passes, which the optimiser adds up.
+        """
         total = 0.0
-        for pairs in pair_passes(batch, tokens):
+        for pairs, weight in divided(pair_passes(batch, tokens)):
             rows = response_rows(pairs)
             scores = raw_scores(self.base, self.bank, self.heads, arm, rows, dropout).view(-1, 2)
-            loss = bradley_terry_loss(scores[:, 0], scores[:, 1]).sum() / len(batch)
+            loss = weight * bradley_terry_loss(scores[:, 0], scores[:, 1]).sum() / len(batch)
             loss.backward()
             total += float(loss.detach())
-        return total
+        return summed([total])[0]
 
     def _check(self, arm: int, values: Iterable[float], name: Callable[[int], str]) -> None:
         """Raise InputError unless numbers of an arm are finite."""

@@ -20,6 +20,8 @@ MEANINGS = {
     "EOS drift": "far fewer or far more responses end with EOS than at the first step",
     "negative KL": "the estimate of KL is below 0 by more than its error; KL is never negative",
     "ratio drift": "the first update's policy differs from the policy that sampled",
+    "engine disagrees": "log-probabilities of the sampled tokens by the engine and by the trainer "
+    "differ in the mean by more than rollout.max_disagreement",
     "not finite": "a reward, KL or gradient is not finite",
     STOPPED: "the arm was stopped at this step",
     ANOTHER_FALLS: "reward rose under the own reward model and fell under those listed here",

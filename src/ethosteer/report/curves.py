@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import inf, isfinite, nan
 from statistics import fmean
 
-from ethosteer import catalog
+from ethosteer.report.axes import POINTS_OVER_STEPS, Axes, all_axes, engine_axes
 from ethosteer.report.blocks import Figure, Table
 from ethosteer.report.figures import Point, Series, frame, line_chart
 from ethosteer.report.numbers import listing, number
@@ -16,73 +16,9 @@ from ethosteer.report.steering import evaluated_step
 from ethosteer.report.table import Numbers, table
 from ethosteer.report.view import View
 from ethosteer.results.arms import ArmResult
-from ethosteer.results.steering import CurvePoint
-
-POINTS_OVER_STEPS = 120
-POINTS_ALONG_KL = 24
-RUNAWAY = 2.0
-"""A stopped arm is drawn up to this many times the largest KL of the arms that were not."""
 
 Line = Mapping[int, Point]
 """One seed's points by step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """What an axis shows: of every point of a curve, and of the evaluated checkpoint."""
-
-    label: str
-    measured: Callable[[CurvePoint], float]
-    evaluated: Callable[[ArmResult], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Axes:
-    """One chart of curves: at most ``points`` of each line, stopped arms up to a KL of ``limit``.
-
-    banded: seeds are shown as a band around their mean, else as lines.
-    """
-
-    title: str
-    x: Quantity
-    y: Quantity
-    points: int = POINTS_OVER_STEPS
-    limit: float = inf
-    x_digits: int = 0
-    banded: bool = True
-
-
-def all_axes(view: View) -> tuple[Axes, Axes, Axes]:
-    """Return the axes of reward over steps, KL over steps, and reward against KL."""
-    names = {catalog.algorithm_title(result.algorithm) for result in view.results.arms}
-    step = Quantity(
-        f"{names.pop()} step" if len(names) == 1 else "step",
-        lambda point: point.step,
-        lambda result: nan if (step := evaluated_step(result)) is None else step,
-    )
-    reward = Quantity(
-        f"reward, {reward_unit(view)}",
-        lambda point: point.reward,
-        lambda result: result.end.value,
-    )
-    kl = Quantity(
-        "KL to the reference, nats", lambda point: point.kl, lambda result: result.kl.value
-    )
-    limit = _kl_limit(view.results.arms)
-    return (
-        Axes("Reward over steps", step, reward),
-        Axes("KL over steps", step, kl, limit=limit),
-        Axes("Reward against KL", kl, reward, POINTS_ALONG_KL, limit, x_digits=2, banded=False),
-    )
-
-
-def _kl_limit(results: Iterable[ArmResult]) -> float:
-    """Return the KL up to which stopped arms are drawn: one far beyond would flatten the rest."""
-    completed = [result for result in results if not result.stopped]
-    measured = [point.kl for result in completed for point in result.curve]
-    measured += [result.kl.value for result in completed]
-    largest = max(filter(isfinite, measured), default=0.0)
-    return RUNAWAY * largest if largest > 0 else inf
 
 
 def curve_figures(view: View) -> tuple[Figure, ...]:
@@ -90,7 +26,7 @@ def curve_figures(view: View) -> tuple[Figure, ...]:
     if not any(result.curve for result in view.results.arms):
         return ()
     names = ("curve-reward", "curve-kl", "curve-kl-reward")
-    charts = zip(names, all_axes(view), strict=True)
+    charts = [*zip(names, all_axes(view), strict=True), *engine_axes(view)]
     return tuple(_curve_figure(view, name, axes) for name, axes in charts)
 
 
@@ -115,8 +51,9 @@ def _curve_figure(view: View, name: str, axes: Axes) -> Figure:
     shown = "shaded: range of the seeds" if axes.banded else "thin: single seeds"
     notes = [
         f"Bold: mean of the seeds; {shown}." if view.results.seeds[1:] else "A single seed.",
-        "Diamond: the evaluated checkpoint, on held-out prompts.",
     ]
+    if any(series.marks for series in marked):
+        notes.append("Diamond: the evaluated checkpoint, on held-out prompts.")
     if max(len(result.curve) for result in view.results.arms) > axes.points:
         notes.append("Points are means of neighbouring steps.")
     largest = {
@@ -127,7 +64,7 @@ def _curve_figure(view: View, name: str, axes: Axes) -> Figure:
     beyond = [f"{arm} ({number(kl, 0)} nats)" for arm, kl in largest.items() if kl > axes.limit]
     if beyond:
         notes.append(f"Not drawn, far beyond the scale: the end of {listing(beyond)}.")
-    numbers = _mean_table("arm", curves, axes.x.label, axes.y.label, axes.x_digits)
+    numbers = _mean_table("arm", curves, axes.x.label, axes.y.label, axes.x_digits, axes.y_digits)
     return Figure(svg, axes.title, " ".join(notes), numbers)
 
 
@@ -317,11 +254,16 @@ def _mean(points: Sequence[Point]) -> Point:
 
 
 def _mean_table(
-    head: str, curves: Iterable[Series], x_label: str, y_label: str, x_digits: int
+    head: str,
+    curves: Iterable[Series],
+    x_label: str,
+    y_label: str,
+    x_digits: int,
+    y_digits: int = 2,
 ) -> Table:
     return table(
         "",
-        (head, Numbers(x_label, digits=x_digits), Numbers(y_label, digits=2)),
+        (head, Numbers(x_label, digits=x_digits), Numbers(y_label, digits=y_digits)),
         _five_points(curves),
         note="Mean of the seeds at five points of the curve.",
     )

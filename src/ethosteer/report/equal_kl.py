@@ -14,7 +14,8 @@ from math import isfinite, nan
 from statistics import fmean
 from typing import Literal
 
-from ethosteer.report.curves import all_axes, bin_width, binned, line_of
+from ethosteer.report.axes import all_axes
+from ethosteer.report.curves import bin_width, binned, line_of
 from ethosteer.report.figures import Point
 from ethosteer.report.prose import paragraph
 from ethosteer.report.reward_models import is_sound, reward_unit

@@ -15,7 +15,8 @@ class CurvePoint:
 
     Rewards are normalised (the base's samples have mean 0 and sd 1), KL is in nats per response.
     ``rewards`` has the same answers' mean reward under every reward model of the study, where that
-    was measured.
+    was measured. ``engine_difference`` is the mean, and ``engine_largest`` the largest, difference
+    between log-probabilities of the sampled tokens by an engine that sampled and by the trainer.
     """
 
     step: int
@@ -31,6 +32,8 @@ class CurvePoint:
     clip_fraction: float = 0.0
     rewards: dict[str, float] = field(default_factory=dict)
     alarms: tuple[str, ...] = ()
+    engine_difference: float | None = None
+    engine_largest: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

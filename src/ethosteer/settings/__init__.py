@@ -24,6 +24,7 @@ from ethosteer.settings.evaluation import (
     FileFormat,
     TrackSettings,
 )
+from ethosteer.settings.rollout import RolloutSettings
 from ethosteer.settings.steer import AlgorithmSettings, SteerSettings
 from ethosteer.settings.study import StudySettings
 from ethosteer.settings.training import (
@@ -51,6 +52,7 @@ __all__ = [
     "ModelShape",
     "OptimiserSettings",
     "RewardSettings",
+    "RolloutSettings",
     "Settings",
     "SteerSettings",
     "StudySettings",

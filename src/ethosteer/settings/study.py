@@ -16,6 +16,7 @@ from ethosteer.settings.evaluation import (
     EvaluateSettings,
     TrackSettings,
 )
+from ethosteer.settings.rollout import RolloutSettings
 from ethosteer.settings.steer import SteerSettings
 from ethosteer.settings.training import FinetuneSettings, RewardSettings
 
@@ -47,6 +48,7 @@ class StudySettings(Settings):
     arms: dict[str, ArmSettings] = Field(min_length=1)
     reward: RewardSettings = RewardSettings()
     steer: SteerSettings = SteerSettings()
+    rollout: RolloutSettings = RolloutSettings()
     benchmarks: dict[str, BenchmarkSettings] = Field(min_length=1)
     evaluate: EvaluateSettings = EvaluateSettings()
     compare: CompareSettings = CompareSettings()

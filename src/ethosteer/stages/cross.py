@@ -34,6 +34,7 @@ class Cross(Stage[CrossResult]):
 
     kind: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 5
+    runs_base: ClassVar[bool] = True
     left_out: ClassVar = {
         "evaluate.chat": READ_ELSEWHERE,
         "evaluate.include_path": READ_ELSEWHERE,

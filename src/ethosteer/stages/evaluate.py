@@ -223,11 +223,13 @@ class TaskItems(Items):
 class Evaluate(Stage[list[Outcome]]):
     """One model's outcomes on one benchmark.
 
-    The model is ``base`` alone, or with the adapter of ``steering``.
+    The model is ``base`` alone, or with the adapter of ``steering``. ``engine`` generates its
+    texts, where the benchmark has any and ethosteer does not.
     """
 
     kind: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 5
+    runs_base: ClassVar[bool] = True
     left_out: ClassVar = {"tokens_per_batch": CUTS_PASSES}
 
     model: Model
@@ -236,6 +238,7 @@ class Evaluate(Stage[list[Outcome]]):
     steering: Steer | None
     select: Select | None
     tokens_per_batch: int | None
+    engine: str | None = None
 
     @property
     def name(self) -> str:

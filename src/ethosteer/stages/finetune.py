@@ -48,6 +48,7 @@ class Finetune(Stage[list[float]]):
 
     kind: ClassVar[str] = "finetune"
     version: ClassVar[int] = 4
+    runs_base: ClassVar[bool] = True
     left_out: ClassVar = {
         "data.origin": BY_EDITION,
         "data.conversations": BY_EDITION,
@@ -120,7 +121,8 @@ class Finetune(Stage[list[float]]):
         """Return the fine-tuned view of the raw base."""
         from ethosteer.models.adapters import with_fine_tuning
 
-        return with_fine_tuning(workspace.base(self.base), workspace.store.path(self) / ADAPTER)
+        raw = workspace.base(self.base, with_engine=False)
+        return with_fine_tuning(raw, workspace.store.path(self) / ADAPTER)
 
 
 def rising(losses: Sequence[float]) -> str:

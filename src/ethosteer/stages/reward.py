@@ -31,7 +31,9 @@ class Reward(Stage[HeldOutPairs]):
 
     kind: ClassVar[str] = "reward"
     version: ClassVar[int] = 5
+    runs_base: ClassVar[bool] = True
     left_out: ClassVar = {"reward.tokens_per_batch": CUTS_PASSES}
+    is_separable: ClassVar[bool] = True  # no pass has rows of two arms
 
     arm: Arm
     reward: RewardSettings
@@ -61,6 +63,8 @@ class Reward(Stage[HeldOutPairs]):
         seed = first.arm.seed
         template = first.prompts.template(workspace)
         base = workspace.base(first.base)
+        if base.engine is not None:
+            base.engine.start()  # an unfit one is refused before anything is trained
         sets = [workspace.store.load(stage.pairs) for stage in stages]
         with (
             workspace.terminal.stage(f"reward, seed {seed}") as progress,

@@ -25,6 +25,7 @@ class Samples(Stage[tuple[Sample, ...]]):
 
     kind: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 5
+    runs_base: ClassVar[bool] = True
     left_out: ClassVar = {
         "evaluate.chat": READ_ELSEWHERE,
         "evaluate.include_path": READ_ELSEWHERE,

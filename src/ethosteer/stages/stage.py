@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar
@@ -26,10 +26,12 @@ from ethosteer.errors import InputError
 from ethosteer.files import fingerprint
 from ethosteer.models.identity import folder_fingerprint, model_fingerprint
 from ethosteer.progress import Report
-from ethosteer.settings import BaseSettings, SteerSettings
+from ethosteer.settings import BaseSettings, RolloutSettings, SteerSettings
 from ethosteer.stages.workspace import Workspace
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from ethosteer.models.base import SharedBase
     from ethosteer.models.generation import Sampling
 
@@ -118,23 +120,38 @@ class ModelFolder:
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """How responses are drawn: the settings of [steer] that reward models are normalised with."""
+    """How responses are drawn: the settings of [steer] that reward models are normalised with.
+
+    ``engine`` is the name and version of the engine of [rollout]; None where ethosteer samples.
+    """
 
     min_new_tokens: int
     max_new_tokens: int
     ignore_eos: bool
     temperature: float
+    engine: str | None = None
 
     @classmethod
-    def of(cls, steer: SteerSettings) -> SamplingSettings:
-        """Select them from [steer]."""
-        return cls(**{field.name: getattr(steer, field.name) for field in fields(cls)})
+    def of(cls, steer: SteerSettings, rollout: RolloutSettings) -> SamplingSettings:
+        """Select them from [steer] and [rollout]."""
+        return cls(
+            steer.min_new_tokens,
+            steer.max_new_tokens,
+            steer.ignore_eos,
+            steer.temperature,
+            rollout.sampler,
+        )
 
     def sampling(self) -> Sampling:
         """Return them as the type that ``generate`` takes."""
         from ethosteer.models.generation import Sampling
 
-        return Sampling(**asdict(self))
+        return Sampling(
+            self.min_new_tokens,
+            self.max_new_tokens,
+            ignore_eos=self.ignore_eos,
+            temperature=self.temperature,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +162,12 @@ class Stage(ABC, Generic[Result]):
     """The folder its artifacts are kept in."""
     version: ClassVar[int]
     """Raised when a change of its code makes stored artifacts stale."""
+    runs_base: ClassVar[bool] = False
+    """Whether its work runs texts through the base, which takes all processes that share one."""
     left_out: ClassVar[Mapping[str, str]] = {}
     """Fields and settings (``field.setting``) left out of the identity, with the reason."""
+    is_separable: ClassVar[bool] = False
+    """Whether each stage of a batch has the same numbers where it is made without the others."""
 
     @property
     @abstractmethod
@@ -155,12 +176,16 @@ class Stage(ABC, Generic[Result]):
 
     @cached_property
     def fingerprint(self) -> str:
-        """The identity: a hash over version, kind, name and every field."""
+        """The identity: a hash over version, kind, name and every field.
+
+        An optional field, None by default, enters where it is set: stages that were stored before
+        there was such a field stay valid.
+        """
         left_out = self.exclusions()
         values = {
-            field.name: _identity(getattr(self, field.name), field.name, left_out)
-            for field in fields(self)
-            if field.name not in left_out
+            name: _identity(value, name, left_out)
+            for name, value in _fields_in_use(self).items()
+            if name not in left_out
         }
         return fingerprint(self.version, self.kind, self.name, values)
 
@@ -218,6 +243,16 @@ class Stage(ABC, Generic[Result]):
         """Read the result from the artifact's folder."""
 
 
+def _fields_in_use(record: DataclassInstance) -> dict[str, object]:
+    """Return a record's fields by name, without optional ones that are not set."""
+    values = ((field, getattr(record, field.name)) for field in fields(record))
+    return {
+        field.name: value
+        for field, value in values
+        if not (value is None and field.default is None)
+    }
+
+
 def _identity(value: object, name: str, left_out: Mapping[str, str]) -> object:
     """Return the part of a field's value that enters the fingerprint, as JSON-able values."""
     if isinstance(value, PublishedFiles | HarnessTask | RawBase | ModelFolder | Stage):
@@ -227,4 +262,6 @@ def _identity(value: object, name: str, left_out: Mapping[str, str]) -> object:
         return value.model_dump(mode="json", exclude=excluded)
     if isinstance(value, tuple):
         return [_identity(entry, name, left_out) for entry in value]
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    if is_dataclass(value) and not isinstance(value, type):
+        return _fields_in_use(value)
+    return value

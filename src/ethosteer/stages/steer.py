@@ -31,11 +31,13 @@ class Steer(Stage[SteeringResult]):
     """One arm's policy: an adapter at its last step, and one at the KL target.
 
     ``reward`` is the model that the arm learns from; ``rewards`` are all distinct ones of its seed,
-    under each of which the curve shows the arm's answers.
+    under each of which the curve shows the arm's answers. ``max_disagreement`` is that of
+    [rollout], None where ethosteer samples.
     """
 
     kind: ClassVar[str] = "steer"
     version: ClassVar[int] = 6
+    runs_base: ClassVar[bool] = True
     left_out: ClassVar = {
         "steer.select": "both checkpoints are kept",
         "steer.tokens_per_batch": CUTS_PASSES,
@@ -47,6 +49,7 @@ class Steer(Stage[SteeringResult]):
     reward: Reward
     rewards: tuple[Reward, ...]
     prompts: Prompts
+    max_disagreement: float | None = None
 
     @property
     def name(self) -> str:
@@ -116,6 +119,8 @@ class Steer(Stage[SteeringResult]):
         first = stages[0]
         seed, rewards = first.arm.seed, first.rewards
         base = workspace.base(first.reward.base)
+        if base.engine is not None:
+            base.engine.start()  # before token budgets are taken from the memory that is free
         template = first.prompts.template(workspace)
         policies = LoraBank(
             base.layers, len(stages), first.steer.lora, derived_seed(seed, "policy adapters")

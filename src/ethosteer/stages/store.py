@@ -3,30 +3,40 @@
 An artifact is the folder ``KIND/NAME-FINGERPRINT``. It is filled under a temporary name, its
 manifest is written last, and then it is renamed. So whatever has its final name is complete, and an
 interrupted run leaves nothing that looks finished.
+
+One process writes at a time, under the lock; or several workers do, each under its claims
+(study/claims.py), with temporary names of their own.
 """
 
 from __future__ import annotations
 
+import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from filelock import FileLock, Timeout
-
+from ethosteer import processes
 from ethosteer.errors import InputError
 from ethosteer.files import (
     DISK_FULL,
     fingerprint,
-    publish,
-    read_json,
+    publish_folder,
     remove,
     write_json,
     writing,
 )
+from ethosteer.stages.checkpoint_folders import (
+    STEPS,
+    checkpoint_folders,
+    is_superfluous,
+    steps_of,
+)
+from ethosteer.stages.lock import LOCK, is_locked, locked
 from ethosteer.stages.manifest import (
     MANIFEST,
     DamagedArtifactError,
@@ -36,10 +46,6 @@ from ethosteer.stages.manifest import (
     file_records,
     read_manifest,
 )
-
-LOCK = ".lock"
-STEPS = "steps.json"
-"""The artifacts that a folder of checkpoints is of."""
 
 Result_co = TypeVar("Result_co", covariant=True)
 Result = TypeVar("Result")
@@ -70,19 +76,29 @@ def _say_nothing(_: str) -> None:
     pass
 
 
+def _held() -> None:
+    """Hold the work without a claim: the lock keeps all others out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """The artifacts of one study, below ``root``.
 
     An artifact is verified when it is first read: one that is not what was written counts as
-    missing, of which ``say`` tells in one line.
+    missing, of which ``say`` tells in one line. A worker has a name, ``writer``, by which its
+    unfinished folders differ from others', and ``confirm`` raises where its claim is lost: it is
+    called right before an artifact gets its name. Of processes that share a base the main one alone
+    writes.
     """
 
     root: Path
     say: Callable[[str], None] = field(default=_say_nothing, repr=False, compare=False)
+    writer: str = ""
+    confirm: Callable[[], None] = field(default=_held, repr=False, compare=False)
     _manifests: dict[Path, Manifest] = field(default_factory=dict, repr=False, compare=False)
     _verified: set[Path] = field(default_factory=set, repr=False, compare=False)
-    _damaged: dict[Path, str] = field(default_factory=dict, repr=False, compare=False)
+    _damaged: dict[Path, tuple[str, int]] = field(default_factory=dict, repr=False, compare=False)
+    """What is wrong with a folder, and the folder's inode: another worker may replace it."""
 
     def folder(self, stage: AnyWork) -> Path:
         """Return where a stage's artifact is kept, or will be."""
@@ -95,21 +111,33 @@ class Store:
     def has(self, stage: AnyWork) -> bool:
         """Return whether the artifact is there, with all of its files at their sizes."""
         folder = self.folder(stage)
-        if folder in self._damaged or not folder.is_dir():
+        if self._known_damage(folder) or not folder.is_dir():
             return False
         if folder in self._manifests and (folder / MANIFEST).is_file():
             return True
         if fault := self._fault(stage):
-            self._damaged[folder] = fault
+            self._damaged[folder] = fault, _inode(folder)
             self.say(f"{fault}; this step counts as missing")
             return False
         return True
 
+    def _known_damage(self, folder: Path) -> str | None:
+        """Return what was noticed to be wrong with a folder, unless it was replaced since."""
+        if folder not in self._damaged:
+            return None
+        fault, inode = self._damaged[folder]
+        if _inode(folder) == inode:
+            return fault
+        del self._damaged[folder]
+        self._manifests.pop(folder, None)
+        self._verified.discard(folder)
+        return None
+
     def damage(self, stage: AnyWork, *, hashes: bool = True) -> str | None:
         """Return what is wrong with a stage's artifact; None where nothing is, or none is there."""
         folder = self.folder(stage)
-        if folder in self._damaged:
-            return self._damaged[folder]
+        if fault := self._known_damage(folder):
+            return fault
         return self._fault(stage, hashes=hashes) if folder.is_dir() else None
 
     def missing(self, stages: Iterable[W]) -> list[W]:
@@ -148,9 +176,14 @@ class Store:
 
     def _damaged_error(self, folder: Path, fault: str) -> DamagedArtifactError:
         """Have an artifact count as missing from now on; return the error to raise."""
-        self._damaged[folder] = fault
+        self._damaged[folder] = fault, _inode(folder)
         mend = "`ethosteer run` of this study makes it again"
         return DamagedArtifactError(f"{fault}; {mend}")
+
+    def distrust(self, stages: Iterable[AnyWork]) -> None:
+        """Count artifacts as missing until another process, which saw damage, replaces them."""
+        for folder in map(self.folder, stages):
+            self._damaged[folder] = f"{folder}: is damaged", _inode(folder)
 
     def seconds(self, stage: AnyWork) -> float:
         """Return how long a finished stage took."""
@@ -164,7 +197,7 @@ class Store:
         None are returned where results do not depend on the batch, and nothing was begun.
         """
         for folder in checkpoint_folders(self.root, stage.kind):
-            if self.key(stage) in (keys := _read_keys(folder)):
+            if self.key(stage) in (keys := steps_of(folder)):
                 return keys
         self.has(stage)
         manifest = self._manifests.get(self.folder(stage))
@@ -192,13 +225,19 @@ class Store:
         It is removed once all of them are stored.
         """
         folder = self.checkpoint_folder(stages)
+        if not processes.is_main():
+            yield folder
+            return
         with writing(folder):
             if folder.is_symlink() or folder.is_file():
                 remove(folder)
             folder.mkdir(parents=True, exist_ok=True)
+            for unfinished in folder.glob(".*.part"):  # of a process that was killed
+                remove(unfinished)
             write_json(folder / STEPS, list(map(self.key, stages)))
         yield folder
-        self.tidy()
+        if is_superfluous(folder):
+            remove(folder)
 
     def checkpoint_folder(self, stages: Sequence[AnyWork]) -> Path:
         """Return the folder for checkpoints of stages, which is there while they are made."""
@@ -208,15 +247,28 @@ class Store:
     def tidy(self) -> None:
         """Remove checkpoints of stages that are all stored, and what a killed process was writing.
 
-        To be called by the process that holds the lock, while it writes nothing.
+        To be called where no other process writes, and this one writes nothing: by the one that
+        holds the lock, or by a worker once nothing is missing.
         """
         for folder in checkpoint_folders(self.root):
-            keys = _read_keys(folder)
-            is_stored = keys and all((self.root / key / MANIFEST).is_file() for key in keys)
-            if is_stored or not any(folder.glob("[!.]*")):
+            if is_superfluous(folder) or not any(folder.glob("[!.]*")):
                 remove(folder)
-        for unfinished in self.root.glob("*/.*.part"):
+        for unfinished in self.root.glob("[!.]*/.*.part"):
             remove(unfinished)
+
+    def fence(self, stages: Iterable[AnyWork]) -> None:
+        """Move away what others were writing of stages that this worker has claimed.
+
+        A worker that was taken for dead, and wakes up, has nothing left to give a name to.
+        """
+        for folder in map(self.folder, stages):
+            others = list(folder.parent.iterdir()) if folder.parent.is_dir() else []
+            for other in others:
+                if other.name.startswith(f".{folder.name}.") and other.suffix == ".part":
+                    fenced = folder.with_name(f".{secrets.token_hex(4)}.part")
+                    with suppress(OSError):  # it was given its name, or its writer still adds to it
+                        other.rename(fenced)
+                        remove(fenced)
 
     def other_checkpoints(self, stages: Iterable[AnyWork]) -> list[Path]:
         """Return the folders with checkpoints of work that is not all among ``stages``.
@@ -224,9 +276,7 @@ class Store:
         It was begun with other settings, and continues where they are set back.
         """
         keys = set(map(self.key, stages))
-        return [
-            folder for folder in checkpoint_folders(self.root) if set(_read_keys(folder)) - keys
-        ]
+        return [folder for folder in checkpoint_folders(self.root) if set(steps_of(folder)) - keys]
 
     @contextmanager
     def write(
@@ -239,7 +289,12 @@ class Store:
         where the disk is full or cannot be written.
         """
         final = self.folder(stage)
-        unfinished = final.with_name(f".{final.name}.part")
+        if not processes.is_main():
+            with tempfile.TemporaryDirectory() as discarded:
+                yield Path(discarded)
+            return
+        writer = f".{self.writer}" if self.writer else ""
+        unfinished = final.with_name(f".{final.name}{writer}.part")
         with writing(final):
             remove(unfinished)
             unfinished.mkdir(parents=True)
@@ -257,8 +312,8 @@ class Store:
                     file_records(unfinished),
                 ).summed()
                 write_json(unfinished / MANIFEST, manifest)
-                remove(final)
-                publish(unfinished, final)
+                self.confirm()
+                publish_folder(unfinished, final)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
@@ -266,50 +321,21 @@ class Store:
         self._manifests[final] = manifest
         self._verified.add(final)
 
-    def is_locked(self) -> bool:
-        """Return whether a process is running the study now."""
-        if not (self.root / LOCK).is_file():
-            return False
-        try:
-            with FileLock(self.root / LOCK, timeout=0):
-                return False
-        except Timeout:
-            return True
-        except OSError:  # a folder that may only be read: no process can run the study in it
-            return False
+    def is_locked(self, seconds: float = 0.0) -> bool:
+        """Return whether a process is running the study alone, for so many seconds already."""
+        return is_locked(self.root / LOCK, seconds)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Hold the study for this process.
 
         Raises InputError if another process has it, or the folder cannot be written.
         """
-        lock = FileLock(self.root / LOCK)
-        with writing(self.root.parent):
-            self.root.mkdir(parents=True, exist_ok=True)
-            if (self.root / LOCK).is_symlink():
-                remove(self.root / LOCK)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise InputError(
-                    f"{self.root.parent}: another process is running this study; wait for it or "
-                    "use another --runs-dir"
-                ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+        return locked(self.root / LOCK)
 
 
-def checkpoint_folders(root: Path, kind: str = "*") -> list[Path]:
-    """Return the folders with checkpoints among the artifacts below ``root``, or of one kind."""
-    return sorted(root.glob(f"{kind}/.*.checkpoint"))
-
-
-def _read_keys(folder: Path) -> tuple[str, ...]:
-    """Return the artifacts that a folder of checkpoints is of; none where it does not say."""
+def _inode(folder: Path) -> int:
+    """Return a folder's inode; 0 where it is not there."""
     try:
-        return read_json(folder / STEPS, tuple[str, ...])
-    except InputError:  # of an earlier version, or of a process killed before it had begun
-        return ()
+        return folder.stat().st_ino
+    except OSError:
+        return 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ethosteer import processes
 from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings
 from ethosteer.stages.store import Store
@@ -15,6 +16,8 @@ from ethosteer.stages.store import Store
 if TYPE_CHECKING:
     from ethosteer.algorithms.tracking import Tracking
     from ethosteer.models.base import SharedBase
+    from ethosteer.models.engine.connection import Connection
+    from ethosteer.models.engine.vllm import VLLM
     from ethosteer.models.text import Template
 
 
@@ -33,22 +36,42 @@ class Workspace:
     """What stages run with; nothing in it can change a result.
 
     ``tracker_names`` are trackers of accelerate; those that write files write into ``tracking``.
+    ``engine`` leads to the server that samples; None where ethosteer does.
     """
 
     store: Store
     tracking: Path
     tracker_names: Sequence[str] = ()
     terminal: Terminal = field(default_factory=Terminal)
+    engine: Connection | None = None
     _bases: dict[str, SharedBase] = field(default_factory=dict, repr=False)
+    _engines: dict[str, VLLM] = field(default_factory=dict, repr=False)
 
-    def base(self, model: LoadableBase) -> SharedBase:
+    def base(self, model: LoadableBase, *, with_engine: bool = True) -> SharedBase:
         """Return the raw base, or the fine-tuned one that all arms share.
 
-        Both are views of one model, which is loaded once.
+        Both are views of one model, which is loaded once. The study's engine samples for them,
+        unless ``with_engine`` is false.
         """
-        if model.identity() not in self._bases:
-            self._bases[model.identity()] = model.load_base(self)
-        return self._bases[model.identity()]
+        key = model.identity()
+        if key not in self._bases:
+            self._bases[key] = model.load_base(self)
+        base = self._bases[key]
+        if self.engine is None or not with_engine:
+            return base
+        if key not in self._engines:
+            from ethosteer.models.engine.vllm import VLLM
+
+            self._engines[key] = VLLM(base, self.engine)
+        return replace(base, engine=self._engines[key])
+
+    def close(self) -> None:
+        """Stop the sampling engine, which starts again where it is needed."""
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
+        if self.engine is not None:
+            self.engine.close()
 
     def template(self, base: BaseSettings, name: str, date: str) -> Template:
         """Return the dialogue template called ``name``, with the base's tokenizer.
@@ -61,10 +84,11 @@ class Workspace:
         return Template(name, load_tokenizer(base), date)  # type: ignore[arg-type]
 
     def trackers(self, run: str) -> AbstractContextManager[Tracking]:
-        """Return the trackers of one run of steering, to be entered."""
+        """Return the trackers of one run of steering, to be entered; the main process has them."""
         from ethosteer.algorithms.tracking import Tracking
 
-        return Tracking.open(self.tracker_names, run, self.tracking)
+        names = self.tracker_names if processes.is_main() else ()
+        return Tracking.open(names, run, self.tracking)
 
     def adapters(
         self, base: SharedBase, folders: Mapping[str, Path | None]

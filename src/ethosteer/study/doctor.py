@@ -16,13 +16,13 @@ from typing import Literal
 
 from ethosteer.errors import without_credentials
 from ethosteer.models.fast.budget import machine_memory
+from ethosteer.stages.checkpoint_folders import checkpoint_folders
 from ethosteer.stages.manifest import (
     MANIFEST,
     DamagedArtifactError,
     damaged_file,
     read_manifest,
 )
-from ethosteer.stages.store import checkpoint_folders
 from ethosteer.study.folder import ORIGIN, STUDY_FILE, damaged_files, inputs_fingerprint
 from ethosteer.study.folder import read_manifest as read_run_manifest
 

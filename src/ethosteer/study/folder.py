@@ -100,7 +100,7 @@ def recall(last: Stage[Any], recorded: Mapping[str, str]) -> bool:
 
     Returns False, and changes nothing, where a stage was not recorded or two share one name.
     """
-    stages = {id(stage): stage for stage in _with_inputs(last)}
+    stages = {id(stage): stage for stage in with_inputs(last)}
     names = {f"{stage.kind}/{stage.name}" for stage in stages.values()}
     if len(names) < len(stages) or not names <= recorded.keys():
         return False
@@ -110,7 +110,7 @@ def recall(last: Stage[Any], recorded: Mapping[str, str]) -> bool:
     return True
 
 
-def _with_inputs(stage: Stage[Any]) -> Iterator[Stage[Any]]:
+def with_inputs(stage: Stage[Any]) -> Iterator[Stage[Any]]:
     """Yield a stage and every stage that it reads, directly or not."""
     pending, seen = [stage], set()
     while pending:

@@ -101,7 +101,7 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
 
 
 def _resolve_files(table: dict[str, Any], folder: Path) -> None:
-    """Make paths in [arms.NAME], [benchmarks.NAME] and [evaluate] relative to ``folder``.
+    """Make paths in [arms.NAME], [benchmarks.NAME] and other tables relative to ``folder``.
 
     Paths of --set are relative to the working directory, as a shell completes them.
     """
@@ -111,6 +111,9 @@ def _resolve_files(table: dict[str, Any], folder: Path) -> None:
             for key in ("file", "collected", "labelled"):
                 if isinstance(entry, dict) and isinstance(file := entry.get(key), str):
                     entry[key] = _beside(folder, file)
+    rollout = table.get("rollout")
+    if isinstance(rollout, dict) and isinstance(python := rollout.get("python"), str):
+        rollout["python"] = _beside(folder, python)
     evaluate = table.get("evaluate")
     if isinstance(evaluate, dict) and isinstance(folders := evaluate.get("include_path"), list):
         evaluate["include_path"] = [

@@ -129,7 +129,7 @@ class Plan:
     @cached_property
     def rewards(self) -> dict[Arm, Reward]:
         """The reward model of each arm; arms with the same pairs have the same one."""
-        sampling = SamplingSettings.of(self.settings.steer)
+        sampling = SamplingSettings.of(self.settings.steer, self.settings.rollout)
         stages: dict[Arm, Reward] = {}
         for arm in self.settings.arm_seeds():
             source = Arm(self.settings.data_of(arm.name), arm.seed)
@@ -147,6 +147,7 @@ class Plan:
     def steering(self) -> dict[Arm, Steer]:
         """One steered policy per arm."""
         stages = {}
+        rollout = self.settings.rollout
         for arm, reward in self.rewards.items():
             algorithm = self.settings.algorithm_of(arm.name)
             stages[arm] = Steer(
@@ -156,6 +157,7 @@ class Plan:
                 reward,
                 self.rewards_of(arm.seed),
                 self.prompts,
+                rollout.max_disagreement if rollout.sampler else None,
             )
         return stages
 
@@ -207,10 +209,19 @@ class Plan:
                 self.steering[model.arm] if model.arm else None,
                 self.settings.steer.select if model.arm else None,
                 self.settings.evaluate.tokens_per_batch,
+                self._engine_of(items),
             )
             for name, items in self.items.items()
             for model in self.models
         }
+
+    def _engine_of(self, items: Items) -> str | None:
+        """Return the engine that answers a benchmark; None where it has no texts to generate."""
+        sampler = self.settings.rollout.sampler
+        if sampler is None or self.stored:
+            return None
+        benchmark = self.benchmarks.get(items.benchmark) or items.definition()
+        return sampler if benchmark.new_tokens else None
 
     @cached_property
     def cross(self) -> dict[int, Cross]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import tomli_w
 
-from ethosteer import interruption, provenance
+from ethosteer import interruption, processes, provenance
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
 from ethosteer.evaluation.items import ITEMS, write_items
@@ -19,6 +20,7 @@ from ethosteer.evaluation.on_demand import OnDemand
 from ethosteer.evaluation.outcomes import write_outcomes
 from ethosteer.files import DISK_FULL, file_hash, to_json, write_atomic, write_json, writing
 from ethosteer.models.cached import prepare_base
+from ethosteer.models.engine.connection import Connection, Needs
 from ethosteer.models.fast.budget import held_in_memory
 from ethosteer.progress import Terminal
 from ethosteer.results.study import DATA_FOLDER, StageTime
@@ -29,6 +31,7 @@ from ethosteer.stages.store import Store
 from ethosteer.stages.workspace import Workspace
 from ethosteer.study.batches import batches
 from ethosteer.study.check import check_inputs
+from ethosteer.study.claims import refuse_workers
 from ethosteer.study.folder import (
     ORIGIN,
     STUDY_FILE,
@@ -44,6 +47,7 @@ from ethosteer.study.plan import Plan
 from ethosteer.study.preregistered import changed_since, preregister
 from ethosteer.study.remaining import expected_seconds
 from ethosteer.study.sampled_together import sampled_together
+from ethosteer.study.together import follow, leading, run_with_others
 
 RESULTS = "results.json"
 OUTCOMES = "outcomes.parquet"
@@ -83,7 +87,11 @@ class Study:
         terminal = terminal or Terminal()
         self.store = Store(self.folder / "artifacts", terminal.say)
         self.workspace = Workspace(
-            self.store, self.folder / "tracking", settings.track.trackers, terminal
+            self.store,
+            self.folder / "tracking",
+            settings.track.trackers,
+            terminal,
+            _engine(settings, self.folder, terminal),
         )
 
     def is_finished(self) -> bool:
@@ -104,7 +112,7 @@ class Study:
     def check_finished(self) -> None:
         """Raise InputError, naming what is missing, unless every stage is done."""
         if not self.is_recorded:
-            self._prepare_base()
+            self.prepare_base()
         missing = self.store.missing(self.plan.stages)
         if missing:
             raise InputError(
@@ -117,23 +125,47 @@ class Study:
     def run(self) -> bool:
         """Run the stages without artifacts; return False where nothing was missing.
 
-        Raises InputError for invalid input, before any model is trained.
+        Of processes that share a base the main one does so, and the others follow it. Raises
+        InputError for invalid input, before any model is trained, and where other processes are at
+        work on the study.
         """
-        with self.store.lock():
-            self._prepare_base()
+        if not processes.is_main():
+            follow(self.plan, self.workspace)
+            return True
+        with self.store.lock(), leading():
+            refuse_workers(self.store.root, self.workspace.terminal.say)
+            self.prepare_base()
             self.store.tidy()
             if self.is_finished():
                 return False
             missing = self.store.missing(self.plan.stages)
             if missing:
-                check_inputs(self.plan)
-            self._remember()
-            known = any(self.store.has(stage) for stage in self.plan.evaluation.values())
-            preregister(self.settings.compare, self.store.root, outcomes_known=known)
+                self.check()
+            self.begin()
             self._make(missing)
             for line in self.other_work():
                 self.workspace.terminal.say(line)
         return True
+
+    def check(self) -> None:
+        """Read all input once; raises InputError for what is invalid, or for an unfit engine."""
+        check_inputs(self.plan)
+        if self.workspace.engine is not None:
+            self.workspace.engine.check()
+
+    def begin(self) -> None:
+        """Write what is known before the work: settings, the data's origin, the preregistration."""
+        self._remember()
+        known = any(self.store.has(stage) for stage in self.plan.evaluation.values())
+        preregister(self.settings.compare, self.store.root, outcomes_known=known)
+
+    def share(self, writer: str, confirm: Callable[[], None]) -> None:
+        """Store as one of several workers does, by its name and under its claims (claims.py)."""
+        self.store = replace(self.store, writer=writer, confirm=confirm)
+        engine = self.workspace.engine
+        if engine is not None:
+            engine = replace(engine, folder=engine.folder / writer)
+        self.workspace = replace(self.workspace, store=self.store, engine=engine)
 
     def other_work(self) -> list[str]:
         """Say of each checkpoint of other settings that it is kept, and when it may be deleted."""
@@ -161,16 +193,21 @@ class Study:
             expected = expected_seconds(self.plan, self.store)
         except InputError:  # a base whose shape is unknown until it is loaded
             expected = dict.fromkeys(missing, 1.0)
-        with self.workspace.terminal.overall(sum(expected.values())) as overall:
+        with (
+            self.workspace.terminal.overall(sum(expected.values())) as overall,
+            closing(self.workspace),
+        ):
             for batch in batches(self.plan, self.store, missing):
-                with (
-                    overall.work(sum(expected.get(stage, 0.0) for stage in batch)),
-                    held_in_memory("the base, the adapters and their optimisers"),
-                ):
-                    type(batch[0]).run(batch, self.workspace)
+                with overall.work(sum(expected.get(stage, 0.0) for stage in batch)):
+                    self.run_batch(batch)
                 interruption.stop_if_requested()
 
-    def _prepare_base(self) -> None:
+    def run_batch(self, batch: Sequence[Stage[Any]]) -> None:
+        """Make the stages of one batch, and store them."""
+        with held_in_memory("the base, the adapters and their optimisers"):
+            run_with_others(batch, self.workspace)
+
+    def prepare_base(self) -> None:
         """Fetch or convert the base where it is missing: stored work is recognised by it."""
         prepare_base(self.settings.base.model, self.workspace.terminal)
 
@@ -193,6 +230,8 @@ class Study:
         if base.quantise:
             number_format += f", weights in {base.quantise}"
         made_with = provenance.describe() | {"number format of the base": number_format}
+        if sampler := self.settings.rollout.sampler:
+            made_with["sampling engine"] = sampler
         if not base.is_exact:
             made_with["arms sampled in one batch (seeds)"] = sampled_together(plan, store)
         if data_folder := absolute(plan.origin).folder:
@@ -245,3 +284,19 @@ class Study:
     def as_toml(self) -> str:
         """Return the study file with every setting written out."""
         return tomli_w.dumps(self.settings.model_dump(mode="json", exclude_none=True))
+
+
+def _engine(settings: StudySettings, folder: Path, terminal: Terminal) -> Connection | None:
+    """Return what leads to the server that samples for a study; None where ethosteer does."""
+    if settings.rollout.sampler is None:
+        return None
+    arms, fine_tuning = len(settings.arms), settings.finetune
+    needs = Needs(
+        # the server has the raw base, so an arm's adapter has fine-tuning's stacked below it
+        rank=settings.steer.lora.r + (fine_tuning.lora.r if fine_tuning.enabled else 0),
+        # the control beside the arms of a seed, and beside those of all seeds
+        together=arms + 1,
+        kept=arms * len(settings.seeds) + 1 + fine_tuning.enabled,
+        tokens=settings.data.max_prompt_tokens + settings.steer.max_new_tokens,
+    )
+    return Connection(settings.rollout, settings.base, folder / "rollout", needs, terminal)

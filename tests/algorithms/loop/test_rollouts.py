@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -9,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from ethosteer.algorithms.loop.curve import measure
 from ethosteer.algorithms.loop.rollouts import Collector, draw_prompts
 from ethosteer.models.base import SharedBase
+from ethosteer.models.engine.protocol import Completion, Request
 from ethosteer.models.heads import ScalarHeads
 from ethosteer.models.reward_models import RewardModels
 from ethosteer.records import Rollout
@@ -101,10 +105,56 @@ def test_the_sampling_pass_stands_for_the_learners_own(name, tiny_bases):
         found, expected = getattr(cheap, field.name), getattr(read, field.name)
         if field.name == "pass_tokens":
             assert (found, expected) == (None, 40), "the budget of ``collector``"
-        elif field.name == "arms":
+        elif field.name in {"arms", "engine_log_probabilities"}:
             assert found == expected
         else:
             tiny.close(found, expected)
+
+
+class Recorded:
+    """An engine that returns what another sampler has, with log-probabilities of its own."""
+
+    max_disagreement = 0.05
+
+    def __init__(self, answers: list[list[int]]) -> None:
+        self.completions = [
+            Completion(answer, [-0.5 * (1 + row + column) for column in range(len(answer))])
+            for row, answer in enumerate(answers)
+        ]
+
+    def start(self) -> None:
+        pass
+
+    def complete(self, requests: Sequence[Request], arms: int) -> list[Completion]:
+        assert arms * len(requests) == len(self.completions)
+        return self.completions
+
+
+@pytest.mark.parametrize("recompute", [True, False])
+def test_an_engines_answers_are_read_by_the_trainer(recompute, ragged):
+    read = collector(ragged).collect(PROMPTS, noise(), [0, 1])
+    lengths = read.response_mask.sum(dim=1).tolist()
+    answers = [row[:n] for row, n in zip(read.response_tokens.tolist(), lengths, strict=True)]
+    own = collector(replace(ragged, engine=Recorded(answers)))
+    rollout = own.collect(PROMPTS, noise(), [0, 1], recompute=recompute)
+    assert rollout.pass_tokens is not None, "by the learner's passes, at every step"
+    for field in fields(Rollout):
+        if field.name not in {"arms", "pass_tokens", "engine_log_probabilities"}:
+            assert torch.equal(getattr(rollout, field.name), getattr(read, field.name))
+    given = rollout.engine_log_probabilities
+    assert given is not None
+    for row, length in enumerate(lengths):
+        expected = [-0.5 * (1 + row + column) for column in range(length)]
+        assert given[row].tolist() == expected + [0.0] * (given.shape[1] - length)
+    points = measure(own, 1, rollout, [0.1, 0.1])
+    for position, arm in enumerate(rollout.arms):
+        differences = [
+            abs(float(given[row, column] - read.log_probabilities[row, column]))
+            for row in own.block(rollout, position).tolist()
+            for column in range(lengths[row])
+        ]
+        assert points[arm].engine_difference == pytest.approx(fmean(differences), rel=1e-5)
+        assert points[arm].engine_largest == pytest.approx(max(differences), rel=1e-5)
 
 
 def test_chosen_arms_answer_as_they_do_beside_all_others(ragged):

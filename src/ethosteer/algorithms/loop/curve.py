@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import isfinite, sqrt
 
 import torch
+from torch import Tensor
 
 from ethosteer.algorithms.loop.rollouts import Collector
 from ethosteer.algorithms.loop.task import Learned, Task
@@ -41,6 +42,7 @@ def measure(
     points = {}
     for position, arm in enumerate(rollout.arms):
         rows = collector.block(rollout, position)
+        difference, largest = _engine_differences(rollout, rows)
         points[arm] = CurvePoint(
             step=step,
             reward=float(rollout.scores[rows].mean()),
@@ -51,8 +53,22 @@ def measure(
             eos_fraction=float(collector.ended(rollout)[rows].float().mean()),
             entropy=float(masked_mean(rollout.entropy[rows], mask[rows])),
             rewards=rewards[position],
+            engine_difference=difference,
+            engine_largest=largest,
         )
     return points
+
+
+def _engine_differences(rollout: Rollout, rows: Tensor) -> tuple[float | None, float | None]:
+    """Return the mean and the largest absolute difference of log-probabilities of ``rows``' tokens.
+
+    It is between the engine that sampled and the trainer; None where there is no engine.
+    """
+    if rollout.engine_log_probabilities is None:
+        return None, None
+    difference = (rollout.engine_log_probabilities - rollout.log_probabilities)[rows].abs()
+    difference = difference[rollout.response_mask[rows]]
+    return float(difference.mean()), float(difference.max())
 
 
 def _mean_rewards(collector: Collector, rollout: Rollout) -> list[dict[str, float]]:
@@ -91,7 +107,11 @@ def alarms(
     ]
     # the standard error of a batch's mean KL: a log-ratio of mean k has a variance of about 2 k
     kl_error = sqrt(2 * max(0.0, point.kl_k3) / task.settings.batch)
+    engine, difference = task.base.engine, point.engine_difference
     raised = {
+        "engine disagrees": engine is not None
+        and difference is not None
+        and difference > engine.max_disagreement,
         "negative KL": point.kl < NEGATIVE_KL - 3 * kl_error,
         # with dropout the learner's passes differ from the sampling pass anyway
         "ratio drift": learned.drift > RATIO_DRIFT and not task.policies.settings.dropout,

@@ -12,6 +12,7 @@ from ethosteer.algorithms.loop.steering import Steering
 from ethosteer.algorithms.loop.task import Learned
 from ethosteer.maths.ppo import policy_losses, value_losses
 from ethosteer.models.fast.budget import within_memory
+from ethosteer.models.sharding import divided, largest, summed
 from ethosteer.records import Rollout
 
 
@@ -53,6 +54,11 @@ class _Terms:
         self.value_loss += terms.value_loss
         self.clipped += terms.clipped
         self.drift = max(self.drift, terms.drift)
+
+    def of_all(self) -> _Terms:
+        """Return the terms of all processes' passes."""
+        loss, value_loss, clipped = summed([self.loss, self.value_loss, self.clipped])
+        return _Terms(loss, value_loss, clipped, largest(self.drift))
 
 
 @dataclass
@@ -133,11 +139,12 @@ class PolicyGradient:
             if is_first and rollout.pass_tokens not in (None, tokens):
                 collector.read(rollout, minibatch.arm, minibatch.rows, tokens)
             terms = _Terms()
-            for rows in collector.passes(rollout, minibatch.rows, tokens):
+            for rows, weight in divided(collector.passes(rollout, minibatch.rows, tokens)):
                 loss, part = self._loss(minibatch, rows)
-                loss.backward()
-                terms.add(part)
-            return terms
+                (weight * loss).backward()
+                if weight:
+                    terms.add(part)
+            return terms.of_all()
 
         return within_memory(
             steering.base,

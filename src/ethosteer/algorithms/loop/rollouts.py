@@ -13,13 +13,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ethosteer import processes
 from ethosteer.algorithms.loop.task import Task
 from ethosteer.maths.ppo import entropy, kl_k1, token_log_probabilities
 from ethosteer.models.base import pad_right
+from ethosteer.models.engine.protocol import Completion
 from ethosteer.models.fast.budget import passes, training_tokens, within_memory
 from ethosteer.models.fast.packing import pack_rows
-from ethosteer.models.generation import generate
+from ethosteer.models.generation import complete, generate
 from ethosteer.models.heads import ScalarHeads
+from ethosteer.models.sharding import add_up, agreed, divided
 from ethosteer.models.timing import Stopwatch
 from ethosteer.records import Rollout
 
@@ -67,9 +70,15 @@ class Collector:
 
         With ``recompute``, log-probabilities come from the same passes as a learner's, row for row,
         so that its first ratio is exactly 1. Otherwise they are those of the sampling pass, equal
-        up to rounding, at no cost.
+        up to rounding, at no cost. Answers of an engine are always recomputed: its arithmetic is
+        another program's.
         """
-        sampling = self.task.sampling
+        sampling, engine = self.task.sampling, self.base.engine
+        if engine is not None:
+            with self.watch.part("generate"), self.task.policies.applied(arms):
+                completions = complete(engine, self.base, prompts, len(arms), sampling, noise)
+            with self.watch.part("score"):
+                return self._recomputed(list(prompts) * len(arms), completions, arms)
         rows, width = len(prompts) * len(arms), sampling.max_new_tokens
         sampled = None if recompute else _Sampled.blank(self, arms, rows, width)
         with self.watch.part("generate"), self.task.policies.applied(arms):
@@ -79,6 +88,21 @@ class Collector:
             if sampled is not None:
                 sampled.write(rollout)
             return self._measured(rollout, reference_only=not recompute)
+
+    def _recomputed(
+        self,
+        prompts: Sequence[Sequence[int]],
+        completions: Sequence[Completion],
+        arms: Sequence[int],
+    ) -> Rollout:
+        """Score and measure an engine's answers, and keep its log-probabilities beside ours."""
+        rollout = self._scored(prompts, [answer.tokens for answer in completions], arms)
+        log_p = torch.zeros_like(rollout.log_probabilities)
+        flat = [value for answer in completions for value in answer.log_probabilities]
+        log_p[rollout.response_mask] = torch.tensor(flat, device=log_p.device)
+        return replace(
+            self._measured(rollout, reference_only=False), engine_log_probabilities=log_p
+        )
 
     def _measured(self, rollout: Rollout, *, reference_only: bool) -> Rollout:
         """Read all answers by the passes of a learner, all with one token budget."""
@@ -101,9 +125,20 @@ class Collector:
     def read(
         self, rollout: Rollout, arm: int, rows: Tensor, tokens: int, *, reference_only: bool = False
     ) -> None:
-        """Fill in what the learner's passes over a minibatch give, at most ``tokens`` in each."""
-        for chunk in self.passes(rollout, rows, tokens):
-            self._read(rollout, arm, chunk, reference_only=reference_only)
+        """Fill in what the learner's passes over a minibatch give, at most ``tokens`` in each.
+
+        A process reads the rows that it learns from, so that a first ratio is 1 exactly.
+        """
+        filled = [rollout.reference_log_probabilities]
+        if not reference_only:
+            filled += [rollout.log_probabilities, rollout.entropy, rollout.values]
+        for chunk, weight in divided(self.passes(rollout, rows, tokens)):
+            self._read(rollout, arm, chunk, weight, reference_only=reference_only)
+        if processes.count() > 1:  # what another process reads is 0 so far
+            blocks = [target[rows] for target in filled]
+            add_up(blocks)
+            for target, block in zip(filled, blocks, strict=True):
+                target[rows] = block
 
     def _scored(
         self,
@@ -136,19 +171,26 @@ class Collector:
             rollout.scores.sub_(task.settings.missing_eos_penalty * ~self.ended(rollout))
         return rollout
 
-    def _read(self, rollout: Rollout, arm: int, rows: Tensor, *, reference_only: bool) -> None:
-        """Fill in the reference's log-probabilities of some rows, and the policy's and critic's."""
+    def _read(
+        self, rollout: Rollout, arm: int, rows: Tensor, weight: float, *, reference_only: bool
+    ) -> None:
+        """Fill in the reference's log-probabilities of some rows, and the policy's and critic's.
+
+        All are multiplied by ``weight``, 0 for rows that another process reads.
+        """
         reference = self.base.logits(self.states(rollout, None, rows))
         log_q = self.log_p(rollout, rows, reference)
-        _put(rollout, rollout.reference_log_probabilities, rows, log_q)
+        _put(rollout, rollout.reference_log_probabilities, rows, weight * log_q)
         if reference_only:
             return
         states = self.states(rollout, arm, rows)
         logits = self.base.logits(states)
-        _put(rollout, rollout.log_probabilities, rows, self.log_p(rollout, rows, logits))
-        _put(rollout, rollout.entropy, rows, entropy(logits, self.task.sampling.temperature))
+        log_p = self.log_p(rollout, rows, logits)
+        spread = entropy(logits, self.task.sampling.temperature)
+        _put(rollout, rollout.log_probabilities, rows, weight * log_p)
+        _put(rollout, rollout.entropy, rows, weight * spread)
         if self.values is not None:
-            _put(rollout, rollout.values, rows, self.values(states, [arm]))
+            _put(rollout, rollout.values, rows, weight * self.values(states, [arm]))
 
     def held_out(
         self, prompts: Sequence[Sequence[int]], noise: torch.Generator, arms: Sequence[int]
@@ -203,7 +245,7 @@ class Collector:
     def passes(self, rollout: Rollout, rows: Tensor, tokens: int) -> list[Tensor]:
         """Cut the rows of a minibatch into passes of at most ``tokens``."""
         lengths = dict(zip(rows.tolist(), self.sizes(rollout, rows), strict=True))
-        chunks = passes(list(lengths), lengths.__getitem__, tokens)
+        chunks = passes(list(lengths), lengths.__getitem__, tokens, processes.count())
         return [torch.tensor(chunk, device=rows.device) for chunk in chunks]
 
     def states(
@@ -282,7 +324,8 @@ class _Sampled:
         """Fill in a rollout of the same rows."""
         width = rollout.response_mask.shape[1]
         for name in ("log_probabilities", "entropy", "values"):
-            getattr(rollout, name).copy_(getattr(self, name)[:, :width] * rollout.response_mask)
+            values = agreed(getattr(self, name)[:, :width] * rollout.response_mask)
+            getattr(rollout, name).copy_(values)
 
 
 def draw_prompts(

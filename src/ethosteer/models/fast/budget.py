@@ -13,9 +13,11 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from ethosteer import processes
 from ethosteer.errors import InputError
 from ethosteer.models.fast.activations import FLOAT32, activation_bytes, score_bytes
 from ethosteer.settings import LoraSettings, ModelShape
@@ -59,10 +61,13 @@ TREE_TOKENS = 384
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # from malloc.h
 
 
-def passes(items: Sequence[T], size: Callable[[T], int], token_budget: int) -> list[list[T]]:
+def passes(
+    items: Sequence[T], size: Callable[[T], int], token_budget: int, share: int = 1
+) -> list[list[T]]:
     """Cut items, in their order, into as few passes as the budget allows, of about equal size.
 
-    A pass has at most ``token_budget`` tokens, or a single item that is larger.
+    A pass has at most ``token_budget`` tokens, or a single item that is larger. Their number is a
+    multiple of ``share``, the processes that they are divided among, as far as items go round.
     """
     sizes = [size(item) for item in items]
 
@@ -79,7 +84,7 @@ def passes(items: Sequence[T], size: Callable[[T], int], token_budget: int) -> l
                 tokens = item_size
         return numbers
 
-    fewest = len(counts(token_budget))
+    fewest = share * ceil(len(counts(token_budget)) / share)
     # The number of passes falls as the limit rises. The lowest limit that still gives the fewest
     # evens them out; filled up to the budget, the last pass could be a small remainder.
     limit = bisect_left(range(token_budget), x=True, key=lambda it: len(counts(it)) <= fewest)
@@ -152,12 +157,17 @@ def layouts_fit(bytes_of_base: int) -> bool:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes of a GPU that are free or held by torch's allocator for its next tensor."""
+    """Return the bytes of a GPU that are free or held by torch's allocator for its next tensor.
+
+    Of the GPUs of several processes, which run equal passes, it is the least.
+    """
     import torch
+
+    from ethosteer.models.sharding import smallest
 
     free, _ = torch.cuda.mem_get_info(device)
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(free) + int(cached)
+    return int(smallest(int(free) + int(cached)))
 
 
 def machine_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
@@ -202,6 +212,12 @@ def within_memory(
                     f"{work}: the device is out of memory even with one text of {max(sizes):,} "
                     f"tokens; {MENDS[work]}, or use base.dtype = 'bfloat16' or a smaller base"
                 ) from fault
+            if processes.count() > 1:  # the others wait in the middle of a pass
+                raise InputError(
+                    f"{work}: process {processes.rank()} is out of memory with at most {budget:,} "
+                    "tokens in a pass; several processes cannot repeat it with fewer: set "
+                    "reward, steer and evaluate.tokens_per_batch to half of them"
+                ) from fault
         # outside the handler, whose traceback keeps the tensors of the pass
         undo()
         if torch.cuda.is_available():
@@ -233,6 +249,8 @@ def in_passes(
 
     ``cut(items, tokens)`` makes passes of at most so many tokens; ``sizes(items)`` are the tokens
     of what cannot be cut. A pass that does not fit in memory is cut again (see ``within_memory``).
+    Several processes divide the passes, but repeat those of sampling, whose time is that of reading
+    the weights for a token, for however many answers.
     """
     budget = fitting(base, work, budget)
 
@@ -243,8 +261,18 @@ def in_passes(
 
         return within_memory(base, work, budget, sizes(chunk), run_parts)
 
-    for chunk in cut(items, budget):
-        yield from run_chunk(chunk)
+    chunks = cut(items, budget)
+    if work == "sampling" or processes.count() == 1:
+        for chunk in chunks:
+            yield from run_chunk(chunk)
+        return
+    from ethosteer.models.sharding import divided, gathered
+
+    for first in range(0, len(chunks), processes.count()):
+        group = chunks[first : first + processes.count()]
+        ((chunk, _),) = divided(group)
+        for results in gathered(run_chunk(chunk))[: len(group)]:
+            yield from results
 
 
 @contextmanager

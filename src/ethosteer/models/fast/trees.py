@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor
 
+from ethosteer import processes
 from ethosteer.models.dropout import token_hashes
 from ethosteer.models.fast.budget import Work, fitting, in_passes, passes
 from ethosteer.models.fast.packing import Packed
@@ -114,7 +115,7 @@ def _tree(rows: Sequence[Row]) -> Tree:
 def batches(trees: Iterable[Tree], token_budget: int) -> list[list[Tree]]:
     """Group trees, the largest first, into passes within a token budget."""
     ordered = sorted(trees, key=lambda tree: -len(tree.tokens))
-    return passes(ordered, lambda tree: len(tree.tokens), token_budget)
+    return passes(ordered, lambda tree: len(tree.tokens), token_budget, processes.count())
 
 
 def run_rows(

@@ -1,0 +1,42 @@
+"""Workers as tasks of Ray: the same numbers; one line without Ray."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ethosteer.study.run import Study
+from tests.study.test_nothing_lost import Call, left_over, numbers, open_study, settings_of
+
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="needs the extra ray"
+)
+
+
+def test_without_ray_one_line_says_what_to_install(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    status, out, error = call("run", "demo", "--runs-dir", str(tmp_path), "--executor", "ray")
+    assert (status, out, error.count("\n")) == (2, "", 1)
+    assert "pip install 'ethosteer[ray]'" in error
+
+
+@needs_ray
+def test_tasks_of_ray_make_what_one_process_makes(tiny_base: Path, tmp_path: Path) -> None:
+    single: Study = open_study(tiny_base, tmp_path / "single")
+    assert single.run()
+    ended = subprocess.run(
+        [sys.executable, "-m", "ethosteer", "run", "demo", "--runs-dir", str(tmp_path / "ray"),
+         *settings_of(tiny_base), "--executor", "ray", "--workers", "2"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    study = open_study(tiny_base, tmp_path / "ray")
+    assert numbers(study) == numbers(single) and left_over(study) == []
