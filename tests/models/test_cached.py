@@ -185,7 +185,9 @@ def test_identity_and_shape_are_known_before_the_conversion(
 ) -> None:
     settings = BaseSettings(model=str(tiny_file))
     before = model_fingerprint(settings)
-    assert read_shape(settings) == ModelShape(hidden=32, layers=2, intermediate=64, vocabulary=4096)
+    assert read_shape(settings) == ModelShape(
+        hidden=32, layers=2, intermediate=64, vocabulary=4096, heads=2, key_value_heads=2
+    )
     prepare_base(str(tiny_file), QUIET)
     assert model_fingerprint(settings) == before == f"gguf:{file_hash(tiny_file)}:1:float32"
 

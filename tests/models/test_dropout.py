@@ -252,17 +252,20 @@ def test_reward_training_does_not_depend_on_how_batches_are_cut(name, tiny_bases
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_finetuning_does_not_depend_on_how_batches_are_cut(packed, llama, tmp_path, monkeypatch):
+def test_finetuning_does_not_depend_on_how_batches_are_cut(packed, llama, tmp_path, tokens_run):
     base = replace(llama, runs_packed=packed)
     settings = FinetuneSettings(batch=8, max_steps=3, lora=tiny.lora(dropout=0.1), optimiser=FAST)
-    ends = []
+    ends, passes = [], []
     for token_budget in BUDGETS:
-        monkeypatch.setattr(finetuning, "training_tokens", lambda *_, own=token_budget: own)
-        bank, losses = finetuning.finetune(
-            base, tiny.whole_rows(tiny.ragged(20, 5, 30)), settings, tmp_path, tiny.quiet
-        )
+        cut = settings.model_copy(update={"tokens_per_batch": token_budget})
+        rows = tiny.whole_rows(tiny.ragged(20, 5, 30))
+        with tokens_run(base) as counts:
+            folder = tmp_path / str(token_budget)
+            bank, losses = finetuning.finetune(base, rows, cut, folder, tiny.quiet)
+        passes.append(len(counts))
         assert len(losses) == 3
         ends.append(torch.cat([p.detach().flatten() for p in bank.parameters()]))
+    assert len(set(passes)) > 1
     fresh = LoraBank(base.layers, 1, settings.lora, seed=0)
     assert_alike(ends, torch.cat([p.detach().flatten() for p in fresh.parameters()]))
 

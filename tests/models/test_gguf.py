@@ -97,7 +97,9 @@ def test_words_that_are_tokens_are_taken_whole_where_the_vocabulary_is_llama_3s(
 
 def test_the_header_gives_the_shape_without_torch(tiny_base: Path, tmp_path: Path) -> None:
     header = read_header(gguf_files.write(tmp_path / "tiny.gguf", tiny_base))
-    assert header.shape == ModelShape(hidden=32, layers=2, intermediate=64, vocabulary=4096)
+    assert header.shape == ModelShape(
+        hidden=32, layers=2, intermediate=64, vocabulary=4096, heads=2, key_value_heads=2
+    )
 
 
 @pytest.mark.parametrize(

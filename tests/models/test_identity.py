@@ -158,12 +158,23 @@ def test_the_shape_is_what_transformers_reads(kind: str, tmp_path: Path) -> None
         intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
         vocabulary=config.vocab_size,
         tied=config.tie_word_embeddings,
+        heads=config.num_attention_heads,
+        key_value_heads=getattr(config, "num_key_value_heads", None),
+        head_size=config.to_dict().get("head_dim"),
+        head_norms=kind == "gemma3",
     )
 
 
 def test_the_shape_of_the_pocket_model() -> None:
     assert read_shape(BaseSettings()) == ModelShape(
-        hidden=256, layers=6, intermediate=688, vocabulary=4096, tied=True
+        hidden=256,
+        layers=6,
+        intermediate=688,
+        vocabulary=4096,
+        tied=True,
+        heads=4,
+        key_value_heads=4,
+        head_size=64,
     )
 
 
@@ -209,7 +220,7 @@ def test_a_hub_models_config_is_downloaded_at_its_revision(
 def test_identity_and_memory_are_known_without_torch_and_transformers() -> None:
     code = (
         "import sys\n"
-        "from ethosteer.models.fast.budget import activation_bytes\n"
+        "from ethosteer.models.fast.budget import fitting_tokens\n"
         "from ethosteer.models.identity import model_fingerprint, read_shape\n"
         "from ethosteer.settings import BaseSettings\n"
         "model_fingerprint(BaseSettings()), read_shape(BaseSettings())\n"

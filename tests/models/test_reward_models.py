@@ -49,7 +49,7 @@ def test_many_rows_are_scored_pass_by_pass_in_their_order(llama, monkeypatch):
         return stack(trees, *rest)
 
     monkeypatch.setattr(module, "stack", counted)
-    monkeypatch.setattr(module, "training_tokens", lambda base, asked: 64)
+    monkeypatch.setattr(module, "training_tokens", lambda *_: 64)
     tiny.close(score_rows(llama, rewards.bank, rewards.heads, 1, rows), whole)
     assert len(sizes) > 5
     assert max(sizes) <= 64

@@ -58,6 +58,7 @@ VARIATIONS = {
     "evaluate.include_path": f"evaluate.include_path=['{FOLDER}']",
     "evaluate.sample_prompts": "evaluate.sample_prompts=3",
     "evaluate.tokens_per_batch": "evaluate.tokens_per_batch=200",
+    "finetune.tokens_per_batch": "finetune.tokens_per_batch=90",
     "reward.tokens_per_batch": "reward.tokens_per_batch=90",
     "steer.best_of_n": "steer.best_of_n.n=3",
     "steer.dpo": "steer.dpo.beta=0.7",
@@ -258,8 +259,8 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
     assert unseen == {
         "base.device", "base.gradient_checkpointing", "base.revision", "base.shape",
         "compare.published", "data.origin",
-        "evaluate.include_path", "evaluate.tokens_per_batch", "reward.tokens_per_batch",
-        "rollout.max_length", "rollout.memory", "rollout.url",
+        "evaluate.include_path", "evaluate.tokens_per_batch", "finetune.tokens_per_batch",
+        "reward.tokens_per_batch", "rollout.max_length", "rollout.memory", "rollout.url",
         "steer.tokens_per_batch", "track.trackers",
     }  # fmt: skip
 

@@ -34,11 +34,12 @@ SMALL = (
 ROW = 10 + 20
 TEXTS = Texts(
     {
-        "virtue": Pairs(train=100, validation=9, test=12, tokens=50),
-        "duty": Pairs(train=200, validation=300, test=8, tokens=40),
+        "virtue": Pairs(100, 9, 12, tokens=50, answer_share=0.4, longest=90),
+        "duty": Pairs(200, 300, 8, tokens=40, answer_share=0.5, longest=70),
     },
     item_tokens=1000,
     conversation_tokens=500,
+    conversation_length=25,
 )
 SHAPE = ModelShape(hidden=4, layers=3, intermediate=10, vocabulary=50)
 

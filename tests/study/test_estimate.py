@@ -13,7 +13,10 @@ def test_an_estimate_holds_together():
     assert [stage.stage for stage in plan.stages] == [
         "curate", "finetune", "reward", "steer", "cross", "evaluate", "compare",
     ]  # fmt: skip
-    assert plan.flops > 1e6 and all(size > 0 for size in plan.memory.values())
+    assert all(
+        work.bytes >= work.least > 0 for stage in plan.memory for work in stage.work.values()
+    )
+    assert plan.fits and plan.remedies == () and plan.capacity > plan.largest.peak
     for stage in plan.stages:
         assert (stage.flop > 0) == (stage.seconds > 0) == (stage.stage not in {"curate", "compare"})
     assert plan.notes == ()

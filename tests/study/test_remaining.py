@@ -9,6 +9,7 @@ import pytest
 
 from ethosteer.data.sources import Origin
 from ethosteer.errors import InputError
+from ethosteer.models.geometry import base_parameters
 from ethosteer.models.identity import read_shape
 from ethosteer.stages.cross import Cross
 from ethosteer.stages.curate import Curate
@@ -19,7 +20,6 @@ from ethosteer.stages.steer import Steer
 from ethosteer.stages.store import Store
 from ethosteer.study.costs import stage_costs
 from ethosteer.study.estimate import EFFICIENCY
-from ethosteer.study.footprint import base_parameters
 from ethosteer.study.load import load_study
 from ethosteer.study.plan import Plan
 from ethosteer.study.remaining import (

@@ -8,7 +8,9 @@ from ethosteer.study.text_sizes import Pairs, read_texts
 def test_files_that_are_not_here_are_assumed_and_noted():
     notes: list[str] = []
     texts = read_texts(load_study("llama2-13b"), Origin("hub"), notes)
-    assert texts.pairs["virtue"] == Pairs(train=10_000, validation=1_000, test=1_000, tokens=500)
+    assert texts.pairs["virtue"] == Pairs(
+        10_000, 1_000, 1_000, tokens=500, answer_share=0.5, longest=2 * 512
+    )
     assert len(set(notes)) == 2 and all("assumed" in note for note in notes)
 
 

@@ -106,12 +106,31 @@ def policy_gradient_cost(steer: SteerSettings, workload: Workload) -> Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """What an arm has in memory at once.
+
+    It samples ``answers`` together. One update of its optimiser learns from ``rows`` (prompts with
+    answers) or from preference ``pairs``.
+    """
+
+    answers: int
+    rows: int = 0
+    pairs: int = 0
+
+
+def policy_gradient_batch(steer: SteerSettings) -> Batch:
+    """Return the batch of a policy gradient, whose updates learn from minibatches of answers."""
+    return Batch(steer.batch, rows=steer.batch // steer.minibatches)
+
+
+@dataclass(frozen=True, slots=True)
 class Algorithm:
     """A steering algorithm.
 
     ``settings`` is the class of its table [steer.NAME]. ``learner(steering)`` returns its learner,
     which takes ``updates(steer)`` optimiser steps per step and, with ``critic``, also trains a
-    value head. ``cost(steer, workload)`` counts the tokens of a run of one arm. ``steer`` is always
+    value head. ``cost(steer, workload)`` counts the tokens of a run of one arm, and
+    ``batch(steer)`` what it has in memory at once. ``steer`` is always
     ``SteerSettings.for_algorithm`` of this algorithm.
     """
 
@@ -121,6 +140,7 @@ class Algorithm:
     learner: Callable[[Steering], Learner]
     updates: Callable[[SteerSettings], int]
     cost: Callable[[SteerSettings, Workload], Cost]
+    batch: Callable[[SteerSettings], Batch] = policy_gradient_batch
     critic: bool = False
 
     def steering(self, task: Task) -> Steering:

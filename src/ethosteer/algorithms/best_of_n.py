@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ethosteer.algorithms.algorithm import Algorithm, Cost, Workload, curve_cost
+from ethosteer.algorithms.algorithm import Algorithm, Batch, Cost, Workload, curve_cost
 from ethosteer.settings import AlgorithmSettings, SteerSettings
 
 if TYPE_CHECKING:
@@ -109,6 +109,12 @@ def cost(steer: SteerSettings, workload: Workload) -> Cost:
     )
 
 
+def batch(steer: SteerSettings) -> Batch:
+    """Return the batch of an arm, which samples ``n`` answers to a prompt and learns the best."""
+    settings = steer.table(BestOfNSettings)
+    return Batch(max(steer.batch, settings.n * settings.prompts), rows=settings.prompts)
+
+
 ALGORITHM = Algorithm(
     name="best_of_n",
     title="iterated best-of-n",
@@ -116,4 +122,5 @@ ALGORITHM = Algorithm(
     learner=BestOfN,
     updates=lambda steer: steer.table(BestOfNSettings).epochs,
     cost=cost,
+    batch=batch,
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ethosteer.algorithms.algorithm import Algorithm, Cost, Workload, curve_cost
+from ethosteer.algorithms.algorithm import Algorithm, Batch, Cost, Workload, curve_cost
 from ethosteer.settings import AlgorithmSettings, SteerSettings
 
 if TYPE_CHECKING:
@@ -104,4 +104,5 @@ ALGORITHM = Algorithm(
     learner=DPO,
     updates=lambda steer: 1,
     cost=cost,
+    batch=lambda steer: Batch(steer.batch, pairs=steer.table(DPOSettings).pairs),
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from ethosteer import catalog
 from ethosteer.benchmarks.preferences import PREFERENCES
 from ethosteer.errors import InputError
+from ethosteer.study.devices import DEVICES
 from ethosteer.study.load import bundled_studies
 
 
@@ -46,6 +47,11 @@ def complete_benchmarks(incomplete: str) -> list[str]:
 def complete_algorithm(incomplete: str) -> list[str]:
     """Complete the name of an algorithm."""
     return _starting(catalog.algorithm_names, incomplete)
+
+
+def complete_devices(incomplete: str) -> list[str]:
+    """Complete the name of a GPU that a study can be planned for."""
+    return _starting(lambda: DEVICES, incomplete)
 
 
 def _starting(names: Callable[[], Iterable[str]], incomplete: str) -> list[str]:

@@ -244,27 +244,52 @@ def results_table(evaluations: Sequence[Evaluation]) -> Table:
 
 
 def plan_table(plan: StudyEstimate) -> Table:
-    """Return an estimate as a table for the terminal."""
-    total = sum(stage.seconds for stage in plan.stages)
+    """Return an estimate as a table for the terminal: stages, and the memory of the largest."""
+    cost = "" if plan.price is None else f", {plan.cost:,.0f} at {plan.price:g} an hour"
     table = Table(
-        title=escape(
-            f"{plan.name}: about {duration(total)} on this machine ({plan.device}, "
-            f"{plan.flops / 1e9:,.0f} GFLOP/s matrix product)"
-        ),
+        title=escape(f"{plan.name} on {plan.device}: about {duration(plan.seconds)}{cost}"),
         title_justify="left",
     )
-    for heading in ("", "work, TFLOP", "time", "disk, GB"):
+    for heading in ("", "work, TFLOP", "time", "disk, GB", "memory, GB"):
         table.add_column(heading, justify="left" if not heading else "right")
     for stage in plan.stages:
+        peaks = [memory.peak for memory in plan.memory if memory.stage.split(",")[0] == stage.stage]
         table.add_row(
             stage.stage,
             f"{stage.flop / 1e12:,.1f}",
             duration(stage.seconds),
             f"{stage.disk / 1e9:,.2f}",
+            f"{max(peaks) / 1e9:,.2f}" if peaks else "",
         )
+    largest = plan.largest
     table.add_section()
-    for name, size in plan.memory.items():
-        table.add_row(f"memory: {name}", "", "", f"{size / 1e9:,.2f}")
-    table.add_row("memory: in all", "", "", f"{sum(plan.memory.values()) / 1e9:,.2f}")
-    table.caption = escape("; ".join(plan.notes)) or None
+    table.add_row(f"memory of {largest.stage}", "", "", "", f"{largest.peak / 1e9:,.2f}")
+    parts = {**largest.held, **{name: work.bytes for name, work in largest.work.items()}}
+    for name, size in parts.items():
+        turn = ", in turn" if name in largest.work and len(largest.work) > 1 else ""
+        table.add_row(f"  {name}{turn}", "", "", "", f"{size / 1e9:,.2f}")
+    table.caption = escape("\n".join((*_verdict(plan), "; ".join(plan.notes)))) or None
+    table.caption_justify = "left"
     return table
+
+
+def _verdict(plan: StudyEstimate) -> Iterator[str]:
+    """Yield whether a study fits in its device's memory, and what would make it fit."""
+    capacity, largest = f"{plan.capacity / 1e9:,.0f} GB", plan.largest
+    if plan.fits and largest.peak <= plan.capacity:
+        yield f"fits in {capacity} of memory"
+    elif plan.fits:
+        yield (
+            f"fits in {capacity} of memory with smaller passes, to which a run halves them: "
+            f"lower tokens_per_batch of [{largest.stage.split(',')[0]}]"
+        )
+    else:
+        least = max(plan.memory, key=lambda memory: memory.least)
+        yield (
+            f"does not fit in {capacity} of memory: {least.stage} needs "
+            f"{least.least / 1e9:,.1f} GB even with one text in a pass"
+        )
+        if plan.remedies:
+            yield f"it fits with {' '.join(plan.remedies)}"
+        else:
+            yield "nor with a quantised base, gradient checkpointing and texts half as long"

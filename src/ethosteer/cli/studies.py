@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from ethosteer import processes
 from ethosteer.api import prepare_study, study_origin
+from ethosteer.cli.completion import complete_devices
 from ethosteer.cli.errors import print_error
 from ethosteer.cli.options import DataDir, Overrides, RunsDir, StudyArgument
 from ethosteer.cli.workers import Executor, ExecutorOption, Workers, run_by_workers
 from ethosteer.errors import InputError, WorkerFailedError
 from ethosteer.interruption import Interrupted, deferred
 from ethosteer.progress import visible
+from ethosteer.study.devices import DEVICES
 from ethosteer.study.folder import is_run_folder
 from ethosteer.study.load import load_study
 
@@ -101,20 +104,34 @@ def plan(
     study: StudyArgument,
     data_dir: DataDir = None,
     overrides: Overrides = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            help="Plan for this GPU instead of this machine: "
+            f"{', '.join(f'`{name}`' for name in DEVICES)}.",
+            autocompletion=complete_devices,
+        ),
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option("--price", min=0, help="What an hour of the device costs.")
+    ] = None,
 ) -> None:
-    """Estimate a study's memory, time and disk space on this machine before it runs.
+    """Estimate a study's memory, time and disk space before it runs.
 
+    On this machine, or by published figures on one that is not at hand; where the study does not
+    fit in its memory, the settings are shown that make it fit.
     Neither model weights nor data are needed: where they are absent, `base.shape` and
     `arms.NAME.max_pairs` of the study file are used instead.
 
-    Example: `ethosteer plan llama2-13b`
+    Example: `ethosteer plan llama2-13b --on h100-80 --price 2.5`
     """
     settings = load_study(study, overrides or ())
     origin = study_origin(settings, data_dir, Path(study) if is_run_folder(study) else None)
     from ethosteer.cli.show import plan_table
     from ethosteer.study.estimate import estimate
 
-    Console().print(plan_table(estimate(settings, origin)))
+    Console().print(plan_table(estimate(settings, origin, on, price)))
     _print_note(settings.base.model)
 
 

@@ -17,6 +17,7 @@ from ethosteer.errors import InputError
 from ethosteer.maths.finite import check_finite
 from ethosteer.models.base import SharedBase
 from ethosteer.models.classifiers import Classifier, load_classifier, train_classifier
+from ethosteer.models.fast.budget import evaluation_tokens
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.log_likelihood import check_embedded, log_likelihoods, plan_requests
 from ethosteer.models.requests import encode_texts, fit, in_chat
@@ -25,10 +26,6 @@ from ethosteer.progress import Report
 from ethosteer.records import Item, Model, Outcome
 from ethosteer.settings import BenchmarkSettings
 
-CPU_TOKENS = 1024
-GPU_TOKENS = 32_768
-TREE_TOKENS = 384
-"""Tokens of an arm's block that most prefix trees of benchmarks fit in."""
 ENGINE_PROMPTS = 256
 """Prompts that an engine, which batches by itself, is asked to answer at once."""
 SMALLEST_PROBABILITY = 1e-12
@@ -68,14 +65,8 @@ def benchmark_classifier(
 
 
 def token_budget(tokens_per_batch: int | None, base: SharedBase, arms: int) -> int:
-    """Return the tokens of a batch, all arms together: as set, or the device's default.
-
-    On a processor small batches keep a small model's activations in the cache, but each arm's block
-    must be large enough for a prefix tree.
-    """
-    if tokens_per_batch is not None:
-        return tokens_per_batch
-    return max(CPU_TOKENS, TREE_TOKENS * arms) if base.device.type == "cpu" else GPU_TOKENS
+    """Return the token budget of a batch, all arms together, on the base's device."""
+    return evaluation_tokens(tokens_per_batch, arms, on_gpu=base.device.type == "cuda")
 
 
 def answer_items(

@@ -21,7 +21,9 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from ethosteer.models.engine.protocol import Engine
 from ethosteer.models.fast.packing import Packed, packed_attention, repack, unpack
 from ethosteer.models.gradient_scale import GradientScale
+from ethosteer.models.identity import shape_of
 from ethosteer.models.lora_bank import Adapter, ArmLinear, dropout_on, features, frozen_on
+from ethosteer.settings import ModelShape
 
 ATTENTION_RATE = 0.2
 """FLOP/s of masked attention as a fraction of those of a large matrix product."""
@@ -71,6 +73,11 @@ class SharedBase:
     def config(self) -> PreTrainedConfig:
         """The config of the text model."""
         return self.model.config.get_text_config()
+
+    @property
+    def shape(self) -> ModelShape:
+        """The geometry that its memory is estimated from."""
+        return shape_of(self.config.to_dict())
 
     @property
     def is_exact(self) -> bool:

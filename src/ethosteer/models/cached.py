@@ -42,7 +42,10 @@ SOURCE = "source.json"
 GGUF = ".gguf"
 
 SMOLLM2 = "smollm2"
-SMOLLM2_SHAPE = ModelShape(hidden=576, layers=30, intermediate=1536, vocabulary=49152, tied=True)
+SMOLLM2_SHAPE = ModelShape(
+    hidden=576, layers=30, intermediate=1536, vocabulary=49152, tied=True,
+    heads=9, key_value_heads=3, head_size=64,
+)  # fmt: skip
 ORIGINAL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 ORIGINAL_FILES = (
     "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",

@@ -42,7 +42,7 @@ def finetune(
     optimiser = ArmOptimiser.build(bank.arm_parameters(0), settings.optimiser, steps)
     checkpoint = load_checkpoint(checkpoints, [optimiser], "done")
     losses: list[float] = list(checkpoint.facts["losses"]) if checkpoint else []  # type: ignore[call-overload]
-    token_budget = training_tokens(base, None)
+    token_budget = training_tokens(base, settings.lora, settings.tokens_per_batch)
     schedule = CheckpointSchedule(CHECKPOINT_EVERY)
     for step in range(len(losses), steps):
         epoch, batch = divmod(step, per_epoch)

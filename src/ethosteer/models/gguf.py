@@ -70,12 +70,19 @@ class Header:
             int(self.metadata[f"{self.architecture}.{key}"])
             for key in ("embedding_length", "block_count", "feed_forward_length")
         )
+        heads, key_value_heads, head_size = (
+            self.metadata.get(f"{self.architecture}.attention.{key}")
+            for key in ("head_count", "head_count_kv", "key_length")
+        )
         return ModelShape(
             hidden=hidden,
             layers=layers,
             intermediate=intermediate,
             vocabulary=self.vocabulary,
             tied="output.weight" not in self.tensors,
+            heads=heads and int(heads),
+            key_value_heads=key_value_heads and int(key_value_heads),
+            head_size=head_size and int(head_size),
         )
 
 

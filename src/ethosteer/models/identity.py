@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +25,10 @@ SIZES = {
 UNREADABLE = (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 """What reading a malformed config.json raises."""
 INNER_SIZES = ("intermediate_size", "n_inner", "ffn_dim")
+HEADS = ("num_attention_heads", "n_head")
+NORMALISE_HEADS = frozenset({"qwen3", "gemma3", "gemma3_text", "olmo2", "olmo3"})
+"""Architectures that have a norm on queries and keys, which no key states."""
+KEY_VALUE_HEADS, HEAD_SIZES = ("num_key_value_heads",), ("head_dim",)
 
 
 def resolve_model(model: str) -> str:
@@ -83,23 +88,38 @@ def read_shape(settings: BaseSettings) -> ModelShape:
     if shape := cached_shape(settings.model):
         return shape
     try:
-        config = _read_config(resolve_model(settings.model), settings.revision or "main")
-        sizes = {
-            field: next(int(config[key]) for key in keys if config.get(key))
-            for field, keys in SIZES.items()
-        }
-        inner = next((int(config[key]) for key in INNER_SIZES if config.get(key)), None)
-        return ModelShape(
-            **sizes,
-            intermediate=inner or 4 * sizes["hidden"],
-            # transformers' default is not written
-            tied=bool(config.get("tie_word_embeddings", True)),
-        )
-    except (*UNREADABLE, StopIteration) as fault:
+        return shape_of(_read_config(resolve_model(settings.model), settings.revision or "main"))
+    except UNREADABLE as fault:
         raise InputError(
             f"model {settings.model}: its config.json cannot be read; give the model's shape in "
             "[base.shape] (hidden, layers, intermediate, vocabulary)"
         ) from fault
+
+
+def shape_of(config: Mapping[str, Any]) -> ModelShape:
+    """Return the shape that a text model's config states, under the names of its architecture.
+
+    Raises ValueError where it states none, or what reading a malformed value raises.
+    """
+
+    def number(keys: Iterable[str]) -> int | None:
+        return next((int(config[key]) for key in keys if config.get(key)), None)
+
+    sizes: dict[str, int] = {}
+    for name, keys in SIZES.items():
+        if (size := number(keys)) is None:
+            raise ValueError(f"states no {name}")
+        sizes[name] = size
+    return ModelShape(
+        **sizes,
+        intermediate=number(INNER_SIZES) or 4 * sizes["hidden"],
+        # transformers' default is not written
+        tied=bool(config.get("tie_word_embeddings", True)),
+        heads=number(HEADS),
+        key_value_heads=number(KEY_VALUE_HEADS),
+        head_size=number(HEAD_SIZES),
+        head_norms=config.get("model_type") in NORMALISE_HEADS,
+    )
 
 
 def _read_config(name: str, revision: str) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def score_rows(
         return dict(zip(packed_rows, scores.tolist(), strict=True))
 
     scores: dict[tuple[int, ...], float] = {}
-    for part in run_rows(base, "scoring", keys, training_tokens(base, None), score):
+    budget = training_tokens(base, bank.settings, None)
+    for part in run_rows(base, "scoring", keys, budget, score):
         scores |= part
     return torch.tensor([scores[key] for key in keys], device=base.device)
 

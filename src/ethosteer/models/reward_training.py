@@ -67,7 +67,7 @@ class RewardTraining:
             )
             for arm_pairs in pairs
         ]
-        self.token_budget = training_tokens(base, settings.tokens_per_batch)
+        self.token_budget = training_tokens(base, settings.lora, settings.tokens_per_batch)
         self.optimisers = [
             ArmOptimiser.build(
                 [*self.bank.arm_parameters(arm), *self.heads.arm_parameters(arm)],

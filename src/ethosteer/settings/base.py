@@ -23,6 +23,8 @@ LARGEST_LENGTH = 1_048_576
 """The maximum of lengths in tokens."""
 LARGEST_BATCH = 65_536
 LARGEST_EPOCHS = 1000
+DEFAULT_HEAD_SIZE = 64
+"""Width of an attention head where neither heads nor their size are given."""
 
 
 class Settings(BaseModel):
@@ -54,6 +56,36 @@ class ModelShape(Settings):
     intermediate: int = Field(ge=1, le=10_000_000, description="width of the feed-forward layers")
     vocabulary: int = Field(ge=1, le=100_000_000, description="number of tokens")
     tied: bool = Field(False, description="one matrix for input and output embeddings")
+    heads: int | None = Field(
+        None, ge=1, le=1_000_000, description="attention heads; default: as many as 64 wide ones"
+    )
+    key_value_heads: int | None = Field(
+        None, ge=1, le=1_000_000, description="heads of keys and values; default: as of queries"
+    )
+    head_size: int | None = Field(
+        None, ge=1, le=1_000_000, description="width of a head; default: hidden over heads"
+    )
+    head_norms: bool = Field(False, description="queries and keys have norms, as in Qwen3")
+
+    @property
+    def query_heads(self) -> int:
+        """The number of attention heads."""
+        return self.heads or max(1, self.hidden // DEFAULT_HEAD_SIZE)
+
+    @property
+    def head_width(self) -> int:
+        """The width of a head."""
+        return self.head_size or max(1, self.hidden // self.query_heads)
+
+    @property
+    def query_width(self) -> int:
+        """The width of the queries of all heads, which need not be that of the hidden states."""
+        return self.query_heads * self.head_width
+
+    @property
+    def key_value_width(self) -> int:
+        """The width of the keys, and of the values, of all heads."""
+        return (self.key_value_heads or self.query_heads) * self.head_width
 
 
 def absolute_path(file: str) -> str:

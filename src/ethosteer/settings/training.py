@@ -61,6 +61,7 @@ class FinetuneSettings(Settings):
     max_steps: int | None = Field(
         None, ge=1, le=LARGEST_COUNT, description="upper bound on the steps"
     )
+    tokens_per_batch: int | None = Field(None, ge=1, le=LARGEST_COUNT, description=TRAINING_PASS)
     lora: LoraSettings = LoraSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
 

@@ -14,7 +14,14 @@ from ethosteer.files import read_json, write_json
 from ethosteer.progress import Report
 from ethosteer.records import BASE, FINETUNED
 from ethosteer.settings import DataSettings, FinetuneSettings
-from ethosteer.stages.stage import BY_EDITION, READ_ELSEWHERE, PublishedFiles, RawBase, Stage
+from ethosteer.stages.stage import (
+    BY_EDITION,
+    CUTS_PASSES,
+    READ_ELSEWHERE,
+    PublishedFiles,
+    RawBase,
+    Stage,
+)
 from ethosteer.stages.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -47,6 +54,7 @@ class Finetune(Stage[list[float]]):
         "data.conversations": BY_EDITION,
         "data.prompts": READ_ELSEWHERE,
         "data.max_prompt_tokens": READ_ELSEWHERE,
+        "finetune.tokens_per_batch": CUTS_PASSES,
     }
 
     finetune: FinetuneSettings

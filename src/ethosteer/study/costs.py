@@ -38,26 +38,26 @@ def reward_cost(settings: StudySettings, texts: Texts) -> Cost:
 
 
 def steering_cost(settings: StudySettings, texts: Texts) -> Cost:
-    """Return the tokens of one seed's arms: algorithms, curves and held-out evaluations."""
-    reward_models = len(texts.pairs)
-    cost = Cost()
-    for arm in settings.arms:
-        algorithm = catalog.algorithm(settings.algorithm_of(arm))
-        steer = settings.steer.for_algorithm(algorithm.name)
-        workload = Workload(
-            prompt_tokens=mean_prompt(settings),
-            answer_tokens=mean_row(settings) - mean_prompt(settings),
-            pair_tokens=texts.pairs[settings.data_of(arm)].tokens,
-            exact=settings.base.is_exact,
-        )
-        # the arm's own reward model has scored these answers already
-        scored = measured_steps(steer) * steer.batch * (reward_models - 1)
-        # before the first step, after the last one, and at the last one within kl_target
-        ends = (2 if steer.kl_target is None else 3) * steer.held_out_prompts
-        cost += algorithm.cost(steer, workload)
-        cost += Cost(forward_tokens=scored * workload.row_tokens)
-        cost += workload.rollouts(ends, recomputed=ends)
-    return cost
+    """Return the tokens of one seed's arms."""
+    return sum((arm_cost(settings, texts, arm) for arm in settings.arms), Cost())
+
+
+def arm_cost(settings: StudySettings, texts: Texts, arm: str) -> Cost:
+    """Return the tokens of steering one arm: its algorithm, curve and held-out evaluations."""
+    algorithm = catalog.algorithm(settings.algorithm_of(arm))
+    steer = settings.steer.for_algorithm(algorithm.name)
+    workload = Workload(
+        prompt_tokens=mean_prompt(settings),
+        answer_tokens=mean_row(settings) - mean_prompt(settings),
+        pair_tokens=texts.pairs[settings.data_of(arm)].tokens,
+        exact=settings.base.is_exact,
+    )
+    # the arm's own reward model has scored these answers already
+    scored = measured_steps(steer) * steer.batch * (len(texts.pairs) - 1)
+    # before the first step, after the last one, and at the last one within kl_target
+    ends = (2 if steer.kl_target is None else 3) * steer.held_out_prompts
+    cost = algorithm.cost(steer, workload) + workload.rollouts(ends, recomputed=ends)
+    return cost + Cost(forward_tokens=scored * workload.row_tokens)
 
 
 def cross_cost(settings: StudySettings, texts: Texts) -> Cost:

@@ -1,12 +1,14 @@
 """Estimates of a study's memory, time and disk space before it starts, from plain formulas.
 
-The work of a stage is counted in tokens (``costs``) and turned into floating-point operations. Time
-is that work over the machine's rate of matrix products, measured now, times EFFICIENCY. For a base
-in float32 on a processor none of this imports torch.
+The work of a stage is counted in tokens (``costs``) and turned into floating-point operations. On
+this machine time is that work over the rate of matrix products, measured now, times EFFICIENCY; on
+a named device it is a roofline's (``durations``). For a base in float32 on a processor, and on a
+named device, none of this imports torch.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from dataclasses import dataclass
@@ -14,10 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ethosteer.data.sources import Origin
+from ethosteer.models.fast.budget import machine_memory
+from ethosteer.models.geometry import base_parameters
 from ethosteer.models.identity import read_shape
 from ethosteer.settings import StudySettings
 from ethosteer.study.costs import stage_costs
-from ethosteer.study.footprint import base_parameters, memory, stage_disk
+from ethosteer.study.devices import device
+from ethosteer.study.durations import Roofline
+from ethosteer.study.footprint import Footprint, Machine, StageMemory, stage_disk
+from ethosteer.study.remedies import fits, remedies
 from ethosteer.study.text_sizes import read_texts
 
 EFFICIENCY = 0.35
@@ -26,7 +33,7 @@ EFFICIENCY = 0.35
 
 @dataclass(frozen=True, slots=True)
 class StageEstimate:
-    """One stage's work (FLOP), time (seconds on this machine) and disk (bytes)."""
+    """One stage's work (FLOP), time (seconds) and disk (bytes)."""
 
     stage: str
     flop: float
@@ -36,39 +43,91 @@ class StageEstimate:
 
 @dataclass(frozen=True, slots=True)
 class StudyEstimate:
-    """A study's needs. Memory in bytes; ``notes`` state what was assumed."""
+    """A study's needs on one device, which ``device`` describes and has ``capacity`` bytes.
+
+    ``remedies`` are overrides by which the study fits where it does not; ``price`` is that of an
+    hour; ``notes`` state what was assumed.
+    """
 
     name: str
     parameters: float
-    memory: dict[str, float]
+    memory: tuple[StageMemory, ...]
     stages: tuple[StageEstimate, ...]
-    flops: float
     device: str
+    capacity: float
+    remedies: tuple[str, ...]
+    price: float | None
     notes: tuple[str, ...]
 
+    @property
+    def seconds(self) -> float:
+        """The time of all stages."""
+        return sum(stage.seconds for stage in self.stages)
 
-def estimate(settings: StudySettings, origin: Origin) -> StudyEstimate:
-    """Estimate a study's needs on this machine."""
+    @property
+    def cost(self) -> float:
+        """The price of all stages; 0 where no price is given."""
+        return self.seconds / 3600 * (self.price or 0.0)
+
+    @property
+    def largest(self) -> StageMemory:
+        """The memory of the stage that needs most."""
+        return max(self.memory, key=lambda stage: stage.peak)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device's memory is enough, with passes of single texts if need be."""
+        return fits(self.memory, self.capacity)
+
+
+def estimate(
+    settings: StudySettings, origin: Origin, on: str | None = None, price: float | None = None
+) -> StudyEstimate:
+    """Estimate a study's needs on this machine, or on the device called ``on`` (devices.py).
+
+    Raises InputError where the device is unknown, or the base's shape or a data file cannot be
+    read.
+    """
+    named = None if on is None else device(on)
     notes: list[str] = []
     shape = settings.base.shape or read_shape(settings.base)
-    parameters = base_parameters(shape)
-    device, rate = matrix_product_rate(settings)
     texts = read_texts(settings, origin, notes)
     costs = stage_costs(settings, texts)
-    flop = {stage: cost.flop(parameters) for stage, cost in costs.items()}
+    flop = {stage: cost.flop(base_parameters(shape)) for stage, cost in costs.items()}
+    if named is None:
+        kind, rate = matrix_product_rate(settings)
+        label = f"this machine ({kind}, {rate / 1e9:,.0f} GFLOP/s matrix product)"
+        machine = Machine(on_gpu=kind != "cpu", memory=_memory(kind))
+        footprint = Footprint(settings, shape, texts, machine)
+        seconds = {stage: work / (rate * EFFICIENCY) for stage, work in flop.items()}
+    else:
+        label = f"{named.name} ({named.title})"
+        footprint = Footprint(settings, shape, texts, Machine(on_gpu=True, memory=named.memory))
+        seconds = Roofline(footprint, named).stages()
     disk = stage_disk(settings, shape, texts)
     return StudyEstimate(
         name=settings.name,
-        parameters=parameters,
-        memory=memory(settings, shape, on_gpu=device != "cpu"),
+        parameters=base_parameters(shape),
+        memory=footprint.stages,
         stages=tuple(
-            StageEstimate(stage, work, work / (rate * EFFICIENCY), disk.get(stage, 0.0))
-            for stage, work in flop.items()
+            StageEstimate(stage, flop[stage], seconds[stage], disk.get(stage, 0.0))
+            for stage in flop
         ),
-        flops=rate,
-        device=device,
+        device=label,
+        capacity=footprint.machine.memory,
+        remedies=remedies(footprint),
+        price=price,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _memory(kind: str) -> float:
+    """Return this machine's memory in bytes, of its GPU where ``kind`` is one; else infinity."""
+    if kind == "cpu":
+        return machine_memory() or math.inf
+    import torch  # as in ``matrix_product_rate``
+
+    return float(torch.cuda.mem_get_info(kind)[1])
 
 
 def estimated_work(settings: StudySettings, origin: Origin) -> dict[str, float]:

@@ -17,6 +17,8 @@ from ethosteer.settings import BenchmarkSettings, StudySettings
 
 ASSUMED_PAIRS = 10_000
 ASSUMED_PAIR_TOKENS = 500
+ASSUMED_ANSWER_SHARE = 0.5
+"""Of a pair's tokens, the share that is in its two responses."""
 ASSUMED_CONVERSATIONS = 9_846
 ASSUMED_ITEMS = 2_000
 ASSUMED_ITEM_TOKENS = 150
@@ -25,35 +27,44 @@ CHARACTERS_PER_TOKEN = 3.5
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """A dataset's pairs by split, and the mean tokens of a pair.
+    """A dataset's pairs by split, and the tokens of a pair.
 
-    The prompt that both responses share is counted once, as it is read.
+    ``tokens`` is their mean, ``longest`` their maximum; the prompt that both responses share counts
+    once, as it is read. ``answer_share`` is the share of the responses.
     """
 
     train: int
     validation: int
     test: int
     tokens: float
+    answer_share: float
+    longest: float
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Sizes of a study's texts: pairs by ``data_arms``, tokens of all items and of fine-tuning."""
+    """Sizes of a study's texts: pairs by ``data_arms``, tokens of all items and of fine-tuning.
+
+    ``conversation_length`` is the mean number of tokens of a conversation.
+    """
 
     pairs: dict[str, Pairs]
     item_tokens: float
     conversation_tokens: float
+    conversation_length: float
 
 
 def read_texts(settings: StudySettings, origin: Origin, notes: list[str]) -> Texts:
     """Measure the published files that are on this machine; assume the rest and note it."""
+    conversation_tokens, conversation_length = _conversations(settings, origin)
     return Texts(
         {arm: _pairs(settings, origin, arm, notes) for arm in settings.data_arms()},
         sum(
             _item_tokens(settings, origin, name, benchmark, notes)
             for name, benchmark in catalog.study_benchmarks(settings).items()
         ),
-        _conversation_tokens(settings, origin),
+        conversation_tokens,
+        conversation_length,
     )
 
 
@@ -67,7 +78,7 @@ def _local_file(origin: Origin, path: str) -> Path | None:
 
 def _pairs(settings: StudySettings, origin: Origin, arm: str, notes: list[str]) -> Pairs:
     dataset = catalog.study_dataset(settings, arm)
-    limit = settings.arms[arm].max_pairs
+    limit, longest = settings.arms[arm].max_pairs, 2.0 * settings.data.max_tokens
     path = _local_file(origin, dataset.source.path)
     if path is None:
         notes.append(f"pairs not on this machine: {ASSUMED_PAIR_TOKENS} tokens each assumed")
@@ -76,15 +87,18 @@ def _pairs(settings: StudySettings, origin: Origin, arm: str, notes: list[str]) 
             "validation": round(VALIDATION_FRACTION * ASSUMED_PAIRS),
             "test": round(TEST_FRACTION * ASSUMED_PAIRS),
         }
-        tokens = float(ASSUMED_PAIR_TOKENS)
+        tokens, share = float(ASSUMED_PAIR_TOKENS), ASSUMED_ANSWER_SHARE
     else:
         entries = dataset.pairs(dataset.rows(path), settings.arms[arm].pairs_per_group)
         pairs = [entry for entry in entries if isinstance(entry, PreferencePair)]
         sizes = Counter(split_of(pair.group) for pair in pairs)
-        characters = sum(len(pair.prompt + pair.chosen + pair.rejected) for pair in pairs)
-        tokens = characters / CHARACTERS_PER_TOKEN / max(1, len(pairs))
+        answers = [len(pair.chosen + pair.rejected) for pair in pairs]
+        lengths = [len(pair.prompt) + answer for pair, answer in zip(pairs, answers, strict=True)]
+        tokens = sum(lengths) / CHARACTERS_PER_TOKEN / max(1, len(pairs))
+        share = sum(answers) / max(1, sum(lengths))
+        longest = min(longest, max(lengths, default=0) / CHARACTERS_PER_TOKEN)
     train, validation, test = (min(sizes[split], limit or sizes[split]) for split in SPLITS)
-    return Pairs(train, validation, test, tokens)
+    return Pairs(train, validation, test, tokens, share, longest)
 
 
 def _item_tokens(
@@ -116,11 +130,11 @@ def _item_tokens(
     return tokens * min(1.0, (limit or len(items)) / max(1, len(items)))
 
 
-def _conversation_tokens(settings: StudySettings, origin: Origin) -> float:
-    """Return the tokens of all epochs of fine-tuning, up to its ``max_steps``."""
+def _conversations(settings: StudySettings, origin: Origin) -> tuple[float, float]:
+    """Return the tokens of all steps of fine-tuning, and of a conversation on average."""
     finetune, choice = settings.finetune, settings.data.conversations
     if not finetune.enabled:
-        return 0.0
+        return 0.0, 0.0
     if choice == "sample":
         origin = Origin("sample")
     path = _local_file(origin, CONVERSATIONS.path if choice in ("sample", "hub") else choice)
@@ -130,4 +144,4 @@ def _conversation_tokens(settings: StudySettings, origin: Origin) -> float:
         lengths = [sum(len(text) for _, text in turns) for turns in conversations]
         rows, mean = len(lengths), sum(lengths) / len(lengths) / CHARACTERS_PER_TOKEN
     read = rows * finetune.epochs
-    return min(read, (finetune.max_steps or read) * finetune.batch) * mean
+    return min(read, (finetune.max_steps or read) * finetune.batch) * mean, mean

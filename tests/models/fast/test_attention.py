@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ethosteer.models.base import SharedBase
-from ethosteer.models.fast import attention
+from ethosteer.models.fast import LONGEST, attention
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, stack
 
 ROWS, HEADS, GROUPS, LENGTH, SIZE, VALUE_SIZE = 2, 6, 3, 11, 8, 5
@@ -87,7 +87,7 @@ def test_what_it_does_not_compute_is_left_to_torch() -> None:
     assert attention.takes(query, {"dropout": 0.0, "scaling": 0.5, "softcap": None})
     for settings in ({"dropout": 0.1}, {"softcap": 30.0}, {"s_aux": query}, {"position_bias": 1}):
         assert not attention.takes(query, settings)
-    assert not attention.takes(torch.zeros(1, 1, attention.LONGEST + 1, 2), {})
+    assert not attention.takes(torch.zeros(1, 1, LONGEST + 1, 2), {})
 
 
 def test_a_base_has_the_states_of_torchs_attention(

@@ -8,17 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ethosteer.models.fast import budget as memory
-from ethosteer.models.fast.budget import activation_bytes, passes, sampling_tokens, training_tokens
-
-
-def test_activations_of_a_token_by_hand():
-    # Two layers, bytes of bf16: 2 * 2 * (14 * 10 + 4 * 30)
-    assert activation_bytes(hidden=10, intermediate=30, layers=2, width=2) == 1040
+from ethosteer.models.fast.budget import passes, sampling_tokens, training_tokens
+from ethosteer.settings import LoraSettings
 
 
 def test_the_tokens_of_a_pass_are_those_asked_for_or_what_suits_a_processor(llama):
-    assert training_tokens(llama, 7) == 7
-    assert training_tokens(llama, None) == memory.CPU_TOKENS
+    assert training_tokens(llama, LoraSettings(), 7) == 7
+    assert training_tokens(llama, LoraSettings(), None) == memory.CPU_TOKENS
 
 
 @pytest.mark.parametrize(("name", "heads"), [("llama", 2), ("gpt2", 4)])

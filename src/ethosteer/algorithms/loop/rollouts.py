@@ -53,7 +53,9 @@ class Collector:
         self.values = values
         self.watch = watch or Stopwatch()
         self.minibatch_rows = task.settings.batch // task.settings.minibatches
-        self.token_budget = training_tokens(task.base, task.settings.tokens_per_batch)
+        self.token_budget = training_tokens(
+            task.base, task.settings.lora, task.settings.tokens_per_batch
+        )
 
     @torch.no_grad()
     def collect(

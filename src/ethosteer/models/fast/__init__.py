@@ -5,3 +5,6 @@ QUERY_BLOCK = 192
 
 Shorter blocks are slower on two cores; a whole row of 400 tokens overflows a cache.
 """
+
+LONGEST = 512
+"""Rows of more tokens are left to torch's attention, which keeps no scores."""

@@ -16,10 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ethosteer.models.fast import QUERY_BLOCK
-
-LONGEST = 512
-"""Rows of more tokens are left to torch's attention."""
+from ethosteer.models.fast import LONGEST, QUERY_BLOCK
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ethosteer import processes
 from ethosteer.errors import InputError
+from ethosteer.models.fast.activations import FLOAT32, activation_bytes, score_bytes
+from ethosteer.settings import LoraSettings, ModelShape
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +56,8 @@ CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
 """Where Linux keeps the limit of a container's memory, in versions 2 and 1 of control groups."""
 GPU_TOKENS = (256, 32_768)
 """The fewest and the most tokens of a training pass on a GPU."""
+TREE_TOKENS = 384
+"""Tokens of an arm's block that most prefix trees of benchmarks fit in."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # from malloc.h
 
 
@@ -88,46 +92,61 @@ def passes(
     return [list(islice(remaining, number)) for number in counts(limit)]
 
 
-def activation_bytes(hidden: int, intermediate: int, layers: int, width: int) -> int:
-    """Bytes that one token of a Llama-like decoder keeps for the backward pass.
-
-    ``width`` is the bytes of a number. A layer keeps about 14 hidden (norms, projections,
-    attention) and 4 intermediate (gated MLP) numbers.
-    """
-    return layers * width * (14 * hidden + 4 * intermediate)
-
-
-def training_tokens(base: SharedBase, setting: int | None) -> int:
-    """Return the token budget of one forward and backward pass: as set, or what fits."""
+def training_tokens(base: SharedBase, lora: LoraSettings, setting: int | None) -> int:
+    """Return the token budget of a pass through adapters of ``lora``: as set, or what fits."""
     if setting is not None:
         return setting
     if base.device.type != "cuda":
         return CPU_TOKENS
-    config = base.config
-    hidden = int(config.hidden_size)
-    activations = activation_bytes(
-        hidden,
-        getattr(config, "intermediate_size", None) or 4 * hidden,
-        int(config.num_hidden_layers),
+    return fitting_tokens(
+        base.shape,
+        lora,
         base.model.dtype.itemsize,
+        free_memory(base.device),
+        checkpointing=base.gradient_checkpointing,
     )
-    logits = 3 * 4 * int(config.vocab_size)  # fp32: the logits, their softmax, its gradient
-    fitting = int(GPU_FRACTION * free_memory(base.device)) // (activations + logits)
+
+
+def fitting_tokens(
+    shape: ModelShape, lora: LoraSettings, width: int, free: float, *, checkpointing: bool = False
+) -> int:
+    """Return how many tokens run at once in ``free`` bytes of a GPU, forward and backward.
+
+    ``width`` is the bytes of a number of the base. Every token is taken to have logits.
+    """
+    scores = score_bytes(shape, width, 1, on_gpu=True)
+    kept = activation_bytes(shape, lora, width, scores, checkpointing=checkpointing)
     lowest, highest = GPU_TOKENS
-    return max(lowest, min(highest, fitting))
+    return int(max(lowest, min(highest, GPU_FRACTION * free / (kept + logit_bytes(shape)))))
+
+
+def logit_bytes(shape: ModelShape) -> int:
+    """Return the bytes of a learned token's logits in fp32, with their softmax and its gradient."""
+    return 3 * FLOAT32 * shape.vocabulary
 
 
 def sampling_tokens(base: SharedBase) -> int:
     """Return the token budget of sampling: those of all prompts and responses in the cache."""
-    config = base.config
-    heads = getattr(config, "num_key_value_heads", None) or int(config.num_attention_heads)
-    hidden = int(config.hidden_size)
-    size = getattr(config, "head_dim", None) or hidden // int(config.num_attention_heads)
-    token = 2 * int(config.num_hidden_layers) * heads * size * base.model.dtype.itemsize
     memory = max(CPU_CACHE, sum(weight.nbytes for weight in base.model.parameters()))
     if base.device.type == "cuda":
         memory = int(GPU_FRACTION * free_memory(base.device))
-    return memory // token
+    return memory // cache_bytes(base.shape, base.model.dtype.itemsize)
+
+
+def cache_bytes(shape: ModelShape, width: int) -> int:
+    """Return the bytes of a token's keys and values in all layers, ``width`` bytes a number."""
+    return 2 * shape.layers * shape.key_value_width * width
+
+
+def evaluation_tokens(setting: int | None, arms: int, *, on_gpu: bool) -> int:
+    """Return the token budget of evaluation, all arms together: as set, or the device's default.
+
+    On a processor small batches keep a small model's activations in the cache, but each arm's block
+    must be large enough for a prefix tree.
+    """
+    if setting is not None:
+        return setting
+    return GPU_TOKENS[1] if on_gpu else max(CPU_TOKENS, TREE_TOKENS * arms)
 
 
 def layouts_fit(bytes_of_base: int) -> bool:

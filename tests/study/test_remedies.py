@@ -1,0 +1,39 @@
+"""What is changed where a study does not fit."""
+
+from __future__ import annotations
+
+import pytest
+
+from ethosteer.data.sources import Origin
+from ethosteer.study.estimate import estimate
+from ethosteer.study.load import load_study
+from ethosteer.study.remedies import candidates, changed
+
+
+def test_what_a_study_is_told_makes_it_fit() -> None:
+    origin = Origin("hub")
+    cramped = estimate(load_study("llama2-13b"), origin, "rtx4090-24")
+    assert not cramped.fits
+    assert cramped.remedies
+    overrides = [remedy.removeprefix("--set ") for remedy in cramped.remedies]
+    assert estimate(load_study("llama2-13b", overrides), origin, "rtx4090-24").fits
+    assert estimate(load_study("llama2-13b"), origin, "h200-141").remedies == ()
+
+
+def test_what_changes_results_least_is_tried_first() -> None:
+    single = load_study("demo")
+    tried = list(candidates(single))
+    assert tried[0] == {"base.gradient_checkpointing": True}
+    assert all(tried) and len({tuple(changes) for changes in tried}) == len(tried)
+    last = changed(single, tried[-1])
+    assert (last.base.dtype, last.base.quantise) == ("bfloat16", "nf4")
+    assert last.steer.max_new_tokens >= last.steer.min_new_tokens
+    assert single.base.dtype == "float32"
+
+
+@pytest.mark.parametrize("name", ["", "h100", "H100-80"])
+def test_an_unknown_device_is_one_line_with_the_known_ones(name, call) -> None:
+    status, _, err = call("plan", "llama2-13b", "--on", name)
+    assert status == 2
+    assert err.startswith(f"error: --on {name}: unknown device; known are h100-80, ")
+    assert err.count("\n") == 1
