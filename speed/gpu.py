@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
+from importlib import import_module
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -42,17 +44,18 @@ def random_base(config: LlamaConfig, *, quantise: bool = False, device: str = "c
     return share(model, AutoTokenizer.from_pretrained(POCKET))
 
 
-def quantise_layers(model: LlamaForCausalLM) -> None:
+def quantise_layers(model: Any) -> None:  # noqa: ANN401 (bitsandbytes marks it as quantised)
     """Replace the decoder's linear layers, as transformers does while it loads a model."""
-    from bitsandbytes.nn import Linear4bit, Params4bit
-
+    nn: Any = import_module("bitsandbytes.nn")
     for name, layer in linear_layers(model):
-        new = Linear4bit(
+        new = nn.Linear4bit(
             layer.in_features, layer.out_features, bias=False, compute_dtype=torch.bfloat16,
             quant_type="nf4", device="meta",
         )  # fmt: skip
-        weight = Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4", module=new)
-        new.weight = weight.to(layer.weight.device)
+        weight: Any = layer.weight
+        new.weight = nn.Params4bit(
+            weight.data, requires_grad=False, quant_type="nf4", module=new
+        ).to(weight.device)
         model.set_submodule(name, new)
     model.quantization_method = "bitsandbytes"
 

@@ -46,8 +46,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 PREFIX = "base_model.model."
 SUFFIXES = (".lora_A.weight", ".lora_B.weight")
 SCORE = f"{PREFIX}score.weight"
-Matrices = tuple[Tensor, Tensor]
-"""A layer's A ``[r, in]`` and B ``[out, r]``."""
+Matrices = tuple[Tensor, Tensor]  # a layer's A [r, in] and B [out, r]
 EXPRESSION_SECONDS = 5.0
 """Seconds of processor time to match a config's regular expressions with the names of layers."""
 
