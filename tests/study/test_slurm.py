@@ -149,6 +149,20 @@ def test_the_warning_requeues_the_job(
         requeue()
 
 
+def test_a_worker_outside_of_slurm_that_is_to_requeue_is_refused_before_its_work(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setattr("ethosteer.study.worker.work", lambda _: pytest.fail("it has worked"))
+    status, _, error = call("work", "demo", "--runs-dir", str(tmp_path), "--requeue")
+    assert (status, error.count("\n")) == (2, 1) and "this is no job of Slurm's" in error
+
+
+def test_a_task_has_one_gpu_at_most_as_a_worker_uses_one(call: Call, tmp_path: Path) -> None:
+    status, _, error = call("slurm", "demo", "--runs-dir", str(tmp_path), "--gpus", "2")
+    assert status == 2 and "--gpus" in error
+
+
 @pytest.mark.skipif(shutil.which("sbatch") is None, reason="Slurm is not installed")
 def test_slurm_takes_the_script(call: Call, tmp_path: Path) -> None:
     assert call("slurm", "demo", "--runs-dir", str(tmp_path), "--gpus", "0", "--cpus", "1",

@@ -19,7 +19,7 @@ from ethosteer.errors import InputError
 from ethosteer.files import make_folder, usable_path, write_atomic
 from ethosteer.interruption import Interrupted, deferred
 from ethosteer.study.folder import is_run_folder
-from ethosteer.study.slurm import LOG, SCRIPT, SlurmJob, requeue, submit
+from ethosteer.study.slurm import LOG, SCRIPT, SlurmJob, requeue, submit, this_job
 
 if TYPE_CHECKING:
     from ethosteer.study.run import Study
@@ -77,6 +77,8 @@ def work(
     """
     from ethosteer.study.worker import work as work_on
 
+    if requeues:
+        this_job()  # what is no job is refused before the work
     prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
     try:
         with deferred():
@@ -164,7 +166,9 @@ def slurm(
         int | None,
         typer.Option("--at-once", min=1, help="How many tasks may run at once; by default all."),
     ] = None,
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs of a task; 0 on a processor.")] = 1,
+    gpus: Annotated[
+        int, typer.Option(min=0, max=1, help="GPUs of a task: 1, or 0 on a processor.")
+    ] = 1,
     cpus: Annotated[int, typer.Option(min=1, help="Cores of a task.")] = 4,
     memory: Annotated[
         str | None, typer.Option("--mem", help="Memory of a task, as in `64G`.")

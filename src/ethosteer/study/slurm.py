@@ -85,15 +85,20 @@ def submit(script: Path) -> str:
     return _run(["sbatch", str(script)], "submit it from a node that has Slurm")
 
 
-def requeue() -> None:
-    """Put this task of Slurm's back into the queue; Slurm ends it meanwhile."""
+def this_job() -> str:
+    """Return what Slurm calls this task; InputError where it is none of Slurm's."""
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         raise InputError("--requeue: this is no job of Slurm's, as SLURM_JOB_ID is not set")
     array, task = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
     if array and task:  # the last task has the array's id, by which all tasks would be requeued
         job = f"{array}_{task}"
-    _run(["scontrol", "requeue", job], "requeue the job by hand")
+    return job
+
+
+def requeue() -> None:
+    """Put this task of Slurm's back into the queue; Slurm ends it meanwhile."""
+    _run(["scontrol", "requeue", this_job()], "requeue the job by hand")
 
 
 def _run(command: Sequence[str], mend: str) -> str:
