@@ -22,6 +22,12 @@ def test_an_estimate_holds_together():
     assert plan.notes == ()
 
 
+def test_a_device_that_is_none_is_one_line(call):
+    status, _, err = call("plan", "demo", "--set", "base.device=abacus")
+    assert (status, err.count("\n")) == (2, 1)
+    assert err.startswith("error: device 'abacus' (base.device")
+
+
 def test_a_study_is_planned_without_torch():
     code = (
         "import sys; from ethosteer.data.sources import Origin; "

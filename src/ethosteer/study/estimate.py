@@ -97,7 +97,7 @@ def estimate(
     if named is None:
         kind, rate = matrix_product_rate(settings)
         label = f"this machine ({kind}, {rate / 1e9:,.0f} GFLOP/s matrix product)"
-        machine = Machine(on_gpu=kind != "cpu", memory=_memory(kind))
+        machine = Machine(on_gpu=kind.startswith("cuda"), memory=_memory(kind))
         footprint = Footprint(settings, shape, texts, machine)
         seconds = {stage: work / (rate * EFFICIENCY) for stage, work in flop.items()}
     else:
@@ -122,8 +122,8 @@ def estimate(
 
 
 def _memory(kind: str) -> float:
-    """Return this machine's memory in bytes, of its GPU where ``kind`` is one; else infinity."""
-    if kind == "cpu":
+    """Return the bytes of this machine's memory, or of its GPU; infinity where it is unknown."""
+    if not kind.startswith("cuda"):
         return machine_memory() or math.inf
     import torch  # as in ``matrix_product_rate``
 
@@ -141,7 +141,11 @@ def estimated_work(settings: StudySettings, origin: Origin) -> dict[str, float]:
 
 
 def matrix_product_rate(settings: StudySettings) -> tuple[str, float]:
-    """Measure large matrix products in the base's number format: (device, FLOP/s)."""
+    """Measure large matrix products in the base's number format: (device, FLOP/s).
+
+    On the processor where torch finds no GPU. Raises InputError for another device that is not
+    usable.
+    """
     device = settings.base.device
     if device == "auto":
         device = "cuda" if shutil.which("nvidia-smi") else "cpu"
@@ -150,11 +154,13 @@ def matrix_product_rate(settings: StudySettings) -> tuple[str, float]:
     import torch  # only here, so that most studies are planned without it
 
     from ethosteer.bench import machine
+    from ethosteer.models.loading import choose_device
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         device = "cpu"
     dtype = getattr(torch, settings.base.dtype)
-    return device, machine.matrix_product_rate(torch.device(device), dtype)
+    chosen = torch.device(device) if device == "cpu" else choose_device(device)
+    return device, machine.matrix_product_rate(chosen, dtype)
 
 
 def _processor_rate() -> float:
