@@ -643,6 +643,15 @@ def test_what_samples_is_checked(study: Path, overrides: tuple[str, ...], proble
     assert "word" not in fault_of(study, "rollout.url=http://me:word@host")
 
 
+def test_a_server_with_other_weights_than_the_trainers_is_refused(study: Path):
+    quantised = (*SERVED, "base.quantise=nf4")
+    assert "leave base.quantise out" in fault_of(study, *quantised, "rollout.python=p")
+    # the user's server may hold the same weights: it is compared with the base
+    assert load_study(str(study), [*quantised, "rollout.url=http://a"]).base.quantise == "nf4"
+    unused = ["base.quantise=nf4", "rollout.python=p"]
+    assert load_study(str(study), unused).rollout.sampler is None
+
+
 @pytest.mark.parametrize("name", ["", "x" * 300 + ".toml", "x" * 5000, "a\0.toml", "/" * 5000])
 def test_a_study_that_no_system_could_have_is_refused(name: str):
     with pytest.raises(InputError, match=r"is an empty path|is too long|has a NUL"):

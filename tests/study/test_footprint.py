@@ -76,6 +76,14 @@ def test_a_processor_keeps_two_further_layouts_of_the_base(monkeypatch: pytest.M
     assert "further layouts of it" not in footprint(CPU).base
 
 
+def test_a_server_that_the_study_starts_takes_its_share_of_the_gpu() -> None:
+    served = ("rollout.engine=vllm", "rollout.version=0.32.0", "rollout.memory=0.25")
+    assert footprint(GPU, *served, "rollout.python=p").base["vLLM's server"] == 20e9
+    for machine, override in ((GPU, "rollout.url=http://a"), (CPU, "rollout.python=p")):
+        assert "vLLM's server" not in footprint(machine, *served, override).base
+    assert "vLLM's server" not in footprint(GPU, "rollout.python=p").base
+
+
 def test_a_training_pass_has_the_tokens_that_the_run_gives_it() -> None:
     adapter = lora(targets=("q_proj",))
     kept = activations.activation_bytes(

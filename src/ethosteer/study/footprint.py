@@ -142,9 +142,12 @@ class Footprint:
 
     @cached_property
     def base(self) -> dict[str, float]:
-        """What every stage holds: the frozen base with its layouts, and libraries."""
+        """What every stage holds: the frozen base with its layouts, libraries, and a server."""
         held = {"frozen base, once": self.weights}
         if self.machine.on_gpu:
+            rollout = self.settings.rollout
+            if rollout.sampler and rollout.python:  # from the first reward model on
+                held["vLLM's server"] = rollout.memory * self.machine.memory
             return held | {"CUDA's context": CONTEXT}
         if not self.settings.base.quantise and layouts_fit(int(self.weights)):
             # laid out once for products and once for gradients (models/fast/products.py)
