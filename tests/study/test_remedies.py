@@ -7,7 +7,7 @@ import pytest
 from ethosteer.data.sources import Origin
 from ethosteer.study.estimate import estimate
 from ethosteer.study.load import load_study
-from ethosteer.study.remedies import candidates, changed
+from ethosteer.study.remedies import candidates, changed, option
 
 
 def test_what_a_study_is_told_makes_it_fit() -> None:
@@ -29,6 +29,21 @@ def test_what_changes_results_least_is_tried_first() -> None:
     assert (last.base.dtype, last.base.quantise) == ("bfloat16", "nf4")
     assert last.steer.max_new_tokens >= last.steer.min_new_tokens
     assert single.base.dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("base.autocast=true",),
+        ("rollout.engine=vllm", "rollout.version=0.32.0", "rollout.python=p"),
+    ],
+)
+def test_what_is_tried_are_settings_that_a_study_may_have(overrides) -> None:
+    settings = load_study("demo", overrides)
+    for changes in candidates(settings):
+        options = [f"{key}={option(value)}" for key, value in changes.items()]
+        assert load_study("demo", [*overrides, *options]) == changed(settings, changes)
 
 
 @pytest.mark.parametrize("name", ["", "h100", "H100-80"])

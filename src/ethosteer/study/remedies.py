@@ -34,13 +34,18 @@ def remedies(footprint: Footprint) -> tuple[str, ...]:
 def candidates(settings: StudySettings) -> Iterator[Changes]:
     """Yield changes to try, those first that change results least.
 
-    Checkpointing changes no result, the number format little, quantisation more; shorter texts are
-    another study.
+    Checkpointing changes no result, the number format little, answers without the server that a
+    study starts are others, quantisation changes more; shorter texts are another study.
     """
     is_single = settings.base.dtype == "float32"
     precision: dict[str, object] = {"base.dtype": "bfloat16"} if is_single else {}
     checkpointing: dict[str, object] = {"base.gradient_checkpointing": True}
-    quantised: dict[str, object] = {"base.quantise": "nf4"}
+    rollout, without = settings.rollout, dict[str, object]()
+    if rollout.sampler and rollout.python:  # its server shares the memory, and has full weights
+        without = {"rollout.engine": "ethosteer"}
+    quantised: dict[str, object] = {"base.quantise": "nf4"} | without
+    if settings.base.autocast:
+        quantised["base.autocast"] = False
     steer = settings.steer
     shorter: dict[str, object] = {
         "data.max_tokens": settings.data.max_tokens // 2,
@@ -51,6 +56,8 @@ def candidates(settings: StudySettings) -> Iterator[Changes]:
     if precision:
         yield precision
         yield precision | checkpointing
+    if without:
+        yield precision | checkpointing | without
     yield precision | quantised
     yield precision | quantised | checkpointing
     yield precision | quantised | checkpointing | shorter
