@@ -5,7 +5,7 @@ training and scoring are matrix products of many rows. The constants were measur
 with a base of Llama-2-13B geometry in bfloat16 (``python speed/gpu.py --arms 1 4``: PPO, batch 64,
 prompts of 32 to 128 tokens, 128 new ones, 4 epochs, adapters of rank 16 on q and v). A step of one
 arm took 14.5 s, of which 3.6 s sampling, 2.5 s scoring and 8.4 s training, and one of four arms
-60.6 s. Other cards are taken to reach the same fractions of their peaks.
+59.9 s. Other cards are taken to reach the same fractions of their peaks.
 """
 
 from __future__ import annotations
