@@ -78,10 +78,15 @@ def test_a_processor_keeps_two_further_layouts_of_the_base(monkeypatch: pytest.M
 
 def test_a_server_that_the_study_starts_takes_its_share_of_the_gpu() -> None:
     served = ("rollout.engine=vllm", "rollout.version=0.32.0", "rollout.memory=0.25")
-    assert footprint(GPU, *served, "rollout.python=p").base["vLLM's server"] == 20e9
-    for machine, override in ((GPU, "rollout.url=http://a"), (CPU, "rollout.python=p")):
-        assert "vLLM's server" not in footprint(machine, *served, override).base
-    assert "vLLM's server" not in footprint(GPU, "rollout.python=p").base
+    finetune, *others = footprint(GPU, *served, "rollout.python=p").stages
+    assert [stage.held.get("vLLM's server") for stage in others] == [20e9, 20e9, 20e9]
+    assert "vLLM's server" not in finetune.held, "it starts with the first reward model"
+    for counted in (
+        footprint(GPU, *served, "rollout.url=http://a"),
+        footprint(CPU, *served, "rollout.python=p"),
+        footprint(GPU, "rollout.python=p"),
+    ):
+        assert all("vLLM's server" not in stage.held for stage in counted.stages)
 
 
 def test_a_training_pass_has_the_tokens_that_the_run_gives_it() -> None:

@@ -84,3 +84,8 @@ class RolloutSettings(Settings):
     def sampler(self) -> str | None:
         """The name and version of the engine; None where ethosteer samples."""
         return f"vllm {self.version}" if self.engine == "vllm" else None
+
+    @property
+    def starts_server(self) -> bool:
+        """Whether the study starts a server, of full weights, which shares the GPU's memory."""
+        return self.engine == "vllm" and self.python is not None

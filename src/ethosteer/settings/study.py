@@ -112,7 +112,7 @@ class StudySettings(Settings):
                 "compare.control = 'fine-tuned' needs a fine-tuned model, and finetune.enabled is "
                 "false; set compare.control = 'base'"
             )
-        if self.rollout.sampler and self.rollout.python and self.base.quantise:
+        if self.rollout.starts_server and self.base.quantise:
             raise ValueError(
                 "rollout.python starts a server with full weights, and base.quantise rounds those "
                 "of the trainer: leave base.quantise out, or set rollout.engine = 'ethosteer'"

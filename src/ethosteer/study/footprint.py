@@ -142,18 +142,23 @@ class Footprint:
 
     @cached_property
     def base(self) -> dict[str, float]:
-        """What every stage holds: the frozen base with its layouts, libraries, and a server."""
+        """What every stage holds: the frozen base with its layouts, and libraries."""
         held = {"frozen base, once": self.weights}
         if self.machine.on_gpu:
-            rollout = self.settings.rollout
-            if rollout.sampler and rollout.python:  # from the first reward model on
-                held["vLLM's server"] = rollout.memory * self.machine.memory
             return held | {"CUDA's context": CONTEXT}
         if not self.settings.base.quantise and layouts_fit(int(self.weights)):
             # laid out once for products and once for gradients (models/fast/products.py)
             head = self.shape.vocabulary * self.shape.hidden
             held["further layouts of it"] = 2 * self.width * (decoder_parameters(self.shape) + head)
         return held | {"libraries": LIBRARIES}
+
+    @cached_property
+    def base_and_server(self) -> dict[str, float]:
+        """What stages hold that sample, and those after them: the base, and the study's server."""
+        rollout = self.settings.rollout
+        if not (self.machine.on_gpu and rollout.starts_server):
+            return self.base
+        return self.base | {"vLLM's server": rollout.memory * self.machine.memory}
 
     def finetune(self) -> StageMemory:
         """Count fine-tuning, whose conversations have logits at every token."""
@@ -167,7 +172,7 @@ class Footprint:
         """Count the reward models of one seed, with their best weights so far."""
         reward = self.settings.reward
         arms = len(self.settings.data_arms())
-        held = self.base | {
+        held = self.base_and_server | {
             "reward models and their optimisers": self.trained(reward.lora, arms, snapshots=1)
         }
         pairs = self.texts.pairs.values()
@@ -195,7 +200,7 @@ class Footprint:
         arms = Counter(map(settings.algorithm_of, settings.arms))[algorithm]
         batch = catalog.algorithm(algorithm).batch(steer)
         adapter = FLOAT32 * adapter_parameters(self.shape, steer.lora)
-        held = self.base | {
+        held = self.base_and_server | {
             # snapshots: the last healthy one, and the last one within the KL target
             "policies and their optimisers": self.trained(steer.lora, arms, snapshots=2),
             "reward models": FLOAT32
@@ -237,7 +242,7 @@ class Footprint:
         logits = SCORED_POSITIONS * shape.vocabulary * (self.width + SCORED_LOGITS * FLOAT32)
         passes = self.working(budget) + logits
         least = self.working(ASSUMED_ITEM_TOKENS * models) + logits
-        held = self.base | {"adapters of all models": float(adapters)}
+        held = self.base_and_server | {"adapters of all models": float(adapters)}
         return StageMemory("evaluate", held, {"a pass": Work(passes, min(passes, least))})
 
     def trained(self, lora: LoraSettings, arms: int, snapshots: int) -> float:

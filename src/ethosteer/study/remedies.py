@@ -40,8 +40,8 @@ def candidates(settings: StudySettings) -> Iterator[Changes]:
     is_single = settings.base.dtype == "float32"
     precision: dict[str, object] = {"base.dtype": "bfloat16"} if is_single else {}
     checkpointing: dict[str, object] = {"base.gradient_checkpointing": True}
-    rollout, without = settings.rollout, dict[str, object]()
-    if rollout.sampler and rollout.python:  # its server shares the memory, and has full weights
+    without: dict[str, object] = {}
+    if settings.rollout.starts_server:
         without = {"rollout.engine": "ethosteer"}
     quantised: dict[str, object] = {"base.quantise": "nf4"} | without
     if settings.base.autocast:
