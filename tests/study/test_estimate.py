@@ -22,6 +22,18 @@ def test_an_estimate_holds_together():
     assert plan.notes == ()
 
 
+def test_a_server_without_the_memory_for_the_base_is_noted():
+    served = ("rollout.engine=vllm", "rollout.version=0.32.0", "rollout.python=p")
+
+    def notes(*overrides: str) -> list[str]:
+        plan = estimate(load_study("llama2-13b", overrides), Origin("hub"), "h100-80")
+        return [note for note in plan.notes if "vLLM" in note]
+
+    (note,) = notes(*served)
+    assert note.startswith("rollout.memory gives vLLM's server 24 GB, and the base alone takes 26")
+    assert notes(*served, "rollout.memory=0.4") == notes() == []
+
+
 def test_a_device_that_is_none_is_one_line(call):
     status, _, err = call("plan", "demo", "--set", "base.device=abacus")
     assert (status, err.count("\n")) == (2, 1)

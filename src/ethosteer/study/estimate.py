@@ -104,6 +104,12 @@ def estimate(
         label = f"{named.name} ({named.title})"
         footprint = Footprint(settings, shape, texts, Machine(on_gpu=True, memory=named.memory))
         seconds = Roofline(footprint, named).stages()
+    share = settings.rollout.memory * footprint.machine.memory
+    if settings.rollout.starts_server and footprint.machine.on_gpu and share <= footprint.weights:
+        notes.append(
+            f"rollout.memory gives vLLM's server {share / 1e9:,.0f} GB, and the base alone takes "
+            f"{footprint.weights / 1e9:,.0f}: raise it"
+        )
     disk = stage_disk(settings, shape, texts)
     return StudyEstimate(
         name=settings.name,
