@@ -114,8 +114,9 @@ class StudySettings(Settings):
             )
         if self.rollout.starts_server and self.base.quantise:
             raise ValueError(
-                "rollout.python starts a server with full weights, and base.quantise rounds those "
-                "of the trainer: leave base.quantise out, or set rollout.engine = 'ethosteer'"
+                "rollout.python starts a server that has the base unquantised, which samples other "
+                "answers: leave base.quantise out, set rollout.engine = 'ethosteer', or start a "
+                "server that has it quantised and name it by rollout.url"
             )
         primary = self.compare.primary or ()
         if len(set(primary)) < len(primary):
