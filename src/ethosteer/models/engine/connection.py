@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ethosteer import interruption, processes
+from ethosteer import interruption
 from ethosteer.errors import InputError
 from ethosteer.models.engine.server import Server, installed_version, smallest_rank
 from ethosteer.models.identity import resolve_model
@@ -62,11 +62,6 @@ class Connection:
 
         Nothing is started, so this can be asked before any work.
         """
-        if processes.count() > 1:
-            raise InputError(
-                "rollout.engine: vLLM samples for a base in one process, and this one is shared by "
-                f"{processes.count()}; start one, or set rollout.engine = 'ethosteer'"
-            )
         if self.settings.python is not None:
             self._check_version("rollout.python", installed_version(self.settings.python))
             smallest_rank(self.needs.rank)
