@@ -230,7 +230,7 @@ def _states_of_forced_tokens(base: SharedBase, captures: bool = False) -> Tensor
     step()
     if captures:
         text.fix()
-    take = Captured(step) if captures else step
+    take = Captured(step, base.device) if captures else step
     for _ in range(1, tokens.shape[1]):
         take()
     return states
