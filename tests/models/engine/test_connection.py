@@ -132,6 +132,10 @@ def test_the_environment_is_checked_before_any_work(
         connection(python, tmp_path, max_length=39).check()
     with pytest.raises(InputError, match=r"steer.lora.r: .* rank 512 at most, not 600"):
         connection(python, tmp_path, rank=600).check()
+    quantised = connection(python, tmp_path)
+    quantised.base = BaseSettings(model="pocket", quantise="nf4")
+    with pytest.raises(InputError, match=r"base.quantise = 'nf4': .* has the base unquantised"):
+        quantised.check()
     assert [smallest_rank(rank) for rank in (1, 2, 8, 9, 300)] == [1, 8, 8, 16, 320]
     monkeypatch.setenv("FAKE_VERSION", "0.33.0")
     held = connection(python, tmp_path)

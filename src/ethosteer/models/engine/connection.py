@@ -63,6 +63,12 @@ class Connection:
         Nothing is started, so this can be asked before any work.
         """
         if self.settings.python is not None:
+            if self.base.quantise is not None:
+                raise InputError(
+                    f"base.quantise = {self.base.quantise!r}: a server started by rollout.python "
+                    "has the base unquantised, which samples other answers; start one that has it "
+                    "quantised and name it by rollout.url, or leave out [rollout]"
+                )
             self._check_version("rollout.python", installed_version(self.settings.python))
             smallest_rank(self.needs.rank)
             if self.settings.max_length is not None:
