@@ -636,7 +636,6 @@ def test_an_interpreter_is_beside_the_study_file_and_no_link_of_it_is_followed(s
         (("rollout.url=ftp://host",), "rollout.url: must be an address such as"),
         (("rollout.url=http://me:word@host",), "VLLM_API_KEY"),
         (("rollout.memory=1.5",), "rollout.memory: Input should be less than 1"),
-        ((*SERVED, "rollout.url=http://a", "base.quantise=nf4"), "vllm' samples from full weights"),
     ],
 )
 def test_what_samples_is_checked(study: Path, overrides: tuple[str, ...], problem: str):

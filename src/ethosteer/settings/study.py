@@ -112,11 +112,6 @@ class StudySettings(Settings):
                 "compare.control = 'fine-tuned' needs a fine-tuned model, and finetune.enabled is "
                 "false; set compare.control = 'base'"
             )
-        if self.rollout.engine == "vllm" and self.base.quantise:
-            raise ValueError(
-                "rollout.engine = 'vllm' samples from full weights, and base.quantise rounds those "
-                "that learn; leave one of them out"
-            )
         primary = self.compare.primary or ()
         if len(set(primary)) < len(primary):
             raise ValueError("compare.primary names a benchmark twice")
