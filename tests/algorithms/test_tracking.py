@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import threading
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,25 @@ def test_what_is_not_finite_is_logged_as_it_is(tmp_path: Path, read_events):
     found = read_events(tmp_path)
     assert math.isnan(found["a/reward"][0][1])
     assert found["a/kl"] == [(0, math.inf)]
+
+
+def test_a_thread_that_cannot_write_prints_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    shown: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: shown.append(args.exc_value))
+
+    def fail(fault: Exception) -> None:
+        raise fault
+
+    full, other = OSError(errno.ENOSPC, "No space left on device"), ValueError("another fault")
+    with Tracking.open(["tensorboard"], "run", tmp_path):
+        for fault in (full, other):
+            thread = threading.Thread(target=fail, args=(fault,))
+            thread.start()
+            thread.join()
+    assert shown == [other]
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_without_trackers_nothing_is_written(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,25 @@ def check_trackers(names: Sequence[str]) -> None:
             raise InputError(f"track.trackers: {name} is not installed (pip install {name})")
 
 
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Print no traceback of a thread that cannot write a file inside the block.
+
+    TensorBoard writes in one, and raises the fault anew where the next value is logged.
+    """
+    before = threading.excepthook
+
+    def report(args: threading.ExceptHookArgs) -> None:
+        if not isinstance(args.exc_value, OSError):
+            before(args)
+
+    threading.excepthook = report
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
 @dataclass(frozen=True, slots=True)
 class Tracking:
     """The trackers of one run."""
@@ -49,18 +69,19 @@ class Tracking:
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
         PartialState(cpu=True)  # trackers ask it which process they are
-        started = []
-        for name in names:
-            tracker_class = LOGGER_TYPE_TO_CLASS[name]
-            folders = {"logging_dir": folder} if tracker_class.requires_logging_directory else {}
-            tracker = tracker_class(run, **folders)
-            tracker.start()
-            started.append(tracker)
-        try:
-            yield cls(tuple(started))
-        finally:
-            for tracker in started:
-                tracker.finish()
+        with _quiet_threads():
+            started = []
+            for name in names:
+                tracker_class = LOGGER_TYPE_TO_CLASS[name]
+                needs_folder = tracker_class.requires_logging_directory
+                tracker = tracker_class(run, **({"logging_dir": folder} if needs_folder else {}))
+                tracker.start()
+                started.append(tracker)
+            try:
+                yield cls(tuple(started))
+            finally:
+                for tracker in started:
+                    tracker.finish()
 
     def log(self, step: int, points: Mapping[str, CurvePoint]) -> None:
         """Write one step's points, by the arm's label."""
