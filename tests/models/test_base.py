@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from ethosteer.models.base import pad_right
 from ethosteer.models.fast.trees import pack, stack
@@ -54,3 +55,13 @@ def test_autocast_is_coarser_and_near(llama):
     fine, rough = (base.logits(base.hidden_packed(packed)).float() for base in (llama, coarse))
     off = float((fine - rough).norm() / fine.norm())
     assert 1e-5 < off < 5e-2
+
+
+@pytest.mark.parametrize("kind", ["dbrx", "gemma3n_text", "mpt", "nemotron_h", "xlm"])
+def test_its_shape_is_known_whatever_an_architecture_calls_its_sizes(kind, llama):
+    config = AutoConfig.for_model(kind)
+    shape = replace(llama, model=SimpleNamespace(config=config)).shape
+    assert shape.hidden == config.hidden_size
+    assert shape.layers == config.num_hidden_layers
+    assert shape.vocabulary == config.vocab_size
+    assert shape.query_heads == config.num_attention_heads

@@ -19,7 +19,7 @@ from ethosteer.models.checks import (
     check_vocabulary,
     layers_without_gradient,
 )
-from ethosteer.models.loading import share
+from ethosteer.models.loading import linear_layers, share
 from tests import tiny
 
 LEFT_OUT = object()
@@ -210,6 +210,22 @@ def test_a_model_that_cuts_the_gradient_between_layers_is_refused(part, first, m
     module = getattr(model.model.layers[1], part)
     monkeypatch.setattr(module, "forward", torch.no_grad()(module.forward))
     with pytest.raises(InputError, match=rf"layer model\.layers\.1\.{part}\.{first} changes"):
+        share(model, tiny.make_tokenizer("llama"))
+
+
+def test_a_model_without_a_linear_layer_is_refused():
+    class Packed(nn.Module):  # as a quantiser's layers that are no nn.Linear
+        def __init__(self, layer: Any) -> None:
+            super().__init__()
+            self.weight = layer.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return functional.linear(x, self.weight)
+
+    model = llama_model()
+    for name, layer in linear_layers(model):
+        model.set_submodule(name, Packed(layer))
+    with pytest.raises(InputError, match=r"no linear layer .* could carry an adapter"):
         share(model, tiny.make_tokenizer("llama"))
 
 

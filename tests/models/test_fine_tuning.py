@@ -313,6 +313,15 @@ def test_the_base_below_both_adapters_is_compared(
         check_base_of_adapter(upper, BaseSettings(model=str(tiny_models["gpt2"])))
 
 
+def test_a_base_beside_a_foreign_adapter_is_not_taken_for_fine_tuning(
+    llama: SharedBase, state: Callable[[str, object], Path]
+) -> None:
+    foreign = state("foreign", "../Llama-2-7b-hf")
+    note = check_base_of_adapter(foreign, BaseSettings())
+    assert note is not None and "cannot be told here" in note
+    load_bank(llama, {"x": foreign})
+
+
 @pytest.mark.parametrize("below", [".", "../upper", "../second"])
 def test_one_adapter_may_be_below_another_and_no_more(
     below: str, llama: SharedBase, state: Callable[[str, object], Path]

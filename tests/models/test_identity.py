@@ -191,7 +191,7 @@ SIZES_OF_ONE = {"hidden_size": 1, "num_hidden_layers": 1, "vocab_size": 1}
         json.dumps({"hidden_size": 8, "num_hidden_layers": "x"}),
         json.dumps(SIZES_OF_ONE | {"hidden_size": -1}),
         json.dumps(SIZES_OF_ONE | {"vocab_size": float("inf")}),
-        json.dumps(SIZES_OF_ONE | {"intermediate_size": [8]}),
+        json.dumps(SIZES_OF_ONE | {"intermediate_size": ["8 wide"]}),
         json.dumps(SIZES_OF_ONE | {"text_config": [1]}),
     ],
 )

@@ -46,7 +46,7 @@ def test_an_engine_is_refused_where_several_processes_share_a_base(tiny_base, to
     check_base(settings, {})
     torchrun(2, 0)
     check_base(study(tiny_base), {})
-    with pytest.raises(InputError, match=r"rollout\.engine = 'vllm': samples for one process"):
+    with pytest.raises(InputError, match=r"rollout\.engine = 'vllm': .* shared by 2"):
         check_base(settings, {})
 
 

@@ -29,6 +29,8 @@ from ethosteer.models.foreign import foreign
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
+FINE_TUNING = "finetune"
+"""The folder of fine-tuned bases among a run's artifacts."""
 
 TaskType = Literal["CAUSAL_LM", "SEQ_CLS"]
 TASKS = {"CAUSAL_LM": "a language model", "SEQ_CLS": "a reward model or another classifier"}
@@ -163,7 +165,9 @@ def adapter_below(folder: Path, config: AdapterConfig) -> Path | None:
         return None
     path, below = folder / CONFIG, folder / stated
     with foreign(str(path), "base_model_name_or_path cannot be read"):
-        if stated.startswith("..") and not below.is_dir():
+        # other relative paths are of a base, from wherever its adapter was trained
+        is_of_a_run = stated.startswith("..") and FINE_TUNING in Path(stated).parts
+        if is_of_a_run and not below.is_dir():
             raise InputError(
                 f"{path}: the adapter was trained on top of that in {stated}, which is not there; "
                 "keep both where the run wrote them, or use `ethosteer export`"

@@ -77,7 +77,11 @@ class SharedBase:
     @property
     def shape(self) -> ModelShape:
         """The geometry that its memory is estimated from."""
-        return shape_of(self.config.to_dict())
+        config = self.config
+        # the dictionary of some architectures has their names alone, not the common ones
+        names = {*config.attribute_map, "num_hidden_layers"}
+        common = {name: getattr(config, name, None) for name in names}
+        return shape_of({**config.to_dict(), **common})
 
     @property
     def is_exact(self) -> bool:

@@ -34,6 +34,11 @@ def check_gradients(base: SharedBase) -> None:
     Quantised layers may drop it without a word, and other layers are foreign code too.
     """
     subject = f"model {base.model.name_or_path}"
+    if not base.layers:
+        raise InputError(
+            f"{subject}: its decoder has no linear layer that could carry an adapter; use weights "
+            "in full precision, with base.quantise = 'nf4' or 'int8'"
+        )
     for name, layer in base.layers.items():
         # torch's own backward passes are right
         if type(layer.layer) not in {nn.Linear, Conv1D} and not passes_gradients(base, layer.layer):
@@ -230,7 +235,7 @@ def _states_of_forced_tokens(base: SharedBase, captures: bool = False) -> Tensor
     step()
     if captures:
         text.fix()
-    take = Captured(step) if captures else step
+    take = Captured(step, base.device) if captures else step
     for _ in range(1, tokens.shape[1]):
         take()
     return states

@@ -197,7 +197,7 @@ class _Run:
             if captures and column == 0:
                 batch.text.fix()
             if captures and (shrunk or column == 0):
-                take_token = Captured(batch.take_token)
+                take_token = Captured(batch.take_token, self.base.device)
 
 
 class _Batch:

@@ -18,14 +18,14 @@ WHOLE_BYTES = 64 << 20
 MODEL_SUFFIXES = {".json", ".safetensors", ".model", ".jinja", ".txt"}
 SIZES = {
     "hidden": ("hidden_size", "n_embd", "d_model"),
-    "layers": ("num_hidden_layers", "n_layer", "num_layers"),
+    "layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
     "vocabulary": ("vocab_size",),
 }
 """A size's keys in config.json, which differ between architectures."""
 UNREADABLE = (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 """What reading a malformed config.json raises."""
 INNER_SIZES = ("intermediate_size", "n_inner", "ffn_dim")
-HEADS = ("num_attention_heads", "n_head")
+HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 NORMALISE_HEADS = frozenset({"qwen3", "gemma3", "gemma3_text", "olmo2", "olmo3"})
 """Architectures that have a norm on queries and keys, which no key states."""
 KEY_VALUE_HEADS, HEAD_SIZES = ("num_key_value_heads",), ("head_dim",)
@@ -103,7 +103,10 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape:
     """
 
     def number(keys: Iterable[str]) -> int | None:
-        return next((int(config[key]) for key in keys if config.get(key)), None)
+        value = next((config[key] for key in keys if config.get(key)), None)
+        if isinstance(value, list):  # of every layer
+            value = max(value)
+        return None if value is None else int(value)
 
     sizes: dict[str, int] = {}
     for name, keys in SIZES.items():

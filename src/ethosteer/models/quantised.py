@@ -105,14 +105,14 @@ def scales(model: PreTrainedModel) -> dict[str, Tensor]:
 
     Call it before the model is prepared for training.
     """
-    found = {}
+    by_name = {}
     for name, layer in quantised_layers(model).items():
         state = getattr(layer.weight, "quant_state", None)
         if state is None:
-            found[f"{name}.weight"] = layer.weight.SCB
+            by_name[f"{name}.weight"] = layer.weight.SCB
         else:  # of double quantisation the offset is a mean, so that it shows every scale
-            found[f"{name}.weight"] = state.offset if state.nested else state.absmax
-    return found
+            by_name[f"{name}.weight"] = state.offset if state.nested else state.absmax
+    return by_name
 
 
 def mismatched_shapes(

@@ -38,8 +38,8 @@ def check_base(settings: StudySettings, answer_tokens: Mapping[str, int]) -> Non
     choose_device(base.device)
     if processes.count() > 1 and settings.rollout.engine != "ethosteer":
         raise InputError(
-            f"rollout.engine = {settings.rollout.engine!r}: samples for one process, and "
-            f"{processes.count()} share this base; start one, or set rollout.engine = 'ethosteer'"
+            f"rollout.engine = {settings.rollout.engine!r}: samples for a base in one process, and "
+            f"this one is shared by {processes.count()}; start one, or use 'ethosteer'"
         )
     config, tokenizer = load_config(base), load_tokenizer(base)
     check_quantised(base, config)

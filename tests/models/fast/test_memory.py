@@ -97,6 +97,23 @@ def test_a_text_that_does_not_fit_by_itself_is_refused_with_what_to_reduce(llama
         assert words in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("work", "mend"),
+    [
+        ("training", "lower the tokens_per_batch of finetune, reward or steer"),
+        ("sampling", "lower data.max_prompt_tokens or steer.max_new_tokens"),
+        ("evaluation", "lower evaluate.tokens_per_batch"),
+    ],
+)
+def test_several_processes_end_with_what_to_reduce(llama, torchrun, work, mend):
+    def run(tokens: int) -> None:
+        raise torch.OutOfMemoryError("simulated")
+
+    torchrun(2, 1)
+    with pytest.raises(InputError, match=rf"{work}: process 1 is out of memory .* {mend}"):
+        within_memory(fresh(llama), work, 100, [30, 40, 50], run)
+
+
 def equal_under_pressure(
     base: SharedBase,
     run: Callable[[SharedBase], list[torch.Tensor]],

@@ -80,8 +80,8 @@ class PolicyGradient:
         """Sample a batch with every running arm.
 
         The first step recomputes log-probabilities by the learner's passes, for a KL of exactly 0
-        and a ratio of exactly 1. So does every step of a base in bfloat16, where the sampling
-        pass's differ by too much.
+        and a ratio of exactly 1. So does every step of a base in bfloat16 or float16, where the
+        sampling pass's differ by too much.
         """
         steering = self.steering
         recompute = step == 0 or not steering.base.is_exact

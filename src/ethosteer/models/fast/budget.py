@@ -48,6 +48,11 @@ MENDS: dict[Work, str] = {
     "evaluation": "evaluate fewer models at once, or a benchmark of shorter items",
 }
 """What to reduce where not even one text fits."""
+BUDGETS: dict[Work, str] = {
+    "training": "lower the tokens_per_batch of finetune, reward or steer",
+    "evaluation": "lower evaluate.tokens_per_batch",
+}
+"""What sets the tokens of a pass, where anything does."""
 LARGEST_BASE = 4 << 30
 """Bytes of a base's weights up to which they are kept in further layouts, two at most."""
 MEMORY_SHARE = 0.5
@@ -215,8 +220,8 @@ def within_memory(
             if processes.count() > 1:  # the others wait in the middle of a pass
                 raise InputError(
                     f"{work}: process {processes.rank()} is out of memory with at most {budget:,} "
-                    "tokens in a pass; several processes cannot repeat it with fewer: set "
-                    "reward, steer and evaluate.tokens_per_batch to half of them"
+                    "tokens in a pass, which several processes cannot repeat with fewer; "
+                    f"{BUDGETS.get(work, MENDS[work])}"
                 ) from fault
         # outside the handler, whose traceback keeps the tensors of the pass
         undo()

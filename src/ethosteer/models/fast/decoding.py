@@ -85,19 +85,21 @@ class Rows:
 
 
 class Captured:
-    """A step that a GPU repeats by one launch: the first call takes it, the second records it.
+    """A step that ``device`` repeats by one launch: the first call takes it, the second records it.
 
     A step may change tensors in place only, and must not wait for the device.
     """
 
-    def __init__(self, step: Callable[[], None]) -> None:
+    def __init__(self, step: Callable[[], None], device: torch.device) -> None:
         self.step = step
+        self.device = device
         self.is_ready = False
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self) -> None:
         """Take the step."""
-        stream, current = _stream(), torch.cuda.current_stream()
+        # by name, as a base need not be on the current GPU
+        stream, current = _stream(self.device), torch.cuda.current_stream(self.device)
         if not self.is_ready:
             # libraries set up here what they may not while recording
             stream.wait_stream(current)
@@ -114,5 +116,5 @@ class Captured:
 
 
 @lru_cache(maxsize=1)
-def _stream() -> torch.cuda.Stream:
-    return torch.cuda.Stream()
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
