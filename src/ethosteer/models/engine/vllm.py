@@ -48,7 +48,7 @@ class VLLM:
         self._prefix = f"ethosteer-{secrets.token_hex(4)}"
         self._loads = 0
         self._names: list[str] = []
-        self._of: list[ref[Tensor]] = []
+        self._served_tensors: list[ref[Tensor]] = []
 
     @property
     def max_disagreement(self) -> float:
@@ -112,12 +112,13 @@ class VLLM:
             return [self.model.name]
         # a bank stacks its tensors anew whenever it is applied, so the same tensors have the same
         # content; weak references keep none of them alive
-        before, now = [tensor() for tensor in self._of], [adapter.a for adapter in in_use]
+        before = [tensor() for tensor in self._served_tensors]
+        now = [adapter.a for adapter in in_use]
         if len(before) != len(now) or any(map(is_not, before, now)):
             self._unload()
             for arm in range(arms):
                 self._names.append(self._load(arm))
-            self._of = [ref(adapter.a) for adapter in in_use]
+            self._served_tensors = [ref(adapter.a) for adapter in in_use]
         assert len(self._names) == arms
         return self._names
 
@@ -133,7 +134,7 @@ class VLLM:
         for name in self._names:
             self._client().unload(name)
             shutil.rmtree(self.connection.adapters / name, ignore_errors=True)
-        self._names, self._of = [], []
+        self._names, self._served_tensors = [], []
 
     @torch.no_grad()
     def _probe(self) -> None:
