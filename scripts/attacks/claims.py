@@ -8,7 +8,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from attacks.tiny_runs import RUN, Attack, TinyRuns
+from attacks.tiny_runs import RUN, Attack, TinyRuns, signal_at_random
 
 WORK = ("work", *RUN[1:])
 PAUSED_EVERY = 3
@@ -26,12 +26,7 @@ def attack(seed: int, count: int, scratch: Path) -> list[tuple[str, str]]:
     outcomes = []
     for index in range(count):
         kind = signal.SIGSTOP if index % PAUSED_EVERY == 0 else signal.SIGKILL
-        if random_numbers.random() < 0.5:
-            planned = Attack(kind, seconds=random_numbers.uniform(0, duration))
-            name = f"{kind.name} after {planned.seconds:.1f} s"
-        else:
-            planned = Attack(kind, operation=random_numbers.randint(1, len(paths)))
-            name = f"{kind.name} at file operation {planned.operation} of {len(paths)}"
+        name, planned = signal_at_random(kind, random_numbers, duration, len(paths))
         run = f"shared-{index}"
         fault = _wrong(runs, run, planned)
         if fault is None:

@@ -7,7 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from attacks.tiny_runs import Attack, Ended, TinyRuns
+from attacks.tiny_runs import Attack, Ended, TinyRuns, signal_at_random
 
 SIGNALS_EVERY = 4
 """One attack in so many is by SIGTERM, the others by SIGKILL."""
@@ -20,17 +20,11 @@ def attack(seed: int, count: int, scratch: Path) -> list[tuple[str, str]]:
     """
     runs, random_numbers = TinyRuns(scratch), random.Random(seed)
     duration, paths = runs.whole()
-    operations = len(paths)
     expected = runs.numbers("whole")
     outcomes = []
     for index in range(count):
         kind = signal.SIGTERM if index % SIGNALS_EVERY == 0 else signal.SIGKILL
-        if random_numbers.random() < 0.5:
-            planned = Attack(kind, seconds=random_numbers.uniform(0, duration))
-            name = f"{kind.name} after {planned.seconds:.1f} s"
-        else:
-            planned = Attack(kind, operation=random_numbers.randint(1, operations))
-            name = f"{kind.name} at file operation {planned.operation} of {operations}"
+        name, planned = signal_at_random(kind, random_numbers, duration, len(paths))
         run = f"attacked-{index}"
         fault = _wrong(runs, run, planned, kind)
         if fault is None:

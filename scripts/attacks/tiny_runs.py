@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import random
 import resource
 import signal
 import sys
@@ -140,6 +141,18 @@ class TinyRuns:
         results = json.loads((folder / "results.json").read_text("utf-8"))
         kept = {key: value for key, value in results.items() if key not in NOT_NUMBERS}
         return kept | {"outcomes": pq.read_table(folder / "outcomes.parquet").to_pylist()}
+
+
+def signal_at_random(
+    kind: signal.Signals, random_numbers: random.Random, duration: float, operations: int
+) -> tuple[str, Attack]:
+    """Return a signal at any second of a run, or at any of its file operations, and its name."""
+    if random_numbers.random() < 0.5:
+        seconds = random_numbers.uniform(0, duration)
+        return f"{kind.name} after {seconds:.1f} s", Attack(kind, seconds=seconds)
+    operation = random_numbers.randint(1, operations)
+    name = f"{kind.name} at file operation {operation} of {operations}"
+    return name, Attack(kind, operation=operation)
 
 
 def is_one_line(text: str) -> bool:
