@@ -609,7 +609,8 @@ SERVED = ("rollout.engine=vllm", "rollout.version=0.32.0")
 
 def test_ethosteer_samples_unless_an_engine_is_named(study: Path):
     assert load_study(str(study)).rollout.sampler is None
-    assert load_study(str(study), ["rollout.url=http://a"]).rollout.sampler is None
+    switched_off = ["rollout.engine=ethosteer", "rollout.url=http://a"]
+    assert load_study(str(study), switched_off).rollout.sampler is None
     served = load_study(str(study), [*SERVED, "rollout.url=http://127.0.0.1:8000/v1/"])
     assert served.rollout.sampler == "vllm 0.32.0"
     assert served.rollout.url == "http://127.0.0.1:8000"
@@ -629,6 +630,8 @@ def test_an_interpreter_is_beside_the_study_file_and_no_link_of_it_is_followed(s
     [
         (("rollout.engine=sglang",), "rollout.engine: Input should be 'ethosteer' or 'vllm'"),
         (("rollout.engine=vllm",), "rollout: engine = 'vllm' needs vLLM's version"),
+        (("rollout.url=http://a",), "rollout: url and python are of an engine: set engine"),
+        (("rollout.python=p",), "rollout: url and python are of an engine: set engine"),
         (SERVED, "rollout: engine = 'vllm' needs either url"),
         ((*SERVED, "rollout.url=http://a", "rollout.python=p"), "needs either url"),
         (("rollout.version=newest",), "rollout.version: String should match pattern"),
@@ -648,7 +651,7 @@ def test_a_server_with_other_weights_than_the_trainers_is_refused(study: Path):
     assert "leave base.quantise out" in fault_of(study, *quantised, "rollout.python=p")
     # the user's server may hold the same weights: it is compared with the base
     assert load_study(str(study), [*quantised, "rollout.url=http://a"]).base.quantise == "nf4"
-    unused = ["base.quantise=nf4", "rollout.python=p"]
+    unused = ["base.quantise=nf4", "rollout.engine=ethosteer", "rollout.python=p"]
     assert load_study(str(study), unused).rollout.sampler is None
 
 

@@ -78,6 +78,8 @@ class RolloutSettings(Settings):
                     "engine = 'vllm' needs either url, of a server that runs already, or python, "
                     "the interpreter of an environment with vLLM"
                 )
+        elif "engine" not in self.model_fields_set and (self.url or self.python):
+            raise ValueError("url and python are of an engine: set engine = 'vllm' too")
         return self
 
     @property
