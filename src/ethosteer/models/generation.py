@@ -143,7 +143,7 @@ def complete(
 ) -> list[Completion]:
     """Answer prompts as ``generate`` does, by an engine; its log-probabilities come with it.
 
-    Limits and seeds are drawn as without an engine, so a prompt's do not depend on its batch.
+    Limits and seeds are drawn as without an engine, the same for every arm.
     """
     stop_ids = sampling.stop_ids(base)
     temperature = 0.0 if sampling.greedy else sampling.temperature

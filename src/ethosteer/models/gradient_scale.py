@@ -55,12 +55,16 @@ class GradientScale:
                 layer.adapter = adapter
 
 
-class _Enlarge(torch.autograd.Function):
+class _Unchanged(torch.autograd.Function):
+    """The forward pass of both: the same numbers."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: GradientScale) -> Tensor:  # noqa: ANN401 (torch's own)
         ctx.scale = scale
         return x.view_as(x)
 
+
+class _Enlarge(_Unchanged):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
@@ -70,12 +74,7 @@ class _Enlarge(torch.autograd.Function):
         return gradient * ctx.scale.factor, None
 
 
-class _Restore(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: GradientScale) -> Tensor:  # noqa: ANN401 (torch's own)
-        ctx.scale = scale
-        return x.view_as(x)
-
+class _Restore(_Unchanged):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
