@@ -84,7 +84,7 @@ def test_a_server_that_the_study_starts_takes_its_share_of_the_gpu() -> None:
     for counted in (
         footprint(GPU, *served, "rollout.url=http://a"),
         footprint(CPU, *served, "rollout.python=p"),
-        footprint(GPU, "rollout.python=p"),
+        footprint(GPU),
     ):
         assert all("vLLM's server" not in stage.held for stage in counted.stages)
 
