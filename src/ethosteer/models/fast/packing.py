@@ -174,7 +174,8 @@ def _attend(
     for (number, runs), *chunk in zip(groups, *chunks, strict=True):
         if number is None:
             rows = tuple((run.length, run.branches) for run in runs for _ in range(run.count))
-            outputs.append(varlen.attend(*chunk, rows, _scale(query, settings)))
+            queries, keys, values = chunk
+            outputs.append(varlen.attend(queries, keys, values, rows, _scale(query, settings)))
         else:
             outputs.append(_attend_run(module, chunk, runs[0], settings))
     return torch.cat(outputs).view(blocks, width, *outputs[0].shape[1:]), None
