@@ -15,6 +15,7 @@ from ethosteer.models.fast.branches import Branches
 from ethosteer.models.fast.packing import Packed, pack_rows
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, stack
 from ethosteer.models.lora_bank import LoraBank
+from ethosteer.models.pairs import EncodedPair, response_log_likelihoods
 from tests import tiny
 
 STEM = tuple(range(5, 15))
@@ -94,7 +95,7 @@ def test_trees_attend_in_one_call_a_layer(
     assert calls and sum(calls) < layers * packed.tokens.numel(), "trees go by themselves"
 
 
-def test_rows_have_their_gradients_in_one_call(
+def test_rows_have_their_gradients_in_one_call_and_trees_by_their_masks(
     llama: SharedBase, request: pytest.FixtureRequest
 ) -> None:
     bank = tiny.fill(LoraBank(llama.layers, 1, tiny.lora(), seed=0))
@@ -106,22 +107,29 @@ def test_rows_have_their_gradients_in_one_call(
         return torch.cat([p.grad.flatten() for p in bank.arm_parameters(0) if p.grad is not None])
 
     rows = pack_rows(*pad_right(tiny.ragged(9, 1, 24), llama.device))[0]
-    pairs = stack(pack(ROWS, float("inf"), LARGEST_TREE), llama.device)
+    pairs = stack(pack(ROWS, float("inf"), LARGEST_TREE), llama.device, by_mask=True)
     expected = [gradient(packed) for packed in (rows, pairs)]
     calls = request.getfixturevalue("calls")
     for packed, wanted in zip((rows, pairs), expected, strict=True):
         calls.clear()
-        tiny.close(gradient(packed), wanted)
-        assert bool(calls) == (packed is rows), "of a tree keys would be kept for each chain"
+        tiny.close(gradient(packed), wanted, 1e-4)
+        assert bool(calls) == (packed is rows), "keys would be kept for each chain of a tree"
+
+
+def test_pairs_attend_by_masks_for_policy_and_reference_alike(
+    llama: SharedBase, calls: list[int]
+) -> None:
+    pairs = [EncodedPair([*STEM, 80, 81], [*STEM, 82], len(STEM), "a")]
+    with torch.no_grad():
+        response_log_likelihoods(llama, pairs)
+    assert not calls, "an untrained policy would differ from its reference by rounding"
 
 
 def test_a_tree_whose_keys_are_repeated_too_often_goes_by_itself() -> None:
-    query = torch.zeros(1)
     bush = Branches((101, *range(2, 102)))
     assert bush.repetition == pytest.approx((1 + 2 * 100) / 101)
-    assert varlen.takes_branches(query, bush) and varlen.takes_branches(query, None)
+    assert varlen.takes_branches(bush) and varlen.takes_branches(None)
     stem = 60
     deep = Branches((*[stem + 40] * stem, *range(stem + 1, stem + 41)))
     assert deep.repetition == pytest.approx((stem + 40 * (stem + 1)) / (stem + 40))
-    assert not varlen.takes_branches(query, deep)
-    assert not varlen.takes_branches(query.requires_grad_(), bush)
+    assert not varlen.takes_branches(deep)

@@ -16,9 +16,12 @@ class Branches:
 
     ``ends``: one past the last node below each node. So the ancestors of a node are those before it
     whose ends are after it, and a chain of nodes that does not branch is a run of equal ends.
+    ``by_mask`` is whether they attend by the mask on a GPU too: where gradients flow, and where
+    numbers are to equal those of a pass with gradients.
     """
 
     ends: tuple[int, ...]
+    by_mask: bool = False
     _masks: dict[tuple[torch.device, torch.dtype], Tensor] = field(default_factory=dict, init=False)
 
     @cached_property
@@ -29,11 +32,13 @@ class Branches:
     @cached_property
     def keys(self) -> tuple[tuple[int, ...], ...]:
         """The nodes that each chain attends to: its ancestors and, causally, its nodes."""
-        keys, start = [], 0
+        keys, path, start = [], list[int](), 0
         for length in self.chains:
-            stop = start + length
-            keys.append(tuple(node for node in range(stop) if self.ends[node] > start))
-            start = stop
+            while path and self.ends[path[-1]] <= start:  # branches that were left for good
+                path.pop()
+            path += range(start, start + length)
+            keys.append(tuple(path))
+            start += length
         return tuple(keys)
 
     @cached_property

@@ -161,7 +161,7 @@ def _attend(
 
     def call(run: Run) -> int | None:
         """Name the call in which a run attends: None for the one of many."""
-        return None if takes and varlen.takes_branches(query, run.branches) else id(run)
+        return None if takes and varlen.takes_branches(run.branches) else id(run)
 
     groups = [(number, tuple(runs)) for number, runs in groupby(packing, call)]
     sizes = [sum(run.length * run.count for run in runs) for _, runs in groups]

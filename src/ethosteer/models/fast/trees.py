@@ -156,8 +156,17 @@ def row_positions(trees: Sequence[Tree]) -> dict[Row, list[int]]:
     }
 
 
-def stack(trees: Sequence[Tree], device: torch.device, dropout: int | None = None) -> Packed:
-    """Lay trees end to end, as one block; ``dropout`` is the seed of dropout masks."""
+def stack(
+    trees: Sequence[Tree],
+    device: torch.device,
+    dropout: int | None = None,
+    *,
+    by_mask: bool = False,
+) -> Packed:
+    """Lay trees end to end, as one block; ``dropout`` is the seed of dropout masks.
+
+    ``by_mask`` is that of the trees' ``Branches``.
+    """
     tokens = torch.tensor([token for tree in trees for token in tree.tokens])
     depths = torch.tensor([depth for tree in trees for depth in tree.depths])
     prefixes = None
@@ -168,7 +177,7 @@ def stack(trees: Sequence[Tree], device: torch.device, dropout: int | None = Non
         tokens[None].to(device),
         depths[None].to(device),
         (tuple(len(tree.tokens) for tree in trees),),
-        tuple(None if tree.is_chain else Branches(tree.ends) for tree in trees),
+        tuple(None if tree.is_chain else Branches(tree.ends, by_mask) for tree in trees),
         prefixes,
     )
 

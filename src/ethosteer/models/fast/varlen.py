@@ -53,15 +53,13 @@ def takes(query: Tensor, key: Tensor, settings: Mapping[str, object]) -> bool:
     )
 
 
-def takes_branches(query: Tensor, branches: Branches | None) -> bool:
+def takes_branches(branches: Branches | None) -> bool:
     """Return whether a row, a tree where it has ``branches``, attends in the one call.
 
-    A tree does without gradients, since its keys are kept for each chain of its nodes anew, and
-    only where they are not repeated so often that they outgrow a layer's MLP.
+    A tree's keys are laid out for each chain of its nodes anew. With gradients they would all be
+    kept, and repeated too often they would outgrow a layer's MLP.
     """
-    if branches is None:
-        return True
-    return not query.requires_grad and branches.repetition <= LARGEST_REPETITION
+    return branches is None or (not branches.by_mask and branches.repetition <= LARGEST_REPETITION)
 
 
 def attend(
