@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ethosteer.errors import InputError
+from ethosteer.models import checkpoints
 from ethosteer.models.checkpoints import (
     CHECKPOINT_SECONDS,
     UNVERIFIED,
@@ -137,6 +138,21 @@ def test_of_a_damaged_checkpoint_the_one_before_is_read(damage, tmp_path, capsys
     error = capsys.readouterr().err
     assert error.count("is damaged") == (damage != "deleted")
     assert not last.exists()
+
+
+def test_checkpoints_that_another_worker_removes_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A worker that was taken for dead wakes up, and removes what it holds for superfluous."""
+    trained(tmp_path, 3)
+    listed = stored_checkpoints(tmp_path)
+    monkeypatch.setattr(checkpoints, "stored_checkpoints", lambda _: listed)
+    listed[0].unlink()
+    assert steps_resumed(tmp_path) == 2
+    listed[1].unlink()
+    assert steps_resumed(tmp_path) == 0
+    monkeypatch.setattr(checkpoints, "stored_checkpoints", lambda _: [*listed, *listed])
+    trained(tmp_path, 1)
 
 
 def test_where_all_checkpoints_are_damaged_training_starts_anew(tmp_path, capsys):

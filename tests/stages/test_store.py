@@ -17,6 +17,7 @@ from ethosteer import processes
 from ethosteer.errors import InputError
 from ethosteer.files import file_hash, fingerprint, publish_folder
 from ethosteer.models.identity import folder_fingerprint
+from ethosteer.stages import store as stages_store
 from ethosteer.stages.lock import LOCK
 from ethosteer.stages.manifest import MANIFEST, DamagedArtifactError
 from ethosteer.stages.stage import Stage
@@ -277,6 +278,26 @@ def test_checkpoints_stay_until_all_artifacts_are_stored(store: Store):
     store.tidy()
     assert not kept.exists()
     assert work(A, B) == kept and not kept.exists()
+
+
+def test_checkpoints_that_another_worker_still_writes_are_removed_in_the_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    """A worker that was taken for dead wakes up while the folder is emptied."""
+    remove = stages_store.remove
+
+    def meanwhile(path: Path) -> None:
+        (path / ".late.part").write_text("")
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))
+
+    with store.checkpoints([A]) as checkpoints:
+        with store.write(A):
+            pass
+        monkeypatch.setattr(stages_store, "remove", meanwhile)
+    assert checkpoints.is_dir() and store.has(A)
+    monkeypatch.setattr(stages_store, "remove", remove)
+    store.tidy()
+    assert not checkpoints.exists()
 
 
 # --- verification

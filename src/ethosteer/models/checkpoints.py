@@ -96,7 +96,7 @@ def save_checkpoint(
         finally:
             remove(temporary)
     for path in stored_checkpoints(folder)[KEPT:]:
-        path.unlink()
+        path.unlink(missing_ok=True)  # such a worker removes them too
 
 
 def load_checkpoint(
@@ -115,10 +115,13 @@ def _load_checkpoint(
     folder: Path, optimisers: Sequence[ArmOptimiser], steps_done: str
 ) -> StoredState | None:
     for path in stored_checkpoints(folder):
-        read = _read(path)
+        try:
+            read = _read(path)
+        except FileNotFoundError:  # removed by a worker that was taken for dead
+            continue
         if read is None:
             Terminal().say(f"{path}: is damaged, so training goes on from before it")
-            path.unlink()
+            path.unlink(missing_ok=True)
             continue
         facts, tensors = read
         for arm, optimiser in enumerate(optimisers):

@@ -237,7 +237,9 @@ class Store:
             write_json(folder / STEPS, list(map(self.key, stages)))
         yield folder
         if is_superfluous(folder):
-            remove(folder)
+            # a worker that was taken for dead may wake up and write here; ``tidy`` tries again
+            with suppress(OSError):
+                remove(folder)
 
     def checkpoint_folder(self, stages: Sequence[AnyWork]) -> Path:
         """Return the folder for checkpoints of stages, which is there while they are made."""
