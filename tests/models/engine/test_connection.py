@@ -109,6 +109,20 @@ def test_a_server_that_does_not_start_is_one_line(
     held.close()
 
 
+def test_of_a_server_that_does_not_start_the_first_cause_is_told(
+    python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FAKE_VLLM", "engine")
+    held = connection(python, tmp_path / "rollout")
+    with pytest.raises(InputError) as fault:
+        held.client(on_cpu=True)
+    assert str(fault.value).startswith(
+        "rollout.python: vLLM did not start: it ended with status 1: ValueError: Free memory on "
+        "device (9.1/79.2 GiB) is too little ("
+    )
+    held.close()
+
+
 def test_a_server_that_died_is_one_line_with_the_end_of_its_log(python: Path, tmp_path: Path):
     held = connection(python, tmp_path / "rollout")
     client = held.client(on_cpu=True)
