@@ -179,8 +179,8 @@ class Study:
         """Run stages and write the run's files; make again what turns out to be damaged."""
         while True:
             try:
+                self._run_stages(missing)
                 with writing(self.folder, DISK_FULL):
-                    self._run_stages(missing)
                     self.write_files()
             except DamagedArtifactError as fault:
                 self.workspace.terminal.say(str(fault))
@@ -204,7 +204,10 @@ class Study:
 
     def run_batch(self, batch: Sequence[Stage[Any]]) -> None:
         """Make the stages of one batch, and store them."""
-        with held_in_memory("the base, the adapters and their optimisers"):
+        with (
+            writing(self.folder, DISK_FULL),
+            held_in_memory("the base, the adapters and their optimisers"),
+        ):
             run_with_others(batch, self.workspace)
 
     def prepare_base(self) -> None:
