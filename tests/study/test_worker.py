@@ -72,6 +72,16 @@ def test_one_worker_makes_what_one_process_makes(
     assert left_over(study) == []
 
 
+def test_adapters_that_a_killed_worker_served_are_removed(copied: Callable[..., Study]) -> None:
+    study = copied()
+    rollout = study.folder / "rollout" / "0123456789ab"
+    for finish in (work, Study.run):
+        (rollout / "adapters" / "ethosteer-0-0").mkdir(parents=True)
+        (rollout / "vllm.log").write_text("what vLLM said")
+        finish(copied())
+        assert [path.name for path in rollout.iterdir()] == ["vllm.log"]
+
+
 def test_ready_batches_follow_what_they_read_and_make_everything_once(
     tiny_base: Path, tmp_path: Path
 ) -> None:

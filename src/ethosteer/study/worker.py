@@ -180,7 +180,7 @@ def work(study: Study) -> None:
             forget(root, state.worker)
     if not read_states(root):
         with suppress(OSError):  # two workers that leave together may both be the last
-            study.store.tidy()
+            study.tidy()
         for folder in (CLAIMS, WORKERS):
             shutil.rmtree(root / folder, ignore_errors=True)
 
