@@ -20,6 +20,7 @@ from ethosteer.models.base import SharedBase, pad_right
 from ethosteer.models.fast import varlen
 from ethosteer.models.fast.budget import fitting
 from ethosteer.models.fast.packing import pack_rows
+from ethosteer.models.fast.trees import pack, stack
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.loading import share
 from ethosteer.models.lora_bank import LoraBank
@@ -195,7 +196,7 @@ def test_a_token_as_one_graph_samples_the_same(arms: int, ignore_eos: bool) -> N
     torch.testing.assert_close(largest[written], seen[written], rtol=1e-4, atol=1e-4)
 
 
-def test_rows_in_one_call_attend_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_and_trees_in_one_call_attend_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     base = wide_base(torch.bfloat16)
     assert base.runs_packed and varlen.AVAILABLE
     tokens, lengths = pad_right(tiny.ragged(12, 3, 90), base.device)
@@ -209,9 +210,16 @@ def test_rows_in_one_call_attend_as_one_by_one(monkeypatch: pytest.MonkeyPatch) 
         gradient = torch.cat([p.grad.flatten() for p in bank.arm_parameters(0)])  # type: ignore[union-attr]
         return hidden.detach().float(), gradient
 
-    found = states_and_gradient()
+    def states_of_trees() -> torch.Tensor:
+        stem = tuple(range(5, 45))
+        rows = [(*stem, *range(start, start + 3 * start)) for start in range(50, 56)]
+        trees = [*pack(rows, float("inf"), 1024), *pack(rows[:2], None, 1024)]
+        with torch.no_grad(), bank.applied():
+            return base.hidden_packed(stack(trees, base.device)).float()
+
+    found = *states_and_gradient(), states_of_trees()
     monkeypatch.setattr(varlen, "AVAILABLE", False)
-    for value, expected in zip(found, states_and_gradient(), strict=True):
+    for value, expected in zip(found, (*states_and_gradient(), states_of_trees()), strict=True):
         assert (value - expected).norm() <= 2e-2 * expected.norm()
 
 

@@ -55,6 +55,8 @@ def test_a_backward_pass_through_frozen_weights_costs_as_much_as_a_forward_pass(
     assert Cost(sampled_tokens=1, forward_tokens=2, trained_tokens=3).flop(100) == 2 * 100 * (
         1 + 2 + 2 * 3
     )
+    again = Cost(trained_tokens=3).flop(100, checkpointing=True)
+    assert again == 2 * 100 * 3 * 3, "the forward pass is run twice"
     assert Cost(1, 2, 3) * 4 == Cost(4, 8, 12)
 
 

@@ -51,7 +51,7 @@ def test_autocast_is_coarser_and_near(llama):
     rows = [tuple(range(5, 40)), (*range(5, 20), *range(100, 130))]
     trees = pack(rows, 1e9, 100)
     assert len(trees) == 1 and not trees[0].is_chain, "a tree's mask goes through too"
-    packed = stack(trees, llama.device, torch.float32)
+    packed = stack(trees, llama.device)
     fine, rough = (base.logits(base.hidden_packed(packed)).float() for base in (llama, coarse))
     off = float((fine - rough).norm() / fine.norm())
     assert 1e-5 < off < 5e-2

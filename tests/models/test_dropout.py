@@ -133,7 +133,7 @@ def test_a_token_is_known_by_its_row_up_to_it_in_streams_and_trees_alike():
     for knee, count in ((1e9, 5), (None, 7)):
         trees = pack(rows, knee, 100)
         assert len(trees) == count
-        found = hashes(stack(trees, CPU, torch.float32, dropout=5))
+        found = hashes(stack(trees, CPU, dropout=5))
         for row, expected in zip(rows, apart, strict=True):
             assert torch.equal(found[row_positions(trees)[row]], expected)
     distinct = {row[:end] for row in rows for end in range(1, len(row) + 1)}
@@ -141,7 +141,7 @@ def test_a_token_is_known_by_its_row_up_to_it_in_streams_and_trees_alike():
     other, _ = pack_rows(tokens, lengths, dropout=6)
     assert not set(hashes(other).tolist()) & set(hashes(packed).tolist())
     assert pack_rows(tokens, lengths)[0].prefixes is None
-    assert stack(trees, CPU, torch.float32).prefixes is None
+    assert stack(trees, CPU).prefixes is None
 
 
 # --- passes
@@ -150,7 +150,7 @@ def test_a_token_is_known_by_its_row_up_to_it_in_streams_and_trees_alike():
 def states(base: SharedBase, rows: Sequence[Sequence[int]], knee: float | None) -> list[Tensor]:
     """Hidden states of rows in one pass with dropout, under the adapters in use."""
     trees = pack([tuple(row) for row in rows], knee, 200)
-    hidden = base.hidden_packed(stack(trees, base.device, torch.float32, dropout=3))[0]
+    hidden = base.hidden_packed(stack(trees, base.device, dropout=3))[0]
     return [hidden[row_positions(trees)[tuple(row)]] for row in rows]
 
 

@@ -44,9 +44,9 @@ def test_many_rows_are_scored_pass_by_pass_in_their_order(llama, monkeypatch):
     assert whole[0] == whole[-1]
     sizes = []
 
-    def counted(trees, *rest):
+    def counted(trees, *rest, **options):
         sizes.append(sum(len(tree.tokens) for tree in trees))
-        return stack(trees, *rest)
+        return stack(trees, *rest, **options)
 
     monkeypatch.setattr(module, "stack", counted)
     monkeypatch.setattr(module, "training_tokens", lambda *_: 64)

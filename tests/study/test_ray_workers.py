@@ -40,3 +40,17 @@ def test_tasks_of_ray_make_what_one_process_makes(tiny_base: Path, tmp_path: Pat
     assert ended.returncode == 0, ended.stderr
     study = open_study(tiny_base, tmp_path / "ray")
     assert numbers(study) == numbers(single) and left_over(study) == []
+
+
+@needs_ray
+def test_a_cluster_that_is_not_there_is_one_line(tiny_base: Path, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "ethosteer", "run", "demo", "--runs-dir", str(tmp_path),
+         *settings_of(tiny_base), "--executor", "ray"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "RAY_ADDRESS": "127.0.0.1:1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: --executor ray: RAY_ADDRESS=127.0.0.1:1 cannot be joined: ")
+    assert "Traceback" not in ended.stderr

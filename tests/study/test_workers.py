@@ -23,7 +23,7 @@ from ethosteer.study import workers
 from ethosteer.study.claims import WORKERS, WorkerState
 from ethosteer.study.run import Study
 from ethosteer.study.workers import environments, run_workers
-from tests.study.test_nothing_lost import open_study
+from tests.study.test_nothing_lost import Call, open_study
 
 SLEEP = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); "
 """A worker that ends as one does that a signal has asked to."""
@@ -60,6 +60,26 @@ def test_each_worker_has_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices(2, "cpu") == [None, None]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-1f2e")
     assert devices(2, "auto") == ["5", "GPU-1f2e"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "--workers", "2"),
+        ("run", "--executor", "ray"),
+        ("slurm", "--workers", "2"),
+    ],
+)
+def test_workers_do_not_share_one_named_gpu(
+    command: tuple[str, ...], call: Call, tmp_path: Path
+) -> None:
+    name, *options = command
+    status, out, error = call(
+        name, "demo", "--runs-dir", str(tmp_path), "--set", "base.device=cuda:1", *options
+    )
+    assert (status, out, error.count("\n")) == (2, "", 1)
+    assert "base.device: 'cuda:1' is one GPU" in error and "CUDA_VISIBLE_DEVICES" in error
+    assert not list(tmp_path.iterdir())
 
 
 def test_cores_are_divided_unless_threads_are_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,15 +42,15 @@ class Cost:
             self.sampled_tokens * times, self.forward_tokens * times, self.trained_tokens * times
         )
 
-    def flop(self, parameters: float) -> float:
+    def flop(self, parameters: float, *, checkpointing: bool = False) -> float:
         """Return the floating-point operations through a frozen base of so many parameters.
 
         A forward pass takes 2 per parameter and token (Kaplan et al. 2020, table 1). The backward
-        pass takes as many again, not twice as many: frozen weights need no gradient.
+        pass takes as many again, not twice as many: frozen weights need no gradient. With gradient
+        ``checkpointing`` it runs the forward pass once more.
         """
-        return (
-            2 * parameters * (self.sampled_tokens + self.forward_tokens + 2 * self.trained_tokens)
-        )
+        trained = (3 if checkpointing else 2) * self.trained_tokens
+        return 2 * parameters * (self.sampled_tokens + self.forward_tokens + trained)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,8 @@ def run(
     by_workers = workers is not None or executor != Executor.local
     if by_workers and processes.count() > 1:
         raise InputError(
-            "--workers and --executor: are for a base that fits one GPU; torchrun has started the "
-            "processes that share this one"
+            "--workers, --executor: each worker has a base to itself, and torchrun has started "
+            "processes that share one; use either"
         )
     prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or ())
     try:

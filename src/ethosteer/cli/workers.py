@@ -22,6 +22,7 @@ from ethosteer.study.folder import is_run_folder
 from ethosteer.study.slurm import LOG, SCRIPT, SlurmJob, requeue, submit, this_job
 
 if TYPE_CHECKING:
+    from ethosteer.settings import BaseSettings
     from ethosteer.study.run import Study
 
 WORKERS_LIMIT = 1000
@@ -122,6 +123,9 @@ def run_by_workers(
 
     Each worker prepares ``study`` itself, from the other arguments. Raises WorkerFailedError.
     """
+    base = prepared.settings.base
+    if executor == Executor.ray or (workers or 1) > 1:
+        refuse_one_gpu(base)
     prepared.prepare_base()
     if prepared.is_finished():
         return False
@@ -131,7 +135,7 @@ def run_by_workers(
         named, *_ = work_arguments(study, runs_dir, data_dir, overrides)
         task = named, runs_dir.absolute(), data_dir and data_dir.absolute(), overrides
         terminal = prepared.workspace.terminal
-        run_on_ray(work_as_task, task, workers, prepared.settings.base, terminal)
+        run_on_ray(work_as_task, task, workers, base, terminal)
     else:
         from ethosteer.study.workers import run_workers
 
@@ -139,6 +143,15 @@ def run_by_workers(
         command = [sys.executable, "-P", "-m", "ethosteer", "work", *arguments]
         run_workers(prepared, command, workers or 1)
     return True
+
+
+def refuse_one_gpu(base: BaseSettings) -> None:
+    """Raise InputError where ``base.device`` names one GPU, which all workers would share."""
+    if base.device.startswith("cuda:"):
+        raise InputError(
+            f"base.device: '{base.device}' is one GPU, which all workers would share; set 'cuda', "
+            "so that each has one, and CUDA_VISIBLE_DEVICES to choose which"
+        )
 
 
 def work_arguments(
@@ -205,6 +218,7 @@ def slurm(
     prepared = prepare_study(
         study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides or (), stored=True
     )
+    refuse_one_gpu(prepared.settings.base)
     folder = prepared.folder.absolute()
     for path in (folder, Path.cwd()):
         if any(character in str(path) for character in '"%\\\n'):

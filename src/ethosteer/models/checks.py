@@ -142,7 +142,7 @@ def runs_packed(base: SharedBase) -> bool:
     first, second = (tuple(row) for row in tokens.tolist())
     # a tree of both rows, which begin alike, and behind it the first row once more by itself
     trees = [*pack([first, second], float("inf"), LARGEST_TREE), *pack([first], None, LARGEST_TREE)]
-    packed = stack(trees, base.device, base.model.dtype)
+    packed = stack(trees, base.device)
     try:
         together = replace(base, runs_packed=True).hidden_packed(packed)[0]
     except torch.OutOfMemoryError:

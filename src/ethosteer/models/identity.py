@@ -125,6 +125,31 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape:
     )
 
 
+def read_quantisation(settings: BaseSettings) -> str | None:
+    """Return how a folder or hub model stores its weights (``quantisation_method``).
+
+    None for full weights, and where no config.json says how.
+    """
+    if settings.shape or cached_shape(settings.model):
+        return None
+    try:
+        config = _read_config(resolve_model(settings.model), settings.revision or "main")
+        return quantisation_method(config.get("quantization_config") or {})
+    except UNREADABLE:
+        return None
+
+
+def quantisation_method(stored: Mapping[str, Any]) -> str | None:
+    """Name what a config's ``quantization_config`` states: nf4, fp4, int8, or another method."""
+    if not stored:
+        return None
+    if stored.get("load_in_8bit"):
+        return "int8"
+    if stored.get("load_in_4bit"):
+        return str(stored.get("bnb_4bit_quant_type", "fp4"))
+    return str(stored.get("quant_method", "an unknown method"))
+
+
 def _read_config(name: str, revision: str) -> dict[str, Any]:
     """Return the config.json of a folder or a hub model; of a multimodal one its text model's."""
     if Path(name).is_dir():

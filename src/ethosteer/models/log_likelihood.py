@@ -151,7 +151,7 @@ def _score(
                 for pair in zip(predictors, request.targets, strict=True)
             ]
     positions, targets = torch.tensor(list(scored)).to(base.device).unbind(dim=1)
-    packed = stack(batch, base.device, base.model.dtype).repeat(arms)
+    packed = stack(batch, base.device).repeat(arms)
     hidden = base.hidden_packed(packed, positions).flatten(end_dim=1)
     chunks = zip(
         hidden.split(POSITIONS_AT_ONCE), targets.repeat(arms).split(POSITIONS_AT_ONCE), strict=True

@@ -143,7 +143,8 @@ def _masked_log_p(
         predictors += [paths[row][position - 1] for position in positions]
         targets += [row[position] for position in positions]
         row_indices += [index] * len(positions)
-    packed = stack(trees, base.device, base.model.dtype, dropout)
+    # the reference's numbers are compared with the policy's, which have gradients
+    packed = stack(trees, base.device, dropout, by_mask=True)
     hidden = base.hidden_packed(packed, torch.tensor(predictors, device=base.device))[0]
     log_p = token_log_probabilities(base.logits(hidden), torch.tensor(targets, device=base.device))
     return log_p, torch.tensor(row_indices, device=base.device)

@@ -7,7 +7,6 @@ format of the base, forward and backward, and no row's numbers depend on the row
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import copy
 from importlib.util import find_spec
 from typing import Any, Self
@@ -21,6 +20,7 @@ from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 from ethosteer import processes
 from ethosteer.errors import InputError
 from ethosteer.models import no_kernels  # noqa: F401 (before transformers imports bitsandbytes)
+from ethosteer.models.identity import quantisation_method
 from ethosteer.settings import BaseSettings
 
 LARGEST_INT8 = 127
@@ -67,12 +67,7 @@ def stored_quantisation(config: PreTrainedConfig) -> str | None:
     )
     if not stored:
         return None
-    table: Mapping[str, Any] = stored if isinstance(stored, dict) else stored.to_dict()
-    if table.get("load_in_8bit"):
-        return "int8"
-    if table.get("load_in_4bit"):
-        return str(table.get("bnb_4bit_quant_type", "fp4"))
-    return str(table.get("quant_method", "an unknown method"))
+    return quantisation_method(stored if isinstance(stored, dict) else stored.to_dict())
 
 
 def quantisation_config(quantise: str, dtype: torch.dtype) -> BitsAndBytesConfig:

@@ -96,7 +96,7 @@ def _scores_of_trees(
     """Score ``rows`` of one pass over ``trees``: ``[rows]``."""
     paths = row_positions(trees)
     last = torch.tensor([paths[row][-1] for row in rows], device=base.device)
-    packed = stack(trees, base.device, base.model.dtype, dropout)
+    packed = stack(trees, base.device, dropout, by_mask=torch.is_grad_enabled())
     with bank.applied([arm]):
         hidden = base.hidden_packed(packed, last)
     scores: Tensor = heads(hidden[0], [arm])

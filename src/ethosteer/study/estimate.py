@@ -18,14 +18,20 @@ import numpy as np
 from ethosteer.data.sources import Origin
 from ethosteer.models.fast.budget import machine_memory
 from ethosteer.models.geometry import base_parameters
-from ethosteer.models.identity import read_shape
-from ethosteer.settings import StudySettings
+from ethosteer.models.identity import read_quantisation, read_shape
+from ethosteer.settings import ModelShape, StudySettings
 from ethosteer.study.costs import stage_costs
 from ethosteer.study.devices import device
 from ethosteer.study.durations import Roofline
-from ethosteer.study.footprint import Footprint, Machine, StageMemory, stage_disk
-from ethosteer.study.remedies import fits, remedies
-from ethosteer.study.text_sizes import read_texts
+from ethosteer.study.footprint import (
+    WEIGHT_BYTES,
+    Footprint,
+    Machine,
+    StageMemory,
+    stage_disk,
+)
+from ethosteer.study.remedies import changed, fits, remedies
+from ethosteer.study.text_sizes import Texts, read_texts
 
 EFFICIENCY = 0.35
 """Fraction of the matrix-product rate that the stages are assumed to reach."""
@@ -91,9 +97,11 @@ def estimate(
     named = None if on is None else device(on)
     notes: list[str] = []
     shape = settings.base.shape or read_shape(settings.base)
+    stored = read_quantisation(settings.base)
+    if stored is not None:
+        settings = changed(settings, {"base.quantise": stored})
     texts = read_texts(settings, origin, notes)
-    costs = stage_costs(settings, texts)
-    flop = {stage: cost.flop(base_parameters(shape)) for stage, cost in costs.items()}
+    flop = _stage_flop(settings, texts, shape)
     if named is None:
         kind, rate = matrix_product_rate(settings)
         label = f"this machine ({kind}, {rate / 1e9:,.0f} GFLOP/s matrix product)"
@@ -104,6 +112,7 @@ def estimate(
         label = f"{named.name} ({named.title})"
         footprint = Footprint(settings, shape, texts, Machine(on_gpu=True, memory=named.memory))
         seconds = Roofline(footprint, named).stages()
+    notes += _quantisation_notes(settings.base.quantise, is_timed=named is not None)
     share = settings.rollout.memory * footprint.machine.memory
     if settings.rollout.starts_server and footprint.machine.on_gpu and share <= footprint.weights:
         notes.append(
@@ -121,7 +130,7 @@ def estimate(
         ),
         device=label,
         capacity=footprint.machine.memory,
-        remedies=remedies(footprint),
+        remedies=remedies(footprint, is_stored_quantised=stored is not None),
         price=price,
         notes=tuple(dict.fromkeys(notes)),
     )
@@ -141,9 +150,30 @@ def estimated_work(settings: StudySettings, origin: Origin) -> dict[str, float]:
 
     Divided by a machine's rate of matrix products it is the estimated time.
     """
-    parameters = base_parameters(settings.base.shape or read_shape(settings.base))
-    costs = stage_costs(settings, read_texts(settings, origin, []))
-    return {stage: cost.flop(parameters) / EFFICIENCY for stage, cost in costs.items()}
+    shape = settings.base.shape or read_shape(settings.base)
+    flop = _stage_flop(settings, read_texts(settings, origin, []), shape)
+    return {stage: work / EFFICIENCY for stage, work in flop.items()}
+
+
+def _stage_flop(settings: StudySettings, texts: Texts, shape: ModelShape) -> dict[str, float]:
+    """Return the floating-point operations of each stage, for all arms and seeds."""
+    parameters, checkpointing = base_parameters(shape), settings.base.gradient_checkpointing
+    return {
+        stage: cost.flop(parameters, checkpointing=checkpointing)
+        for stage, cost in stage_costs(settings, texts).items()
+    }
+
+
+def _quantisation_notes(method: str | None, *, is_timed: bool) -> list[str]:
+    """Say what is not counted of a base whose weights are quantised by ``method``.
+
+    ``is_timed`` is whether the time of unpacking them is counted, as on a named device.
+    """
+    if method is None:
+        return []
+    if method not in WEIGHT_BYTES:
+        return [f"memory is that of full weights, since weights in {method} are of unknown size"]
+    return [] if is_timed else ["unpacking quantised weights takes time that is not counted"]
 
 
 def matrix_product_rate(settings: StudySettings) -> tuple[str, float]:

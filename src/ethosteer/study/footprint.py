@@ -38,7 +38,7 @@ counted here of its tensors.
 """
 CONTEXT = 0.6e9
 """Bytes of a GPU that CUDA's context and the libraries' workspaces take."""
-WEIGHT_BYTES = {"nf4": 0.516, "int8": 1.0}
+WEIGHT_BYTES = {"nf4": 0.516, "fp4": 0.516, "int8": 1.0}
 """Bytes of a quantised weight: four bits and their scales (Dettmers et al. 2023), or eight."""
 MOMENTS = 2
 """Of AdamW, for each parameter."""

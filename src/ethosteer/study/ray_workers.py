@@ -9,6 +9,7 @@ from typing import Any
 
 from ethosteer import interruption
 from ethosteer.errors import InputError, WorkerFailedError
+from ethosteer.models.foreign import foreign
 from ethosteer.progress import Terminal
 from ethosteer.settings import BaseSettings
 
@@ -28,8 +29,9 @@ def run_on_ray(
 
     Each has one GPU where the base may use it and the cluster has any, else an equal number of
     cores; by default there is one a GPU. A signal to this process cancels the tasks, which end
-    after their step, and raises Interrupted. Raises InputError without the extra ``ray``, and
-    WorkerFailedError where a worker fails. A task whose process is killed is started again by Ray.
+    after their step, and raises Interrupted. Raises InputError without the extra ``ray`` and for a
+    cluster that cannot be joined, and WorkerFailedError where a worker fails. A task whose process
+    is killed is started again by Ray.
     """
     os.environ.setdefault("RAY_raylet_start_wait_time_s", START_SECONDS)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -40,7 +42,10 @@ def run_on_ray(
             "--executor ray: Ray is not installed: pip install 'ethosteer[ray]'"
         ) from fault
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    ray.init(include_dashboard=False, log_to_driver=True)
+    address = os.environ.get("RAY_ADDRESS")
+    problem = f"RAY_ADDRESS={address} cannot be joined" if address else "Ray cannot be started"
+    with foreign("--executor ray", problem):
+        ray.init(include_dashboard=False, log_to_driver=True)
     for number, handler in before.items():  # Ray has put its own there
         signal.signal(number, handler)
     try:

@@ -17,14 +17,17 @@ def fits(memory: Sequence[StageMemory], capacity: float) -> bool:
     return all(stage.least <= capacity for stage in memory)
 
 
-def remedies(footprint: Footprint) -> tuple[str, ...]:
+def remedies(footprint: Footprint, *, is_stored_quantised: bool = False) -> tuple[str, ...]:
     """Return the options of the first change that makes a study fit.
 
-    None where it fits as it is, or where no change that is tried does.
+    None where it fits as it is, or where no change that is tried does. A base that
+    ``is_stored_quantised`` cannot be quantised in another way.
     """
     if fits(footprint.stages, footprint.machine.memory):
         return ()
     for changes in candidates(footprint.settings):
+        if is_stored_quantised and "base.quantise" in changes:
+            continue
         tried = replace(footprint, settings=changed(footprint.settings, changes))
         if fits(tried.stages, tried.machine.memory):
             return tuple(f"--set {key}={option(value)}" for key, value in changes.items())

@@ -96,8 +96,8 @@ def test_a_base_has_the_states_of_torchs_attention(
     """Llama's two heads of a group, in a tree and in a row."""
     rows = [tuple(range(5, 35)), (*range(5, 15), *range(60, 75))]
     packed = stack([*pack(rows, float("inf"), LARGEST_TREE), *pack(rows[:1], None, 64)],
-                   llama.device, torch.float32)  # fmt: skip
-    assert any(mask is not None for mask in packed.masks)
+                   llama.device)  # fmt: skip
+    assert any(packed.branches)
     with torch.no_grad():
         held = llama.hidden_packed(packed)
         monkeypatch.setattr(attention, "LONGEST", 0)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ethosteer.models.base import SharedBase, pad_right
+from ethosteer.models.fast.branches import Branches
 from ethosteer.models.fast.packing import (
     Packed,
     Run,
@@ -50,7 +51,7 @@ def test_two_blocks_by_hand():
     assert packed.tokens.tolist() == [[5, 6, 7, 8], [1, 2, 3, 0]]
     assert packed.positions.tolist() == [[0, 1, 2, 0], [0, 0, 1, 0]]
     assert packed.lengths == ((3, 1), (1, 2))
-    assert packed.masks == (None, None)
+    assert packed.branches == (None, None)
     assert places.tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert packed.runs() == (Run(3, 1), Run(1, 2), Run(2, 1), Run(1, 1))
     tokens, real = unpack(packed, packed.tokens)
@@ -58,17 +59,14 @@ def test_two_blocks_by_hand():
     assert real.sum(dim=1).tolist() == [3, 1, 1, 2]
 
 
-def test_neighbours_of_one_length_and_one_mask_run_together():
+def test_neighbours_of_one_length_and_the_same_branches_run_together():
     packed, _ = packed_rows([[[1, 2], [3, 4], [5, 6]], [[1, 2], [3, 4], [5]]])
     assert packed.runs() == (Run(2, 5), Run(1, 2))
-    mask = torch.zeros(1, 1, 2, 2)
-    masked = Packed(torch.zeros(1, 6), torch.zeros(1, 6), ((2, 2, 2),), (None, mask, mask))
-    assert [(run.length, run.count, run.mask is mask) for run in masked.runs()] == [
-        (2, 1, False),
-        (2, 2, True),
-    ]
-    twice = masked.repeat(2)
-    assert twice.tokens.shape == twice.positions.shape == (2, 6)
+    tree = Branches((3, 2, 3))
+    trees = Packed(torch.zeros(1, 9), torch.zeros(1, 9), ((3, 3, 3),), (None, tree, tree))
+    assert trees.runs() == (Run(3, 1), Run(3, 2, tree))
+    twice = trees.repeat(2)
+    assert twice.tokens.shape == twice.positions.shape == (2, 9)
     assert [run.count for run in twice.runs()] == [1, 2, 1, 2]
 
 
@@ -181,7 +179,8 @@ def test_gradients_of_a_packed_pass_are_those_of_padded_rows(name, tiny_bases):
     assert len(found) == len(expected) > 0
     for own, other in zip(found, expected, strict=True):
         assert other.norm() > 1e-3
-        assert (own - other).norm() < 1e-5 * other.norm()
+        # forwards and backwards, and kernels differ between processors: see tiny.close
+        assert (own - other).norm() < 1e-4 * other.norm()
 
 
 @torch.no_grad()
@@ -198,8 +197,8 @@ def test_a_base_that_does_not_run_packed_gives_the_same(name, tiny_bases):
     tiny.close(found.flatten(0, 1)[places], expected.flatten(0, 1)[places])
     rows = [(*ROWS[0], 9), (*ROWS[0], 8, 7)]
     assert plain.knee is None
-    trees = stack(pack(rows, plain.knee, 100), CPU, torch.float32)
-    assert trees.masks == (None, None), "without packing every row is a stream's row of its own"
+    trees = stack(pack(rows, plain.knee, 100), CPU)
+    assert trees.branches == (None, None), "without packing every row is a stream's row of its own"
     with bank.applied([1]):
         tiny.close(plain.hidden_packed(trees), base.hidden_packed(trees))
 

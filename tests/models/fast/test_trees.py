@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ethosteer.models.fast.branches import Branches
 from ethosteer.models.fast.trees import Tree, batches, pack, stack
 
 ROWS = st.sets(
@@ -16,6 +17,12 @@ CPU = torch.device("cpu")
 
 def read(tree: Tree, row: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(tree.tokens[node] for node in tree.paths[row])
+
+
+def allowed(branches: Branches, node: int) -> set[int]:
+    """What a node attends to by the mask."""
+    mask = branches.mask(CPU, torch.float32)[0, 0, node]
+    return set(torch.nonzero(mask == 0).flatten().tolist())
 
 
 def test_a_tree_by_hand():
@@ -30,10 +37,14 @@ def test_a_tree_by_hand():
         (5, 6, 7): (0, 2, 3),
         (5, 6, 8, 9): (0, 2, 4, 5),
     }
-    packed = stack([tree], CPU, torch.float32)
-    assert packed.masks[0] is not None
-    sees = [set(torch.nonzero(row == 0).flatten().tolist()) for row in packed.masks[0][0, 0]]
+    packed = stack([tree], CPU)
+    (branches,) = packed.branches
+    assert branches is not None
+    sees = [allowed(branches, node) for node in range(6)]
     assert sees == [{0}, {0, 1}, {0, 2}, {0, 2, 3}, {0, 2, 4}, {0, 2, 4, 5}]
+    assert branches.chains == (1, 1, 1, 1, 2)
+    assert branches.keys == ((0,), (0, 1), (0, 2), (0, 2, 3), (0, 2, 4, 5))
+    assert branches.repetition == 12 / 6
 
 
 @given(ROWS, st.floats(0, 1e4), st.integers(1, 60))
@@ -53,20 +64,27 @@ def test_every_row_is_packed_once_and_whole(rows, knee, limit):
 @given(ROWS)
 def test_a_token_sees_its_ancestors_and_itself(rows):
     trees = pack(rows, 100.0, 20)
-    packed = stack(trees, CPU, torch.float32)
+    packed = stack(trees, CPU)
     assert packed.lengths == (tuple(len(tree.tokens) for tree in trees),)
     assert packed.tokens.tolist() == [[token for tree in trees for token in tree.tokens]]
     assert packed.positions.tolist() == [[depth for tree in trees for depth in tree.depths]]
-    for tree, mask in zip(trees, packed.masks, strict=True):
-        assert (mask is None) == tree.is_chain
-        if mask is None:
+    for tree, branches in zip(trees, packed.branches, strict=True):
+        assert (branches is None) == tree.is_chain
+        if branches is None:
             continue
+        assert sum(branches.chains) == len(tree.tokens)
         seen = {}
         for path in tree.paths.values():
             for place, node in enumerate(path):
                 seen[node] = set(path[: place + 1])
         for node, expected in seen.items():
-            assert set(torch.nonzero(mask[0, 0, node] == 0).flatten().tolist()) == expected
+            assert allowed(branches, node) == expected
+        start = 0
+        for length, keys in zip(branches.chains, branches.keys, strict=True):
+            # the last query of a chain attends to all of its keys, and each before it to one less
+            for place in range(length):
+                assert set(keys[: len(keys) - length + place + 1]) == seen[start + place]
+            start += length
 
 
 def test_sharing_is_weighed_against_attention():
@@ -99,7 +117,7 @@ def test_batches_hold_every_tree_within_the_budget(rows, room):
 def test_chains_need_no_mask():
     trees = pack([(1, 2, 3), (4, 5), (1, 2)], knee=1e6, limit=100)
     assert [tree.tokens for tree in trees] == [(1, 2, 3), (4, 5)]
-    packed = stack(trees, CPU, torch.float32)
-    assert packed.masks == (None, None)
+    packed = stack(trees, CPU)
+    assert packed.branches == (None, None)
     assert packed.positions.tolist() == [[0, 1, 2, 0, 1]]
     assert packed.tokens.tolist() == [[1, 2, 3, 4, 5]]

@@ -2,7 +2,7 @@
 
 The rows of a block lie end to end, ``[blocks, n]``. Every layer but attention reads the stream as
 it is; attention runs row by row, rows of equal length together, on a GPU all rows in one call
-(varlen.py). A row may also be a prefix tree (trees.py), with a mask of its own. The attention is
+(varlen.py). A row may also be a prefix tree (trees.py, branches.py). The attention is
 registered with transformers, so any model that takes its attention from there runs packed;
 checks.py tries whether a model does.
 Off with ``SharedBase.runs_packed = False``.
@@ -23,41 +23,41 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ethosteer.models.dropout import token_hashes
 from ethosteer.models.fast import attention, varlen
+from ethosteer.models.fast.branches import Branches
 
 ATTENTION = "ethosteer_packed"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """``count`` rows of ``length`` tokens, one after another; ``mask [1, 1, length, length]``."""
+    """``count`` rows of ``length`` tokens, one after another; with ``branches`` they are trees."""
 
     length: int
     count: int
-    mask: Tensor | None = None
+    branches: Branches | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
     """Blocks of rows as streams of equal length (a shorter block is filled up at its end).
 
-    tokens, positions: ``[blocks, n]``; lengths: of each block's rows, in order. masks: what a token
-    of a block's row may attend to (0, and the dtype's lowest number elsewhere), the same in every
-    block; None for plain causal attention. prefixes ``[blocks, n]``: each token's hash for dropout
-    (see dropout.py); None where dropout is off.
+    tokens, positions: ``[blocks, n]``; lengths: of each block's rows, in order. branches: of the
+    rows that are trees, the same in every block; None for plain causal attention. prefixes
+    ``[blocks, n]``: each token's hash for dropout (see dropout.py); None where dropout is off.
     """
 
     tokens: Tensor
     positions: Tensor
     lengths: tuple[tuple[int, ...], ...]
-    masks: tuple[Tensor | None, ...]
+    branches: tuple[Branches | None, ...]
     prefixes: Tensor | None = None
 
     def runs(self) -> tuple[Run, ...]:
         """Return all blocks, end to end, as runs of equal rows; what fills a block is a row too."""
         width = self.tokens.shape[1]
-        rows: list[tuple[int, Tensor | None]] = []
+        rows: list[tuple[int, Branches | None]] = []
         for lengths in self.lengths:
-            rows += zip(lengths, self.masks, strict=True)
+            rows += zip(lengths, self.branches, strict=True)
             if fill := width - sum(lengths):
                 rows.append((fill, None))
         groups = (list(rows) for _, rows in groupby(rows, key=lambda row: (row[0], id(row[1]))))
@@ -69,7 +69,7 @@ class Packed:
             self.tokens.repeat(times, 1),
             self.positions.repeat(times, 1),
             self.lengths * times,
-            self.masks,
+            self.branches,
         )
 
 
@@ -100,8 +100,8 @@ def pack_rows(
     if dropout is not None:
         prefixes = stream(token_hashes(tokens, positions, dropout).cumsum(dim=1))
     row_lengths = tuple(map(tuple, sizes.tolist()))
-    masks = (None,) * sizes.shape[1]
-    return Packed(stream(tokens), stream(positions), row_lengths, masks, prefixes), indices
+    branches = (None,) * sizes.shape[1]
+    return Packed(stream(tokens), stream(positions), row_lengths, branches, prefixes), indices
 
 
 def unpack(packed: Packed, streams: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,29 +155,29 @@ def _attend(
     **settings: Any,  # noqa: ANN401 (transformers' own)
 ) -> tuple[Tensor, None]:
     """Attend within the rows of ``packing``: query, key, value ``[blocks, heads, n, size]``."""
-    assert attention_mask is None, "a packed stream has its masks in its runs"
+    assert attention_mask is None, "a packed stream has its branches in its runs"
     blocks, _, width, _ = query.shape
-    in_one_call = varlen.takes(query, key, settings)
-    groups = [
-        list(group)
-        for _, group in groupby(
-            packing, lambda run: None if in_one_call and run.mask is None else id(run)
-        )
-    ]
-    sizes = [sum(run.length * run.count for run in group) for group in groups]
+    takes = varlen.takes(query, key, settings)
+
+    def call(run: Run) -> int | None:
+        """Name the call in which a run attends: None for the one of many."""
+        return None if takes and varlen.takes_branches(run.branches) else id(run)
+
+    groups = [(number, tuple(runs)) for number, runs in groupby(packing, call)]
+    sizes = [sum(run.length * run.count for run in runs) for _, runs in groups]
     chunks = [
         # rows one after another: [blocks, heads, n, size] -> [blocks * n, heads, size]
         states.transpose(1, 2).reshape(-1, states.shape[1], states.shape[3]).split(sizes)
         for states in (query, key, value)
     ]
-    scale = _scale(query, settings)
     outputs = []
-    for group, *(queries, keys, values) in zip(groups, *chunks, strict=True):
-        if in_one_call and group[0].mask is None:
-            lengths = tuple(run.length for run in group for _ in range(run.count))
-            outputs.append(varlen.attend(queries, keys, values, lengths, scale))
+    for (number, runs), *chunk in zip(groups, *chunks, strict=True):
+        if number is None:
+            rows = tuple((run.length, run.branches) for run in runs for _ in range(run.count))
+            queries, keys, values = chunk
+            outputs.append(varlen.attend(queries, keys, values, rows, _scale(query, settings)))
         else:
-            outputs.append(_attend_run(module, (queries, keys, values), group[0], settings))
+            outputs.append(_attend_run(module, chunk, runs[0], settings))
     return torch.cat(outputs).view(blocks, width, *outputs[0].shape[1:]), None
 
 
@@ -188,11 +188,12 @@ def _attend_run(
     query, key, value = (
         states.view(run.count, run.length, *states.shape[1:]).transpose(1, 2) for states in chunk
     )
+    mask = None if run.branches is None else run.branches.mask(query.device, query.dtype)
     if attention.takes(query, settings):
-        mask = attention.causal_mask(run.length) if run.mask is None else run.mask[0, 0]
-        out = attention.attend(query, key, value, mask, _scale(query, settings))
+        causal = attention.causal_mask(run.length) if mask is None else mask[0, 0]
+        out = attention.attend(query, key, value, causal, _scale(query, settings))
     else:
-        out, _ = sdpa_attention_forward(module, query, key, value, run.mask, **settings)
+        out, _ = sdpa_attention_forward(module, query, key, value, mask, **settings)
     return out.reshape(run.count * run.length, *out.shape[2:])
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ethosteer import processes
 from ethosteer.models.dropout import token_hashes
+from ethosteer.models.fast.branches import Branches
 from ethosteer.models.fast.budget import Work, fitting, in_passes, passes
 from ethosteer.models.fast.packing import Packed
 
@@ -156,9 +157,16 @@ def row_positions(trees: Sequence[Tree]) -> dict[Row, list[int]]:
 
 
 def stack(
-    trees: Sequence[Tree], device: torch.device, dtype: torch.dtype, dropout: int | None = None
+    trees: Sequence[Tree],
+    device: torch.device,
+    dropout: int | None = None,
+    *,
+    by_mask: bool = False,
 ) -> Packed:
-    """Lay trees end to end, as one block; ``dropout`` is the seed of dropout masks."""
+    """Lay trees end to end, as one block; ``dropout`` is the seed of dropout masks.
+
+    ``by_mask`` is that of the trees' ``Branches``.
+    """
     tokens = torch.tensor([token for tree in trees for token in tree.tokens])
     depths = torch.tensor([depth for tree in trees for depth in tree.depths])
     prefixes = None
@@ -169,7 +177,7 @@ def stack(
         tokens[None].to(device),
         depths[None].to(device),
         (tuple(len(tree.tokens) for tree in trees),),
-        tuple(None if tree.is_chain else _mask(tree, device, dtype) for tree in trees),
+        tuple(None if tree.is_chain else Branches(tree.ends, by_mask) for tree in trees),
         prefixes,
     )
 
@@ -182,13 +190,3 @@ def _sums_over_ancestors(trees: Sequence[Tree], values: Tensor) -> Tensor:
     # at itself and subtracts it at its end holds, at every node, just the node and its ancestors.
     changes = torch.cat([values, values.new_zeros(1)])
     return changes.index_add(0, torch.tensor(ends), -values).cumsum(dim=0)[:-1]
-
-
-def _mask(tree: Tree, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return what each node attends to, ``[1, 1, n, n]``: its ancestors and itself."""
-    nodes = torch.arange(len(tree.tokens), device=device)
-    ends = torch.tensor(tree.ends, device=device)
-    # the ancestors of a node are those at or before it whose subtree has not ended
-    allowed = (nodes <= nodes.unsqueeze(1)) & (nodes.unsqueeze(1) < ends)
-    mask = torch.zeros(allowed.shape, dtype=dtype, device=device)
-    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[None, None]
