@@ -40,7 +40,7 @@ def test_the_end_of_another_process_is_no_fault_of_the_architecture(tiny_models,
         raise RuntimeError("[/pytorch/gloo/transport/tcp/pair.cc:537] Connection closed by peer")
 
     monkeypatch.setattr(loading, "share", broken)
-    with pytest.raises(InputError, match="^another process has ended"):
+    with pytest.raises(InputError, match=r"^another process has ended"):
         load_base(BaseSettings(model=str(tiny_models["llama"]), device="cpu"))
 
 

@@ -21,7 +21,13 @@ if os.environ.get("FAKE_VLLM") == "engine":
     print("(APIServer pid=6) Traceback (most recent call last):")
     print("(APIServer pid=6) RuntimeError: Engine core initialization failed. "
           "See root cause above. Failed core proc(s): {}")
-    print("resource_tracker: There appear to be 1 leaked shared_memory objects", flush=True)
+    print("UserWarning: There appear to be 1 leaked shared_memory objects", flush=True)
+    sys.exit(1)
+
+if os.environ.get("FAKE_VLLM") == "options":
+    print("pydantic_core.ValidationError: 1 validation error for ModelConfig")
+    print("  Value error, max_model_len (999) is greater than 96. " + 500 * "More. ")
+    print("    For further information visit https://errors.pydantic.dev", flush=True)
     sys.exit(1)
 
 class Handler(BaseHTTPRequestHandler):

@@ -23,9 +23,12 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 STOP_SECONDS = 20.0
 LOG_TAIL = 65_536
 """Bytes at the end of a log, in which its last line and its last error are looked for."""
-ERROR = re.compile(r"\b[\w.]*(?:Error|Exception|Interrupt): \S.*")
+ERROR = re.compile(r"\bValue error, \S.*|\b[\w.]*(?:Error|Exception): \S.*")
+"""pydantic, which reads vLLM's options, puts the reason of its ValidationError on the next line."""
 ELSEWHERE = "root cause"
 """In an error of vLLM's main process that points to another one, of its engine, above it."""
+LONGEST_REASON = 400
+"""Characters of an error that are repeated."""
 SERVE = """
 import os, runpy, signal, threading, time
 
@@ -138,7 +141,7 @@ class Server:
             for line in self._last_lines()
             if ELSEWHERE not in line and (error := ERROR.search(line))
         )
-        return next(errors, self.last_line())
+        return next(errors, self.last_line())[:LONGEST_REASON]
 
     def why_ended(self) -> str:
         """Return the status and last error of a server that has ended, "" while it runs."""
