@@ -32,17 +32,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_a_log_file_gets_a_line_every_half_minute(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Terminal().stage("reward, seed 0") as report:
+    with Terminal().stage("reward virtue-s0") as report:
         for step, second in enumerate((10, 29, 31, 60, 61, 130), start=1):
             clock.now = second
             report(step, 6, f"loss {1 / step:.2f}")
         clock.now = 200
     # two steps in 21 s, four in 51 s, five in 120 s after the first
     assert capsys.readouterr().err.splitlines() == [
-        "reward, seed 0: 3 of 6, 10.5 s each, 0:00:32 left, loss 0.33",
-        "reward, seed 0: 5 of 6, 12.8 s each, 0:00:13 left, loss 0.20",
-        "reward, seed 0: 6 of 6, 24 s each, 0:00:00 left, loss 0.17",
-        "reward, seed 0: done in 200.0 s",
+        "reward virtue-s0: 3 of 6, 10.5 s each, 0:00:32 left, loss 0.33",
+        "reward virtue-s0: 5 of 6, 12.8 s each, 0:00:13 left, loss 0.20",
+        "reward virtue-s0: 6 of 6, 24 s each, 0:00:00 left, loss 0.17",
+        "reward virtue-s0: done in 200.0 s",
     ]
 
 
@@ -61,10 +61,10 @@ def test_a_resumed_stage_counts_its_own_steps_alone(
 def test_a_table_is_left_out_of_a_log_file(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Terminal().table("steer, seed 0", ("arm", "reward")) as report:
+    with Terminal().table("steer virtue-s0", ("arm", "reward")) as report:
         clock.now = 61
         report(7, 75, [("[bold]virtue", "1.5")])
-    assert re.findall(".*of.*", capsys.readouterr().err) == ["steer, seed 0: 7 of 75"]
+    assert re.findall(".*of.*", capsys.readouterr().err) == ["steer virtue-s0: 7 of 75"]
 
 
 def test_a_run_shows_how_far_it_is_in_a_log_file(

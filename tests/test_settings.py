@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 from pydantic import ValidationError
 
 from ethosteer import catalog
@@ -614,6 +615,10 @@ def test_ethosteer_samples_unless_an_engine_is_named(study: Path):
     served = load_study(str(study), [*SERVED, "rollout.url=http://127.0.0.1:8000/v1/"])
     assert served.rollout.sampler == "vllm 0.32.0"
     assert served.rollout.url == "http://127.0.0.1:8000"
+    written = tomli_w.dumps(served.model_dump(mode="json", exclude_none=True))
+    (study.parent / "written.toml").write_text(written, "utf-8")
+    assert "memory = 0.3" in written, "which is refused beside a url where it is another"
+    assert load_study(str(study.parent / "written.toml")) == served
 
 
 def test_an_interpreter_is_beside_the_study_file_and_no_link_of_it_is_followed(study: Path):
@@ -630,8 +635,11 @@ def test_an_interpreter_is_beside_the_study_file_and_no_link_of_it_is_followed(s
     [
         (("rollout.engine=sglang",), "rollout.engine: Input should be 'ethosteer' or 'vllm'"),
         (("rollout.engine=vllm",), "rollout: engine = 'vllm' needs vLLM's version"),
-        (("rollout.url=http://a",), "rollout: url and python are of an engine: set engine"),
-        (("rollout.python=p",), "rollout: url and python are of an engine: set engine"),
+        (("rollout.url=http://a",), "rollout: url: of an engine; set engine = 'vllm' too"),
+        (("rollout.python=p",), "rollout: python: of an engine; set engine = 'vllm' too"),
+        (("rollout.memory=0.3", "rollout.max_length=9"), "rollout: max_length, memory: of an eng"),
+        ((*SERVED, "rollout.url=http://a", "rollout.memory=0.5"), "rollout: memory is for a serv"),
+        ((*SERVED, "rollout.url=http://a", "rollout.max_length=9"), "leave max_length out"),
         (SERVED, "rollout: engine = 'vllm' needs either url"),
         ((*SERVED, "rollout.url=http://a", "rollout.python=p"), "needs either url"),
         (("rollout.version=newest",), "rollout.version: String should match pattern"),

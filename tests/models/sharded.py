@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -14,11 +15,16 @@ from torch import Tensor
 
 from ethosteer import processes
 from ethosteer.models import reward_training
+from ethosteer.models.adapters import save_adapter, with_fine_tuning
 from ethosteer.models.base import SharedBase
 from ethosteer.models.finetuning import finetune
+from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.loading import load_base
 from ethosteer.models.log_likelihood import log_likelihoods, plan_requests
+from ethosteer.models.lora_bank import LoraBank
+from ethosteer.models.pairs import accumulate_nll
 from ethosteer.models.reward_training import RewardTraining
+from ethosteer.models.sharding import add_up_gradients
 from ethosteer.records import Item
 from ethosteer.settings import BaseSettings, FinetuneSettings, OptimiserSettings, RewardSettings
 from tests import tiny
@@ -29,10 +35,65 @@ HALF = 10
 OPTIMISER = OptimiserSettings(learning_rate=1e-3, warmup=0.5)
 TRAINED = ("reward", "ppo", "rloo", "dpo", "best_of_n", "finetune")
 RESUMED = ("reward", "ppo")
+BELOW = "below"
+"""The folder of fine-tuning's adapter."""
+BASES: dict[str, dict[str, Any]] = {
+    "fine-tuned": {},
+    "checkpointed": {"gradient_checkpointing": True},
+    "bfloat16": {"dtype": "bfloat16"},
+    "float16": {"dtype": "float16"},
+    "float16, checkpointed": {"dtype": "float16", "gradient_checkpointing": True},
+}
+"""Fine-tuned bases of several kinds, by what is particular of each."""
 
 
-def load(folder: Path) -> SharedBase:
-    return load_base(BaseSettings(model=str(folder / "llama"), device="cpu"))
+def load(folder: Path, **settings: Any) -> SharedBase:
+    return load_base(BaseSettings(model=str(folder / "llama"), device="cpu", **settings))
+
+
+def load_fine_tuned(folder: Path, name: str) -> SharedBase:
+    """Return a view of the base, of one of ``BASES``, with a frozen adapter below the arms'."""
+    return with_fine_tuning(load(folder, **BASES[name]), folder / BELOW)
+
+
+def save_fine_tuning(folder: Path) -> None:
+    """Write that adapter, for the raw base in ``folder``."""
+    base = load(folder)
+    bank = tiny.fill(LoraBank(base.layers, 1, tiny.lora(targets=("q_proj", "up_proj")), seed=0))
+    save_adapter(folder / BELOW, base, bank, arm=0)
+
+
+def gradients(base: SharedBase) -> Tensor:
+    """Return a loss and its gradients: passes of unequal sizes, more than there are processes."""
+    bank = tiny.fill(LoraBank(base.layers, 1, tiny.lora(dropout=0.1), seed=1), seed=1)
+    rows = tiny.whole_rows(tiny.ragged(9, 4, 30))
+    with bank.applied():
+        loss = accumulate_nll(base, rows, token_budget=40, dropout=7)
+    parameters = bank.arm_parameters(0)
+    add_up_gradients(parameters)
+    flat = [parameter.grad.flatten() for parameter in parameters if parameter.grad is not None]
+    assert len(flat) == len(parameters)
+    return torch.cat([*flat, torch.tensor([loss])])
+
+
+def answers(base: SharedBase) -> Tensor:
+    """Return answers of two arms, all of one length, and those of the base by itself."""
+    sampling, prompts = Sampling(6, 6, ignore_eos=True), tiny.ragged(3, 2, 9)
+    bank = tiny.fill(LoraBank(base.layers, 2, tiny.lora(), seed=1))
+    alone = generate(base, prompts, 1, sampling, torch.Generator().manual_seed(0))
+    with bank.applied():
+        arms = generate(base, prompts, 2, sampling, torch.Generator().manual_seed(0))
+    return torch.tensor([*alone, *arms])
+
+
+def run_fine_tuned(folder: Path, name: str) -> dict[str, Tensor]:
+    """Return what a fine-tuned base gives."""
+    base = load_fine_tuned(folder, name)
+    return {
+        f"{name}: gradients": gradients(base),
+        f"{name}: scores": scores(base),
+        f"{name}: answers": answers(base),
+    }
 
 
 def train(name: str, base: SharedBase, checkpoints: Path) -> Tensor:
@@ -108,6 +169,8 @@ def main() -> None:
     # from checkpoints of one process
     made |= {f"{name} resumed": train(name, base, folder / "one" / name) for name in RESUMED}
     made["scores"] = scores(base)
+    for name in BASES:
+        made |= run_fine_tuned(folder, name)
     made["bytes"] = torch.tensor(held_bytes(base))
     save_file(made, folder / f"process-{processes.rank()}.safetensors")
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from ethosteer.errors import InputError
-from ethosteer.models import cache
+from ethosteer.models import cache, checks
 from ethosteer.models.base import SharedBase
 from ethosteer.models.checks import (
     check_gradients,
@@ -116,7 +116,33 @@ def test_a_base_whose_cache_loses_the_prompt_is_refused(llama, monkeypatch):
             return keys * 0, values
 
     monkeypatch.setattr(cache, "PreallocatedLayer", Forgetful)
-    with pytest.raises(InputError, match="cannot sample from llama models"):
+    with pytest.raises(InputError, match=r"cannot sample from llama models .* others with the cac"):
+        check_sampling(llama)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (RuntimeError("CUDA error: assert"), r"with its cache; .*: RuntimeError: CUDA error"),
+        (NotImplementedError("no kernel"), r"with its cache; .*: NotImplementedError: no kernel"),
+        (RuntimeError("[/gloo/pair.cc:537] Connection closed"), "^another process has ended"),
+    ],
+)
+def test_why_a_base_cannot_be_sampled_from_is_told(llama, monkeypatch, fault, said):
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(checks, "generate", fail)
+    with pytest.raises(InputError, match=said):
+        check_sampling(llama)
+
+
+def test_too_little_memory_is_no_fault_of_the_bases_cache(llama, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("simulated")
+
+    monkeypatch.setattr(checks, "generate", fail)
+    with pytest.raises(torch.OutOfMemoryError):
         check_sampling(llama)
 
 

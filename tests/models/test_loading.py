@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from ethosteer.errors import InputError
+from ethosteer.models import loading
 from ethosteer.models.loading import (
     choose_device,
     load_base,
@@ -32,6 +33,15 @@ def test_a_base_that_cannot_be_loaded_is_the_users_error(tmp_path, tiny_models):
             (broken / path.name).write_bytes(path.read_bytes())
     with pytest.raises(InputError, match=r"model .*broken: cannot be loaded"):
         load_base(BaseSettings(model=str(broken), device="cpu"))
+
+
+def test_the_end_of_another_process_is_no_fault_of_the_architecture(tiny_models, monkeypatch):
+    def broken(*_: object) -> None:
+        raise RuntimeError("[/pytorch/gloo/transport/tcp/pair.cc:537] Connection closed by peer")
+
+    monkeypatch.setattr(loading, "share", broken)
+    with pytest.raises(InputError, match=r"^another process has ended"):
+        load_base(BaseSettings(model=str(tiny_models["llama"]), device="cpu"))
 
 
 @torch.no_grad()

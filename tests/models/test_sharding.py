@@ -79,6 +79,7 @@ def alone(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     """Return a folder with what one process made, and its checkpoints of half of the steps."""
     folder = tmp_path_factory.mktemp("sharded")
     shutil.copytree(tiny_models["llama"], folder / "llama")
+    sharded.save_fine_tuning(folder)
     return folder
 
 
@@ -88,7 +89,10 @@ def expected(alone: Path) -> dict[str, Tensor]:
     made = {name: sharded.train(name, base, alone / "one" / name) for name in sharded.TRAINED}
     for name in sharded.RESUMED:
         forget_second_half(alone / "one" / name)
-    return {**made, "scores": sharded.scores(base)}
+    made["scores"] = sharded.scores(base)
+    for name in sharded.BASES:
+        made |= sharded.run_fine_tuned(alone, name)
+    return made
 
 
 def forget_second_half(checkpoints: Path) -> None:
@@ -120,6 +124,27 @@ def error(found: Tensor, wanted: Tensor) -> float:
 def test_two_processes_learn_and_score_as_one(name, made, expected):
     assert torch.equal(made[0][name], made[1][name]), "the processes agree to the bit"
     assert error(made[0][name], expected[name]) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", sharded.BASES)
+def test_a_fine_tuned_base_of_two_processes_is_that_of_one(name, made, expected):
+    half = "dtype" in sharded.BASES[name]
+    for what, tolerance in (("gradients", 3e-2), ("scores", 1e-2)):
+        key = f"{name}: {what}"
+        assert torch.equal(made[0][key], made[1][key]), "the processes agree to the bit"
+        assert error(made[0][key], expected[key]) < (tolerance if half else TOLERANCE)
+    key = f"{name}: answers"
+    assert torch.equal(made[0][key], made[1][key])
+    assert half or torch.equal(made[0][key], expected[key])
+
+
+def test_fine_tuned_bases_differ_from_the_raw_one_and_checkpointing_changes_nothing(made, expected):
+    tuned = {what: expected[f"fine-tuned: {what}"] for what in ("gradients", "scores", "answers")}
+    assert error(tuned["scores"], expected["scores"]) > 0.01
+    for what, values in tuned.items():
+        assert error(made[0][f"checkpointed: {what}"].float(), values.float()) < TOLERANCE
+    for dtype in ("bfloat16", "float16"):
+        assert 0 < error(expected[f"{dtype}: gradients"], tuned["gradients"]) < 0.05
 
 
 @pytest.mark.parametrize("name", sharded.RESUMED)

@@ -246,8 +246,8 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
             continue  # of files as benchmarks; tests/study/test_file_benchmarks.py varies them
         if path == "base.model" or (path.startswith("arms.v-") and not path.endswith("max_pairs")):
             continue  # a base is identified by its files; one arm stands for all
-        if path == "rollout.python":
-            continue  # a server has either an address or an interpreter
+        if path in ("rollout.python", "rollout.memory", "rollout.max_length"):
+            continue  # of a server that is started; varied below
         table = study.model_dump()
         *parents, key = path.split(".")
         parent = table
@@ -260,7 +260,7 @@ def test_every_setting_of_a_study_is_in_some_identity(tmp_path: Path) -> None:
         "base.device", "base.gradient_checkpointing", "base.revision", "base.shape",
         "compare.published", "data.origin",
         "evaluate.include_path", "evaluate.tokens_per_batch", "finetune.tokens_per_batch",
-        "reward.tokens_per_batch", "rollout.max_length", "rollout.memory", "rollout.url",
+        "reward.tokens_per_batch", "rollout.url",
         "steer.tokens_per_batch", "track.trackers",
     }  # fmt: skip
 
@@ -289,7 +289,9 @@ def test_an_engine_is_in_the_identity_of_what_it_samples_and_of_nothing_else() -
     kept = without.keys() - sampled
     assert {"finetune/base", "evaluate/crows_pairs-base", "evaluate/crows_pairs-items"} <= kept
     assert changed(vllm, "rollout.url=http://b") == sampled
-    assert fingerprints(vllm) == fingerprints(vllm, "rollout.url=http://b", "rollout.memory=0.5")
+    assert fingerprints(vllm) == fingerprints(vllm, "rollout.url=http://b")
+    started = "rollout={engine='vllm', version='0.32.0', python='p', memory=0.5, max_length=9}"
+    assert fingerprints(vllm) == fingerprints(started)
     assert fingerprints(vllm) != fingerprints(vllm, "rollout.version=0.33.0")
 
 

@@ -80,10 +80,17 @@ def test_a_study_file_is_named_by_its_absolute_path(
     assert command_of(script, tmp_path)[4] == str(tmp_path / "mine.toml")
 
 
+@pytest.mark.parametrize("time", ["4", "3:01", "0:03:01", "0-1", "1-0:0:0", "0"])
+def test_a_task_may_work_before_it_is_warned(time: str) -> None:
+    assert f"#SBATCH --time={time}\n" in SlurmJob(1, time=time).script("demo", Path("log"), [])
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
         (("--time", "a day"), "--time 'a day': write hours:minutes:seconds"),
+        (("--time", "5:00", "--warning", "240"), "--time 5:00: a task is warned 240 seconds"),
+        (("--time", "3"), "raise --time or lower --warning"),
         (("--mem", "64 GB"), "--mem '64 GB': write a number with its unit"),
         (("--option", "x\n#SBATCH --exclusive"), "--option"),
         (("--runs-dir", 'a"b'), "Slurm takes no folder with quotes"),

@@ -94,7 +94,7 @@ def test_two_processes_have_the_results_of_one(alone, started):
 def test_the_main_process_alone_writes_and_tells(alone, started):
     folder, done = started
     assert done.stderr.count("damaged") == 1
-    assert done.stderr.count("reward, seed 0: done") == 1
+    assert done.stderr.count("reward deontology-s0, virtue-s0: done") == 1
     assert done.stdout.count("report.html") == 1
     again = Study(alone.settings, folder.parent, Origin("sample"), Terminal(quiet=True))
     assert not again.run(), "one process finds all of it done, and every file as it was written"

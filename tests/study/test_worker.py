@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from ethosteer import interruption
+from ethosteer.errors import InputError
 from ethosteer.interruption import Interrupted
 from ethosteer.stages.manifest import MANIFEST
 from ethosteer.stages.reward import Reward
@@ -67,6 +70,16 @@ def test_one_worker_makes_what_one_process_makes(
     assert not open_study(tiny_base, tmp_path, *TWO_SEEDS).run(), "nothing is missing for a run"
     work(open_study(tiny_base, tmp_path, *TWO_SEEDS))
     assert left_over(study) == []
+
+
+def test_adapters_that_a_killed_worker_served_are_removed(copied: Callable[..., Study]) -> None:
+    study = copied()
+    rollout = study.folder / "rollout" / "0123456789ab"
+    for finish in (work, Study.run):
+        (rollout / "adapters" / "ethosteer-0-0").mkdir(parents=True)
+        (rollout / "vllm.log").write_text("what vLLM said")
+        finish(copied())
+        assert [path.name for path in rollout.iterdir()] == ["vllm.log"]
 
 
 def test_ready_batches_follow_what_they_read_and_make_everything_once(
@@ -127,7 +140,7 @@ def test_a_step_that_was_lost_is_left_to_its_new_worker(
             run(cls, stages, workspace)
             return
         (state,) = read_states(study.store.root)
-        assert state.position == f"steer {stages[0].name}" and state.pid == os.getpid()
+        assert state.position == Steer.title(stages) and state.pid == os.getpid()
         other = claims.Claims(study.store.root, "other")
         (name,) = [path.stem for path in other.folder.iterdir() if path.read_text() == state.worker]
         lost.append(other.latest(name)[0])
@@ -145,10 +158,95 @@ def test_a_step_that_was_lost_is_left_to_its_new_worker(
     work(study)
     shutil.rmtree(kept)
     assert [line for line in said if "took this step over" in line] == [
-        "steer deontology-s0: another worker took this step over, as this one gave no sign of life"
+        "steer deontology-s0, virtue-s0 by ppo: another worker took this step over, as this one "
+        "gave no sign of life"
     ]
     assert not interruption.is_requested()
     assert numbers(study) == numbers(finished) and left_over(study) == []
+
+
+def test_an_error_is_told_where_another_worker_takes_the_step_once_it_is_released(
+    copied: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = copied()
+    forget(study, "steer", "compare")
+    other = claims.Claims(study.store.root, "other")
+    release = claims.Claim.release
+
+    def released(claim: claims.Claim) -> None:
+        release(claim)
+        if claim.name.startswith("steer"):
+            assert other.take(claim.name)
+
+    def fail(cls: type[Steer], stages: Sequence[Steer], workspace: Any) -> None:
+        raise InputError("rows.csv:3: no answer")
+
+    def say(line: str) -> None:
+        assert "took this step over" not in line
+
+    monkeypatch.setattr(study.workspace.terminal, "say", say)
+    monkeypatch.setattr(claims.Claim, "release", released)
+    monkeypatch.setattr(Steer, "run", classmethod(fail))
+    with pytest.raises(InputError, match=r"rows\.csv:3"):
+        work(study)
+
+
+def test_an_error_of_a_step_that_was_lost_is_none_of_this_worker(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, "study", lambda: "")
+    with worker.alive():
+        claim = worker.claims.take("work")
+        assert claim is not None
+        with pytest.raises(LostClaim) as lost, worker.holding(claim, "work"):  # noqa: PT012
+            assert claims.Claims(tmp_path, "other").make("work", 2)
+            raise FileNotFoundError("what it was writing was moved away")
+    assert isinstance(lost.value.__cause__, FileNotFoundError)
+    assert not interruption.is_requested()
+
+
+def test_a_folder_that_cannot_be_read_for_a_while_ends_no_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(tmp_path, "study", lambda: "")
+    tried: list[int] = []
+
+    def unreadable(claim: claims.Claim) -> bool:
+        tried.append(1)
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    def beats() -> int:
+        (state,) = read_states(tmp_path)
+        return state.beat
+
+    with worker.alive():
+        claim = worker.claims.take("work")
+        assert claim is not None
+        with worker.holding(claim, "work"):
+            with monkeypatch.context() as patch:
+                patch.setattr(claims.Claim, "is_lost", unreadable)
+                while not tried:
+                    time.sleep(0.01)
+            before = beats()
+            for _ in range(3000):
+                if beats() > before + 1:
+                    break
+                time.sleep(0.01)
+            assert beats() > before + 1
+
+
+def test_a_disk_that_a_library_finds_full_is_one_line(
+    copied: Callable[..., Study], call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = copied()
+    forget(study, "steer", "compare")
+
+    def fill(cls: type[Steer], stages: Sequence[Steer], workspace: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(Steer, "run", classmethod(fill))
+    status, _, error = call("work", str(study.folder))
+    assert status == 2
+    line = f"error: {study.folder}: cannot be written: No space left on device; free space there"
+    assert line in error and "Traceback" not in error
 
 
 def test_damage_that_a_worker_meets_is_mended(

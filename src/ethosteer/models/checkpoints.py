@@ -96,7 +96,7 @@ def save_checkpoint(
         finally:
             remove(temporary)
     for path in stored_checkpoints(folder)[KEPT:]:
-        path.unlink(missing_ok=True)  # such a worker removes them too
+        path.unlink(missing_ok=True)  # that worker may have removed it
 
 
 def load_checkpoint(

@@ -15,8 +15,10 @@ from ethosteer.models.base import SharedBase
 from ethosteer.models.cache import PreallocatedLayer, make_cache
 from ethosteer.models.fast.decoding import Captured, Rows
 from ethosteer.models.fast.trees import LARGEST_TREE, pack, stack
+from ethosteer.models.foreign import foreign
 from ethosteer.models.generation import Sampling, generate
 from ethosteer.models.lora_bank import LoraBank, features
+from ethosteer.models.sharding import while_all_live
 from ethosteer.settings import LoraSettings
 
 
@@ -168,24 +170,22 @@ def has_sliding_window(base: SharedBase) -> bool:
 def samples_as_it_scores(base: SharedBase) -> bool:
     """Return whether sampling with a cache and padding has the hidden states of whole rows.
 
-    It does not where a model takes no cache of keys and values (recurrent ones), or finds its
-    positions in another way than by ``position_ids`` or the padding mask.
+    It does not where a model finds its positions in another way than by ``position_ids`` or the
+    padding mask. Raises whatever a model does that takes no cache of keys and values (recurrent
+    ones).
     """
     prompts = probe_tokens(base, [range(6), range(1, 7)]).tolist()
     prompts[1] = prompts[1][:3]
     states: list[Tensor] = []
     sampling = Sampling(3, 3, ignore_eos=True, greedy=True)
-    try:
-        answers = generate(
-            replace(base, captures=False),  # what is recorded calls no function
-            prompts,
-            1,
-            sampling,
-            torch.Generator(),
-            lambda rows, column, hidden, logits, chosen: states.append(hidden[rows.argsort()]),
-        )
-    except (AttributeError, IndexError, TypeError, ValueError, RuntimeError):
-        return False
+    answers = generate(
+        replace(base, captures=False),  # what is recorded calls no function
+        prompts,
+        1,
+        sampling,
+        torch.Generator(),
+        lambda rows, column, hidden, logits, chosen: states.append(hidden[rows.argsort()]),
+    )
     return all(
         nearly_equal(
             torch.stack([state[row] for state in states]),
@@ -243,11 +243,17 @@ def _states_of_forced_tokens(base: SharedBase, captures: bool = False) -> Tensor
 
 def check_sampling(base: SharedBase) -> None:
     """Raise InputError where answers cannot be sampled from a base, as every study does."""
-    if not samples_as_it_scores(base):
+    subject = f"base.model: {base.model.name_or_path}"
+    problem = (
+        f"ethosteer cannot sample from {base.model.config.model_type} models with its cache; "
+        "`ethosteer evaluate` may still score it on benchmarks of fixed choices; for a study use "
+        "another architecture"
+    )
+    with foreign(subject, problem), while_all_live():
+        agrees = samples_as_it_scores(base)
+    if not agrees:
         raise InputError(
-            f"base.model: {base.model.name_or_path}: ethosteer cannot sample from "
-            f"{base.model.config.model_type} models with its cache; `ethosteer evaluate` may still "
-            "score it on benchmarks of fixed choices; for a study use another architecture"
+            f"{subject}: {problem}: its hidden states are others with the cache than without"
         )
 
 

@@ -47,7 +47,7 @@ from ethosteer.models.quantised import (
     scales,
     stored_quantisation,
 )
-from ethosteer.models.sharding import shard, sharded_device, start
+from ethosteer.models.sharding import shard, sharded_device, start, while_all_live
 from ethosteer.models.text import find_stop_ids
 from ethosteer.models.weights import check_finite_tensors, load_weights
 from ethosteer.progress import Terminal
@@ -87,7 +87,8 @@ def load_base(settings: BaseSettings) -> SharedBase:
         with foreign(subject, f"cannot be moved to {device}"):
             model.to(device)  # type: ignore[arg-type]  # misread by the stubs
     check_finite_tensors(subject, {**dict(model.named_parameters()), **scales(model)})
-    with foreign(subject, f"its {model.config.model_type} architecture cannot be run"):
+    problem = f"its {model.config.model_type} architecture cannot be run"
+    with foreign(subject, problem), while_all_live():
         base = share(model, tokenizer, device)
         check_vocabulary(subject, tokenizer, model.get_input_embeddings(), base.stop_ids)
     if settings.gradient_checkpointing:

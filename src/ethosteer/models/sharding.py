@@ -209,11 +209,11 @@ def listen() -> str:
 @contextmanager
 def while_all_live() -> Iterator[None]:
     """Raise InputError where another process ends while this one waits for it in a block."""
-    from torch import distributed
-
     try:
         yield
     except RuntimeError as fault:
+        from torch import distributed
+
         # gloo, which connects processors, raises no class of its own
         if not (isinstance(fault, distributed.DistError) or "/gloo/" in str(fault)):
             raise

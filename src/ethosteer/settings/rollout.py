@@ -9,6 +9,9 @@ from pydantic import Field, field_validator, model_validator
 
 from ethosteer.settings.base import LARGEST_LENGTH, Settings, absolute_path
 
+SERVER_OPTIONS = {"memory": "--gpu-memory-utilization", "max_length": "--max-model-len"}
+"""Settings of a server that is started, with vLLM's options for them."""
+
 
 class RolloutSettings(Settings):
     """[rollout]: what samples answers: ethosteer itself, or a vLLM server spoken to over HTTP."""
@@ -78,9 +81,23 @@ class RolloutSettings(Settings):
                     "engine = 'vllm' needs either url, of a server that runs already, or python, "
                     "the interpreter of an environment with vLLM"
                 )
-        elif "engine" not in self.model_fields_set and (self.url or self.python):
-            raise ValueError("url and python are of an engine: set engine = 'vllm' too")
+            if self.url is not None:
+                self._refuse_options()
+        elif "engine" not in self.model_fields_set and (unused := sorted(self.model_fields_set)):
+            raise ValueError(f"{', '.join(unused)}: of an engine; set engine = 'vllm' too")
         return self
+
+    def _refuse_options(self) -> None:
+        """Raise ValueError for an option of a server that is started, where none is.
+
+        The defaults are not refused, which stand in the file of every run.
+        """
+        for name, option in SERVER_OPTIONS.items():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} is for a server that is started by python; the one at url was started "
+                    f"with an {option} of its own, so leave {name} out"
+                )
 
     @property
     def sampler(self) -> str | None:

@@ -250,15 +250,19 @@ class Evaluate(Stage[list[Outcome]]):
         return self.items.fingerprint, self.base.identity()
 
     @classmethod
+    def title(cls, stages: Sequence[Self]) -> str:
+        """Name the benchmark, and the models where they are the raw base alone."""
+        alone = " (base)" if all(stage.model.name == BASE for stage in stages) else ""
+        return f"{cls.kind} {stages[0].items.benchmark}{alone}"
+
+    @classmethod
     def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
         """Answer a benchmark with models on one base, and store their outcomes."""
         from ethosteer.evaluation.answering import answer_items, token_budget
 
         started = time.monotonic()
         first = stages[0]
-        name = first.items.benchmark
-        alone = " (base)" if all(stage.model.name == BASE for stage in stages) else ""
-        with workspace.terminal.stage(f"evaluate {name}{alone}") as progress:
+        with workspace.terminal.stage(cls.title(stages)) as progress:
             items, classifier = first.items.to_answer(workspace), first.items.classifier()
             first.items.check_unchanged()
             base = workspace.base(first.base)

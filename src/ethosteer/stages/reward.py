@@ -67,7 +67,7 @@ class Reward(Stage[HeldOutPairs]):
             base.engine.start()  # an unfit one is refused before anything is trained
         sets = [workspace.store.load(stage.pairs) for stage in stages]
         with (
-            workspace.terminal.stage(f"reward, seed {seed}") as progress,
+            workspace.terminal.stage(cls.title(stages)) as progress,
             workspace.store.checkpoints(stages) as checkpoints,
         ):
             limit = first.reward.validation_pairs

@@ -208,6 +208,11 @@ class Stage(ABC, Generic[Result]):
         return self.fingerprint
 
     @classmethod
+    def title(cls, stages: Sequence[Self]) -> str:
+        """Return what the work of ``stages``, which run together, is called on a terminal."""
+        return f"{cls.kind} {', '.join(stage.name for stage in stages)}"
+
+    @classmethod
     def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
         """Do the work of ``stages``, which have one ``batch`` key, and store every artifact.
 
@@ -215,7 +220,7 @@ class Stage(ABC, Generic[Result]):
         """
         for stage in stages:
             with (
-                workspace.terminal.stage(f"{stage.kind} {stage.name}") as progress,
+                workspace.terminal.stage(cls.title([stage])) as progress,
                 workspace.store.write(stage) as folder,
             ):
                 stage.make(folder, workspace, progress)

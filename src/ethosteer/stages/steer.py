@@ -66,6 +66,11 @@ class Steer(Stage[SteeringResult]):
         return self.kind, self.arm.seed, self.algorithm
 
     @classmethod
+    def title(cls, stages: Sequence[Self]) -> str:
+        """Name the algorithm too."""
+        return f"{super().title(stages)} by {stages[0].algorithm}"
+
+    @classmethod
     def run(cls, stages: Sequence[Self], workspace: Workspace) -> None:
         """Steer the arms and store them."""
         from ethosteer.algorithms.loop.checkpoints import steer
@@ -76,7 +81,7 @@ class Steer(Stage[SteeringResult]):
         headings = ("arm", "reward", "KL", "tokens", "alarms")
         with (
             workspace.trackers(f"{algorithm}-s{seed}") as tracking,
-            workspace.terminal.table(f"steer {algorithm}, seed {seed}", headings) as show,
+            workspace.terminal.table(cls.title(stages), headings) as show,
             workspace.store.checkpoints(stages) as checkpoints,
         ):
             steering = cls.steering(stages, workspace)

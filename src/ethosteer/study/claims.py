@@ -121,7 +121,7 @@ def refuse_workers(root: Path, say: Callable[[str], None]) -> None:
                 )
         if not watched:
             say(
-                f"{len(states)} workers have not ended this study's work; waiting for up to "
+                f"workers that have not ended this study's work: {len(states)}; waiting for up to "
                 f"{SILENT_SECONDS:.0f} s to see whether they are alive"
             )
         watched = {state.worker: state.beat for state in states}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -20,7 +21,7 @@ from ethosteer.evaluation.on_demand import OnDemand
 from ethosteer.evaluation.outcomes import write_outcomes
 from ethosteer.files import DISK_FULL, file_hash, to_json, write_atomic, write_json, writing
 from ethosteer.models.cached import prepare_base
-from ethosteer.models.engine.connection import Connection, Needs
+from ethosteer.models.engine.connection import ADAPTERS, Connection, Needs
 from ethosteer.models.fast.budget import held_in_memory
 from ethosteer.progress import Terminal
 from ethosteer.results.study import DATA_FOLDER, StageTime
@@ -51,6 +52,7 @@ from ethosteer.study.together import follow, leading, run_with_others
 
 RESULTS = "results.json"
 OUTCOMES = "outcomes.parquet"
+ROLLOUT = "rollout"
 FILES = (
     STUDY_FILE, ORIGIN, MANIFEST, RESULTS, OUTCOMES, ITEMS,
     "report.html", "report.md", "tables/benchmarks.csv",
@@ -135,7 +137,7 @@ class Study:
         with self.store.lock(), leading():
             refuse_workers(self.store.root, self.workspace.terminal.say)
             self.prepare_base()
-            self.store.tidy()
+            self.tidy()
             if self.is_finished():
                 return False
             missing = self.store.missing(self.plan.stages)
@@ -146,6 +148,12 @@ class Study:
             for line in self.other_work():
                 self.workspace.terminal.say(line)
         return True
+
+    def tidy(self) -> None:
+        """Remove what killed processes left, where no other process is at work on the study."""
+        self.store.tidy()
+        for adapters in (self.folder / ROLLOUT).glob(f"*/{ADAPTERS}"):  # of workers
+            shutil.rmtree(adapters, ignore_errors=True)
 
     def check(self) -> None:
         """Read all input once; raises InputError for what is invalid, or for an unfit engine."""
@@ -179,8 +187,8 @@ class Study:
         """Run stages and write the run's files; make again what turns out to be damaged."""
         while True:
             try:
+                self._run_stages(missing)
                 with writing(self.folder, DISK_FULL):
-                    self._run_stages(missing)
                     self.write_files()
             except DamagedArtifactError as fault:
                 self.workspace.terminal.say(str(fault))
@@ -204,7 +212,10 @@ class Study:
 
     def run_batch(self, batch: Sequence[Stage[Any]]) -> None:
         """Make the stages of one batch, and store them."""
-        with held_in_memory("the base, the adapters and their optimisers"):
+        with (
+            writing(self.folder, DISK_FULL),
+            held_in_memory("the base, the adapters and their optimisers"),
+        ):
             run_with_others(batch, self.workspace)
 
     def prepare_base(self) -> None:
@@ -299,4 +310,4 @@ def _engine(settings: StudySettings, folder: Path, terminal: Terminal) -> Connec
         kept=arms * len(settings.seeds) + 1 + fine_tuning.enabled,
         tokens=settings.data.max_prompt_tokens + settings.steer.max_new_tokens,
     )
-    return Connection(settings.rollout, settings.base, folder / "rollout", needs, terminal)
+    return Connection(settings.rollout, settings.base, folder / ROLLOUT, needs, terminal)

@@ -19,6 +19,8 @@ LOG = "slurm-%A_%a.log"
 TIME = re.compile(r"\d+(-\d+(:\d+){0,2})?|\d+(:\d+){1,2}")
 """Minutes, minutes:seconds, hours:minutes:seconds, days-hours and so on, as sbatch reads them."""
 MEMORY = re.compile(r"\d+[KMGT]?")
+EARLIEST_WARNING = 60
+"""Seconds by which Slurm may send a signal before the time that it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,12 @@ class SlurmJob:
     def __post_init__(self) -> None:
         if self.time is not None and not TIME.fullmatch(self.time):
             raise InputError(f"--time {self.time!r}: write hours:minutes:seconds, as in 24:00:00")
+        if self.time is not None and 0 < _seconds(self.time) <= self.warning + EARLIEST_WARNING:
+            raise InputError(
+                f"--time {self.time}: a task is warned {self.warning} seconds before (--warning), "
+                f"and Slurm may do so {EARLIEST_WARNING} seconds earlier, so that it would be "
+                "requeued as soon as it starts; raise --time or lower --warning"
+            )
         if self.memory is not None and not MEMORY.fullmatch(self.memory):
             raise InputError(f"--mem {self.memory!r}: write a number with its unit, as in 64G")
         for option in self.options:
@@ -78,6 +86,17 @@ class SlurmJob:
             f"exec {shlex.join(command)}",
         ]
         return "\n".join(lines) + "\n"
+
+
+def _seconds(time: str) -> int:
+    """Return the seconds of a time limit; 0 is no limit."""
+    days, is_with_days, clock = time.rpartition("-")
+    fields = [int(field) for field in clock.split(":")]
+    if is_with_days:
+        hours, minutes, seconds = (*fields, 0, 0)[:3]
+    else:  # minutes, minutes:seconds or hours:minutes:seconds
+        hours, minutes, seconds = {1: (0, *fields, 0), 2: (0, *fields)}.get(len(fields), fields)
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def submit(script: Path) -> str:

@@ -94,6 +94,11 @@ class Worker:
         self._beat()
         try:
             yield
+        except Exception as fault:
+            # asked before the release below, after which another may claim what failed here
+            if claim.is_lost():  # what this worker was writing was moved away
+                raise LostClaim(claim.name) from fault
+            raise
         finally:
             with self._lock:
                 self._claim, self._work, self._since = None, WAITING, time.monotonic()
@@ -115,7 +120,7 @@ class Worker:
     def _beat_on(self) -> None:
         while not self._ended.wait(claims.BEAT_SECONDS):
             self._beat()
-            with self._lock:
+            with self._lock, suppress(OSError):  # a folder that cannot be read now, may be later
                 if self._claim is not None and self._claim.is_lost():
                     interruption.request(LostClaim(self._claim.name))
             if self._parent is not None and os.getppid() != self._parent:
@@ -163,7 +168,8 @@ def work(study: Study) -> None:
         study.share(worker.id, worker.confirm)
         if study.store.missing(study.plan.stages):
             study.check()
-        with worker.holding(worker.wait(FILES), "prepares the run"):
+        # where the claim is lost, another worker prepares it
+        with suppress(LostClaim), worker.holding(worker.wait(FILES), "prepares the run"):
             if not study.is_finished():
                 study.begin()
         with closing(study.workspace):
@@ -174,7 +180,7 @@ def work(study: Study) -> None:
             forget(root, state.worker)
     if not read_states(root):
         with suppress(OSError):  # two workers that leave together may both be the last
-            study.store.tidy()
+            study.tidy()
         for folder in (CLAIMS, WORKERS):
             shutil.rmtree(root / folder, ignore_errors=True)
 
@@ -204,19 +210,14 @@ def _make_missing(study: Study, worker: Worker) -> None:
             time.sleep(claims.POLL_SECONDS)
             continue
         claim, batch = taken
-        step = f"{batch[0].kind} {batch[0].name}"
-        lost = f"{step}: another worker took this step over, as this one gave no sign of life"
+        step = batch[0].title(batch)
         try:
             with worker.holding(claim, step):
                 study.run_batch(batch)
         except LostClaim:
-            say(lost)
+            say(f"{step}: another worker took this step over, as this one gave no sign of life")
         except DamagedArtifactError as fault:
             say(str(fault))
-        except Exception:
-            if not claim.is_lost():
-                raise
-            say(lost)  # what this worker was writing was moved away
 
 
 def _take(
@@ -248,5 +249,7 @@ def _finish(study: Study, worker: Worker) -> bool:
                     study.workspace.terminal.say(line)
     except DamagedArtifactError as fault:
         study.workspace.terminal.say(str(fault))
+        return False
+    except LostClaim:  # another worker writes it
         return False
     return True

@@ -14,6 +14,22 @@ if os.environ.get("FAKE_VLLM") == "crash":
     print("\\nRuntimeError: no memory for the cache\\n", flush=True)
     sys.exit(3)
 
+if os.environ.get("FAKE_VLLM") == "engine":
+    print("(EngineCore pid=7) ERROR 11-26 10:00:00 [core.py:708] EngineCore failed to start.")
+    print("(EngineCore pid=7) Traceback (most recent call last):")
+    print("(EngineCore pid=7) ValueError: Free memory on device (9.1/79.2 GiB) is too little")
+    print("(APIServer pid=6) Traceback (most recent call last):")
+    print("(APIServer pid=6) RuntimeError: Engine core initialization failed. "
+          "See root cause above. Failed core proc(s): {}")
+    print("UserWarning: There appear to be 1 leaked shared_memory objects", flush=True)
+    sys.exit(1)
+
+if os.environ.get("FAKE_VLLM") == "options":
+    print("pydantic_core.ValidationError: 1 validation error for ModelConfig")
+    print("  Value error, max_model_len (999) is greater than 96. " + 500 * "More. ")
+    print("    For further information visit https://errors.pydantic.dev", flush=True)
+    sys.exit(1)
+
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         replies = {

@@ -109,6 +109,27 @@ def test_a_server_that_does_not_start_is_one_line(
     held.close()
 
 
+@pytest.mark.parametrize(
+    ("fails", "cause"),
+    [
+        ("engine", "ValueError: Free memory on device (9.1/79.2 GiB) is too little ("),
+        ("options", "Value error, max_model_len (999) is greater than 96. More."),
+    ],
+)
+def test_of_a_server_that_does_not_start_the_first_cause_is_told(
+    python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str, cause: str
+):
+    monkeypatch.setenv("FAKE_VLLM", fails)
+    held = connection(python, tmp_path / "rollout")
+    with pytest.raises(InputError) as fault:
+        held.client(on_cpu=True)
+    message = str(fault.value)
+    start = "rollout.python: vLLM did not start: it ended with status 1: "
+    assert message.startswith(start + cause)
+    assert message.endswith(f"({tmp_path / 'rollout' / 'vllm.log'})") and len(message) < 700
+    held.close()
+
+
 def test_a_server_that_died_is_one_line_with_the_end_of_its_log(python: Path, tmp_path: Path):
     held = connection(python, tmp_path / "rollout")
     client = held.client(on_cpu=True)

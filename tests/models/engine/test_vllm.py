@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 from ethosteer.errors import InputError
 from ethosteer.models.adapters import save_adapter, with_fine_tuning
 from ethosteer.models.base import SharedBase
+from ethosteer.models.engine import client
 from ethosteer.models.engine.client import CONCURRENT, Client
 from ethosteer.models.engine.connection import Connection, Needs
 from ethosteer.models.engine.protocol import Request
@@ -218,7 +221,9 @@ def test_log_probabilities_without_the_temperature_are_refused_where_it_matters(
 def test_a_text_that_is_too_long_for_the_server_is_refused(served: Served):
     base, _ = served(max_length=30)
     assert generate(base, PROMPTS, 1, SAMPLING, noise())
-    assert refusal(base, Sampling(29, 29)).startswith("rollout.max_length: a prompt of ")
+    message = refusal(base, Sampling(29, 29))
+    assert message.startswith("rollout.url: a prompt of ")
+    assert message.endswith("raise its --max-model-len")
 
 
 def test_a_key_comes_from_the_environment_and_is_in_no_message(
@@ -241,6 +246,45 @@ def test_a_server_that_fails_midway_is_one_line(served: Served):
 def test_an_address_without_a_server_is_one_line(tmp_path: Path):
     with pytest.raises(InputError, match=r"127.0.0.1:9: the vLLM server does not answer: "):
         connection("http://127.0.0.1:9", tmp_path).check()
+
+
+def test_a_server_for_shorter_texts_than_the_studys_is_refused(served: Served, tmp_path: Path):
+    _, fake = served(max_length=30)
+    needs = Needs(rank=4, together=3, kept=3, tokens=40)
+    with pytest.raises(InputError, match=r"rollout\.url: the server takes 30 tokens"):
+        replace(connection(fake.url, tmp_path), needs=needs).check()
+
+
+def test_an_idle_connection_is_not_used_that_the_server_may_be_closing(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    class Closing(BaseHTTPRequestHandler):
+        """Closes a connection, without an answer, at its second request."""
+
+        protocol_version = "HTTP/1.1"
+        answered = 0
+
+        def do_GET(self) -> None:
+            self.close_connection = bool(self.answered)
+            if not self.answered:
+                self.answered = 1
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    assert client.IDLE_SECONDS < 5, "after which vLLM closes one"
+    monkeypatch.setattr(client, "IDLE_SECONDS", 0.0)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Closing) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        asking = Client(f"http://127.0.0.1:{server.server_port}", None)
+        assert [asking.version() for _ in range(3)] == ["", "", ""]
+        asking.close()
+        server.shutdown()
+        thread.join()
 
 
 def test_the_cause_of_a_silent_server_ends_the_message():

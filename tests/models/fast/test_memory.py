@@ -86,6 +86,26 @@ def test_the_budget_is_halved_until_the_work_fits_and_stays_so(llama, caplog):
     assert len(lines(caplog)) == 2
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be reported at another call",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "
+        "you tried to allocate 8000000000000 bytes. Error code 12 (Cannot allocate memory)",
+    ],
+)
+def test_what_libraries_say_of_used_up_memory_counts_as_that(llama, said):
+    def run(tokens: int) -> int:
+        if tokens > 100:
+            raise RuntimeError(said)
+        return tokens
+
+    assert within_memory(fresh(llama), "training", 200, [50] * 6, run) == 100
+    with pytest.raises(InputError, match=r"out of memory for adapters"), held_in_memory("adapters"):
+        raise RuntimeError(said)
+
+
 def test_a_text_that_does_not_fit_by_itself_is_refused_with_what_to_reduce(llama):
     def run(tokens: int) -> None:
         raise torch.OutOfMemoryError("simulated")

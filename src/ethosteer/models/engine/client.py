@@ -24,6 +24,8 @@ CONNECT_SECONDS = 10.0
 """To connect, and for what takes a server no time."""
 ANSWER_SECONDS = 1800.0
 """Until an answer must be there, queueing included."""
+IDLE_SECONDS = 2.0
+"""For which an idle connection is kept: vLLM closes it after 5, and loses a request on its way."""
 LONGEST_REPLY = 300
 """Characters of a server's reply that an error repeats."""
 UNPROCESSED = {
@@ -61,7 +63,7 @@ class Client:
         self.http = httpx2.Client(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            limits=httpx2.Limits(max_connections=CONCURRENT),
+            limits=httpx2.Limits(max_connections=CONCURRENT, keepalive_expiry=IDLE_SECONDS),
             trust_env=False,  # a proxy for the internet does not know the server
         )
 

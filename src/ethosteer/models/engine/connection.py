@@ -66,7 +66,7 @@ class Connection:
             self._check_version("rollout.python", installed_version(self.settings.python))
             smallest_rank(self.needs.rank)
             if self.settings.max_length is not None:
-                self._check_length(self.settings.max_length)
+                self._check_length("rollout.max_length", self.settings.max_length)
         else:
             self.client(on_cpu=False)
 
@@ -105,7 +105,7 @@ class Connection:
         client = Client(self.settings.url, os.environ.get(API_KEY))
         try:
             self._check_version("rollout.url", client.version())
-            self._check_length(client.served_model().max_length)
+            self._check_length("rollout.url", client.served_model().max_length)
             if not client.loads_adapters():
                 raise InputError(
                     f"rollout.url: {self.settings.url} loads no adapters at run time; start it "
@@ -164,11 +164,11 @@ class Connection:
         flags += ["--enforce-eager"] if on_cpu else []
         return [*flags, *(str(word) for pair in options.items() for word in pair)]
 
-    def _check_length(self, provided: int) -> None:
+    def _check_length(self, key: str, provided: int) -> None:
         if provided < self.needs.tokens:
             raise InputError(
-                f"rollout.max_length: the server takes {provided} tokens, but a prompt with its "
-                f"answer has up to {self.needs.tokens} (data.max_prompt_tokens and "
+                f"{key}: the server takes {provided} tokens (--max-model-len), but a prompt with "
+                f"its answer has up to {self.needs.tokens} (data.max_prompt_tokens and "
                 "steer.max_new_tokens)"
             )
 

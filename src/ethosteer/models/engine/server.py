@@ -7,11 +7,12 @@ can have it read adapters from any folder. Importable without torch.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,8 +21,14 @@ from ethosteer.errors import InputError
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values of vLLM's --max-lora-rank."""
 STOP_SECONDS = 20.0
-LOG_TAIL = 8192
-"""Bytes at the end of a log, in which its last line is looked for."""
+LOG_TAIL = 65_536
+"""Bytes at the end of a log, in which its last line and its last error are looked for."""
+ERROR = re.compile(r"\bValue error, \S.*|\b[\w.]*(?:Error|Exception): \S.*")
+"""pydantic, which reads vLLM's options, puts the reason of its ValidationError on the next line."""
+ELSEWHERE = "root cause"
+"""In an error of vLLM's main process that points to another one, of its engine, above it."""
+LONGEST_REASON = 400
+"""Characters of an error that are repeated."""
 SERVE = """
 import os, runpy, signal, threading, time
 
@@ -118,18 +125,34 @@ class Server:
 
     def last_line(self) -> str:
         """Return the last line of the log that is not blank."""
+        return next(self._last_lines(), "no output")
+
+    def _last_lines(self) -> Iterator[str]:
+        """Yield the lines at the end of the log that are not blank, the last first."""
         with self.log.open("rb") as log:
             log.seek(max(0, self.log.stat().st_size - LOG_TAIL))
             lines = log.read().decode("utf-8", "replace").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+        yield from (line.strip() for line in reversed(lines) if line.strip())
+
+    def _last_error(self) -> str:
+        """Return the last error of the log that points to no other; its last line without one."""
+        errors = (
+            error[0]
+            for line in self._last_lines()
+            if ELSEWHERE not in line and (error := ERROR.search(line))
+        )
+        return next(errors, self.last_line())[:LONGEST_REASON]
 
     def why_ended(self) -> str:
-        """Return the status and last line of a server that has ended, "" while it runs."""
+        """Return the status and last error of a server that has ended, "" while it runs."""
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(1.0)  # a connection breaks just before its process has ended
         if not self.has_ended():
             return ""
-        return f"it ended with status {self.process.returncode}: {self.last_line()} ({self.log})"
+        status = self.process.returncode
+        # what a signal has ended had no error
+        reason = self._last_error() if status >= 0 else self.last_line()
+        return f"it ended with status {status}: {reason} ({self.log})"
 
     def stop(self) -> None:
         """End the process and its children."""

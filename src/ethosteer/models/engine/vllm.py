@@ -92,10 +92,12 @@ class VLLM:
         assert self.model is not None
         longest = max(requests, key=lambda request: len(request.prompt) + request.limit)
         if len(longest.prompt) + longest.limit > self.model.max_length:
+            is_started = self.connection.settings.starts_server
             raise InputError(
-                f"rollout.max_length: a prompt of {len(longest.prompt)} tokens and an answer of up "
-                f"to {longest.limit} exceed the server's {self.model.max_length}; raise it "
-                "(--max-model-len of a server that you start)"
+                f"{'rollout.max_length' if is_started else 'rollout.url'}: a prompt of "
+                f"{len(longest.prompt)} tokens and an answer of up to {longest.limit} exceed the "
+                f"server's {self.model.max_length}; raise "
+                f"{'it' if is_started else 'its --max-model-len'}"
             )
         if self.is_raw and any(request.temperature not in {0.0, 1.0} for request in requests):
             raise InputError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import re
 import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -63,6 +64,11 @@ GPU_TOKENS = (256, 32_768)
 """The fewest and the most tokens of a training pass on a GPU."""
 TREE_TOKENS = 384
 """Tokens of an arm's block that most prefix trees of benchmarks fit in."""
+FULL_DEVICE = re.compile(r"CUDA error: out of memory|\w+_STATUS_ALLOC_FAILED|DefaultCPUAllocator")
+"""How libraries say that memory is used up where torch raises no OutOfMemoryError.
+
+CUDA graphs, cuBLAS, and torch's allocator for processors.
+"""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # from malloc.h
 
 
@@ -210,7 +216,9 @@ def within_memory(
     while True:
         try:
             return run(budget)
-        except torch.OutOfMemoryError as fault:
+        except RuntimeError as fault:
+            if not is_out_of_memory(fault):
+                raise
             budget = min(budget, sum(sizes))  # a pass had no more
             if budget <= max(sizes):
                 raise InputError(
@@ -234,6 +242,13 @@ def within_memory(
             work,
             budget,
         )
+
+
+def is_out_of_memory(fault: RuntimeError) -> bool:
+    """Return whether a device had too little memory."""
+    import torch
+
+    return isinstance(fault, torch.OutOfMemoryError) or bool(FULL_DEVICE.search(str(fault)))
 
 
 def fitting(base: SharedBase, work: Work, budget: int) -> int:
@@ -286,9 +301,7 @@ def held_in_memory(what: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as fault:
-        import torch  # after the fault: work that needs no torch does not wait for its import
-
-        if not isinstance(fault, torch.OutOfMemoryError):
+        if not is_out_of_memory(fault):
             raise
         raise InputError(
             f"the device is out of memory for {what}; lower lora.r or the number of arms, or use "
