@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ethosteer.cli.workers import work_as_task
+from ethosteer.errors import InputError
 from ethosteer.study.run import Study
 from tests.study.test_nothing_lost import Call, left_over, numbers, open_study, settings_of
 
@@ -25,6 +27,20 @@ def test_without_ray_one_line_says_what_to_install(
     status, out, error = call("run", "demo", "--runs-dir", str(tmp_path), "--executor", "ray")
     assert (status, out, error.count("\n")) == (2, "", 1)
     assert "pip install 'ethosteer[ray]'" in error
+
+
+def test_a_task_works_where_the_command_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    worked: list[Path] = []
+    monkeypatch.setattr("ethosteer.study.worker.work", lambda _: worked.append(Path.cwd()))
+    arguments = "demo", tmp_path / "runs", None, ["base.device=cpu"]
+    assert work_as_task(*arguments, tmp_path / "here") == 0
+    assert worked == [tmp_path / "here"]
+    with pytest.raises(InputError, match=r"gone: cannot be entered on .*No such file"):
+        work_as_task(*arguments, tmp_path / "gone")
 
 
 @needs_ray

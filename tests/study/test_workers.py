@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -131,6 +132,57 @@ def test_others_go_on_where_one_is_killed(
     monkeypatch.setattr(Study, "is_finished", lambda _: False)
     with pytest.raises(WorkerFailedError, match="no worker is left: worker 1 was killed by SIGK"):
         run_workers(study, python("import os; os.kill(os.getpid(), 9)"), 2)
+
+
+def test_the_error_of_a_worker_that_is_then_killed_is_told(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(study.workspace.terminal, "say", said.append)
+    monkeypatch.setattr(Study, "is_finished", lambda _: True)
+    code = "import os, sys; print('error: no room', file=sys.stderr, flush=True)"
+    run_workers(study, python(f"{code}; os.kill(os.getpid(), 9)"), 1)
+    assert said[0] == "worker 1: no room" and "was killed by SIGKILL" in said[1]
+
+
+def test_workers_end_where_a_later_one_cannot_be_started(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[workers.Process] = []
+    start = workers._start
+
+    def second_fails(*arguments: Any) -> workers.Process:
+        if started:
+            raise OSError("no more processes")
+        started.append(start(*arguments))
+        return started[0]
+
+    monkeypatch.setattr(workers, "_start", second_fails)
+    with pytest.raises(OSError, match="no more processes"):
+        run_workers(study, python("import time; time.sleep(100)"), 2)
+    assert started[0].popen.wait(10) == -signal.SIGKILL
+
+
+def test_a_failure_is_told_where_a_signal_ends_the_run_too(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(study.workspace.terminal, "say", said.append)
+    code = f"import pathlib, signal, sys, time; pathlib.Path({str(tmp_path / 'ready')!r}).touch()"
+    fails = "signal.signal(signal.SIGTERM, lambda *_: sys.exit('error: it broke'))"
+    command = python(f"import signal, sys; {fails}; {code}; time.sleep(100)")
+
+    def send() -> None:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    with deferred(), pytest.raises(Interrupted):
+        run_workers(study, command, 1)
+    sender.join()
+    assert "worker 1: it broke" in said
 
 
 def test_a_signal_is_forwarded_once_and_all_end(study: Study, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -15,7 +17,7 @@ import typer
 from ethosteer.api import prepare_study
 from ethosteer.cli.errors import print_error
 from ethosteer.cli.options import DataDir, Overrides, RunsDir, StudyArgument
-from ethosteer.errors import InputError
+from ethosteer.errors import InputError, WorkerFailedError
 from ethosteer.files import make_folder, usable_path, write_atomic
 from ethosteer.interruption import Interrupted, deferred
 from ethosteer.study.folder import is_run_folder
@@ -96,11 +98,17 @@ def work(
 
 
 def work_as_task(
-    study: str, runs_dir: Path, data_dir: Path | None, overrides: Sequence[str]
+    study: str, runs_dir: Path, data_dir: Path | None, overrides: Sequence[str], folder: Path
 ) -> int:
-    """Do what ``ethosteer work`` does, in a task of Ray's; return its exit status."""
+    """Do what ``ethosteer work`` does in ``folder``, in a task of Ray's; return its exit status."""
     from ethosteer.study.worker import work as work_on
 
+    try:
+        os.chdir(folder)  # a cluster's tasks run elsewhere, and settings may name relative paths
+    except OSError as fault:
+        raise InputError(
+            f"{folder}: cannot be entered on {socket.gethostname()}: {fault}"
+        ) from fault
     prepared = prepare_study(study, runs_dir=runs_dir, data_dir=data_dir, overrides=overrides)
     try:
         with deferred():
@@ -133,9 +141,12 @@ def run_by_workers(
         from ethosteer.study.ray_workers import run_on_ray
 
         named, *_ = work_arguments(study, runs_dir, data_dir, overrides)
-        task = named, runs_dir.absolute(), data_dir and data_dir.absolute(), overrides
+        data = data_dir and data_dir.absolute()
+        task = named, runs_dir.absolute(), data, overrides, Path.cwd()
         terminal = prepared.workspace.terminal
         run_on_ray(work_as_task, task, workers, base, terminal)
+        if not prepared.is_finished():
+            raise WorkerFailedError(1, "no worker on Ray is left: its tasks were stopped")
     else:
         from ethosteer.study.workers import run_workers
 

@@ -59,16 +59,17 @@ def run_workers(study: Study, command: Sequence[str], count: int) -> None:
     only reported, since others take over its step.
     """
     spoken: queue.Queue[tuple[Process, str]] = queue.Queue()
-    workers = [
-        _start(number, command, environment, spoken)
-        for number, environment in enumerate(environments(count, study.settings.base), start=1)
-    ]
+    workers: list[Process] = []
     try:
+        for number, environment in enumerate(environments(count, study.settings.base), start=1):
+            workers.append(_start(number, command, environment, spoken))
         failed = _watch(study, workers, spoken)
     except BaseException:
         for worker in workers:
             worker.popen.kill()
         raise
+    if failed is not None and interruption.is_requested():
+        study.workspace.terminal.say(str(failed))
     interruption.stop_if_requested()
     if failed is not None:
         raise failed
@@ -195,6 +196,8 @@ def _ended(worker: Process, terminal: Terminal, *, is_stopping: bool) -> WorkerF
     if status in (1, 2):
         line = worker.error or "internal error, with the lines above"
         return WorkerFailedError(status, f"{worker.name}: {line}")
+    if status < 0 and worker.error:
+        terminal.say(f"{worker.name}: {worker.error}")
     if status < 0 and not is_stopping:
         terminal.say(
             f"{worker.name} (process {worker.popen.pid}) was killed by "
