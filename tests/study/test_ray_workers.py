@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from ethosteer.cli.workers import work_as_task
 from ethosteer.errors import InputError
+from ethosteer.study import ray_workers
 from ethosteer.study.run import Study
 from tests.study.test_nothing_lost import Call, left_over, numbers, open_study, settings_of
 
@@ -56,6 +58,15 @@ def test_tasks_of_ray_make_what_one_process_makes(tiny_base: Path, tmp_path: Pat
     assert ended.returncode == 0, ended.stderr
     study = open_study(tiny_base, tmp_path / "ray")
     assert numbers(study) == numbers(single) and left_over(study) == []
+
+
+def test_a_host_and_port_are_tried_before_ray_tries_for_minutes() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        for free in (address, f"ray://{address}", "auto", "local", None):
+            ray_workers._knock(free)
+    with pytest.raises(OSError, match="refused"):
+        ray_workers._knock(address)
 
 
 @needs_ray

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from ethosteer.settings import BaseSettings
 START_SECONDS = "200"
 """Ray's daemon may take minutes to start on a busy machine; Ray gives up after 30 s."""
 LOOK_SECONDS = 0.5
+KNOCK_SECONDS = 10.0
 
 
 def run_on_ray(
@@ -45,6 +47,7 @@ def run_on_ray(
     address = os.environ.get("RAY_ADDRESS")
     problem = f"RAY_ADDRESS={address} cannot be joined" if address else "Ray cannot be started"
     with foreign("--executor ray", problem):
+        _knock(address)
         ray.init(include_dashboard=False, log_to_driver=True)
     for number, handler in before.items():  # Ray has put its own there
         signal.signal(number, handler)
@@ -58,6 +61,13 @@ def run_on_ray(
     interruption.stop_if_requested()
     if failed is not None:
         raise failed
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError where nothing listens at a HOST:PORT, for which Ray would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 def _resources(ray: Any, count: int | None, base: BaseSettings) -> tuple[dict[str, int], int]:  # noqa: ANN401
