@@ -77,13 +77,14 @@ def test_a_processor_keeps_two_further_layouts_of_the_base(monkeypatch: pytest.M
 
 
 def test_a_server_that_the_study_starts_takes_its_share_of_the_gpu() -> None:
-    served = ("rollout.engine=vllm", "rollout.version=0.32.0", "rollout.memory=0.25")
-    finetune, *others = footprint(GPU, *served, "rollout.python=p").stages
+    served = ("rollout.engine=vllm", "rollout.version=0.32.0")
+    started = (*served, "rollout.memory=0.25", "rollout.python=p")
+    finetune, *others = footprint(GPU, *started).stages
     assert [stage.held.get("vLLM's server") for stage in others] == [20e9, 20e9, 20e9]
     assert "vLLM's server" not in finetune.held, "it starts with the first reward model"
     for counted in (
         footprint(GPU, *served, "rollout.url=http://a"),
-        footprint(CPU, *served, "rollout.python=p"),
+        footprint(CPU, *started),
         footprint(GPU),
     ):
         assert all("vLLM's server" not in stage.held for stage in counted.stages)
