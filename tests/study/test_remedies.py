@@ -20,6 +20,29 @@ def test_what_a_study_is_told_makes_it_fit() -> None:
     assert estimate(load_study("llama2-13b"), origin, "h200-141").remedies == ()
 
 
+SERVED = ("rollout.engine=vllm", "rollout.version=0.32.0", "rollout.python=p")
+
+
+@pytest.mark.parametrize(
+    ("memory", "device", "told"),
+    [
+        # 26 GB of base fit beside the study's: a smaller server is enough, and is not too small
+        ("0.8", "h100-80", ("--set rollout.memory=0.5",)),
+        # no server of 40 GB or less holds the base beside it, and the study alone fits
+        ("0.5", "a100-40", ("--set rollout.engine=ethosteer",)),
+    ],
+)
+def test_a_server_that_is_too_large_is_made_smaller_or_left_out(
+    memory: str, device: str, told: tuple[str, ...]
+) -> None:
+    overrides = [*SERVED, f"rollout.memory={memory}"]
+    cramped = estimate(load_study("llama2-13b", overrides), Origin("hub"), device)
+    assert cramped.remedies == told
+    options = [*overrides, *(remedy.removeprefix("--set ") for remedy in told)]
+    mended = estimate(load_study("llama2-13b", options), Origin("hub"), device)
+    assert mended.fits and not [note for note in mended.notes if "vLLM" in note]
+
+
 def test_what_changes_results_least_is_tried_first() -> None:
     single = load_study("demo")
     tried = list(candidates(single))

@@ -152,13 +152,22 @@ class Footprint:
             held["further layouts of it"] = 2 * self.width * (decoder_parameters(self.shape) + head)
         return held | {"libraries": LIBRARIES}
 
+    @property
+    def server(self) -> float:
+        """The bytes of the server that the study starts on its GPU; 0 without one."""
+        rollout = self.settings.rollout
+        is_started = self.machine.on_gpu and rollout.starts_server
+        return rollout.memory * self.machine.memory if is_started else 0.0
+
+    @property
+    def has_cramped_server(self) -> bool:
+        """Whether the study starts a server whose memory does not hold the base."""
+        return 0 < self.server <= self.weights
+
     @cached_property
     def base_and_server(self) -> dict[str, float]:
         """What stages hold that sample, and those after them: the base, and the study's server."""
-        rollout = self.settings.rollout
-        if not (self.machine.on_gpu and rollout.starts_server):
-            return self.base
-        return self.base | {"vLLM's server": rollout.memory * self.machine.memory}
+        return self.base | {"vLLM's server": self.server} if self.server else self.base
 
     def finetune(self) -> StageMemory:
         """Count fine-tuning, whose conversations have logits at every token."""

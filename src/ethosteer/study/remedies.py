@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -29,7 +30,7 @@ def remedies(footprint: Footprint, *, is_stored_quantised: bool = False) -> tupl
         if is_stored_quantised and "base.quantise" in changes:
             continue
         tried = replace(footprint, settings=changed(footprint.settings, changes))
-        if fits(tried.stages, tried.machine.memory):
+        if fits(tried.stages, tried.machine.memory) and not tried.has_cramped_server:
             return tuple(f"--set {key}={option(value)}" for key, value in changes.items())
     return ()
 
@@ -37,8 +38,9 @@ def remedies(footprint: Footprint, *, is_stored_quantised: bool = False) -> tupl
 def candidates(settings: StudySettings) -> Iterator[Changes]:
     """Yield changes to try, those first that change results least.
 
-    Checkpointing changes no result, the number format little, answers without the server that a
-    study starts are others, quantisation changes more; shorter texts are another study.
+    A smaller server that the study starts changes no result and little time, checkpointing no
+    result, the number format little; answers without the server are others, quantisation changes
+    more, and shorter texts are another study.
     """
     is_single = settings.base.dtype == "float32"
     precision: dict[str, object] = {"base.dtype": "bfloat16"} if is_single else {}
@@ -55,11 +57,15 @@ def candidates(settings: StudySettings) -> Iterator[Changes]:
         "data.max_prompt_tokens": settings.data.max_prompt_tokens // 2,
         "steer.max_new_tokens": max(steer.min_new_tokens, steer.max_new_tokens // 2),
     }
+    if settings.rollout.starts_server:
+        for tenths in range(math.ceil(10 * settings.rollout.memory) - 1, 0, -1):
+            yield {"rollout.memory": tenths / 10}
     yield checkpointing
     if precision:
         yield precision
         yield precision | checkpointing
     if without:
+        yield precision | without
         yield precision | checkpointing | without
     yield precision | quantised
     yield precision | quantised | checkpointing
