@@ -57,6 +57,7 @@ def test_intervals_shares_and_probabilities() -> None:
         (59.4, "59 s"),
         (318, "5 min 18 s"),
         (3600 * 26 + 65, "26 h 01 min"),
+        (3600 * 68485 + 840, "68,485 h"),
     ],
 )
 def test_duration(seconds: float, text: str) -> None:

@@ -245,7 +245,7 @@ def results_table(evaluations: Sequence[Evaluation]) -> Table:
 
 def plan_table(plan: StudyEstimate) -> Table:
     """Return an estimate as a table for the terminal: stages, and the memory of the largest."""
-    cost = "" if plan.price is None else f", {plan.cost:,.0f} at {plan.price:g} an hour"
+    cost = "" if plan.price is None else f", {_price(plan.cost)} at {plan.price:,.12g} an hour"
     table = Table(
         title=escape(f"{plan.name} on {plan.device}: about {duration(plan.seconds)}{cost}"),
         title_justify="left",
@@ -268,9 +268,15 @@ def plan_table(plan: StudyEstimate) -> Table:
     for name, size in parts.items():
         turn = ", in turn" if name in largest.work and len(largest.work) > 1 else ""
         table.add_row(f"  {name}{turn}", "", "", "", f"{size / 1e9:,.2f}")
-    table.caption = escape("\n".join((*_verdict(plan), "; ".join(plan.notes)))) or None
+    lines = [*_verdict(plan), *(["; ".join(plan.notes)] if plan.notes else [])]
+    table.caption = escape("\n".join(lines))
     table.caption_justify = "left"
     return table
+
+
+def _price(cost: float) -> str:
+    """Write what a study costs; of less than one the two leading digits."""
+    return f"{cost:,.0f}" if cost >= 1 else f"{cost:.2g}"
 
 
 def _verdict(plan: StudyEstimate) -> Iterator[str]:
@@ -280,8 +286,9 @@ def _verdict(plan: StudyEstimate) -> Iterator[str]:
         yield f"fits in {capacity} of memory"
     elif plan.fits:
         yield (
-            f"fits in {capacity} of memory with smaller passes, to which a run halves them: "
-            f"lower tokens_per_batch of [{largest.stage.split(',')[0]}]"
+            f"fits in {capacity} of memory, but not with passes of this size: a run that is short "
+            f"of memory halves them, and a lower {largest.stage.split(',')[0]}.tokens_per_batch "
+            "makes them smaller from the start"
         )
     else:
         least = max(plan.memory, key=lambda memory: memory.least)

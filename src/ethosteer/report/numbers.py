@@ -53,7 +53,7 @@ def count(value: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time in its two largest units, short ones in seconds."""
+    """Write a time in its two largest units, short ones in seconds, and long ones in hours."""
     if 0 < seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -61,7 +61,9 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole < 100 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{round(whole / 3600):,} h"
 
 
 def listing(words: Sequence[str]) -> str:

@@ -112,12 +112,18 @@ def estimate(
         label = f"{named.name} ({named.title})"
         footprint = Footprint(settings, shape, texts, Machine(on_gpu=True, memory=named.memory))
         seconds = Roofline(footprint, named).stages()
+        if settings.base.dtype == "float32" and not settings.base.autocast:
+            notes.append(
+                "times are of products in bfloat16: in float32 they are several times as long"
+            )
     notes += _quantisation_notes(settings.base.quantise, is_timed=named is not None)
-    share = settings.rollout.memory * footprint.machine.memory
-    if settings.rollout.starts_server and footprint.machine.on_gpu and share <= footprint.weights:
+    if settings.base.shape is not None:
+        weights = base_parameters(shape) / 1e9
+        notes.insert(0, f"the base is as base.shape says: {weights:,.1f} billion weights")
+    if footprint.has_cramped_server:
         notes.append(
-            f"rollout.memory gives vLLM's server {share / 1e9:,.0f} GB, and the base alone takes "
-            f"{footprint.weights / 1e9:,.0f}: raise it"
+            f"rollout.memory gives vLLM's server {footprint.server / 1e9:,.0f} GB, and the base "
+            f"alone takes {footprint.weights / 1e9:,.0f}: raise it"
         )
     disk = stage_disk(settings, shape, texts)
     return StudyEstimate(
