@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -19,7 +20,6 @@ class RolloutSettings(Settings):
     engine: Literal["ethosteer", "vllm"] = Field("ethosteer", description="what samples answers")
     version: str | None = Field(
         None,
-        pattern=r"^\d+(\.\w+)+$",
         description="vLLM's version; a server of another one is refused, since it samples other "
         "answers",
     )
@@ -51,6 +51,13 @@ class RolloutSettings(Settings):
         "trainer's by more, in the mean over sampled tokens",
     )
 
+    @field_validator("version")
+    @classmethod
+    def _release(cls, version: str | None) -> str | None:
+        if version is not None and not re.fullmatch(r"\d+(\.\w+)+", version):
+            raise ValueError("must be a release of vLLM such as '0.32.0'")
+        return version
+
     @field_validator("url")
     @classmethod
     def _address(cls, url: str | None) -> str | None:
@@ -76,7 +83,12 @@ class RolloutSettings(Settings):
         if self.engine == "vllm":
             if self.version is None:
                 raise ValueError("engine = 'vllm' needs vLLM's version, as in version = '0.32.0'")
-            if (self.url is None) == (self.python is None):
+            if self.url is not None and self.python is not None:
+                raise ValueError(
+                    "url is of a server that runs already, and python starts one: leave one of "
+                    "them out"
+                )
+            if self.url is None and self.python is None:
                 raise ValueError(
                     "engine = 'vllm' needs either url, of a server that runs already, or python, "
                     "the interpreter of an environment with vLLM"

@@ -24,6 +24,13 @@ from ethosteer.study.folder import STUDY_FILE, is_run_folder
 BUNDLED_BASES = ("pocket", "smollm2")
 """Values of base.model that name a base and no file, even where a file has that name."""
 
+MESSAGES = {
+    "tuple_type": "Input should be a list, as in [0, 1]",
+    "dict_type": "Input should be a table",
+    "model_type": "Input should be a table",
+}
+"""Problems that pydantic names by Python's types, in the words of TOML."""
+
 STUDIES_DIR = Path(str(files("ethosteer"))) / "assets" / "studies"
 
 
@@ -166,7 +173,7 @@ def _first_problem(fault: ValidationError) -> str:
     value = error.get("input")
     is_table = isinstance(value, Mapping | Settings)
     shown = "" if is_table else f", found {None if value is None else quoted(value)}"
-    message = error["msg"].removeprefix("Value error, ")
+    message = MESSAGES.get(error["type"], error["msg"].removeprefix("Value error, "))
     return f"{key + ': ' if key else ''}{message}{shown}"
 
 
