@@ -93,6 +93,8 @@ def test_a_task_may_work_before_it_is_warned(time: str) -> None:
         (("--time", "3"), "raise --time or lower --warning"),
         (("--mem", "64 GB"), "--mem '64 GB': write a number with its unit"),
         (("--option", "x\n#SBATCH --exclusive"), "--option"),
+        (("--option=--signal=TERM@3",), "--option '--signal=TERM@3': --warning settles it here"),
+        (("--option=-t5",), "--option '-t5': --time settles it here"),
         (("--runs-dir", 'a"b'), "Slurm takes no folder with quotes"),
     ],
 )

@@ -19,6 +19,13 @@ LOG = "slurm-%A_%a.log"
 TIME = re.compile(r"\d+(-\d+(:\d+){0,2})?|\d+(:\d+){1,2}")
 """Minutes, minutes:seconds, hours:minutes:seconds, days-hours and so on, as sbatch reads them."""
 MEMORY = re.compile(r"\d+[KMGT]?")
+SETTLED = {
+    "--array": "--workers (with --at-once)",
+    "--cpus-per-task": "--cpus",
+    "--signal": "--warning",
+    "--time": "--time",
+} | {"-a": "--workers (with --at-once)", "-c": "--cpus", "-t": "--time"}
+"""Options of sbatch that the script depends on, with those of ``ethosteer slurm`` for them."""
 EARLIEST_WARNING = 60
 """Seconds by which Slurm may send a signal before the time that it was asked for."""
 
@@ -55,6 +62,8 @@ class SlurmJob:
         for option in self.options:
             if not option.startswith("-") or not option.isprintable():
                 raise InputError(f"--option {option!r}: write one of sbatch's, as --partition=a100")
+            if mend := SETTLED.get(option.split("=")[0] if option[:2] == "--" else option[:2]):
+                raise InputError(f"--option {option!r}: {mend} settles it here")
 
     def script(self, name: str, log: Path, arguments: Sequence[str]) -> str:
         """Return the batch script: each task is ``ethosteer work`` with ``arguments``.
