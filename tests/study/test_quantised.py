@@ -8,6 +8,7 @@ import pytest
 
 from ethosteer.data.sources import Origin
 from ethosteer.progress import Terminal
+from ethosteer.study.export import export_arm
 from ethosteer.study.load import load_study
 from ethosteer.study.run import Study
 from tests.tiny_study import OVERRIDES
@@ -33,6 +34,9 @@ def test_a_study_on_a_quantised_base_is_finished_and_reported(
     assert run.run()
     report = (run.folder / "report.html").read_text("utf-8")
     assert f"bfloat16, weights in {kind}" in report
+    export_arm(run, "virtue", None, tmp_path / "virtue")
+    card = (tmp_path / "virtue" / "README.md").read_text("utf-8")
+    assert f"its weights quantised ({kind}), which takes bitsandbytes" in card
     plain = study(tiny_base, tmp_path, *changes[1:])
     stages, others = run.plan.stages, plain.plan.stages
     trained = [stage for stage in stages if stage.kind in {"reward", "steer"}]

@@ -145,7 +145,10 @@ def check_base_of_adapter(adapter: Path, settings: BaseSettings) -> str | None:
     if expected and given:
         if expected == given:
             return None
-        raise InputError(f"{claim}: their weights differ; use --model {folders[0]}")
+        raise InputError(
+            f"{claim}: their weights differ, or the number format in which they are stored; use "
+            f"--model {folders[0]}"
+        )
     if Path(stated).name.lower() == Path(model).name.lower():
         return None
     if HUB_ID.fullmatch(stated) and HUB_ID.fullmatch(model) and not given:

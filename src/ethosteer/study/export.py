@@ -102,6 +102,7 @@ def model_card(study: Study, arm: Arm, *, reward: bool) -> str:
         study=settings.name,
         question=settings.question,
         base=settings.base.model,
+        quantise=settings.base.quantise,
         is_finetuned=settings.finetune.enabled,
         row_end=dialogues.decoded_end_of_turn,
         folder=BASE_FOLDER,
