@@ -5,6 +5,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ethosteer.cli.studies import resuming
+from ethosteer.cli.workers import Executor
+
 
 def test_plan_needs_neither_weights_nor_data(call: Callable[..., tuple[int, str, str]]) -> None:
     status, out, _ = call("plan", "llama2-13b")
@@ -24,6 +27,24 @@ def test_plan_on_a_named_gpu_says_whether_it_fits(
     assert status == 0
     assert "does not fit in 24 GB of memory" in out
     assert "--set base.quantise=nf4" in out
+
+
+def test_a_run_of_workers_is_resumed_by_workers() -> None:
+    folder = Path("my runs/mine")
+    assert resuming(folder, None, Executor.local) == "ethosteer run 'my runs/mine'"
+    assert resuming(folder, 2, Executor.ray).endswith("mine' --executor ray --workers 2")
+
+
+def test_plan_states_small_costs_and_whose_shape_it_counts(
+    call: Callable[..., tuple[int, str, str]],
+) -> None:
+    _, out, _ = call("plan", "demo", "--on", "h100-80", "--price", "2.5")
+    assert ", 0 at" not in out and ", 0.00" in out
+    assert "in float32" in out
+    _, out, _ = call("plan", "demo", "--set", "base.dtype=float32")
+    assert out.splitlines()[-1].strip(), "no empty line where nothing is noted"
+    _, out, _ = call("plan", "llama2-13b", "--on", "h100-80", "--set", "base.model=other/30b")
+    assert "the base is as base.shape says: 13.0 billion weights" in " ".join(out.split())
 
 
 def test_plan_on_a_named_gpu_needs_no_torch(tmp_path: Path) -> None:

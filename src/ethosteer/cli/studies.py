@@ -66,7 +66,7 @@ def run(
         if processes.is_main():
             print_error(
                 f"stopped by {stop.received.name} after a whole step, and what is done is stored; "
-                f"resume with `ethosteer run {shlex.quote(str(prepared.folder))}`"
+                f"resume with `{resuming(prepared.folder, workers, executor)}`"
             )
         raise typer.Exit(stop.status) from None
     if not processes.is_main():
@@ -78,6 +78,16 @@ def run(
         typer.echo(f"done: {prepared.folder / 'report.html'}")
     else:
         typer.echo(f"nothing to do: the study is finished ({prepared.folder})")
+
+
+def resuming(folder: Path, workers: int | None, executor: Executor) -> str:
+    """Return the command that goes on with a run in ``folder``, by as many workers."""
+    command = ["ethosteer", "run", str(folder)]
+    if executor != Executor.local:
+        command += ["--executor", str(executor)]
+    if workers is not None:
+        command += ["--workers", str(workers)]
+    return shlex.join(command)
 
 
 def status(
