@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ethosteer import processes
 from ethosteer.errors import InputError
-from ethosteer.files import file_hash, fingerprint, publish_folder
+from ethosteer.files import file_hash, fingerprint, publish_folder, remove
 from ethosteer.models.identity import folder_fingerprint
 from ethosteer.stages import store as stages_store
 from ethosteer.stages.lock import LOCK
@@ -284,7 +284,6 @@ def test_checkpoints_that_another_worker_still_writes_are_removed_in_the_end(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ):
     """A worker that was taken for dead wakes up while the folder is emptied."""
-    remove = stages_store.remove
 
     def meanwhile(path: Path) -> None:
         (path / ".late.part").write_text("")

@@ -219,7 +219,9 @@ def test_the_table_shows_what_each_worker_is_making(
     (study.store.root / WORKERS).mkdir(parents=True)
     write_json(study.store.root / WORKERS / "a.json", making)
     console = Console(width=80, file=io.StringIO())
-    console.print(workers._table(study, [running]))
+    for _ in range(2):
+        console.print(workers._table(study, [running]))
+        (study.store.root / WORKERS / "a.json").unlink(missing_ok=True)
     process.kill()
     process.wait()
     console.print(workers._table(study, [ended]))
@@ -228,5 +230,6 @@ def test_the_table_shows_what_each_worker_is_making(
     stages = len(study.plan.stages)
     assert lines == [
         "worker 1 steer ppo: 3 of 9 0:01:01", f"study 0 of {stages} steps are stored",
+        "worker 1 ends", f"study 0 of {stages} steps are stored",
         "worker 2 has ended", f"study 0 of {stages} steps are stored",
     ]  # fmt: skip

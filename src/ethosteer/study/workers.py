@@ -37,11 +37,15 @@ THREADS = "OMP_NUM_THREADS"
 
 @dataclass(slots=True)
 class Process:
-    """One worker's process; ``error`` is the last line in which it named an error."""
+    """One worker's process; ``error`` is the last line in which it named an error.
+
+    ``has_begun`` says that it was seen at work, so that without a sign of life it ends.
+    """
 
     number: int
     popen: subprocess.Popen[str]
     error: str = ""
+    has_begun: bool = False
     has_ended: bool = False
     lines: threading.Thread = field(init=False)
 
@@ -252,8 +256,10 @@ def _table(study: Study, workers: Sequence[Process]) -> Table:
     for worker in workers:
         state = states.get(worker.popen.pid)
         if worker.popen.returncode is not None or state is None:
-            table.add_row(worker.name, "starts" if worker.popen.returncode is None else "has ended")
+            alive = "ends" if worker.has_begun else "starts"
+            table.add_row(worker.name, alive if worker.popen.returncode is None else "has ended")
             continue
+        worker.has_begun = True
         seconds = timedelta(seconds=round(state.seconds))
         table.add_row(worker.name, escape(state.position), str(seconds))
     stages = study.plan.stages
