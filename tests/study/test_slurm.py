@@ -14,6 +14,7 @@ from ethosteer.errors import InputError
 from ethosteer.interruption import Interrupted
 from ethosteer.study.run import Study
 from ethosteer.study.slurm import SlurmJob, requeue
+from ethosteer.study.worker import PARENT
 from tests.study.test_nothing_lost import Call
 
 OPTIONS = ("--workers", "8", "--at-once", "4", "--cpus", "8", "--mem", "64G", "--time", "24:00:00",
@@ -145,7 +146,11 @@ def test_the_warning_requeues_the_job(
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
     monkeypatch.setattr("ethosteer.study.worker.work", stopped(signal.SIGTERM))
-    assert call(*command)[0] == 143 and not log.exists()
+    status, _, error = call(*command)
+    assert status == 143 and not log.exists()
+    assert "or `ethosteer work " in error
+    monkeypatch.setenv(PARENT, "1")
+    assert call(*command)[2].endswith("and what is done is stored\n"), "its parent says the rest"
     monkeypatch.setattr("ethosteer.study.worker.work", stopped(signal.SIGUSR1))
     assert call(*command)[0] == 138
     assert log.read_text() == "requeue 12\n"

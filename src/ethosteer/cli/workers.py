@@ -78,6 +78,7 @@ def work(
 
     Example: `ethosteer work runs/demo`
     """
+    from ethosteer.study.worker import PARENT
     from ethosteer.study.worker import work as work_on
 
     if requeues:
@@ -87,10 +88,11 @@ def work(
         with deferred():
             work_on(prepared)
     except Interrupted as stop:
-        print_error(
-            f"stopped by {stop.received.name} after a whole step, and what is done is stored; "
-            f"other workers go on, or `ethosteer work {shlex.quote(str(prepared.folder))}` does"
-        )
+        line = f"stopped by {stop.received.name} after a whole step, and what is done is stored"
+        if PARENT not in os.environ:  # or else the parent says how all workers are resumed
+            resumed = f"ethosteer work {shlex.quote(str(prepared.folder))}"
+            line += f"; other workers go on, or `{resumed}` does"
+        print_error(line)
         if requeues and stop.received == getattr(signal, "SIGUSR1", None):
             requeue()
         raise typer.Exit(stop.status) from None
