@@ -39,7 +39,11 @@ WINDOW = 5
 
 @dataclass(frozen=True)
 class Design:
-    """What both programs are given."""
+    """What both programs are given.
+
+    ``peer_critic``: TRL trains a second whole model as critic ("model"), or only a head on a frozen
+    one ("head"), which is closer to ethosteer's, a head on the policy's hidden states.
+    """
 
     seeds: tuple[int, ...]
     steps: int
@@ -52,6 +56,7 @@ class Design:
     minibatches: int = 4
     kl_coefficient: float = 0.05
     longest_pair: int = 512
+    peer_critic: str = "model"
 
     @property
     def optimiser(self) -> OptimiserSettings:
@@ -130,9 +135,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=32, help="a step of reward modelling")
     parser.add_argument("--episodes", type=int, default=16, help="a step of PPO")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--peer-critic", choices=("model", "head"), default="model")
     options = parser.parse_args()
     design = Design(tuple(range(options.seeds)), options.steps, options.pairs, options.episodes,
-                    options.learning_rate)  # fmt: skip
+                    options.learning_rate, peer_critic=options.peer_critic)  # fmt: skip
     origin = data_origin(Path(options.data_dir))
     base = load_base(BaseSettings(model=options.model, device="cpu"))
     eos = base.tokenizer.eos_token_id

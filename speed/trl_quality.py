@@ -87,6 +87,9 @@ def ppo_curve(
     set_seed(seed)
     base = classifier(model, tokenizer.pad_token_id)
     reward_model = PeftModel.from_pretrained(base, reward).merge_and_unload()
+    critic = classifier(model, tokenizer.pad_token_id)
+    if design.peer_critic == "head":
+        critic.base_model.requires_grad_(False)  # type: ignore[operator, union-attr]
     prompts = Dataset.from_dict({"input_ids": design.prompts_ids})
     episodes = design.episodes
     trainer = PPOTrainer(
@@ -102,7 +105,7 @@ def ppo_curve(
         model=AutoModelForCausalLM.from_pretrained(model),
         ref_model=None,
         reward_model=reward_model,
-        value_model=classifier(model, tokenizer.pad_token_id),
+        value_model=critic,
         train_dataset=prompts,
         eval_dataset=prompts.select(range(4)),
         peft_config=LoraConfig(
