@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -247,6 +248,28 @@ def test_a_claim_of_a_study_that_others_have_finished_is_lost(tmp_path: Path) ->
     assert claim.is_lost()
     with pytest.raises(LostClaim):
         claim.confirm()
+
+
+def test_a_worker_that_wakes_up_after_others_have_cleared_away_claims_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was paused between its look at the claim and the file that confirms it."""
+    holder = Claims(tmp_path, "holder")
+    claim, make = holder.take("work"), holder.make
+    assert claim is not None
+
+    def paused(name: str, number: int) -> bool:
+        shutil.rmtree(tmp_path / CLAIMS)
+        return make(name, number)
+
+    monkeypatch.setattr(holder, "make", paused)
+    with pytest.raises(LostClaim):
+        claim.confirm()
+    assert claim.is_lost() and not list((tmp_path / CLAIMS).iterdir())
+    monkeypatch.undo()
+    later = Claims(tmp_path, "later").take("work")
+    assert later is not None and later.number == claim.number
+    assert claim.is_lost() and not later.is_lost()
 
 
 # --- a worker that is paused while it writes, and wakes up

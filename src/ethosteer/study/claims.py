@@ -178,7 +178,11 @@ class Claims:
         return number, (content or b"").decode("ascii", "replace")
 
     def make(self, name: str, number: int) -> bool:
-        """Make a claim unless another worker has made it, or a later one."""
+        """Make a claim unless another worker has made it, or a later one, or removed all of them.
+
+        The one before must be there still: a worker that was paused right before this, while others
+        finished the study and cleared away, would begin anew what is done.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(name, number)
         try:
@@ -190,7 +194,8 @@ class Claims:
             return False
         numbers = self._numbers(name)
         # earlier numbers are removed below, so that a view that is out of date can make one again
-        if max(numbers, default=number) > number:
+        has_followed = number == 1 or number - 1 in numbers
+        if max(numbers, default=number) > number or not has_followed:
             path.unlink(missing_ok=True)
             return False
         for earlier in set(numbers) - {number}:
@@ -236,7 +241,7 @@ class Claim:
     def is_lost(self) -> bool:
         """Return whether another worker has taken the work over, or finished the study with it."""
         with self.lock:
-            return self.claims.latest(self.name)[0] != self.number
+            return self.claims.latest(self.name) != (self.number, self.claims.worker)
 
     def release(self) -> None:
         """Let others claim the work."""
