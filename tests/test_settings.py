@@ -580,7 +580,15 @@ def test_a_date_is_a_date(date):
     ],
 )
 def test_what_nothing_could_use_is_refused_by_its_key(study: Path, override: str, problem: str):
-    assert fault_of(study, override).startswith(f"{study}: {problem}")
+    fault = fault_of(study, override)
+    assert fault.removeprefix(f"{study}: ").removeprefix("--set: ").startswith(problem)
+
+
+def test_a_fault_names_what_set_the_value_the_file_or_an_override(study: Path):
+    assert fault_of(study, "steer.step=3").startswith("--set: unknown key steer.step; did you")
+    assert fault_of(study, "arms={virtue={pairs=3}}").startswith("--set: unknown key arms.virtue.p")
+    study.write_text(study.read_text("utf-8").replace("[steer]", "[steer]\nstep = 3"), "utf-8")
+    assert fault_of(study, "data.max_tokens=64").startswith(f"{study}: unknown key steer.step")
 
 
 def test_seeds_and_names_reach_to_their_bounds(study: Path):
@@ -679,7 +687,7 @@ def test_a_study_file_with_a_byte_order_mark_is_read(study: Path):
 
 def test_a_file_of_a_home_that_is_not_there_is_refused_by_its_key(study: Path):
     message = fault_of(study, "arms.mine.file=~nobody-of-this-name/x.csv")
-    assert message.startswith(f"{study}: arms.mine.file: ")
+    assert message.startswith("--set: arms.mine.file: ")
     study.write_text(
         STUDY.replace("[steer]", "[arms.mine]\nfile = '~nobody-of-this-name/x.csv'\n[steer]"),
         encoding="utf-8",

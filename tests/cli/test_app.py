@@ -315,4 +315,4 @@ def test_a_command_for_one_process_is_refused_in_several(command, call, torchrun
 def test_workers_are_refused_in_several_processes(call, torchrun):
     torchrun(2, 0)
     status, _, error = call("run", "demo", "--workers", "2")
-    assert status == 2 and error.startswith("error: --workers and --executor: are for a base that")
+    assert status == 2 and error.startswith("error: --workers, --executor: each worker has a")

@@ -84,7 +84,7 @@ def absolute_paths(settings: StudySettings) -> StudySettings:
 def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
     """Read, change and validate a study file.
 
-    Raises InputError that names the file and the key for anything invalid in it.
+    Raises InputError that names the file or --set, and the key, for anything invalid in it.
     """
     path = study_path(study)
     table = read_toml(path)
@@ -94,7 +94,9 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> StudySettings:
     try:
         settings = catalog.study_settings().model_validate(_tuples(table))
     except ValidationError as fault:
-        raise InputError(f"{path}: {_first_problem(fault)}") from fault
+        location = fault.errors(include_url=False)[0]["loc"]
+        subject = "--set" if _is_set_by(overrides, location) else path
+        raise InputError(f"{subject}: {_first_problem(fault)}") from fault
     try:
         check_names(settings)
     except InputError as fault:
@@ -152,6 +154,12 @@ def _apply(table: dict[str, Any], override: str) -> None:
         if not isinstance(table, dict):
             raise InputError(f"--set {override}: {name} is a value, not a table")
     table[names[-1]] = None if value == "none" else value
+
+
+def _is_set_by(overrides: Sequence[str], location: Sequence[int | str]) -> bool:
+    """Return whether an override sets what is at ``location``."""
+    keys = ([name.strip() for name in text.partition("=")[0].split(".")] for text in overrides)
+    return any(names == list(map(str, location[: len(names)])) for names in keys)
 
 
 def _tuples(value: Any) -> Any:  # noqa: ANN401 (any TOML value)

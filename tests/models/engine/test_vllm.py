@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import torch
 
@@ -285,6 +286,15 @@ def test_an_idle_connection_is_not_used_that_the_server_may_be_closing(
         asking.close()
         server.shutdown()
         thread.join()
+
+
+def test_a_page_of_another_server_is_not_printed() -> None:
+    page = httpx2.Response(404, html="<!DOCTYPE html><p>File not found</p>")
+    assert client._refusal(page) == (
+        "status 404: a web page, where vLLM answers in JSON; is the address that of its server?"
+    )
+    plain = httpx2.Response(500, json={"error": {"message": "no\n memory"}})
+    assert client._refusal(plain) == "status 500: no memory"
 
 
 def test_the_cause_of_a_silent_server_ends_the_message():

@@ -195,4 +195,6 @@ def _refusal(reply: httpx2.Response) -> str:
         message = str(content.get("error", content).get("message", content))
     except (ValueError, AttributeError):
         message = reply.text
+        if "html" in reply.headers.get("content-type", ""):
+            message = "a web page, where vLLM answers in JSON; is the address that of its server?"
     return f"status {reply.status_code}: {' '.join(message.split())[:LONGEST_REPLY]}"
