@@ -89,7 +89,7 @@ def ppo_curve(
     reward_model = PeftModel.from_pretrained(base, reward).merge_and_unload()
     critic = classifier(model, tokenizer.pad_token_id)
     if design.peer_critic == "head":
-        critic.base_model.requires_grad_(False)  # type: ignore[operator, union-attr]
+        critic.base_model.requires_grad_(False)
     prompts = Dataset.from_dict({"input_ids": design.prompts_ids})
     episodes = design.episodes
     trainer = PPOTrainer(
