@@ -132,8 +132,13 @@ def test_a_second_signal_ends_the_process_at_once():
 
 
 def test_called_from_python_ctrl_c_raises_keyboard_interrupt():
-    with pytest.raises(KeyboardInterrupt):
-        send(signal.SIGINT)
+    # which a shell ignores for what it starts in the background
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_without_a_run_ctrl_c_ends_a_command_at_once():

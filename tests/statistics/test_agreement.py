@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_the_estimate_is_alpha_in_both_orders() -> None:
             alpha_estimate(table, groups, 500, np.random.default_rng(1), ordinal=ordinal)
             for table in (counts, counts[:, ::-1])
         ]
-        assert estimates[0] == pytest.approx(estimates[1])
+        assert astuple(estimates[0]) == pytest.approx(astuple(estimates[1]))
         assert estimates[0].value == pytest.approx(alpha(both_orders(counts)))
         assert estimates[0].low < estimates[0].value < estimates[0].high
         assert estimates[0].n == (counts.sum(axis=1) >= 2).sum()
@@ -104,8 +105,8 @@ def test_kappa_is_statsmodels_of_the_table_in_both_orders() -> None:
     half = 1.959963985 * expected.std_kappa
     assert (found.low, found.high) == pytest.approx((expected.kappa - half, expected.kappa + half))
     assert found.n == table.sum()
-    assert found == pytest.approx(weighted_kappa(table[::-1, ::-1]))
-    assert found == pytest.approx(weighted_kappa(table.T))
+    for same in (table[::-1, ::-1], table.T):
+        assert astuple(weighted_kappa(same)) == pytest.approx(astuple(found))
 
 
 def test_kappa_where_there_is_nothing_to_tell() -> None:
