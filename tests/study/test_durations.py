@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ethosteer.algorithms.algorithm import Cost
 from ethosteer.data.sources import Origin
 from ethosteer.study import devices
 from ethosteer.study.durations import Roofline
@@ -37,6 +38,14 @@ def test_a_token_takes_the_longest_of_reading_multiplying_and_launching() -> Non
     consumer = roofline("rtx3090-24")
     ratio = consumer.token_seconds(1) / measured.token_seconds(1)
     assert ratio == pytest.approx(3350 / 936)
+
+
+def test_products_in_float32_have_the_rate_of_plain_cores() -> None:
+    plain = roofline("a100-80", "base.dtype=float32").seconds(Cost(trained_tokens=1e9), 1)
+    half = roofline("a100-80").seconds(Cost(trained_tokens=1e9), 1)
+    assert plain / half == pytest.approx(312 / 19.5)
+    autocast = roofline("a100-80", "base.dtype=float32", "base.autocast=true")
+    assert autocast.flops == roofline("a100-80", "base.dtype=float16").flops == 312e12
 
 
 def test_time_falls_with_a_faster_card_and_grows_with_seeds() -> None:

@@ -39,14 +39,6 @@ def test_a_server_without_the_memory_for_the_base_is_noted():
     assert notes(*served, "rollout.memory=0.4") == notes() == []
 
 
-def test_times_of_float32_on_a_named_device_are_noted_as_those_of_bfloat16():
-    def notes(study: str, *overrides: str) -> str:
-        return "; ".join(estimate(load_study(study, overrides), Origin("sample"), "l4-24").notes)
-
-    assert "in float32 they are several times as long" in notes("demo")
-    assert "float32" not in notes("demo", "base.autocast=true") + notes("llama2-13b")
-
-
 LLAMA = {
     "model_type": "llama", "hidden_size": 5120, "num_hidden_layers": 40, "vocab_size": 32000,
     "intermediate_size": 13824, "num_attention_heads": 40, "tie_word_embeddings": False,

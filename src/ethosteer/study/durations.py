@@ -5,7 +5,7 @@ training and scoring are matrix products of many rows. The constants were measur
 with a base of Llama-2-13B geometry in bfloat16 (``python speed/gpu.py --arms 1 4``: PPO, batch 64,
 prompts of 32 to 128 tokens, 128 new ones, 4 epochs, adapters of rank 16 on q and v). A step of one
 arm took 14.5 s, of which 3.6 s sampling, 2.5 s scoring and 8.4 s training, and one of four arms
-59.9 s. Other cards are taken to reach the same fractions of their peaks.
+59.9 s. Other cards, and float32, are taken to reach the same fractions of their peaks.
 """
 
 from __future__ import annotations
@@ -56,6 +56,13 @@ class Roofline:
     footprint: Footprint
     device: Device
 
+    @property
+    def flops(self) -> float:
+        """The peak of the device in the number format of products, in FLOP/s."""
+        base = self.footprint.settings.base
+        in_single = base.dtype == "float32" and not base.autocast
+        return self.device.single_flops if in_single else self.device.flops
+
     def stages(self) -> dict[str, float]:
         """Return the seconds of each stage, for all arms and seeds."""
         settings, texts = self.footprint.settings, self.footprint.texts
@@ -91,8 +98,8 @@ class Roofline:
         read = Cost(forward_tokens=cost.forward_tokens + answers * mean_prompt(settings))
         trained = Cost(trained_tokens=cost.trained_tokens)
         sampling = answers / rows * settings.steer.max_new_tokens * self.token_seconds(rows)
-        scoring = read.flop(parameters) / (SCORING_EFFICIENCY * self.device.flops)
-        training = trained.flop(parameters) / (TRAINING_EFFICIENCY * self.device.flops)
+        scoring = read.flop(parameters) / (SCORING_EFFICIENCY * self.flops)
+        training = trained.flop(parameters) / (TRAINING_EFFICIENCY * self.flops)
         if settings.base.gradient_checkpointing:
             training *= RUN_AGAIN
         return sampling + scoring + training
@@ -108,6 +115,6 @@ class Roofline:
         products = 2 * base_parameters(shape) * rows
         return max(
             read / self.device.bandwidth,
-            products / (SCORING_EFFICIENCY * self.device.flops),
+            products / (SCORING_EFFICIENCY * self.flops),
             shape.layers * KERNELS * self.device.launch,
         )

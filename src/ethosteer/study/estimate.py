@@ -112,10 +112,6 @@ def estimate(
         label = f"{named.name} ({named.title})"
         footprint = Footprint(settings, shape, texts, Machine(on_gpu=True, memory=named.memory))
         seconds = Roofline(footprint, named).stages()
-        if settings.base.dtype == "float32" and not settings.base.autocast:
-            notes.append(
-                "times are of products in bfloat16: in float32 they are several times as long"
-            )
     notes += _quantisation_notes(settings.base.quantise, is_timed=named is not None)
     if settings.base.shape is not None:
         weights = base_parameters(shape) / 1e9
