@@ -19,9 +19,8 @@ from transformers import (
 )
 
 from ethosteer.errors import InputError
-from ethosteer.models.adapter_config import read_config
+from ethosteer.models.adapter_config import check_base_of_adapter, read_config
 from ethosteer.models.adapters import (
-    check_base_of_adapter,
     load_bank,
     read_adapter,
     save_adapter,

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from ethosteer.errors import InputError
+from ethosteer.models.adapter_config import check_base_of_adapter
 from ethosteer.models.adapters import (
-    check_base_of_adapter,
     load_bank,
     save_adapter,
     with_fine_tuning,

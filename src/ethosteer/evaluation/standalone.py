@@ -21,7 +21,8 @@ from ethosteer.evaluation.answering import answer_items, benchmark_classifier, t
 from ethosteer.evaluation.items import load_items, pair_items, task_items, written_pairs
 from ethosteer.evaluation.summary import summarise
 from ethosteer.files import path_problem, usable_path
-from ethosteer.models.adapters import check_base_of_adapter, find_adapter, load_bank
+from ethosteer.models.adapter_config import check_base_of_adapter
+from ethosteer.models.adapters import find_adapter, load_bank
 from ethosteer.models.cached import prepare_base
 from ethosteer.models.classifiers import Classifier
 from ethosteer.models.fast.budget import held_in_memory

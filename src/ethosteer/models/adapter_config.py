@@ -1,4 +1,4 @@
-"""Which adapters can be applied exactly, decided by every field of their adapter_config.json.
+"""Which adapters can be applied exactly, and to which base, by their adapter_config.json.
 
 Plain LoRA adds ``scale * B A`` to the weights of a linear layer, and nothing else. Some fields of
 PEFT's LoraConfig change something else: base weights, biases, embeddings, the forward pass. So an
@@ -24,13 +24,18 @@ from peft.utils.other import get_pattern_key
 from pydantic import AfterValidator, Field
 
 from ethosteer.errors import InputError
-from ethosteer.files import from_json
+from ethosteer.files import file_hash, from_json
+from ethosteer.models.cached import remembered_hash
 from ethosteer.models.foreign import foreign
+from ethosteer.models.identity import WHOLE_BYTES, resolve_model
+from ethosteer.settings import BaseSettings
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 FINE_TUNING = "finetune"
 """The folder of fine-tuned bases among a run's artifacts."""
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 TaskType = Literal["CAUSAL_LM", "SEQ_CLS"]
 TASKS = {"CAUSAL_LM": "a language model", "SEQ_CLS": "a reward model or another classifier"}
@@ -178,6 +183,49 @@ def adapter_below(folder: Path, config: AdapterConfig) -> Path | None:
         if third and (below / third / CONFIG).is_file():
             raise InputError(f"{path}: the adapter in {stated} is on top of another one itself")
     return below
+
+
+def check_base_of_adapter(adapter: Path, settings: BaseSettings) -> str | None:
+    """Check that an adapter was trained on a base, by what its config names.
+
+    Returns a line for the user where that cannot be told: names differ, and the named base is not
+    at hand. Raises InputError where it is another one: a folder with other weights, or another id
+    of the hub (a mirror of the same name counts as the same).
+    """
+    config = read_config(adapter)
+    if below := adapter_below(adapter, config):
+        return check_base_of_adapter(below, settings)
+    stated = config.base_model_name_or_path
+    if not stated:
+        return None
+    path, model = adapter / CONFIG, resolve_model(settings.model)
+    claim = f"{path}: the adapter was trained on {stated}, not on {settings.model}"
+    with foreign(str(path), "base_model_name_or_path cannot be read"):
+        folders = [folder for folder in (adapter / stated, Path(stated)) if folder.is_dir()]
+        expected = _weight_hashes(folders[0]) if folders else []
+        given = _weight_hashes(Path(model)) if Path(model).is_dir() else []
+    if expected and given:
+        if expected == given:
+            return None
+        raise InputError(
+            f"{claim}: their weights differ, or the number format in which they are stored; use "
+            f"--model {folders[0]}"
+        )
+    if Path(stated).name.lower() == Path(model).name.lower():
+        return None
+    if HUB_ID.fullmatch(stated) and HUB_ID.fullmatch(model) and not given:
+        raise InputError(
+            f"{claim}; use --model {stated}, or, if both have the same weights, change "
+            "base_model_name_or_path"
+        )
+    return f"{claim}; whether both have the same weights cannot be told here"
+
+
+def _weight_hashes(folder: Path) -> list[str]:
+    return sorted(
+        remembered_hash(path) if path.stat().st_size > WHOLE_BYTES else file_hash(path)
+        for path in folder.glob("*.safetensors")
+    )
 
 
 def refuse_pointer(path: Path) -> None:

@@ -6,7 +6,6 @@ from ethosteer.models import no_kernels  # noqa: F401 (before PEFT)
 
 # isort: split
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,7 +21,7 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from ethosteer.errors import InputError
-from ethosteer.files import file_hash, usable_path
+from ethosteer.files import usable_path
 from ethosteer.interruption import time_limit
 from ethosteer.models.adapter_config import (
     CONFIG,
@@ -34,15 +33,12 @@ from ethosteer.models.adapter_config import (
     refuse_pointer,
 )
 from ethosteer.models.base import FineTuning, SharedBase
-from ethosteer.models.cached import remembered_hash
 from ethosteer.models.checks import arms_not_finite
 from ethosteer.models.foreign import foreign
-from ethosteer.models.identity import WHOLE_BYTES, resolve_model
 from ethosteer.models.lora_bank import LoraBank
 from ethosteer.models.weights import check_finite_tensors
-from ethosteer.settings import BaseSettings, LoraSettings
+from ethosteer.settings import LoraSettings
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 PREFIX = "base_model.model."
 SUFFIXES = (".lora_A.weight", ".lora_B.weight")
 SCORE = f"{PREFIX}score.weight"
@@ -121,49 +117,6 @@ def find_adapter(name: str) -> Path:
     with _open_weights(folder) as weights:
         _ranks_and_scales(folder, config, _layer_names(folder, weights.keys()))
     return folder
-
-
-def check_base_of_adapter(adapter: Path, settings: BaseSettings) -> str | None:
-    """Check that an adapter was trained on a base, by what its config names.
-
-    Returns a line for the user where that cannot be told: names differ, and the named base is not
-    at hand. Raises InputError where it is another one: a folder with other weights, or another id
-    of the hub (a mirror of the same name counts as the same).
-    """
-    config = read_config(adapter)
-    if below := adapter_below(adapter, config):
-        return check_base_of_adapter(below, settings)
-    stated = config.base_model_name_or_path
-    if not stated:
-        return None
-    path, model = adapter / CONFIG, resolve_model(settings.model)
-    claim = f"{path}: the adapter was trained on {stated}, not on {settings.model}"
-    with foreign(str(path), "base_model_name_or_path cannot be read"):
-        folders = [folder for folder in (adapter / stated, Path(stated)) if folder.is_dir()]
-        expected = _weight_hashes(folders[0]) if folders else []
-        given = _weight_hashes(Path(model)) if Path(model).is_dir() else []
-    if expected and given:
-        if expected == given:
-            return None
-        raise InputError(
-            f"{claim}: their weights differ, or the number format in which they are stored; use "
-            f"--model {folders[0]}"
-        )
-    if Path(stated).name.lower() == Path(model).name.lower():
-        return None
-    if HUB_ID.fullmatch(stated) and HUB_ID.fullmatch(model) and not given:
-        raise InputError(
-            f"{claim}; use --model {stated}, or, if both have the same weights, change "
-            "base_model_name_or_path"
-        )
-    return f"{claim}; whether both have the same weights cannot be told here"
-
-
-def _weight_hashes(folder: Path) -> list[str]:
-    return sorted(
-        remembered_hash(path) if path.stat().st_size > WHOLE_BYTES else file_hash(path)
-        for path in folder.glob("*.safetensors")
-    )
 
 
 @contextmanager
